@@ -1,0 +1,60 @@
+/** What an engine must know, as plain data: the daemon derives it from the configuration and posts it to every worker. */
+
+/** One upstream server. */
+export interface UpstreamServer {
+  /** As the configuration or resolv.conf names it (`10.96.0.10:53`, `tls://9.9.9.9:853#dns.quad9.net`): the metrics' label. */
+  label: string
+  transport: 'udp' | 'tcp' | 'tls' | 'https'
+  /** Literal address, without brackets; an IPv6 one may carry a zone (`fe80::1%eth0`). */
+  address: string
+  port: number
+  /** Name the certificate must carry (tls, https). */
+  serverName?: string
+  /** Path of the resource (https, RFC 8484). */
+  path?: string
+}
+
+/** Servers for the names at and below `domains`. */
+export interface UpstreamRoute {
+  /** Wire format, lower case, root included. The default route has the root alone. */
+  domains: Uint8Array[]
+  /** Indices into `EngineSettings.servers`. */
+  servers: number[]
+  policy: 'random' | 'sequential' | 'fastest' | 'parallel'
+}
+
+/** An address prefix: `address` in 4 or 16 bytes, network byte order. */
+export interface Prefix {
+  address: Uint8Array
+  length: number
+}
+
+export interface EngineSettings {
+  /** TTL of mesh answers. */
+  ttlSeconds: number
+  httpsRecords: 'nodata' | 'forward'
+  beforeSync: 'servfail' | 'forward' | 'auto'
+  /** When the daemon started, in the engine's own time (`beforeSync: auto` counts from it). */
+  startedAtMs: number
+  /** Largest UDP reply towards loopback and own addresses, and towards others, in bytes. */
+  maxUdpPayload: { local: number; remote: number }
+  /** Who may ask besides loopback. */
+  access: Prefix[]
+  /** Addresses of this machine: they count as local. */
+  ownAddresses: Uint8Array[]
+  servers: UpstreamServer[]
+  /** The default route last; at least one. */
+  routes: UpstreamRoute[]
+  attemptTimeoutMs: number
+  deadlineMs: number
+  maxInFlight: number
+  cache: {
+    /** This worker's share. 0 turns the cache off. */
+    maxBytes: number
+    minTtlSeconds: number
+    maxTtlSeconds: number
+    maxNegativeTtlSeconds: number
+    staleSeconds: number
+    prefetch: boolean
+  }
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+const config: ReturnType<typeof defineConfig> = defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    testTimeout: 20_000,
+    coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text', 'json-summary'] },
+  },
+})
+
+export { config as default }
