@@ -1,0 +1,159 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { z } from 'zod'
+import { ConfigError } from './config-error.ts'
+import { type Environment, readEnvironment } from './environment.ts'
+import { type IstioEnvironment, readIstioEnvironment } from './istio-environment.ts'
+import { type Config, configSchema, type FileConfig, type MeshSourceConfig } from './schema.ts'
+import { keysAt } from './schema-keys.ts'
+import {
+  depthOf,
+  isMap,
+  type KeyPath,
+  type Layer,
+  layerOf,
+  mergeMaps,
+  type PlainMap,
+  type Setting,
+  valueAt,
+} from './setting.ts'
+import { nearestOf } from './spelling.ts'
+import { readYamlLayer } from './yaml-layer.ts'
+
+/** What there is to load from. Stronger ones last: `defaults`, the file, Istio's variables, BYNAME_*, `flags`. */
+export interface LoadOptions {
+  /** Path of the YAML file; without it BYNAME_CONFIG, and without that none. */
+  file?: string | undefined
+  env: Environment
+  flags?: readonly Setting[]
+  /** What a command sets unless somebody says otherwise. */
+  defaults?: readonly Setting[]
+  /** Returns a file's text; throws as `readFileSync` does. */
+  readFile?: (path: string) => string
+}
+
+/** A configuration and what is worth saying about it. */
+export interface LoadedConfig {
+  config: Config
+  /** One line each: variables that mean nothing to byname, settings that were adjusted. */
+  warnings: string[]
+  /** The file that was read, null if none. */
+  file: string | null
+}
+
+/**
+ * Loads the configuration: file < environment < flags.
+ * @throws ConfigError with everything that is wrong, each problem with its file, line and key, its variable or its flag.
+ */
+export function loadConfig(options: LoadOptions): LoadedConfig {
+  const { env } = options
+  const file = options.file ?? (env.BYNAME_CONFIG || null)
+  const problems: string[] = []
+  const fileLayer = file === null ? layerOf([]) : readFileLayer(file, options.readFile, problems)
+  const istio = readIstioEnvironment(env)
+  const own = readEnvironment(env)
+  problems.push(...istio.problems)
+  const warnings = [...own.warnings]
+  const layers: Layer[] = [
+    layerOf(builtIn(env)),
+    layerOf(options.defaults ?? []),
+    fileLayer,
+    layerOf(istio.settings),
+    layerOf(own.settings),
+    layerOf(options.flags ?? []),
+  ]
+  let values = merge(layers)
+  const named = valueAt(values, ['mesh', 'source'])
+  if (named === undefined || (isMap(named) && Object.keys(named).length === 0)) {
+    layers.unshift(layerOf([istio.source]))
+    values = merge(layers)
+  }
+  values = fitDeadline(values, istio)
+  const result = configSchema.safeParse(values)
+  if (!result.success) problems.push(...result.error.issues.flatMap((issue) => describe(issue, layers, values)))
+  if (problems.length > 0 || !result.success) throw new ConfigError(problems)
+  const { mesh } = result.data
+  if (mesh.source === null) throw new ConfigError(['mesh.source: is empty; name one of xds, table and files'])
+  return { config: complete(result.data, mesh.source, istio), warnings, file }
+}
+
+function merge(layers: readonly Layer[]): PlainMap {
+  return layers.reduce<PlainMap>((lower, layer) => mergeMaps(lower, layer.values), {})
+}
+
+/** systemd's StateDirectory= is where the last known good table belongs. */
+function builtIn(env: Environment): Setting[] {
+  const folder = env.STATE_DIRECTORY?.split(':')[0]
+  if (!folder) return []
+  return [{ path: ['mesh', 'lastKnownGood'], value: join(folder, 'table.image'), from: 'STATE_DIRECTORY' }]
+}
+
+/** DNS_FORWARD_TIMEOUT is one try's; Istio has no deadline, so ours makes room for it unless somebody set it. */
+function fitDeadline(values: PlainMap, istio: IstioEnvironment): PlainMap {
+  const isIstios = istio.settings.some((setting) => setting.from === 'DNS_FORWARD_TIMEOUT')
+  const attempt = valueAt(values, ['upstream', 'attemptTimeoutMs'])
+  if (!isIstios || typeof attempt !== 'number' || attempt <= 4500) return values
+  return mergeMaps({ upstream: { deadlineMs: attempt } }, values)
+}
+
+function complete(read: FileConfig, source: MeshSourceConfig, istio: IstioEnvironment): Config {
+  if (source.kind === 'xds' && source.tls?.rootCert === '') source.tls.rootCert = istio.rootCert
+  return { ...read, mesh: { ...read.mesh, source }, istio: istio.istio }
+}
+
+function readFileLayer(path: string, readFile: LoadOptions['readFile'], problems: string[]): Layer {
+  let text: string
+  try {
+    text = readFile === undefined ? readFileSync(path, 'utf8') : readFile(path)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    problems.push(`${path}: ${READ_ERRORS[code] ?? (error instanceof Error ? error.message : String(error))}`)
+    return layerOf([])
+  }
+  const read = readYamlLayer(text, path)
+  problems.push(...read.problems)
+  return read.problems.length === 0 ? read.layer : layerOf([])
+}
+
+const READ_ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file; name an existing one with --config',
+  EISDIR: 'is a folder; name a file with --config',
+  EACCES: 'may not be read; check its owner and mode',
+}
+
+/** An issue of the schema in words, with the place where the strongest layer wrote what it is about. */
+function describe(issue: z.core.$ZodIssue, layers: readonly Layer[], values: PlainMap): string[] {
+  const path = issue.path.filter((key) => typeof key !== 'symbol')
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const known = keysAt(configSchema, path)
+      const near = nearestOf(key, known)
+      const hint = near === null ? ` (keys here: ${known.join(', ')})` : ` (did you mean ${near}?)`
+      return `${place([...path, key], true, layers)}: unknown key${hint}`
+    })
+  }
+  // A list written as one value has no first element to point at.
+  const depth = depthOf(values, path)
+  const isElement = depth < path.length && !Array.isArray(valueAt(values, path.slice(0, depth)))
+  const shown = isElement && typeof path[depth] === 'number' ? path.slice(0, depth) : path
+  const value = valueAt(values, shown)
+  const saysItself = issue.code === 'custom' || value === undefined || value === ''
+  return [`${place(shown, false, layers)}: ${issue.message}${saysItself ? '' : `, not ${show(value)}`}`]
+}
+
+/** `byname.yaml:12:5: cache.maxBites`, `BYNAME_WORKERS: workers`, or the key alone where nobody wrote it. */
+function place(path: KeyPath, wantsKey: boolean, layers: readonly Layer[]): string {
+  const key = path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`))
+    .join('')
+    .replace(/^\./, '')
+  const depths = layers.map((layer) => depthOf(layer.values, path))
+  const deepest = Math.max(...depths)
+  const where = deepest === 0 ? null : layers[depths.lastIndexOf(deepest)]!.whereIs(path, wantsKey)
+  return where === null ? key : `${where}: ${key}`
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text
+}
