@@ -1,0 +1,127 @@
+/** The figures that byname has set itself, held against a result file. */
+import { format } from './figures.ts'
+import { pairedRatio, type Results, summarize, SUBJECT } from './results.ts'
+
+export interface Verdict {
+  goal: string
+  reached: string
+  /** The peer's figure in the same run. */
+  peer: string
+  /** Undefined if it was not measured. */
+  met: boolean | undefined
+}
+
+interface Goal {
+  title: string
+  judge: (results: Results) => { reached: string; peer?: string; met: boolean } | undefined
+}
+
+export const GOALS: readonly Goal[] = [
+  faster('mesh-hit', 'Mesh hit', 0.85, 'limit'),
+  faster('mesh-hit', 'Mesh hit', 1.2, 'unbound'),
+  faster('mesh-hit', 'Mesh hit', 1.6, 'dnsmasq'),
+  faster('cache-hit', 'Cache hit', 1.2, 'unbound'),
+  faster('cache-hit', 'Cache hit', 1.6, 'dnsdist'),
+  faster('miss', 'Miss', 1.1, 'dnsdist'),
+  faster('miss', 'Miss', 4, 'unbound'),
+  faster('tcp-hit', 'TCP, pipelined', 4, 'unbound'),
+  sooner('latency-1000', 'p50 at 1,000 q/s', 'p50Us', 1.1, 'unbound'),
+  sooner('latency-20000', 'p99 at 20,000 q/s', 'p99Us', 2, 'unbound'),
+  atMost('push-speed', 'Push of 100,000 hosts → first new answer', 'newAnswerMs', 300, 'ms'),
+  atMost('push-load', 'The same under 20,000 q/s: questions lost', 'lost', 0, ''),
+  {
+    title: 'The same under 20,000 q/s: worst answer ≤ 10 ms or ≤ 2 × the worst without pushes',
+    judge: (results) => {
+      const worst = summarize(results, 'push-load', SUBJECT, 'worstMs')
+      const quiet = summarize(results, 'push-load', SUBJECT, 'quietWorstMs')
+      if (worst === undefined || quiet === undefined) return undefined
+      const reached = `${format(worst.median, 'ms')} (without ${format(quiet.median, 'ms')})`
+      return { reached, met: worst.median <= Math.max(10, 2 * quiet.median) }
+    },
+  },
+  {
+    title: '20 pushes a second of 1,000 hosts: answers per CPU second left ≥ 95 %',
+    judge: (results) => {
+      const share = summarize(results, 'push-churn', SUBJECT, 'share')
+      return share && { reached: format(share.median, '%'), met: share.median >= 95 }
+    },
+  },
+  atMost('memory-10k', 'Anonymous memory at 10,000 hosts', 'anonymousMb', 60, 'MB'),
+  atMost('memory-100k', 'Anonymous memory at 100,000 hosts', 'anonymousMb', 90, 'MB'),
+  {
+    title: 'Peak of anonymous memory during a push of 100,000 ≤ 2 × what it holds at rest',
+    judge: (results) => {
+      const rest = summarize(results, 'memory-100k', SUBJECT, 'anonymousMb')
+      const peak = summarize(results, 'push-speed', SUBJECT, 'peakAnonymousMb')
+      if (rest === undefined || peak === undefined) return undefined
+      return {
+        reached: `${format(peak.median, 'MB')}, ${(peak.median / rest.median).toFixed(2)} ×`,
+        met: peak.median <= 2 * rest.median,
+      }
+    },
+  },
+  atMost('start-up', 'Start → first mesh answer, 10,000 hosts', 'firstAnswerMs', 400, 'ms'),
+  atMost('idle', 'Idle, of one core', 'cpuPercent', 0.2, '%'),
+  {
+    title: 'Two workers ≥ 0.9 × 2 (CPU per answer)',
+    judge: (results) => {
+      const efficiency = summarize(results, 'workers', SUBJECT, 'efficiency')
+      return efficiency && { reached: `${efficiency.median.toFixed(2)} × 2`, met: efficiency.median >= 0.9 }
+    },
+  },
+]
+
+/** Every goal with what was reached. Those of which nothing was measured say so. */
+export function judgeGoals(results: Results): Verdict[] {
+  return GOALS.map(({ title, judge }) => {
+    const verdict = judge(results)
+    if (verdict === undefined) return { goal: title, reached: 'not measured', peer: '', met: undefined }
+    return { goal: title, peer: '', ...verdict }
+  })
+}
+
+/** At least `factor` times the peer's answers per CPU second. */
+function faster(scenario: string, title: string, factor: number, peer: string): Goal {
+  const metric = 'answersPerCpuSecond'
+  return {
+    title: `${title} ≥ ${factor} × ${peer}`,
+    judge: (results) => compare(results, scenario, metric, '', peer, (ratio) => ratio >= factor),
+  }
+}
+
+/** At most `factor` times the peer's time. */
+function sooner(scenario: string, title: string, metric: string, factor: number, peer: string): Goal {
+  return {
+    title: `${title} ≤ ${factor} × ${peer}`,
+    judge: (results) => compare(results, scenario, metric, 'µs', peer, (ratio) => ratio <= factor),
+  }
+}
+
+function atMost(scenario: string, title: string, metric: string, bound: number, unit: string): Goal {
+  return {
+    title: `${title} ≤ ${format(bound, unit)}`,
+    judge: (results) => {
+      const reached = summarize(results, scenario, SUBJECT, metric)
+      return reached && { reached: format(reached.median, unit), met: reached.median <= bound }
+    },
+  }
+}
+
+function compare(
+  results: Results,
+  scenario: string,
+  metric: string,
+  unit: string,
+  peer: string,
+  isMet: (ratio: number) => boolean,
+): ReturnType<Goal['judge']> {
+  const ratio = pairedRatio(results, scenario, metric, SUBJECT, peer)
+  const own = summarize(results, scenario, SUBJECT, metric)
+  const theirs = summarize(results, scenario, peer, metric)
+  if (ratio === undefined || own === undefined || theirs === undefined) return undefined
+  return {
+    reached: `${ratio.toFixed(2)} × (${format(own.median, unit)})`,
+    peer: format(theirs.median, unit),
+    met: isMet(ratio),
+  }
+}

@@ -1,0 +1,44 @@
+/** What one client waits, at a rate far below the limit. */
+import { writeHitFile } from '../load/names.ts'
+import { probe } from '../load/probe.ts'
+import { cpuSeconds } from '../load/process-usage.ts'
+import type { Metric, Scenario } from './scenario.ts'
+import { HOSTS } from './throughput.ts'
+
+const P50: Metric = { key: 'p50Us', title: 'p50', unit: 'µs', better: 'less' }
+const P99: Metric = { key: 'p99Us', title: 'p99', unit: 'µs', better: 'less' }
+const P999: Metric = { key: 'p999Us', title: 'p99.9', unit: 'µs', better: 'less' }
+const WORST: Metric = { key: 'maxUs', title: 'worst', unit: 'µs', better: 'less' }
+
+export const latencyCalm: Scenario = latency('latency-1000', 'Latency at 1,000 questions a second', 1000, [
+  P50,
+  P99,
+  WORST,
+])
+export const latencyBusy: Scenario = latency('latency-20000', 'Latency at 20,000 questions a second', 20_000, [
+  P99,
+  P50,
+  P999,
+  WORST,
+])
+
+function latency(id: string, title: string, queriesPerSecond: number, metrics: readonly Metric[]): Scenario {
+  return {
+    id,
+    title,
+    about: 'Mesh hits at a steady rate, sent whether or not earlier ones are answered.',
+    needs: ['mesh'],
+    metrics,
+    run: (peer, bench) =>
+      bench.withServer(peer, { hosts: HOSTS }, async ({ pid, port }) => {
+        const queries = bench.queryFile('mesh', (file) => writeHitFile(file, HOSTS))
+        const before = cpuSeconds(pid)
+        const result = await probe(
+          bench.native,
+          { port, queries, queriesPerSecond, seconds: bench.seconds, warmupSeconds: 1 },
+          bench.signal,
+        )
+        return { ...result, cpuSeconds: cpuSeconds(pid) - before }
+      }),
+  }
+}
