@@ -1,0 +1,49 @@
+import { json, type Route } from './http-server.ts'
+import { redact } from './redact.ts'
+import type { ObserveSources } from './sources.ts'
+import { cacheStatus, type StatusReport } from './status.ts'
+import { statusPage } from './status-page.ts'
+import { upstreamStatus } from './upstream-metrics.ts'
+
+/** What `admin.listen` serves, for people and byname's own commands. Changes are POST. */
+export function adminRoutes(sources: ObserveSources, status: () => Promise<StatusReport>): Route[] {
+  const table = (path: string, about: string): Route => ({
+    method: 'GET',
+    path,
+    about,
+    handle: () => ({ status: 200, type: JSON_TYPE, body: sources.tableJson() }),
+  })
+  const routes: Route[] = [
+    {
+      method: 'GET',
+      path: '/',
+      about: 'status page',
+      handle: async () => ({ status: 200, type: 'text/html; charset=utf-8', body: statusPage(await status(), routes) }),
+    },
+    get('/debug/status', 'all of the status, as JSON', status),
+    table('/debug/table', 'the name table in use, as proto3 JSON'),
+    table('/debug/ndsz', 'the same, under the name that Istio uses'),
+    get('/debug/cache', 'figures of the answer cache', () => cacheStatus(sources)),
+    {
+      method: 'POST',
+      path: '/debug/cache/flush',
+      about: 'empties the cache, or removes one name: ?name=',
+      handle: async (query) => {
+        // An empty name is a slip, not a wish to lose the whole cache.
+        const name = query.get('name')
+        if (name === '') return { ...json({ error: 'name is empty: leave it out to flush everything' }), status: 400 }
+        return json({ name, flushed: await sources.flush(name) })
+      },
+    },
+    get('/debug/upstreams', 'upstream servers: health, round-trip time, failures', () => upstreamStatus(sources)),
+    get('/debug/xds', 'connection to the control plane; null without one', () => sources.xds()),
+    get('/debug/config', 'the configuration in use, secrets redacted', () => redact(sources.config())),
+  ]
+  return routes
+}
+
+function get(path: string, about: string, read: () => unknown): Route {
+  return { method: 'GET', path, about, handle: async () => json(await read()) }
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8'

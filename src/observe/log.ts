@@ -1,0 +1,110 @@
+import { writeSync } from 'node:fs'
+import { pino } from 'pino'
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+
+/**
+ * The process's log. Other folders declare the part of it that they use as an interface of their own, so that they
+ * need not import this one. Fields named `error` or `err` may hold an Error.
+ */
+export interface Log {
+  /** Least level that is written. It may be set at any time (a reload). */
+  level: LogLevel
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Where lines go; each string is one whole line. */
+export interface LogDestination {
+  write(line: string): unknown
+  isTTY?: boolean
+}
+
+export interface LogOptions {
+  level: LogLevel
+  /** `auto`: pretty on a terminal, one JSON object a line elsewhere. */
+  format: 'auto' | 'json' | 'pretty'
+  /** Standard error by default. */
+  destination?: LogDestination
+}
+
+/**
+ * Makes the log. Lines are written before the call returns, so none is lost however the process ends.
+ * Asynchronous only because pino-pretty (30 ms, 1.5 MB) is loaded where it is used and not in every pod.
+ */
+export async function createLog(options: LogOptions): Promise<Log> {
+  const terminal = options.destination ? options.destination.isTTY === true : process.stderr.isTTY
+  const pretty = options.format === 'pretty' || (options.format === 'auto' && terminal)
+  let level = options.level
+  const lines = options.destination ?? standardError()
+  const logger = pino(
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: serializeError, err: serializeError },
+    },
+    pretty ? await prettyLines(lines, terminal && !process.env['NO_COLOR']) : lines,
+  )
+
+  /** A stack tells a developer something and a user nothing. */
+  function serializeError(error: unknown): unknown {
+    if (!(error instanceof Error) || level !== 'debug') return describeError(error)
+    return { message: describeError(error), stack: error.stack }
+  }
+
+  return {
+    get level() {
+      return level
+    },
+    set level(least) {
+      level = least
+      logger.level = least
+    },
+    debug: (fields, message) => logger.debug(fields, message),
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
+  }
+}
+
+function standardError(): LogDestination {
+  const destination = pino.destination({ dest: 2, sync: true })
+  // A reader that went away (EPIPE) costs the log and nothing else; unheard, the event would end the process.
+  destination.on('error', () => {})
+  return destination
+}
+
+/** pino-pretty's formatter alone: its stream is asynchronous and would lose the last lines of a process that ends. */
+async function prettyLines(lines: LogDestination, colorize: boolean): Promise<LogDestination> {
+  const { prettyFactory } = await import('pino-pretty')
+  const format = prettyFactory({ colorize, singleLine: true, translateTime: 'SYS:HH:MM:ss.l' })
+  return { write: (line) => lines.write(format(line)) }
+}
+
+/** An error and its causes in one line: `connect refused (ECONNREFUSED): cause`. */
+export function describeError(error: unknown): string {
+  const parts: string[] = []
+  let current: unknown = error
+  // A chain of causes may be a circle.
+  for (let depth = 0; current !== undefined && depth < 4; depth++) {
+    parts.push(describeOne(current))
+    current = current instanceof Error ? current.cause : undefined
+  }
+  return parts.join(': ').replace(/\s*[\r\n]+\s*/g, ' ')
+}
+
+function describeOne(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error === 'string' ? error : (JSON.stringify(error) ?? String(error))
+  const message = error.message || error.name
+  const code = (error as NodeJS.ErrnoException).code
+  return typeof code === 'string' && !message.includes(code) ? `${message} (${code})` : message
+}
+
+/** The last line of a process that cannot go on: one line on standard error, written at once, whatever state the log is in. */
+export function logFatal(error: unknown, write: (line: string) => void = (line) => void writeSync(2, line)): void {
+  write(`byname: ${describeError(error)}\n`)
+}

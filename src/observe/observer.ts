@@ -1,0 +1,76 @@
+import { adminRoutes } from './admin-endpoint.ts'
+import { HttpServer } from './http-server.ts'
+import type { Log } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import { metricsRoutes } from './metrics-endpoint.ts'
+import { refusal } from './request-guard.ts'
+import { SocketDrops } from './socket-drops.ts'
+import type { ObserveSources } from './sources.ts'
+import { statusReport, type StatusReport } from './status.ts'
+
+/** Where an endpoint listens: a literal address without brackets, and a port (0: any free one). */
+export interface Endpoint {
+  address: string
+  port: number
+}
+
+export interface ObserverOptions {
+  sources: ObserveSources
+  /** Null: no such endpoint. */
+  metrics: Endpoint | null
+  admin: Endpoint | null
+  /** Host names besides literal addresses and `localhost` under which the admin endpoint may be asked, in lower case. */
+  adminNames?: readonly string[]
+  log: Pick<Log, 'info' | 'warn'>
+}
+
+/** Both endpoints and what they serve. */
+export class Observer {
+  /** Null where there is no such endpoint. */
+  readonly metricsServer: HttpServer | null
+  readonly adminServer: HttpServer | null
+  readonly #sources: ObserveSources
+  readonly #drops: SocketDrops = new SocketDrops()
+
+  constructor({ sources, metrics, admin, adminNames = [], log }: ObserverOptions) {
+    this.#sources = sources
+    this.metricsServer = metrics
+      ? new HttpServer({
+          ...metrics,
+          name: 'metrics',
+          routes: metricsRoutes(sources, createMetrics(sources, this.#drops, log)),
+          log,
+        })
+      : null
+    this.adminServer = admin
+      ? new HttpServer({
+          ...admin,
+          name: 'admin',
+          routes: adminRoutes(sources, () => this.status()),
+          refuse: (method, headers) => refusal(method, headers, adminNames),
+          log,
+        })
+      : null
+  }
+
+  /** Tries to bind both. Never rejects: see `HttpServer.start`. */
+  async start(): Promise<void> {
+    await Promise.all(this.#servers().map((server) => server.start()))
+  }
+
+  /** The report of this moment, an endpoint that could not be bound among its warnings. */
+  async status(): Promise<StatusReport> {
+    const drops = this.#drops.update(await this.#sources.socketTables(), this.#sources.listeners())
+    const report = statusReport(this.#sources, drops)
+    const problems = this.#servers().flatMap((server) => server.problem ?? [])
+    return { ...report, warnings: [...report.warnings, ...problems] }
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    await Promise.all(this.#servers().map((server) => server.stop(deadlineMs)))
+  }
+
+  #servers(): HttpServer[] {
+    return [this.metricsServer, this.adminServer].filter((server) => server !== null)
+  }
+}

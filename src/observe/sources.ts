@@ -1,0 +1,79 @@
+import type { WorkerCounters } from '../stats/counters.ts'
+import type { BucketCounts } from './bucket-counts.ts'
+
+/** The name table, as far as people and metrics want to know. */
+export interface MeshState {
+  /** Hosts of the table in use; 0 before the first. */
+  hosts: number
+  /** Size of its image, in bytes. */
+  bytes: number
+  /** The source's word for the version; '' before the first. */
+  version: string
+  /** Where it comes from, for people: `xds istiod.istio-system.svc:15012`, `file /etc/byname/table.json`, `none`. */
+  source: string
+  /** The table in use was read from disk at start and no source has sent one since. */
+  fromLastKnownGood: boolean
+  /** Unix time in ms when a table was last accepted, equal ones included; null before the first. */
+  updatedAtMs: number | null
+  /** Hosts of the table in use that were left out: no name, or no usable address. */
+  skippedHosts: number
+  /** Tables received since start, by what became of them. */
+  updates: { changed: number; unchanged: number; refused: number }
+  /** Seconds each compilation took. Bounds: COMPILE_BOUNDS. */
+  compileDurations: BucketCounts
+}
+
+/** What is needed of the xDS client's state. All of the object is shown as JSON, so it may say more, but no secrets. */
+export interface XdsStateLike {
+  connected: boolean
+  /** Streams opened after the first. */
+  reconnects: number
+}
+
+/** A bound socket of a listener. */
+export interface Listener {
+  proto: 'udp' | 'tcp'
+  /** Literal address without brackets. */
+  address: string
+  port: number
+}
+
+/**
+ * Everything that is observed, as the daemon provides it. Plain values never change; functions are called at every
+ * scrape or request, must be quick, and return what they own: nobody here writes to it. One that throws costs only
+ * what depended on it.
+ */
+export interface ObserveSources {
+  /** byname's own version. */
+  version: string
+  pid: number
+  /** Unix time in ms. */
+  startedAtMs: number
+  /** Unix time in ms. */
+  nowMs(): number
+  /** Driver that the data workers run, and why that one. */
+  driver(): { name: string; why: string }
+  listeners(): readonly Listener[]
+  /** One per data worker; a restarted worker goes on counting in the same buffer. */
+  counters(): readonly WorkerCounters[]
+  workerRestarts(): number
+  /** Labels of the upstream servers, by their index in the counters. */
+  serverLabels(): readonly string[]
+  mesh(): MeshState
+  /** Null where the table does not come over xDS. */
+  xds(): XdsStateLike | null
+  /** The name table as proto3 JSON, in pieces, so that a big one is never held as a whole. */
+  tableJson(): Iterable<string>
+  /** The configuration in use. Secrets are redacted here (redact.ts). */
+  config(): unknown
+  /** Whether a table has arrived and sockets are bound; `missing` says what is not, for people. */
+  ready(): { ready: boolean; missing: readonly string[] }
+  /** Asks every data worker for a sign of life: by index, true if it answered within the deadline. */
+  ping(deadlineMs: number): Promise<readonly boolean[]>
+  /** Removes a name (presentation format, every type), or null for all, from every worker's cache. Returns entries removed. */
+  flush(name: string | null): Promise<number>
+  /** What an operator should know and do something about, a sentence each. */
+  warnings(): readonly string[]
+  /** Texts of /proc/net/udp and /proc/net/udp6 (socket-drops.ts reads them), nothing where there are none. */
+  socketTables(): Promise<readonly string[]>
+}

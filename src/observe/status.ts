@@ -1,0 +1,151 @@
+import { Cell, DROP_REASONS } from '../stats/counters.ts'
+import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
+import { sumOf } from './metric-definition.ts'
+import type { Listener, ObserveSources, XdsStateLike } from './sources.ts'
+import { type UpstreamStatus, upstreamStatus } from './upstream-metrics.ts'
+
+/** The answer cache, all workers together. */
+export interface CacheStatus {
+  entries: number
+  bytes: number
+  requests: number
+  /** Of every kind. */
+  hits: number
+  positiveHits: number
+  negativeHits: number
+  staleHits: number
+  misses: number
+  /** Hits over look-ups, 0…1; null before the first look-up. */
+  hitRatio: number | null
+  evictions: number
+  prefetches: number
+}
+
+/** What `byname status` and /debug/status show. */
+export interface StatusReport {
+  version: string
+  pid: number
+  /** ISO 8601. */
+  startedAt: string
+  uptimeSeconds: number
+  ready: boolean
+  /** What readiness waits for. */
+  missing: readonly string[]
+  driver: { name: string; why: string }
+  listeners: readonly Listener[]
+  workers: { count: number; restarts: number }
+  /** Queries received. */
+  requests: number
+  table: {
+    hosts: number
+    bytes: number
+    version: string
+    source: string
+    fromLastKnownGood: boolean
+    /** Since a table was last accepted; null before the first. */
+    ageSeconds: number | null
+    skippedHosts: number
+    updates: { changed: number; unchanged: number; refused: number }
+  }
+  /** Null where the table does not come over xDS. */
+  xds: XdsStateLike | null
+  cache: CacheStatus
+  upstreams: UpstreamStatus[]
+  /** Packets that got no reply, by reason; reasons that never occurred are left out. */
+  drops: Record<string, number>
+  /** Datagrams that the kernel threw away, as of the last scrape or report. */
+  socketDrops: number
+  /** Smallest that the kernel granted to a listener; 0 if unknown. */
+  receiveBufferBytes: number
+  warnings: string[]
+}
+
+/** Puts the report together. Throws what a source throws. `socketDrops`: datagrams the kernel dropped so far. */
+export function statusReport(sources: ObserveSources, socketDrops: number): StatusReport {
+  const now = sources.nowMs()
+  const counters = sources.counters()
+  const mesh = sources.mesh()
+  const { ready, missing } = sources.ready()
+  const upstreams = upstreamStatus(sources)
+  const drops = DROP_REASONS.map(
+    (reason, slot) => [reason, sumOf(counters, (worker) => worker.droppedOf(slot))] as const,
+  )
+  return {
+    version: sources.version,
+    pid: sources.pid,
+    startedAt: new Date(sources.startedAtMs).toISOString(),
+    uptimeSeconds: secondsBetween(sources.startedAtMs, now),
+    ready,
+    missing,
+    driver: sources.driver(),
+    listeners: sources.listeners(),
+    workers: { count: counters.length, restarts: sources.workerRestarts() },
+    requests: sumOf(counters, totalRequests),
+    table: {
+      hosts: mesh.hosts,
+      bytes: mesh.bytes,
+      version: mesh.version,
+      source: mesh.source,
+      fromLastKnownGood: mesh.fromLastKnownGood,
+      ageSeconds: mesh.updatedAtMs === null ? null : secondsBetween(mesh.updatedAtMs, now),
+      skippedHosts: mesh.skippedHosts,
+      updates: mesh.updates,
+    },
+    xds: sources.xds(),
+    cache: cacheStatus(sources),
+    upstreams,
+    drops: Object.fromEntries(drops.filter(([, count]) => count > 0)),
+    socketDrops,
+    receiveBufferBytes: receiveBufferBytes(counters),
+    warnings: [...sources.warnings(), ...ownWarnings(mesh, upstreams, socketDrops)],
+  }
+}
+
+/** The cache's part of the report. */
+export function cacheStatus(sources: Pick<ObserveSources, 'counters'>): CacheStatus {
+  const counters = sources.counters()
+  const cell = (index: number): number => sumOf(counters, (worker) => worker.get(index))
+  const requests = cell(Cell.cacheRequests)
+  const positiveHits = cell(Cell.cacheHitsPositive)
+  const negativeHits = cell(Cell.cacheHitsNegative)
+  const staleHits = cell(Cell.cacheHitsStale)
+  const hits = positiveHits + negativeHits + staleHits
+  return {
+    entries: cell(Cell.cacheEntries),
+    bytes: cell(Cell.cacheBytes),
+    requests,
+    hits,
+    positiveHits,
+    negativeHits,
+    staleHits,
+    // A worker may have counted the hit and not yet the look-up.
+    misses: Math.max(0, requests - hits),
+    hitRatio: requests > 0 ? Math.min(1, hits / requests) : null,
+    evictions: cell(Cell.cacheEvictions),
+    prefetches: cell(Cell.cachePrefetches),
+  }
+}
+
+/** Warnings that the figures themselves call for. */
+function ownWarnings(
+  mesh: { fromLastKnownGood: boolean; skippedHosts: number },
+  upstreams: readonly UpstreamStatus[],
+  socketDrops: number,
+): string[] {
+  const warnings: string[] = []
+  if (mesh.fromLastKnownGood) warnings.push('mesh answers come from the table kept on disk: no source has sent one yet')
+  if (mesh.skippedHosts > 0) {
+    warnings.push(`${mesh.skippedHosts} hosts of the name table were left out: no valid name or no valid address`)
+  }
+  for (const { label, healthy, requests } of upstreams) {
+    if (!healthy && Object.keys(requests).length > 0) warnings.push(`upstream server ${label} keeps failing`)
+  }
+  if (socketDrops > 0) {
+    warnings.push(`the kernel dropped ${socketDrops} datagrams before byname could read them: raise net.core.rmem_max`)
+  }
+  return warnings
+}
+
+function secondsBetween(fromMs: number, toMs: number): number {
+  return Math.max(0, Math.round((toMs - fromMs) / 1000))
+}

@@ -1,0 +1,58 @@
+import { BucketCounts, COMPILE_BOUNDS } from '../../src/observe/bucket-counts.ts'
+import type { MeshState, ObserveSources } from '../../src/observe/sources.ts'
+import { WorkerCounters } from '../../src/stats/counters.ts'
+
+/** Sources of a quiet daemon with two workers and two upstream servers; `changes` replace what a test is about. */
+export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSources {
+  const counters = [new WorkerCounters(), new WorkerCounters()]
+  const mesh = fakeMesh()
+  return {
+    version: '1.2.3',
+    pid: 4711,
+    startedAtMs: Date.UTC(2026, 10, 1),
+    nowMs: () => Date.UTC(2026, 10, 1, 0, 1),
+    driver: () => ({ name: 'dgram', why: 'koffi is not installed' }),
+    listeners: () => [
+      { proto: 'udp', address: '127.0.0.1', port: 15053 },
+      { proto: 'tcp', address: '127.0.0.1', port: 15053 },
+    ],
+    counters: () => counters,
+    workerRestarts: () => 0,
+    serverLabels: () => ['10.96.0.10:53', 'tls://9.9.9.9:853#dns.quad9.net'],
+    mesh: () => mesh,
+    xds: () => ({ connected: true, reconnects: 2 }),
+    tableJson: () => ['{"table":{', '}}'],
+    config: () => ({ workers: 2 }),
+    ready: () => ({ ready: true, missing: [] }),
+    ping: () => Promise.resolve([true, true]),
+    flush: () => Promise.resolve(0),
+    warnings: () => [],
+    socketTables: () => Promise.resolve([]),
+    ...changes,
+  }
+}
+
+export function fakeMesh(changes: Partial<MeshState> = {}): MeshState {
+  return {
+    hosts: 12,
+    bytes: 4096,
+    version: '2026-11-01/7',
+    source: 'xds 127.0.0.1:15010',
+    fromLastKnownGood: false,
+    updatedAtMs: Date.UTC(2026, 10, 1, 0, 0, 30),
+    skippedHosts: 0,
+    updates: { changed: 3, unchanged: 4, refused: 1 },
+    compileDurations: new BucketCounts(COMPILE_BOUNDS),
+    ...changes,
+  }
+}
+
+/** A log that keeps what it is told. */
+export function fakeLog(): { lines: { level: string; fields: object; message: string }[] } & Record<
+  'debug' | 'info' | 'warn' | 'error',
+  (fields: object, message: string) => void
+> {
+  const lines: { level: string; fields: object; message: string }[] = []
+  const at = (level: string) => (fields: object, message: string) => void lines.push({ level, fields, message })
+  return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
