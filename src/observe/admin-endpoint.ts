@@ -1,4 +1,5 @@
-import { json, type Route } from './http-server.ts'
+import { nameToWire } from '../dns/name.ts'
+import { json, type Route, text } from './http-server.ts'
 import { redact } from './redact.ts'
 import type { ObserveSources } from './sources.ts'
 import { cacheStatus, type StatusReport } from './status.ts'
@@ -31,7 +32,8 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
       handle: async (query) => {
         // An empty name is a slip, not a wish to lose the whole cache.
         const name = query.get('name')
-        if (name === '') return { ...json({ error: 'name is empty: leave it out to flush everything' }), status: 400 }
+        if (name === '') return text(400, 'name is empty: leave it out to flush everything')
+        if (name !== null && !nameToWire(name)) return text(400, `${JSON.stringify(name)} is no domain name`)
         return json({ name, flushed: await sources.flush(name) })
       },
     },

@@ -90,9 +90,10 @@ export function describeError(error: unknown): string {
   const parts: string[] = []
   let current: unknown = error
   // A chain of causes may be a circle.
-  for (let depth = 0; current !== undefined && depth < 4; depth++) {
+  for (let depth = 0; depth < 4; depth++) {
     parts.push(describeOne(current))
-    current = current instanceof Error ? current.cause : undefined
+    if (!(current instanceof Error) || current.cause === undefined) break
+    current = current.cause
   }
   return parts.join(': ').replace(/\s*[\r\n]+\s*/g, ' ')
 }

@@ -59,9 +59,8 @@ export class ScrapedMetric {
 
 /**
  * Lines of one histogram: cumulative buckets, sum and count, from counts that are not cumulative. `bounds` are upper
- * bounds, inclusive; `counts` has one more, for +Inf (or none at
- * all, which reads as zeros). The count is the sum of the buckets read, so that they agree
- * while a worker goes on counting.
+ * bounds, inclusive; `counts` has one more, for +Inf, or nothing at all, which reads as zeros. The count is the sum of
+ * the buckets read, so that they agree while a worker goes on counting.
  */
 export function histogramSamples(
   name: string,

@@ -32,7 +32,10 @@ export function parseExposition(text: string): Exposition {
     const sample = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line)
     if (!sample) throw new Error(`not a line of an exposition: ${line}`)
     const labels = parseLabels(sample[2] ?? '', line)
-    const key = `${sample[1]}${JSON.stringify(Object.entries(labels).toSorted())}`
+    const key = `${sample[1]}${Object.entries(labels)
+      .map(([label, value]) => JSON.stringify([label, value]))
+      .toSorted((a, b) => (a < b ? -1 : 1))
+      .join()}`
     if (seen.has(key)) throw new Error(`series twice: ${line}`)
     seen.add(key)
     const value = sample[3] === '+Inf' ? Infinity : Number(sample[3])

@@ -1,4 +1,5 @@
 import { BucketCounts, COMPILE_BOUNDS } from '../../src/observe/bucket-counts.ts'
+import type { Log } from '../../src/observe/log.ts'
 import type { MeshState, ObserveSources } from '../../src/observe/sources.ts'
 import { WorkerCounters } from '../../src/stats/counters.ts'
 
@@ -47,12 +48,16 @@ export function fakeMesh(changes: Partial<MeshState> = {}): MeshState {
   }
 }
 
+export interface LogLine {
+  level: string
+  fields: Record<string, unknown>
+  message: string
+}
+
 /** A log that keeps what it is told. */
-export function fakeLog(): { lines: { level: string; fields: object; message: string }[] } & Record<
-  'debug' | 'info' | 'warn' | 'error',
-  (fields: object, message: string) => void
-> {
-  const lines: { level: string; fields: object; message: string }[] = []
-  const at = (level: string) => (fields: object, message: string) => void lines.push({ level, fields, message })
+export function fakeLog(): Pick<Log, 'debug' | 'info' | 'warn' | 'error'> & { lines: LogLine[] } {
+  const lines: LogLine[] = []
+  const at = (level: string) => (fields: object, message: string) =>
+    void lines.push({ level, fields: { ...fields }, message })
   return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }

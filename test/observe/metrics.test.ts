@@ -101,7 +101,11 @@ test('label values are the bounded ones', async () => {
   expect(values('byname_dns_requests_total', 'type').toSorted()).toEqual(['A', 'AAAA', 'HTTPS', 'other'])
   expect(values('byname_dns_responses_total', 'source')).toEqual(['mesh', 'cache', 'stale', 'upstream', 'local'])
   expect(values('byname_dns_responses_total', 'rcode')).toEqual([
-    ...['NOERROR', 'SERVFAIL', 'NXDOMAIN', 'BADVERS', 'BADCOOKIE'],
+    'NOERROR',
+    'SERVFAIL',
+    'NXDOMAIN',
+    'BADVERS',
+    'BADCOOKIE',
   ])
   expect(values('byname_cache_hits_total', 'kind')).toEqual(['positive', 'negative', 'stale'])
   expect(values('byname_upstream_requests_total', 'server')).toEqual(fakeSources().serverLabels())
@@ -127,7 +131,7 @@ test('histograms are cumulative, end in +Inf, and agree with their counts', asyn
     expect(counts.length).toBeGreaterThan(0)
     for (const count of counts) {
       const buckets = parsed.series.filter((series) => {
-        const { le, ...labels } = series.labels
+        const { le: _le, ...labels } = series.labels
         return series.name === `${name}_bucket` && JSON.stringify(labels) === JSON.stringify(count.labels)
       })
       expect(buckets.at(-1)!.labels['le']).toBe('+Inf')
@@ -251,7 +255,7 @@ test('a source that throws costs its own metrics only, and is logged once', asyn
   const parsed = parseExposition(await metrics.render())
   expect(valueOf(parsed, 'byname_mesh_hosts')).toBeUndefined()
   expect(valueOf(parsed, 'byname_cache_requests_total')).toBe(0)
-  const complaints = log.lines.map(({ fields }) => (fields as { metric: string }).metric)
+  const complaints = log.lines.map(({ fields }) => fields['metric'])
   expect(complaints).toContain('byname_udp_socket_drops_total')
   expect(new Set(complaints).size).toBe(complaints.length)
 })

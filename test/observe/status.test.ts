@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest'
+import { statusReport } from '../../src/observe/status.ts'
+import { Cell, Drop, UpstreamField } from '../../src/stats/counters.ts'
+import { fakeMesh, fakeSources } from './fake-sources.ts'
+
+test('figures of all workers are added up', () => {
+  const sources = fakeSources()
+  const [first, second] = sources.counters()
+  first!.request(0, 0, 1)
+  second!.request(1, 1, 28)
+  second!.drop(Drop.runt)
+  first!.add(Cell.cacheRequests, 10)
+  second!.add(Cell.cacheRequests, 10)
+  first!.add(Cell.cacheHitsPositive, 3)
+  second!.add(Cell.cacheHitsStale, 2)
+  first!.set(Cell.receiveBufferBytes, 212_992)
+  expect(statusReport(sources, 0)).toMatchObject({
+    requests: 2,
+    drops: { runt: 1 },
+    cache: { requests: 20, hits: 5, positiveHits: 3, staleHits: 2, misses: 15, hitRatio: 0.25 },
+    receiveBufferBytes: 212_992,
+    workers: { count: 2, restarts: 0 },
+    warnings: [],
+  })
+})
+
+test('what needs attention is among the warnings', () => {
+  const sources = fakeSources({ mesh: () => fakeMesh({ fromLastKnownGood: true, skippedHosts: 2 }) })
+  // The first was asked and fails, the second was never asked.
+  sources.counters()[0]!.upstreamAdd(0, UpstreamField.requestsUdp, 3)
+  expect(statusReport(sources, 7).warnings).toEqual([
+    expect.stringContaining('table kept on disk'),
+    expect.stringContaining('2 hosts'),
+    'upstream server 10.96.0.10:53 keeps failing',
+    expect.stringContaining('dropped 7 datagrams'),
+  ])
+})
+
+test('before the first table there is no age', () => {
+  const mesh = fakeMesh({ updatedAtMs: null, hosts: 0 })
+  expect(statusReport(fakeSources({ mesh: () => mesh }), 0).table).toMatchObject({ ageSeconds: null, hosts: 0 })
+})
+
+test('a clock that was set back makes no negative times', () => {
+  const report = statusReport(fakeSources({ nowMs: () => 0 }), 0)
+  expect([report.uptimeSeconds, report.table.ageSeconds]).toEqual([0, 0])
+})
