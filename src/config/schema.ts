@@ -104,8 +104,8 @@ export interface FileConfig {
   log: { level: LogLevel; format: 'auto' | 'json' | 'pretty' }
 }
 
-/** Least severe first; `silent` logs nothing. */
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+/** Least level that is logged. */
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 /** What Istio's environment says beyond the configuration: the xDS node and credentials need it. */
 export interface IstioConfig {
@@ -291,7 +291,7 @@ export const configSchema: z.ZodType<FileConfig> = section({
   metrics: section({ listen: listenOrOff.prefault('[::]:9153') }).prefault({}),
   admin: section({ listen: listenOrOff.prefault('127.0.0.1:15054') }).prefault({}),
   log: section({
-    level: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent').default('info'),
+    level: oneOf('debug', 'info', 'warn', 'error').default('info'),
     format: oneOf('auto', 'json', 'pretty').default('auto'),
   }).prefault({}),
 }).transform((read, context): FileConfig => {

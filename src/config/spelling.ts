@@ -3,7 +3,8 @@ export function nearestOf(word: string, known: readonly string[]): string | null
   let nearest: string | null = null
   let least = Math.max(1, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
+    const isBeginning = word.length > 2 && candidate.startsWith(word)
+    const distance = isBeginning ? 1 : editDistance(word.toLowerCase(), candidate.toLowerCase())
     if (distance < least) {
       least = distance
       nearest = candidate

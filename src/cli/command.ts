@@ -1,0 +1,44 @@
+import type { Environment } from '../config/environment.ts'
+import type { CommandArguments, CommandOption } from './arguments.ts'
+
+/** Exit codes of the command line. */
+export const ExitCode = { done: 0, failed: 1, usage: 2 } as const
+
+/** What a command may touch of the process it runs in. */
+export interface CommandContext {
+  env: Environment
+  /** Writes to standard output. */
+  out(text: string): void
+  /** Writes to standard error. */
+  err(text: string): void
+  /** Aborted when the process is told to end (SIGTERM, SIGINT). */
+  signal: AbortSignal
+}
+
+/** One command of `byname`. */
+export interface Command {
+  name: string
+  /** What it does, in a few words, for the list of commands. */
+  summary: string
+  /** Names of positional arguments for the usage line, e.g. `NAME [TYPE]`. */
+  positionals?: string
+  /** At most so many positional arguments. */
+  mostPositionals?: number
+  options: Readonly<Record<string, CommandOption>>
+  /** Paragraphs below the summary in its help, if there is more to say. */
+  details?: string
+  examples?: readonly string[]
+  /** True for commands that serve until they are told to end: they get `signal`, the others just die of it. */
+  isService?: boolean
+  /**
+   * Returns the exit code.
+   * @throws UsageError, ConfigError (exit code 2), or any Error (exit code 1); its message is shown in one line.
+   */
+  run(given: CommandArguments, context: CommandContext): Promise<number>
+}
+
+/** A command line that means nothing. Exit code 2. */
+export class UsageError extends Error {
+  readonly code = 'USAGE'
+  override readonly name = 'UsageError'
+}

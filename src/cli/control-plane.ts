@@ -1,0 +1,31 @@
+import { parseSocketAddress } from '../config/address.ts'
+import { watchFolder } from '../config/file-watch.ts'
+import { type Command, ExitCode, UsageError } from './command.ts'
+import { whenAborted } from './when-aborted.ts'
+
+const STOP_MS = 5000
+
+/** `byname control-plane`: the embedded control plane alone. */
+export const controlPlaneCommand: Command = {
+  name: 'control-plane',
+  summary: 'Serve a folder of mesh files as a control plane (xDS).',
+  options: {
+    mesh: { value: 'DIR', help: 'folder of Service, EndpointSlice, ServiceEntry and WorkloadEntry YAML, watched' },
+    listen: { value: 'ADDR:PORT', help: 'address for gRPC without TLS (default 127.0.0.1:15010)' },
+  },
+  examples: ['byname control-plane --mesh config/demo'],
+  isService: true,
+  async run(given, context) {
+    const folder = given.text('mesh')
+    if (folder === undefined) throw new UsageError('name the folder of mesh files with --mesh DIR')
+    const listen = parseSocketAddress(given.text('listen') ?? '127.0.0.1:15010')
+    if ('reason' in listen) throw new UsageError(`--listen: ${listen.reason}`)
+    const { startControlPlane } = await import('../mesh/control-plane.ts')
+    const { createLog } = await import('../observe/log.ts')
+    const log = await createLog({ level: 'info', format: 'auto' })
+    const controlPlane = await startControlPlane({ folder, listen: listen.value, log, watchFolder })
+    await whenAborted(context.signal)
+    await controlPlane.stop(STOP_MS)
+    return ExitCode.done
+  },
+}

@@ -1,0 +1,131 @@
+import { join, relative } from 'node:path'
+import { styleText } from 'node:util'
+import { parseSocketAddress, type SocketAddress, socketText } from '../config/address.ts'
+import { watchFolder } from '../config/file-watch.ts'
+import { loadConfig } from '../config/load.ts'
+import type { Setting } from '../config/setting.ts'
+import type { StartedDaemon } from '../daemon.ts'
+import type { CommandArguments } from './arguments.ts'
+import { type Command, type CommandContext, ExitCode, UsageError } from './command.ts'
+import { listenFlags } from './config-options.ts'
+import { packageRoot } from './package-root.ts'
+import { alignColumns } from './text-columns.ts'
+
+const CONTROL_PLANE_STOP_MS = 2000
+
+/** `byname demo`: control plane and daemon together, on the demo mesh. */
+export const demoCommand: Command = {
+  name: 'demo',
+  summary: 'Try it: the proxy and a control plane with a demo mesh, in one process.',
+  options: {
+    listen: {
+      value: 'ADDR:PORT',
+      isMultiple: true,
+      help: 'address to answer on (default 127.0.0.1:15053 and [::1]:15053)',
+    },
+    'control-plane-listen': { value: 'ADDR:PORT', help: 'address of the control plane (default 127.0.0.1:15010)' },
+    'metrics-listen': { value: 'ADDR:PORT', help: 'address of /metrics (default [::]:9153)' },
+    'admin-listen': { value: 'ADDR:PORT', help: 'address of the status page (default 127.0.0.1:15054)' },
+    mesh: { value: 'DIR', help: 'folder of mesh files (default config/demo)' },
+  },
+  details: 'Port 0 takes any free port. Ctrl-C ends it.',
+  isService: true,
+  async run(given, context) {
+    const listen = parseSocketAddress(given.text('control-plane-listen') ?? '127.0.0.1:15010')
+    if ('reason' in listen) throw new UsageError(`--control-plane-listen: ${listen.reason}`)
+    const folder = given.text('mesh') ?? join(packageRoot(), 'config', 'demo')
+    // Before anything is opened: a bad option should not cost a control plane.
+    load(given, context, listen.value)
+    const { startControlPlane } = await import('../mesh/control-plane.ts')
+    const { createLog } = await import('../observe/log.ts')
+    const log = await createLog({ level: 'warn', format: 'auto' })
+    const controlPlane = await named('--control-plane-listen', () =>
+      startControlPlane({ folder, listen: listen.value, log, watchFolder }),
+    )
+    try {
+      const { config, warnings } = load(given, context, { ...listen.value, port: controlPlane.port })
+      const { runDaemon } = await import('../daemon.ts')
+      await named('--listen', () =>
+        runDaemon({
+          config,
+          warnings,
+          signal: context.signal,
+          env: { ...context.env },
+          onStarted: (started) => context.out(screen(started, { ...listen.value, port: controlPlane.port }, folder)),
+        }),
+      )
+    } finally {
+      await controlPlane.stop(CONTROL_PLANE_STOP_MS)
+    }
+    return ExitCode.done
+  },
+}
+
+function load(
+  given: CommandArguments,
+  context: CommandContext,
+  controlPlane: SocketAddress,
+): ReturnType<typeof loadConfig> {
+  const flags: Setting[] = [
+    ...listenFlags(given),
+    {
+      path: ['mesh', 'source', 'xds'],
+      value: { address: socketText(controlPlane.address, controlPlane.port || 15_010) },
+      from: '--control-plane-listen',
+    },
+  ]
+  for (const key of ['metrics', 'admin']) {
+    const address = given.text(`${key}-listen`)
+    if (address !== undefined) flags.push({ path: [key, 'listen'], value: address, from: `--${key}-listen` })
+  }
+  // The screen says what is to be said; a log line a connection would push it away.
+  const defaults: Setting[] = [{ path: ['log', 'level'], value: 'warn', from: 'byname demo' }]
+  return loadConfig({ env: context.env, flags, defaults })
+}
+
+/** Runs `start`; an address in use is reported with the option that chooses another. */
+async function named<T>(option: string, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start()
+  } catch (error) {
+    const isBusy = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+    if (!isBusy) throw error
+    const remedy = `end what listens there (perhaps another byname demo), or choose another with ${option} ADDR:PORT`
+    throw new Error(`${error.message}; ${remedy}`, { cause: error })
+  }
+}
+
+/** What there is to try, with the ports that were really opened. */
+function screen(started: StartedDaemon, controlPlane: SocketAddress, folder: string): string {
+  const first = started.listen[0]
+  const server = first === undefined ? '' : `@${first.address} -p ${first.port}`
+  const dig = (rest: string, says: string): string[] => [`  dig ${server} ${rest}`, says]
+  const shown = relative(process.cwd(), folder)
+  const files = shown === '' || shown.startsWith('..') ? folder : shown
+  const where = [
+    ['  DNS', `${started.listen.map(({ address, port }) => socketText(address, port)).join(' and ')}, UDP and TCP`],
+    ['  control plane', `${socketText(controlPlane.address, controlPlane.port)}, which serves ${files}`],
+  ]
+  if (started.metrics !== null) where.push(['  metrics', urlOf(started.metrics, '/metrics')])
+  if (started.admin !== null) where.push(['  status page', urlOf(started.admin, '/')])
+  return `
+${styleText('bold', 'byname is answering.', { stream: process.stdout })} Try, in another terminal:
+
+${alignColumns([
+  dig('reviews', 'a service, by its short name'),
+  dig('db-0.db.default.svc.cluster.local', 'one pod of a headless service'),
+  dig('anything.example.test', 'a name below a wildcard host'),
+  dig('example.com', 'an outside name; the second time from the cache'),
+])}
+Then edit an address in ${files} and ask again: it shows at once.
+
+${alignColumns(where)}
+Ctrl-C ends it.
+`
+}
+
+/** A wildcard address is no place to go to: loopback stands for it. */
+function urlOf({ address, port }: { address: string; port: number }, path: string): string {
+  const host = address === '::' || address === '0.0.0.0' ? '127.0.0.1' : address
+  return `http://${socketText(host, port)}${path}`
+}

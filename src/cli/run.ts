@@ -1,0 +1,21 @@
+import type { Command } from './command.ts'
+import { ExitCode } from './command.ts'
+import { CONFIG_OPTION, LISTEN_OPTION, loadGiven } from './config-options.ts'
+
+/** `byname run`: the daemon. */
+export const runCommand: Command = {
+  name: 'run',
+  summary: 'Run the DNS proxy.',
+  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION },
+  details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053 and gets the name table from the
+control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
+SIGTERM and SIGINT let it answer what it has taken in, then end.`,
+  examples: ['byname run --config byname.yaml', 'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run'],
+  isService: true,
+  async run(given, context) {
+    const { config, warnings } = loadGiven(given, context)
+    const { runDaemon } = await import('../daemon.ts')
+    await runDaemon({ config, warnings, signal: context.signal, env: { ...context.env } })
+    return ExitCode.done
+  },
+}

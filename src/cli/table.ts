@@ -1,0 +1,40 @@
+import { isMap } from '../config/setting.ts'
+import { ADMIN_OPTION, getFromAdmin, getJson } from './admin-client.ts'
+import { type Command, ExitCode } from './command.ts'
+import { alignColumns, printable } from './text-columns.ts'
+
+/** `byname table`: the name table in use. */
+export const tableCommand: Command = {
+  name: 'table',
+  summary: 'Show the name table in use.',
+  options: {
+    json: { help: 'as proto3 JSON, which mesh.source.table reads' },
+    admin: ADMIN_OPTION,
+  },
+  async run(given, context) {
+    if (given.has('json')) {
+      const body = await getFromAdmin('/debug/table', given, context)
+      context.out(body.endsWith('\n') ? body : `${body}\n`)
+    } else context.out(tableText(await getJson<unknown>('/debug/table', given, context)))
+    return ExitCode.done
+  },
+}
+
+/** A NameTable in proto3 JSON as aligned text, hosts in name order. */
+export function tableText(read: unknown): string {
+  const table = isMap(read) && isMap(read.table) ? read.table : {}
+  const hosts = Object.keys(table).toSorted()
+  if (hosts.length === 0) return 'The name table is empty.\n'
+  const rows = hosts.map((host) => {
+    const info = table[host]
+    if (!isMap(info)) return [printable(host)]
+    const ips = Array.isArray(info.ips) ? info.ips.map(String).join(' ') : ''
+    return [host, textOf(info.registry), textOf(info.namespace), textOf(info.shortname), ips].map(printable)
+  })
+  return alignColumns([['HOST', 'REGISTRY', 'NAMESPACE', 'SHORT NAME', 'ADDRESSES'], ...rows])
+}
+
+/** Proto3 JSON leaves empty texts out. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' && value !== '' ? value : '-'
+}

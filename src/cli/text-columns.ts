@@ -1,0 +1,22 @@
+/**
+ * Rows of cells as lines with aligned columns, two spaces between them; each line ends in a newline. Columns whose
+ * index is in `right` are aligned to the right.
+ */
+export function alignColumns(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const widths: number[] = []
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)))
+  return rows
+    .map((row) => {
+      const cells = row.map((cell, i) => (right.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      return `${cells.join('  ').trimEnd()}\n`
+    })
+    .join('')
+}
+
+/** Text from the network for a terminal: control characters, which could move its cursor, are shown as `\xNN`. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- they are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
+  })
+}

@@ -1,0 +1,126 @@
+import { ConfigError } from './config/config-error.ts'
+import { nearestOf } from './config/spelling.ts'
+import { type CommandArguments, parseArguments } from './cli/arguments.ts'
+import { checkCommand } from './cli/check.ts'
+import { type Command, type CommandContext, ExitCode, UsageError } from './cli/command.ts'
+import { controlPlaneCommand } from './cli/control-plane.ts'
+import { demoCommand } from './cli/demo.ts'
+import { commandHelp, globalHelp } from './cli/help.ts'
+import { queryCommand } from './cli/query.ts'
+import { runCommand } from './cli/run.ts'
+import { statusCommand } from './cli/status.ts'
+import { tableCommand } from './cli/table.ts'
+import packageJson from '../package.json' with { type: 'json' }
+
+/** In the order of the help. */
+const COMMANDS: readonly Command[] = [
+  runCommand,
+  demoCommand,
+  controlPlaneCommand,
+  checkCommand,
+  queryCommand,
+  tableCommand,
+  statusCommand,
+]
+
+/** After a service has stopped, whatever still keeps the event loop alive gets this long. */
+const LINGER_MS = 2000
+
+/**
+ * Runs the command that `argv` (without node and script) names and sets the process's exit code. Owns the signals:
+ * SIGTERM and SIGINT abort the command's signal, a second one ends the process at once.
+ */
+export async function main(argv: readonly string[]): Promise<void> {
+  // `byname table | head` closes the pipe early: nothing to report, nobody to report to.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+  const ending = new AbortController()
+  const context: CommandContext = {
+    env: process.env,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    signal: ending.signal,
+  }
+  let isService = false
+  const code = await runCommandLine(argv, context, () => {
+    isService = true
+    ownSignals(ending)
+  })
+  process.exitCode = code
+  // What a service forgot to close must not keep it from ending.
+  if (isService) setTimeout(() => process.exit(code), LINGER_MS).unref()
+}
+
+/** Runs the command that `argv` names and returns the exit code; errors are shown in one line each. */
+export async function runCommandLine(
+  argv: readonly string[],
+  context: CommandContext,
+  beforeService: () => void,
+): Promise<number> {
+  const [first, ...rest] = argv
+  const isHelp = first === 'help' || first === '--help' || first === '-h'
+  if (isHelp && rest[0] !== undefined) return await runCommandLine([rest[0], '--help'], context, beforeService)
+  if (isHelp) {
+    context.out(globalHelp(COMMANDS))
+    return ExitCode.done
+  }
+  if (first === '--version') {
+    context.out(`byname ${packageJson.version}\n`)
+    return ExitCode.done
+  }
+  if (first === undefined) {
+    context.err(globalHelp(COMMANDS))
+    return ExitCode.usage
+  }
+  const command = COMMANDS.find(({ name }) => name === first)
+  if (command === undefined) {
+    const near = nearestOf(
+      first,
+      COMMANDS.map(({ name }) => name),
+    )
+    const hint = near === null ? 'byname --help lists them' : `did you mean ${near}?`
+    context.err(`byname: unknown ${first.startsWith('-') ? 'option' : 'command'} ${first}; ${hint}\n`)
+    return ExitCode.usage
+  }
+  try {
+    const given: CommandArguments = parseArguments(command, rest)
+    if (given.has('help')) {
+      context.out(commandHelp(command))
+      return ExitCode.done
+    }
+    if (command.isService) beforeService()
+    return await command.run(given, context)
+  } catch (error) {
+    return showError(error, command, context)
+  }
+}
+
+function showError(error: unknown, command: Command, context: CommandContext): number {
+  const prefix = `byname ${command.name}: `
+  if (context.env['BYNAME_DEBUG'] === '1' && error instanceof Error) context.err(`${error.stack}\n`)
+  if (error instanceof ConfigError) {
+    for (const problem of error.problems) context.err(`${prefix}${oneLine(problem)}\n`)
+    return ExitCode.usage
+  }
+  const message = oneLine(error instanceof Error ? error.message : String(error))
+  if (error instanceof UsageError) {
+    context.err(`${prefix}${message}; byname ${command.name} --help shows what there is\n`)
+    return ExitCode.usage
+  }
+  context.err(`${prefix}${message}\n`)
+  return ExitCode.failed
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*[\r\n]+\s*/g, ' ')
+}
+
+function ownSignals(ending: AbortController): void {
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(name, () => {
+      if (!ending.signal.aborted) return ending.abort()
+      // Back to what the system does with the signal: no code of ours, and no blocked worker, can hold it up.
+      process.removeAllListeners(name)
+      process.kill(process.pid, name)
+    })
+  }
+}
