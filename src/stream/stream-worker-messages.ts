@@ -1,0 +1,63 @@
+/** What the control thread and the stream worker say to each other. */
+import type { UpstreamServer } from '../engine/settings.ts'
+import type { DataWorkerPort } from './data-worker-link.ts'
+import type { StreamSettings } from './stream-settings.ts'
+
+export interface StreamListener {
+  address: string
+  port: number
+  /**
+   * A socket that is bound and listens already, or null: the worker opens one. The worker closes it when it ends, so
+   * lend a duplicate (dup(2)).
+   */
+  fd: number | null
+}
+
+/** Given to the stream worker at its start. Ports go into the transfer list as well. */
+export interface StreamWorkerData {
+  listeners: StreamListener[]
+  /** One for each data worker, in their order. */
+  ports: DataWorkerPort[]
+  settings: StreamSettings
+  servers: UpstreamServer[]
+  /** Buffer of a StreamCounters. */
+  counters: SharedArrayBuffer
+}
+
+/** Control thread → stream worker. */
+export type ToStreamWorker =
+  /** Other upstream servers, in the order that data workers count them. */
+  | { kind: 'servers'; servers: UpstreamServer[] }
+  /**
+   * Data worker `worker` was restarted. Clients' connections that had queries there are reset, so that they ask again;
+   * exchanges it had asked for are finished and forgotten. Send this before closing the old eventfd: until then it is
+   * written to.
+   */
+  | { kind: 'replace'; worker: number; port: DataWorkerPort }
+  /** Accept nothing more, answer what is under way, close, then report `stopped`; after `deadlineMs` the rest is cut. */
+  | { kind: 'drain'; deadlineMs: number }
+  /** Close everything now, then report `stopped`. */
+  | { kind: 'stop' }
+
+/** Where a listener ended up: `port` is the real one where 0 was asked for. */
+export interface BoundListener {
+  address: string
+  port: number
+}
+
+/** A listener that could not be opened. */
+export interface FailedListener {
+  address: string
+  port: number
+  /** EADDRINUSE, EADDRNOTAVAIL, EACCES, … */
+  code: string
+  /** One line for people, with address and remedy. */
+  message: string
+}
+
+/** Stream worker → control thread. */
+export type FromStreamWorker =
+  /** All listeners were tried; the worker serves those in `bound`. What failures mean is the control thread's decision. */
+  | { kind: 'ready'; bound: BoundListener[]; failed: FailedListener[] }
+  /** Nothing is open any more; the thread ends. `cut` connections did not get all their answers. */
+  | { kind: 'stopped'; cut: number }

@@ -1,0 +1,68 @@
+/**
+ * Entry of the stream worker's thread: an ordinary event loop that owns every connection, of clients and to upstream
+ * servers, and passes whole messages to and from the data workers.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { StreamCounters } from '../stats/stream-counters.ts'
+import { ClientConnections } from './client-connections.ts'
+import { ClientListeners } from './client-listeners.ts'
+import type { LinkListener } from './data-worker-link.ts'
+import { DataWorkerLink } from './data-worker-link.ts'
+import type { FromStreamWorker, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
+import { UpstreamStreams } from './upstream-streams.ts'
+
+if (parentPort === null) throw new Error('stream-worker.ts is the entry of a worker thread')
+const control = parentPort
+const data: StreamWorkerData = workerData
+const now = (): number => performance.now()
+const counters = new StreamCounters(data.counters)
+const clients = new ClientConnections({ settings: data.settings, counters, now })
+const upstreams = new UpstreamStreams({ settings: data.settings.upstream, counters, now })
+const listener: LinkListener = {
+  replies: (message) => clients.replies(message),
+  repliesEnd: () => clients.flush(),
+  exchange: (message, link) => upstreams.exchange(message, link),
+  lost: (link) => clients.lost(link),
+}
+const links = data.ports.map((port) => new DataWorkerLink(port, listener))
+const listeners = new ClientListeners(() => clients.createServer())
+
+clients.use(links)
+upstreams.use(data.servers)
+control.on('message', (message: ToStreamWorker) => {
+  switch (message.kind) {
+    case 'servers':
+      return upstreams.use(message.servers)
+    case 'replace':
+      return links[message.worker]?.replace(message.port)
+    case 'drain':
+      return void drain(message.deadlineMs)
+    case 'stop':
+      return stop()
+  }
+})
+report({ kind: 'ready', ...(await listeners.open(data.listeners)) })
+
+function report(message: FromStreamWorker): void {
+  control.postMessage(message)
+}
+
+/** Lets clients have the answers that are under way, for at most `deadlineMs`, then stops. */
+async function drain(deadlineMs: number): Promise<void> {
+  listeners.close()
+  const deadline = Promise.withResolvers<void>()
+  const timer = setTimeout(deadline.resolve, deadlineMs)
+  await Promise.race([clients.drain(), deadline.promise])
+  clearTimeout(timer)
+  stop()
+}
+
+/** Closes everything at once; the thread ends when nothing keeps its event loop alive. */
+function stop(): void {
+  listeners.close()
+  const cut = clients.cutAll()
+  upstreams.close()
+  for (const link of links) link.close()
+  report({ kind: 'stopped', cut })
+  control.close()
+}
