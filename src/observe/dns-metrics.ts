@@ -84,7 +84,7 @@ export function dnsMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_dropped_total',
-      help: 'Packets that got no reply or were ignored, by reason.',
+      help: 'Packets that were not served, by reason. Where a table was full (in_flight_full, waiters_full) the client got SERVFAIL, else nothing.',
       type: 'counter',
       read: () =>
         DROP_REASONS.map((reason, slot) => ({

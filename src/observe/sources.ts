@@ -1,4 +1,5 @@
 import type { WorkerCounters } from '../stats/counters.ts'
+import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { BucketCounts } from './bucket-counts.ts'
 
 /** The name table, as far as people and metrics want to know. */
@@ -57,6 +58,8 @@ export interface ObserveSources {
   /** One per data worker; a restarted worker goes on counting in the same buffer. */
   counters(): readonly WorkerCounters[]
   workerRestarts(): number
+  /** The stream worker's; null without one. A restarted one goes on counting in the same buffer. */
+  streamCounters(): StreamCounters | null
   /** Labels of the upstream servers, by their index in the counters. */
   serverLabels(): readonly string[]
   mesh(): MeshState

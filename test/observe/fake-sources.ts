@@ -2,10 +2,12 @@ import { BucketCounts, COMPILE_BOUNDS } from '../../src/observe/bucket-counts.ts
 import type { Log } from '../../src/observe/log.ts'
 import type { MeshState, ObserveSources } from '../../src/observe/sources.ts'
 import { WorkerCounters } from '../../src/stats/counters.ts'
+import { StreamCounters } from '../../src/stats/stream-counters.ts'
 
 /** Sources of a quiet daemon with two workers and two upstream servers; `changes` replace what a test is about. */
 export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSources {
   const counters = [new WorkerCounters(), new WorkerCounters()]
+  const streamCounters = new StreamCounters()
   const mesh = fakeMesh()
   return {
     version: '1.2.3',
@@ -19,6 +21,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ],
     counters: () => counters,
     workerRestarts: () => 0,
+    streamCounters: () => streamCounters,
     serverLabels: () => ['10.96.0.10:53', 'tls://9.9.9.9:853#dns.quad9.net'],
     mesh: () => mesh,
     xds: () => ({ connected: true, reconnects: 2 }),

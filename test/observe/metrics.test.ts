@@ -5,6 +5,7 @@ import { createMetrics } from '../../src/observe/metrics.ts'
 import { SocketDrops } from '../../src/observe/socket-drops.ts'
 import type { ObserveSources } from '../../src/observe/sources.ts'
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
+import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { type Exposition, parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
 
@@ -218,6 +219,17 @@ test('mesh and xDS state are shown', async () => {
   expect(valueOf(parsed, 'byname_xds_connected')).toBe(1)
   expect(valueOf(parsed, 'byname_xds_reconnects_total')).toBe(2)
   expect(valueOf(parsed, 'byname_build_info', { version: '1.2.3' })).toBe(1)
+})
+
+test('connections are shown as the stream worker counts them', async () => {
+  const streamCounters = new StreamCounters()
+  streamCounters.add(StreamCell.connectionsOpen, 3)
+  streamCounters.add(StreamCell.connectionsSlowClosed, 2)
+  const { parsed } = await scrape(fakeSources({ streamCounters: () => streamCounters }))
+  expect(valueOf(parsed, 'byname_client_connections')).toBe(3)
+  expect(valueOf(parsed, 'byname_client_connections_closed_total', { reason: 'slow_reader' })).toBe(2)
+  const without = await scrape(fakeSources({ streamCounters: () => null }))
+  expect(valueOf(without.parsed, 'byname_client_connections')).toBeUndefined()
 })
 
 test('without xDS its metrics have no lines', async () => {
