@@ -33,7 +33,7 @@ ${links.map(({ path, about }) => `<li><a href="${escapeHtml(path)}">${escapeHtml
 }
 
 /** Text for an element or a quoted attribute: labels and versions come from configuration and control plane. */
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 

@@ -1,5 +1,5 @@
 /** A series of an exposition. */
-export interface Series {
+interface Series {
   /** The line's name: for a histogram with `_bucket`, `_sum` or `_count`. */
   name: string
   labels: Record<string, string>
