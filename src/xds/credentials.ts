@@ -1,0 +1,29 @@
+import { type ChannelCredentials, type ChannelOptions, credentials, Metadata } from '@grpc/grpc-js'
+
+/** What one connection to the control plane is made with. */
+export interface ConnectionCredentials {
+  /** Plaintext, or TLS with root certificates and perhaps a client certificate. */
+  channel: ChannelCredentials
+  /** Goes with the stream: `authorization: Bearer …`, `clusterid`. */
+  metadata: Metadata
+  /** The name that the server's certificate must carry: `grpc.ssl_target_name_override`, `grpc.default_authority`. */
+  options: ChannelOptions
+}
+
+/**
+ * Where credentials come from. Asked afresh for every connection, because tokens and certificates are replaced on disk
+ * while byname runs.
+ */
+export interface CredentialsSource {
+  /**
+   * Credentials for a connection to `address` (`HOST:PORT`), or in one line why there are none (a missing file, say):
+   * that counts as a failed attempt. `signal` ends the wait for them.
+   */
+  forConnection(address: string, signal: AbortSignal): Promise<ConnectionCredentials | { failure: string }>
+}
+
+/** No TLS and no token: istiod's port 15010, the embedded control plane. */
+export const plaintext: CredentialsSource = {
+  forConnection: () =>
+    Promise.resolve({ channel: credentials.createInsecure(), metadata: new Metadata(), options: {} }),
+}

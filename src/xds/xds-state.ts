@@ -1,0 +1,34 @@
+/** What is known of the subscription, for metrics and /debug/xds. Times are Unix times in ms. */
+export interface XdsState {
+  /** The server has answered on the stream now open. */
+  connected: boolean
+  /** Server of the stream, or of the attempt under way or next. */
+  address: string
+  dialect: 'delta' | 'state of the world'
+  /** What the control plane says of itself, '' if nothing; Istio puts a JSON document here. */
+  controlPlane: string
+  connectedSinceMs: number | null
+  /** Attempts to open a stream. */
+  streamsOpened: number
+  /** Those after the first. */
+  reconnects: number
+  /** Of the response last received. */
+  nonce: string
+  /** Of the table last accepted. */
+  version: string
+  /** Tables accepted; `unchanged` of them were equal to the one in use. */
+  accepted: number
+  unchanged: number
+  /** Responses refused (NACK). */
+  rejected: number
+  lastMessageAtMs: number | null
+  /** When a table was last accepted. */
+  lastAcceptedAtMs: number | null
+  /** Since `lastAcceptedAtMs`: how old the table may be. */
+  ageSeconds: number | null
+  /** Why a stream failed or a response was refused, last; null: never. */
+  lastError: string | null
+  lastErrorAtMs: number | null
+  /** When the next attempt is due; null while one is under way or a stream is open. */
+  nextAttemptAtMs: number | null
+}
