@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 enum { BATCH = 64, SIZE = 2048, HEADER = 12, ROOM_FOR_ANSWER = 64 };
@@ -31,20 +32,21 @@ static struct mmsghdr received[BATCH], replies[BATCH];
 
 /* Pointer to the question's name, type A, class IN, TTL 3600, 240.240.0.1. */
 static const uint8_t ADDRESS[] = {0xc0, HEADER, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 240, 240, 0, 1};
-/* Root zone's SOA (name ".", MNAME and RNAME "."), TTL and MINIMUM 3600. */
-static const uint8_t SOA[] = {0, 0, 6, 0, 1, 0, 0, 14, 16, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0,
+/* After the owner: SOA, MNAME and RNAME the root, TTL and MINIMUM 3600. */
+static const uint8_t SOA[] = {0, 6, 0, 1, 0, 0, 14, 16, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0,
                               14, 16, 0, 0, 3, 132, 0, 9, 58, 128, 0, 0, 14, 16};
 static const uint8_t OPT[] = {0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0};
 
 /* Turns the question into its answer. Returns the answer's length, 0 to drop. */
 static size_t answer(uint8_t *m, size_t length) {
-  if (length < HEADER + 5 || (m[2] & 0x80) || m[4] != 0 || m[5] != 1) return 0;
+  if (length < HEADER + 6 || m[HEADER] == 0 || (m[2] & 0x80) || m[4] != 0 || m[5] != 1) return 0;
   size_t at = HEADER;
   while (m[at] != 0) {
     at += m[at] + 1u;
     if (at + 5 > length || m[at] > 63) return 0;
   }
-  int absent = memcmp(m + HEADER + 1, "absent-", 7) == 0;
+  /* Resolvers that mix cases (0x20) ask for aBSenT-. */
+  int absent = strncasecmp((char *)m + HEADER + 1, "absent-", 7) == 0;
   int address = !absent && m[at + 1] == 0 && m[at + 2] == 1;
   int opt = m[10] != 0 || m[11] != 0;
   at += 5;
@@ -57,6 +59,9 @@ static size_t answer(uint8_t *m, size_t length) {
     memcpy(m + at, ADDRESS, sizeof ADDRESS);
     at += sizeof ADDRESS;
   } else {
+    /* The zone is the name less its first label. */
+    m[at++] = 0xc0;
+    m[at++] = HEADER + 1 + m[HEADER];
     memcpy(m + at, SOA, sizeof SOA);
     at += sizeof SOA;
   }
