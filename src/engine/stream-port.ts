@@ -2,28 +2,27 @@
  * What a data worker and the stream worker say to each other over a MessagePort. The stream worker owns connections and
  * framing and does not know the engine; the data worker answers and does not know sockets.
  *
- * A message in `frames` is preceded by its length in two bytes, as on the wire (RFC 1035 §4.2.2). Queries of one read
- * travel as one message, and so do the answers that are ready at once; the others follow, in any order (RFC 7766 §6.2.1.1).
- * After posting, the stream worker writes 1 to the data worker's eventfd, if it has one.
+ * Messages in `frames` are preceded by their length in two bytes, as on the wire (RFC 1035 §4.2.2). What one turn of the
+ * event loop read from all connections travels as one message, and so do the answers that are ready at once; the others
+ * follow, in any order (RFC 7766 §6.2.1.1). After posting, the stream worker writes 1 to the data worker's eventfd, if
+ * it has one.
  */
 
-/** Stream worker → data worker: queries that one read of a client's connection brought, in order. */
+/** Stream worker → data worker: queries that clients' connections brought, in order. */
 export interface StreamQueries {
   kind: 'queries'
-  /** Number of the connection, never used twice in the life of the stream worker. */
-  connection: number
-  /** The client's address, 4 or 16 bytes; an IPv4-mapped one has 4. */
-  address: Uint8Array
-  frames: Uint8Array
+  /** Reads one after the other, see stream-batch.ts. Connections are numbers not used twice in the life of the stream worker. */
+  reads: Uint8Array
 }
 
-/** Data worker → stream worker: replies for a connection, ready to be written as they are. */
+/** Data worker → stream worker: replies for connections, ready to be written as they are. */
 export interface StreamReplies {
   kind: 'replies'
-  connection: number
-  /** Queries settled by this message: the replies in `frames` and those that get none. */
-  settled: number
-  frames: Uint8Array
+  /**
+   * Writes one after the other, see stream-batch.ts. The stream worker sends them from this buffer: it must be a copy or
+   * transferred. Those of one connection are written at once.
+   */
+  writes: Uint8Array
 }
 
 /** Data worker → stream worker: ask an upstream server over a stream. */

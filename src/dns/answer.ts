@@ -1,0 +1,237 @@
+/**
+ * Reading a reply from an upstream server: one pass that checks every record's bounds and every name that a client will
+ * have to expand, and notes what storing and serving it needs.
+ *
+ * ```
+ *  header · question │ answer … │ authority … │ additional … │ OPT        OPT is hop by hop: noted, never kept
+ *                            ↑ ttlAt[k]: where each TTL stands           records after an OPT go with it
+ * ```
+ */
+import { CLASS_IN, Flag, HEADER_BYTES, Type } from './constants.ts'
+import { expandName, LOWER, skipName } from './name.ts'
+import { readU16, readU32 } from './reply.ts'
+
+/** More records than any 64 KiB message can hold (a record has at least 11 bytes). */
+const MAX_RECORDS = 6000
+const QUESTION_POINTER = 0xc00c
+
+/** A reply as `readAnswer` left it. All offsets count from the start of the message. */
+export class Answer {
+  flags = 0
+  /** The extended rcode: the header's four bits and the OPT's eight. */
+  rcode = 0
+  answers = 0
+  authorities = 0
+  additionals = 0
+  questionEnd = 0
+  /** Where the answer section ends. */
+  answerEnd = 0
+  /** Where the message ends without its OPT. */
+  end = 0
+  hasOpt = false
+  readonly ttlAt: Uint16Array = new Uint16Array(MAX_RECORDS)
+  ttlCount = 0
+  /** Least TTL of answer and authority, in seconds; 2^31 if there is none. */
+  minTtl = 0
+  /** Negative TTL by the first SOA in the authority section (RFC 2308 §5), -1 without one; where its TTL stands. */
+  soaTtl = -1
+  soaTtlAt = 0
+  /** True if the answer section has a record of the type asked (or the question is ANY). */
+  hasAnswer = false
+  /** A run of equally long A or AAAA records that may be rotated: count is 0 if there is none. */
+  rotateAt = 0
+  rotateSize = 0
+  rotateCount = 0
+}
+
+/** Made once and overwritten by each check; nothing reads it across calls. */
+const nameScratch = new Uint8Array(256)
+
+/**
+ * Reads the reply of `length` bytes at `start`, whose header and question (`questionEnd`, from the start of the message)
+ * have been matched already. False if it is malformed.
+ */
+export function readAnswer(packet: Uint8Array, start: number, length: number, questionEnd: number, type: number, into: Answer): boolean {
+  const end = start + length
+  into.flags = readU16(packet, start + 2)
+  into.rcode = into.flags & Flag.RCODE
+  into.answers = readU16(packet, start + 6)
+  into.authorities = readU16(packet, start + 8)
+  into.additionals = 0
+  into.questionEnd = questionEnd
+  into.ttlCount = 0
+  into.minTtl = 0x7fffffff
+  into.soaTtl = -1
+  into.hasAnswer = false
+  into.hasOpt = false
+  into.rotateCount = 0
+  const additionals = readU16(packet, start + 10)
+  if (into.answers + into.authorities + additionals > MAX_RECORDS) return false
+  let at = start + questionEnd
+  at = readAnswers(packet, start, at, end, type, into)
+  if (at < 0) return false
+  into.answerEnd = at - start
+  at = readAuthorities(packet, start, at, end, into)
+  if (at < 0) return false
+  return readAdditionals(packet, start, at, end, additionals, into)
+}
+
+function readAnswers(packet: Uint8Array, start: number, from: number, end: number, type: number, into: Answer): number {
+  let at = from
+  let runAt = 0
+  let runSize = 0
+  let runCount = 0
+  let runOwner = 0
+  for (let k = 0; k < into.answers; k++) {
+    const record = at
+    at = recordEnd(packet, start, record, end)
+    if (at < 0) return -1
+    const fixed = fixedAt
+    const recordType = readU16(packet, fixed)
+    noteTtl(packet, start, fixed, into)
+    if (recordType === type || type === Type.ANY) into.hasAnswer = true
+    if (recordType !== type || (type !== Type.A && type !== Type.AAAA)) continue
+    const owner = readU16(packet, record)
+    if (runCount === 0) {
+      runAt = record
+      runSize = at - record
+      runOwner = owner
+      runCount = 1
+    } else if (owner === runOwner && owner >= 0xc000 && at - record === runSize && record === runAt + runCount * runSize) runCount++
+    else runCount = -1 // not one run: left in the server's order
+  }
+  if (runCount > 1) {
+    into.rotateAt = runAt - start
+    into.rotateSize = runSize
+    into.rotateCount = runCount
+  }
+  return at
+}
+
+function readAuthorities(packet: Uint8Array, start: number, from: number, end: number, into: Answer): number {
+  let at = from
+  for (let k = 0; k < into.authorities; k++) {
+    const record = at
+    at = recordEnd(packet, start, record, end)
+    if (at < 0) return -1
+    const fixed = fixedAt
+    noteTtl(packet, start, fixed, into)
+    if (readU16(packet, fixed) === Type.SOA && into.soaTtl < 0) {
+      // MINIMUM is the last of the five numbers that end the data.
+      into.soaTtl = Math.min(ttlOf(packet, fixed + 4), ttlOf(packet, at - 4))
+      into.soaTtlAt = fixed + 4 - start
+    }
+  }
+  return at
+}
+
+function readAdditionals(packet: Uint8Array, start: number, from: number, end: number, count: number, into: Answer): boolean {
+  let at = from
+  for (let k = 0; k < count; k++) {
+    const record = at
+    at = recordEnd(packet, start, record, end)
+    if (at < 0) return false
+    const fixed = fixedAt
+    if (readU16(packet, fixed) === Type.OPT) {
+      if (into.hasOpt || packet[record] !== 0) return false
+      into.hasOpt = true
+      into.rcode |= packet[fixed + 4]! << 4
+      into.end = record - start
+      continue
+    }
+    if (into.hasOpt) continue // behind the OPT: dropped with it (a TSIG is hop by hop as well)
+    const ttlCount = into.ttlCount
+    const minTtl = into.minTtl
+    noteTtl(packet, start, fixed, into)
+    into.minTtl = minTtl
+    into.additionals += into.ttlCount - ttlCount
+  }
+  if (!into.hasOpt) into.end = at - start
+  return true
+}
+
+/** Offset of the fixed part of the record that `recordEnd` read last. Synchronous use only. */
+let fixedAt = 0
+
+/** Checks the record at `at` and returns the offset after it, or -1. Leaves `fixedAt`. */
+function recordEnd(packet: Uint8Array, start: number, at: number, end: number): number {
+  let fixed: number
+  // Nearly every owner is the question's name.
+  if (readU16(packet, at) === QUESTION_POINTER) fixed = at + 2
+  else {
+    fixed = skipName(packet, at, end)
+    if (fixed < 0 || expandName(packet, start, at, end, nameScratch, 0) < 0) return -1
+  }
+  if (fixed + 10 > end) return -1
+  const data = fixed + 10
+  const stop = data + readU16(packet, fixed + 8)
+  if (stop > end || !isDataSound(packet, start, readU16(packet, fixed), data, stop)) return -1
+  fixedAt = fixed
+  return stop
+}
+
+/** Checks lengths and names in the data of the types that may carry compressed names (RFC 1035 §3.3, RFC 3597 §4). */
+function isDataSound(packet: Uint8Array, start: number, type: number, data: number, stop: number): boolean {
+  switch (type) {
+    case Type.A:
+      return stop - data === 4
+    case Type.AAAA:
+      return stop - data === 16
+    case Type.NS:
+    case Type.CNAME:
+    case Type.PTR:
+    case Type.DNAME:
+      return nameIn(packet, start, data, stop) === stop
+    case Type.MX:
+      return data + 2 < stop && nameIn(packet, start, data + 2, stop) === stop
+    case Type.SRV:
+      return data + 6 < stop && nameIn(packet, start, data + 6, stop) === stop
+    case Type.SOA: {
+      const mname = nameIn(packet, start, data, stop)
+      const rname = mname < 0 ? -1 : nameIn(packet, start, mname, stop)
+      return rname >= 0 && rname + 20 === stop
+    }
+    default:
+      return true
+  }
+}
+
+function nameIn(packet: Uint8Array, start: number, at: number, stop: number): number {
+  if (at >= stop || expandName(packet, start, at, stop, nameScratch, 0) < 0) return -1
+  return skipName(packet, at, stop)
+}
+
+function noteTtl(packet: Uint8Array, start: number, fixed: number, into: Answer): void {
+  into.ttlAt[into.ttlCount++] = fixed + 4 - start
+  const ttl = ttlOf(packet, fixed + 4)
+  if (ttl < into.minTtl) into.minTtl = ttl
+}
+
+/** A TTL with the top bit set counts as zero (RFC 2181 §8). */
+function ttlOf(packet: Uint8Array, at: number): number {
+  const ttl = readU32(packet, at)
+  return ttl > 0x7fffffff ? 0 : ttl
+}
+
+/**
+ * True if the question of the reply at `start` is the one asked: same name (ASCII case aside), type and class IN
+ * (RFC 5452 §9.1). `asked` holds the name in lower case at `askedAt`, `nameLength` bytes, and the type behind it.
+ */
+export function isSameQuestion(
+  packet: Uint8Array,
+  start: number,
+  length: number,
+  asked: Uint8Array,
+  askedAt: number,
+  nameLength: number,
+): boolean {
+  if (length < HEADER_BYTES + nameLength + 4 || readU16(packet, start + 4) !== 1) return false
+  const from = start + HEADER_BYTES
+  for (let i = 0; i < nameLength; i++) if (LOWER[packet[from + i]!] !== asked[askedAt + i]) return false
+  const type = from + nameLength
+  return (
+    packet[type] === asked[askedAt + nameLength] &&
+    packet[type + 1] === asked[askedAt + nameLength + 1] &&
+    readU16(packet, type + 2) === CLASS_IN
+  )
+}

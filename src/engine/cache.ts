@@ -1,0 +1,194 @@
+/**
+ * The answer cache: two generations of a byte-bounded arena. New answers are appended to the young one; when it is full
+ * the old one is dropped as a whole and the young one takes its place. A hit in the old generation copies the answer
+ * into the young one, so what is used stays and what has not been used for a generation goes (the scheme of the
+ * `hashlru` and `quick-lru` packages, with bytes instead of entries). Nothing is allocated after construction, no
+ * collector ever walks it, and its size is its bound.
+ *
+ * ```
+ *  generation   index: Int32 [hash slot → block offset + 1]    arena: blocks (stored-answer.ts) one after another
+ *  find         young, else old → promoted
+ * ```
+ * Memory is touched as it fills: an idle cache costs next to nothing.
+ */
+import { AnswerStore, StoredFlag } from './stored-answer.ts'
+
+/** An average answer's block; the index has two slots for each that may fit. */
+const TYPICAL_BLOCK = 160
+const MIN_BYTES = 4096
+
+class Generation {
+  readonly store: AnswerStore
+  readonly index: Int32Array
+  /** Bytes of the arena in use. */
+  used = 0
+  /** Blocks in the index, dead ones included: bounds the probes. */
+  slotsUsed = 0
+  /** Blocks that are neither replaced nor flushed nor promoted. */
+  live = 0
+
+  constructor(bytes: number) {
+    const slots = 2 ** Math.max(4, Math.ceil(Math.log2(bytes / TYPICAL_BLOCK)))
+    this.index = new Int32Array(slots)
+    this.store = new AnswerStore(Math.max(MIN_BYTES / 4, bytes - slots * 4))
+  }
+
+  clear(): void {
+    this.index.fill(0)
+    this.used = 0
+    this.slotsUsed = 0
+    this.live = 0
+  }
+
+  find(hash: number, key: Uint8Array, keyAt: number, keyLength: number): number {
+    const { index, store } = this
+    const mask = index.length - 1
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const block = index[slot]! - 1
+      if (block < 0) return -1
+      if (store.hash(block) === hash && !store.has(block, StoredFlag.DEAD) && store.hasKey(block, key, keyAt, keyLength)) return block
+    }
+  }
+
+  hasRoom(size: number): boolean {
+    return this.used + size <= this.store.bytes.length && this.slotsUsed < this.index.length * 0.75
+  }
+
+  /** Appends the block of `from` at `at`; there must be room. */
+  append(from: AnswerStore, at: number): number {
+    const size = from.size(at)
+    const block = this.used
+    this.store.bytes.set(from.bytes.subarray(at, at + size), block)
+    const mask = this.index.length - 1
+    let slot = from.hash(at) & mask
+    while (this.index[slot] !== 0) slot = (slot + 1) & mask
+    this.index[slot] = block + 1
+    this.used += size
+    this.slotsUsed++
+    this.live++
+    return block
+  }
+
+  kill(block: number): void {
+    this.store.mark(block, StoredFlag.DEAD)
+    this.live--
+  }
+
+  /** Every block in the arena that is alive. */
+  *blocks(): Generator<number> {
+    for (let at = 0; at < this.used; at += this.store.size(at)) {
+      if (!this.store.has(at, StoredFlag.DEAD)) yield at
+    }
+  }
+}
+
+/** What stands where after a successful `find`: valid until the next call that stores or finds. */
+export class Cache {
+  #young: Generation
+  #old: Generation
+  /** Total bound in bytes, index and keys included. */
+  readonly maxBytes: number
+  /** Answers that had to go for newer ones, in all. */
+  evictions = 0
+  /** Store that holds the block found last. */
+  store: AnswerStore
+
+  constructor(maxBytes: number) {
+    this.maxBytes = Math.max(MIN_BYTES, maxBytes)
+    this.#young = new Generation(this.maxBytes / 2)
+    this.#old = new Generation(this.maxBytes / 2)
+    this.store = this.#young.store
+  }
+
+  get entries(): number {
+    return this.#young.live + this.#old.live
+  }
+
+  /** Bytes in use, index included. */
+  get bytes(): number {
+    return this.#young.used + this.#old.used + (this.#young.index.byteLength + this.#old.index.byteLength)
+  }
+
+  /** Finds the answer stored under a key; returns its block in `store`, or -1. Whether it is still fresh is for the caller. */
+  find(hash: number, key: Uint8Array, keyAt: number, keyLength: number): number {
+    let block = this.#young.find(hash, key, keyAt, keyLength)
+    if (block >= 0) {
+      this.store = this.#young.store
+      return block
+    }
+    block = this.#old.live === 0 ? -1 : this.#old.find(hash, key, keyAt, keyLength)
+    if (block < 0) return -1
+    const old = this.#old
+    if (this.#young.hasRoom(old.store.size(block))) {
+      old.kill(block)
+      this.store = this.#young.store
+      // The DEAD mark stands in the block that was left, the copy must not have it.
+      return this.#revive(old, block)
+    }
+    // Turning the generations over now would drop the very block that was asked for: serve it from where it is.
+    this.store = old.store
+    return block
+  }
+
+  #revive(old: Generation, block: number): number {
+    const copy = this.#young.append(old.store, block)
+    this.#young.store.unmark(copy, StoredFlag.DEAD)
+    return copy
+  }
+
+  /** Stores the block at `at` of `from` in place of whatever its key had. Too large a one is not kept. */
+  put(from: AnswerStore, at: number): void {
+    const size = from.size(at)
+    const hash = from.hash(at)
+    this.#forget(hash, from.bytes, from.keyAt(at), from.keyLength(at))
+    if (size > this.#young.store.bytes.length / 4) return
+    if (!this.#young.hasRoom(size)) this.#turn()
+    this.#young.append(from, at)
+  }
+
+  #turn(): void {
+    this.evictions += this.#old.live
+    const emptied = this.#old
+    emptied.clear()
+    this.#old = this.#young
+    this.#young = emptied
+  }
+
+  #forget(hash: number, key: Uint8Array, keyAt: number, keyLength: number): void {
+    const young = this.#young.find(hash, key, keyAt, keyLength)
+    if (young >= 0) this.#young.kill(young)
+    const old = this.#old.live === 0 ? -1 : this.#old.find(hash, key, keyAt, keyLength)
+    if (old >= 0) this.#old.kill(old)
+  }
+
+  /** Forgets everything; returns how many answers that were. */
+  flush(): number {
+    const { entries } = this
+    this.#young.clear()
+    this.#old.clear()
+    return entries
+  }
+
+  /** Forgets all answers for a name (any type and variant); `name` is lower-cased wire format. Returns how many. */
+  flushName(name: Uint8Array): number {
+    let count = 0
+    for (const generation of [this.#young, this.#old]) {
+      const { store } = generation
+      for (const block of generation.blocks()) {
+        const key = store.keyAt(block)
+        if (store.keyLength(block) - 3 !== name.length) continue
+        if (!name.every((byte, i) => store.bytes[key + i] === byte)) continue
+        generation.kill(block)
+        count++
+      }
+    }
+    return count
+  }
+
+  /** Shows every answer kept, for people: not for the path of a query. */
+  *blocks(): Generator<{ store: AnswerStore; block: number }> {
+    for (const generation of [this.#young, this.#old]) {
+      for (const block of generation.blocks()) yield { store: generation.store, block }
+    }
+  }
+}

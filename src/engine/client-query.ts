@@ -1,0 +1,18 @@
+import { Query } from '../dns/query.ts'
+
+/** Bits of the last byte of a cache key: what makes answers to the same question differ. */
+export const Variant = { DO: 1, CD: 2, NO_RECURSION: 4 } as const
+
+/** A query together with what is known of the client that sent it. */
+export class ClientQuery extends Query {
+  /** 0 UDP, 1 TCP (PROTOS). */
+  proto = 0
+  /** 0 IPv4, 1 IPv6 (FAMILIES). */
+  family = 0
+  /** Largest reply, in bytes, OPT included. */
+  limit = 512
+  /** Payload size that our OPT tells the client. */
+  advertise = 1232
+  /** When it arrived, in ms. */
+  receivedAt = 0
+}

@@ -1,0 +1,295 @@
+/**
+ * The path of a query, top to bottom. The engine owns no socket, no clock and no timer: it is told what arrived and what
+ * time it is, and says what to send (outlet.ts). So the same code runs behind both drivers and in the simulation.
+ *
+ * ```
+ *  sanity → EDNS → access → mesh → special names → cache → forward
+ * ```
+ */
+import { Answer } from '../dns/answer.ts'
+import { Ede, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
+import { finishHash } from '../dns/name.ts'
+import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
+import { beginReply, copyBytes, headerRcode, setCounts, writeOpt } from '../dns/reply.ts'
+import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
+import type { Image } from '../table/image.ts'
+import { isAllowed, isLocal } from './access.ts'
+import { Cache } from './cache.ts'
+import { ClientQuery, Variant } from './client-query.ts'
+import { Forwarder } from './forwarder.ts'
+import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
+import type { FailureReason, Outlet } from './outlet.ts'
+import type { EngineSettings } from './settings.ts'
+import { rcodeOf, writeSpecialAnswer } from './special-names.ts'
+import { ageOf, StoredFlag, writeStored } from './stored-answer.ts'
+
+/** `beforeSync: auto` waits this long for a table before it forwards. */
+const SYNC_WAIT_MS = 5000
+/** A hit in this last part of an answer's life refreshes it. */
+const PREFETCH_PART = 10
+const MAX_TCP_REPLY = 65_535
+const SOURCES = 5
+
+export interface EngineOptions {
+  settings: EngineSettings
+  outlet: Outlet
+  counters: WorkerCounters
+  /** Fresh unpredictable 32-bit numbers: ids are drawn from it. */
+  random: () => number
+  /** Seed of all name hashes; the image's, as long as there is one. */
+  seed: number
+  /** Engine time in ms: any clock that never goes back. */
+  now: number
+}
+
+export class Engine {
+  readonly outlet: Outlet
+  readonly counters: WorkerCounters
+  readonly random: () => number
+  /** Scratch of whoever reads an upstream reply. */
+  readonly answer: Answer = new Answer()
+  /** Engine time of the batch in hand, in ms. */
+  now: number
+  cache: Cache | null
+  readonly forwarder: Forwarder
+  #settings: EngineSettings
+  #seed: number
+  #image: Image | null = null
+  readonly #query: ClientQuery = new ClientQuery()
+  readonly #key: Uint8Array = new Uint8Array(264)
+  /** Whether the client of the queries in hand is on this machine, and whether it may ask. */
+  #isLocal = true
+  #isAllowed = true
+  /** Answers of the batch in hand by source, until `endBatch` knows how long they took. */
+  readonly #batchAnswers: Int32Array = new Int32Array(SOURCES)
+
+  constructor(options: EngineOptions) {
+    this.outlet = options.outlet
+    this.counters = options.counters
+    this.random = options.random
+    this.now = options.now
+    this.#settings = options.settings
+    this.#seed = options.seed
+    this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
+    this.forwarder = new Forwarder(this, options.settings, new ClientQuery())
+  }
+
+  /** Image in use, null before the first. */
+  get image(): Image | null {
+    return this.#image
+  }
+
+  /** Adopts a table: one reference swap. Another hash seed empties the cache, whose keys it made. */
+  adopt(image: Image): void {
+    if (image.seed !== this.#seed) {
+      this.#seed = image.seed
+      this.cache?.flush()
+    }
+    this.#image = image
+    this.counters.set(Cell.imageGeneration, image.generation)
+  }
+
+  /** Takes new settings between two batches. The cache is kept unless its size changed. */
+  configure(settings: EngineSettings): void {
+    const isResized = settings.cache.maxBytes !== this.#settings.cache.maxBytes
+    this.#settings = settings
+    if (isResized) this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
+    this.forwarder.configure(settings)
+  }
+
+  /** Moves time on, never back, and fires what is due. */
+  advance(now: number): void {
+    if (now > this.now) this.now = now
+    this.forwarder.tick()
+  }
+
+  /** No timer fires before this engine time; Infinity if none is armed. */
+  get nextDue(): number {
+    return this.forwarder.timers.nextDue
+  }
+
+  /** True if nothing is under way. */
+  get isQuiet(): boolean {
+    return this.forwarder.inFlight.open === 0
+  }
+
+  /**
+   * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
+   * IPv4-mapped address has 4).
+   */
+  client(proto: number, address: Uint8Array, at: number, length: number): void {
+    const query = this.#query
+    query.proto = proto
+    query.family = length === 4 ? 0 : 1
+    this.#isLocal = isLocal(this.#settings, address, at, length)
+    this.#isAllowed = this.#isLocal || isAllowed(this.#settings, address, at, length)
+  }
+
+  /**
+   * Answers the query of `length` bytes at `at`, from the client named last, into `out` at `outAt` (room: 4,096 bytes or
+   * the larger UDP payload in the settings; 65,535 for TCP). Returns the reply's length; 0 if there is none, or none yet.
+   */
+  query(packet: Uint8Array, at: number, length: number, out: Uint8Array, outAt: number): number {
+    const query = this.#query
+    const verdict = readQuery(packet, at, length, this.#seed, query)
+    if (verdict === Verdict.DROP_RUNT || verdict === Verdict.DROP_RESPONSE) {
+      this.counters.drop(verdict === Verdict.DROP_RUNT ? Drop.runt : Drop.response)
+      return 0
+    }
+    this.counters.request(query.proto, query.family, query.type)
+    this.#setLimit(query)
+    if (!this.#isAllowed) return this.#refuse(query, out, outAt)
+    if (verdict !== Verdict.OK) return this.#refuseFault(query, verdict, out, outAt)
+    if (query.questionEnd === query.at) return this.#writeEmpty(query, out, outAt)
+
+    const image = this.#image
+    if (image !== null) {
+      if (image.find(query.name)) {
+        const written = writeMeshAnswer(image, query, this.#settings, this.random(), out, outAt)
+        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written)
+      } else if (query.type === Type.PTR) {
+        const written = writePointerAnswer(image, query, this.#settings, out, outAt)
+        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written)
+      }
+    }
+
+    const special = writeSpecialAnswer(query, out, outAt)
+    if (special !== NOT_OURS) return this.#count(query, Source.local, rcodeOf(out, outAt), special)
+
+    if (image === null && this.#isWaitingForTable()) {
+      return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
+    }
+    return this.#answerFromUpstream(query, out, outAt)
+  }
+
+  /** A datagram larger than any receive buffer came from the client named last; its first `length` bytes are at `at`. */
+  cutQuery(packet: Uint8Array, at: number, out: Uint8Array, outAt: number): number {
+    const query = this.#query
+    // The header alone: what follows is not whole.
+    const verdict = readQuery(packet, at, HEADER_BYTES, this.#seed, query)
+    if (verdict === Verdict.DROP_RESPONSE) {
+      this.counters.drop(Drop.response)
+      return 0
+    }
+    this.counters.request(query.proto, query.family, 0)
+    return this.writeError(query, Rcode.FORMERR, Ede.NONE, out, outAt)
+  }
+
+  /** A datagram from an upstream server, by the outlet's socket `socket`; `isCut` if it was larger than the buffer. */
+  upstreamDatagram(socket: number, packet: Uint8Array, at: number, length: number, isCut: boolean): void {
+    this.forwarder.datagram(socket, packet, at, length, isCut)
+  }
+
+  /** A stream exchange has ended (stream-port.ts). */
+  streamReply(token: number, reply: Uint8Array | null, failure: FailureReason | null): void {
+    this.forwarder.streamReply(token, reply, failure)
+  }
+
+  /** The socket towards an upstream server reported an error. */
+  upstreamFailed(socket: number, reason: FailureReason): void {
+    this.forwarder.socketFailed(socket, reason)
+  }
+
+  /** Says that the batch's replies have been sent: they took until `now` (ms, may have a fraction). */
+  endBatch(now: number): void {
+    const seconds = Math.max(0, now - this.now) / 1000
+    const answers = this.#batchAnswers
+    for (let source = 0; source < SOURCES; source++) {
+      if (answers[source] === 0) continue
+      this.counters.duration(source as Source, seconds, answers[source]!)
+      answers[source] = 0
+    }
+    const { cache } = this
+    if (cache === null) return
+    this.counters.set(Cell.cacheEntries, cache.entries)
+    this.counters.set(Cell.cacheBytes, cache.bytes)
+    this.counters.set(Cell.cacheEvictions, cache.evictions)
+  }
+
+  /** Writes a reply without records to `query`, counts it and returns its length. */
+  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number {
+    let at = beginReply(query, headerRcode(rcode), out, outAt)
+    if (query.hasEdns) {
+      setCounts(out, outAt, 0, 0, 1)
+      at = writeOpt(out, at, query.advertise, rcode, query.dnssecOk, ede)
+    }
+    return this.#count(query, Source.local, rcode, at - outAt)
+  }
+
+  #setLimit(query: ClientQuery): void {
+    const { maxUdpPayload } = this.#settings
+    query.receivedAt = this.now
+    query.advertise = this.#isLocal ? maxUdpPayload.local : maxUdpPayload.remote
+    if (query.proto === 1) query.limit = MAX_TCP_REPLY
+    else query.limit = query.payloadSize < query.advertise ? query.payloadSize : query.advertise
+  }
+
+  #count(query: ClientQuery, source: Source, rcode: number, length: number): number {
+    this.counters.response(source, rcode, query.proto, length)
+    if (query.receivedAt === this.now) this.#batchAnswers[source]!++
+    else this.counters.duration(source, (this.now - query.receivedAt) / 1000, 1)
+    return length
+  }
+
+  #refuse(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    return this.writeError(query, Rcode.REFUSED, Ede.PROHIBITED, out, outAt)
+  }
+
+  #refuseFault(query: ClientQuery, rcode: number, out: Uint8Array, outAt: number): number {
+    if (rcode === Rcode.NOTIMP) {
+      const opcode = opcodeOf(query)
+      if (opcode === Opcode.UPDATE) this.counters.add(Cell.updateRequests, 1)
+      else if (opcode === Opcode.DSO) this.counters.add(Cell.dsoRequests, 1)
+    }
+    return this.writeError(query, rcode, Ede.NONE, out, outAt)
+  }
+
+  /** QDCOUNT 0 with a COOKIE (RFC 7873 §5.4): NOERROR, nothing else. */
+  #writeEmpty(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    return this.writeError(query, Rcode.NOERROR, Ede.NONE, out, outAt)
+  }
+
+  #isWaitingForTable(): boolean {
+    const { beforeSync, startedAtMs } = this.#settings
+    if (beforeSync === 'auto') return this.now - startedAtMs < SYNC_WAIT_MS
+    return beforeSync === 'servfail'
+  }
+
+  #answerFromUpstream(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { cache } = this
+    const key = this.#key
+    const { name } = query
+    const isRecursive = (query.flags & 0x0100) !== 0
+    const variant =
+      (query.dnssecOk ? Variant.DO : 0) | ((query.flags & 0x0010) !== 0 ? Variant.CD : 0) | (isRecursive ? 0 : Variant.NO_RECURSION)
+    copyBytes(name.lower, 0, name.length, key, 0)
+    key[name.length] = query.type >>> 8
+    key[name.length + 1] = query.type
+    key[name.length + 2] = variant
+    const keyLength = name.length + 3
+    const hash = finishHash(name.hash() ^ Math.imul((query.type << 3) | variant, 0x9e3779b1))
+    if (cache !== null && isRecursive) {
+      this.counters.add(Cell.cacheRequests, 1)
+      const block = cache.find(hash, key, 0, keyLength)
+      if (block >= 0) {
+        const { store } = cache
+        const age = ageOf(store, block, this.now)
+        const lifetime = store.lifetimeSeconds(block)
+        if (age < lifetime) {
+          this.counters.add(store.has(block, StoredFlag.NEGATIVE) ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
+          const length = writeStored(store, block, query, age, -1, Ede.NONE, this.random(), out, outAt)
+          if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1)) this.#prefetch(hash, keyLength, block)
+          return this.#count(query, Source.cache, store.rcode(block), length)
+        }
+      }
+    }
+    return this.forwarder.forward(query, hash, key, keyLength, out, outAt)
+  }
+
+  #prefetch(hash: number, keyLength: number, block: number): void {
+    const store = this.cache!.store
+    if (store.has(block, StoredFlag.PREFETCHED)) return
+    store.mark(block, StoredFlag.PREFETCHED)
+    this.forwarder.prefetch(hash, this.#key, keyLength)
+  }
+}

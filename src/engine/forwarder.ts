@@ -1,0 +1,428 @@
+/**
+ * Everything that is not known here: joins equal questions, asks upstream servers one after another within one deadline,
+ * believes a reply only if it fits (RFC 5452), and hands the answer to all who wait.
+ *
+ * ```
+ *  forward → join an open exchange │ open one → attempt → datagram ──→ reply → store → waiters
+ *                                             ↑    │ truncated ─→ stream ─┘
+ *                                             └────┴ failure, time-out: next server, until the deadline → SERVFAIL
+ * ```
+ */
+import { type Answer, isSameQuestion, readAnswer } from '../dns/answer.ts'
+import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
+import { copyBytes, isServerFailure, readU16, setCounts, writeOpt, writeU16 } from '../dns/reply.ts'
+import { Cell, Drop, Source, UpstreamField, type WorkerCounters } from '../stats/counters.ts'
+import type { Cache } from './cache.ts'
+import { type ClientQuery, Variant } from './client-query.ts'
+import { InFlight, NONE } from './in-flight.ts'
+import type { FailureReason, Outlet } from './outlet.ts'
+import type { EngineSettings } from './settings.ts'
+import { AnswerStore, ageOf, storeAnswer, writeStored } from './stored-answer.ts'
+import { Timers } from './timers.ts'
+import { Upstreams } from './upstreams.ts'
+
+/** Payload size that we tell upstream servers: what crosses any path unfragmented (DNS Flag Day 2020). */
+const UPSTREAM_PAYLOAD = 1232
+/** Bounds the messages that one client query can cause, whatever the servers do. */
+const MAX_ATTEMPTS_MADE = 8
+/** TTL of a stale answer (RFC 8767 §4). */
+const STALE_TTL_SECONDS = 30
+
+/** Why an exchange exists. */
+export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2 } as const
+
+const FAILURE_REASONS: readonly FailureReason[] = ['timeout', 'refused', 'servfail', 'malformed', 'network', 'truncated', 'formerr']
+
+/** What the forwarder needs from the engine around it. */
+export interface ForwarderContext {
+  readonly outlet: Outlet
+  readonly counters: WorkerCounters
+  readonly random: () => number
+  readonly answer: Answer
+  readonly cache: Cache | null
+  now: number
+  /** Writes an error reply to `query` and counts it; returns its length. */
+  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number
+}
+
+export class Forwarder {
+  readonly #context: ForwarderContext
+  readonly #waiter: ClientQuery
+  readonly inFlight: InFlight
+  readonly timers: Timers
+  upstreams: Upstreams
+  #settings: EngineSettings
+  /** One answer in the form in which it is kept; 64 KiB and what surrounds it. */
+  readonly #scratch: AnswerStore = new AnswerStore(96 * 1024)
+  readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
+
+  constructor(context: ForwarderContext, settings: EngineSettings, waiter: ClientQuery) {
+    this.#context = context
+    this.#waiter = waiter
+    this.#settings = settings
+    this.inFlight = new InFlight(settings.maxInFlight)
+    this.timers = new Timers(this.inFlight.capacity, context.now)
+    this.upstreams = new Upstreams(settings, context.counters, context.random)
+  }
+
+  /** Takes new settings; exchanges under way go on with servers that still exist and end with those that do not. */
+  configure(settings: EngineSettings): void {
+    this.#settings = settings
+    this.upstreams = new Upstreams(settings, this.#context.counters, this.#context.random, this.upstreams)
+    for (let x = 0; x < this.inFlight.capacity; x++) {
+      // Indices mean other servers now: attempts under way are given up and made again.
+      if (!this.timers.isArmed(x)) continue
+      while (this.inFlight.firstAttempt[x] !== NONE) this.inFlight.closeAttempt(this.inFlight.firstAttempt[x]!)
+      this.inFlight.triedServers[x] = 0
+      this.inFlight.failedOnce[x] = 0
+      this.inFlight.failedTwice[x] = 0
+      this.inFlight.route[x] = this.upstreams.routeFor(this.inFlight.keys, this.inFlight.keyAt(x), this.inFlight.keyLength[x]! - 3)
+      this.timers.arm(x, this.#context.now)
+    }
+  }
+
+  /**
+   * Sends the query on its way. Returns 0 when the client will be answered later, or the length of a reply written at
+   * `outAt` at once (SERVFAIL because a bound is reached).
+   */
+  forward(query: ClientQuery, hash: number, key: Uint8Array, keyLength: number, out: Uint8Array, outAt: number): number {
+    const { inFlight } = this
+    const { counters, outlet } = this.#context
+    let x = inFlight.find(hash, key, keyLength)
+    const isJoining = x !== NONE
+    if (!isJoining) x = this.#open(Purpose.CLIENT, hash, key, keyLength)
+    if (x === NONE) {
+      counters.drop(Drop.inFlightFull)
+      return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
+    }
+    const waiter = inFlight.addWaiter(x, query)
+    if (waiter === NONE) {
+      counters.drop(Drop.waitersFull)
+      if (!isJoining) this.#close(x)
+      return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
+    }
+    outlet.hold(waiter)
+    if (isJoining) counters.add(Cell.coalesced, 1)
+    else this.#start(x)
+    return 0
+  }
+
+  /** Refreshes an answer in the background, unless its question is under way anyway. */
+  prefetch(hash: number, key: Uint8Array, keyLength: number): void {
+    if (this.inFlight.find(hash, key, keyLength) !== NONE) return
+    const x = this.#open(Purpose.PREFETCH, hash, key, keyLength)
+    if (x === NONE) return
+    this.#context.counters.add(Cell.cachePrefetches, 1)
+    this.#start(x)
+  }
+
+  /** A datagram came in by the upstream socket `socket`. */
+  datagram(socket: number, packet: Uint8Array, start: number, length: number, isCut: boolean): void {
+    const { inFlight } = this
+    const { counters } = this.#context
+    if (length < HEADER_BYTES) return counters.drop(Drop.spoofedReply)
+    const a = inFlight.attemptById(readU16(packet, start))
+    if (a === NONE) return counters.drop(Drop.lateReply)
+    if (inFlight.attemptSocket[a] !== socket) return counters.drop(Drop.spoofedReply)
+    this.#reply(a, packet, start, length, isCut, false)
+  }
+
+  /** A stream exchange that `Outlet.sendStreamQuery` was asked for has ended. */
+  streamReply(token: number, reply: Uint8Array | null, failure: FailureReason | null): void {
+    const { inFlight } = this
+    // The token names the attempt's id as well, because an exchange may have several streams under way.
+    const id = Math.floor(token / 2 ** 37)
+    const x = inFlight.ofToken(token % 2 ** 37)
+    const a = x === NONE ? NONE : inFlight.attemptById(id)
+    if (a === NONE || inFlight.attemptExchange[a] !== x) return this.#context.counters.drop(Drop.lateReply)
+    if (reply === null || reply.length < HEADER_BYTES) return this.#attemptFailed(a, failure ?? 'malformed', true)
+    this.#reply(a, reply, 0, reply.length, false, true)
+  }
+
+  /** A socket towards a server reported an error (ICMP port unreachable and the like): what went out by it is lost. */
+  socketFailed(socket: number, reason: FailureReason): void {
+    const { inFlight } = this
+    for (let a = 0; a < inFlight.attemptCapacity; a++) {
+      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket) this.#attemptFailed(a, reason, true)
+    }
+  }
+
+  /** Fires what is due. */
+  tick(): void {
+    this.timers.expire(this.#context.now, this.#fire)
+  }
+
+  #open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
+    const { inFlight } = this
+    const { now } = this.#context
+    const x = inFlight.openExchange(hash, key, keyLength, purpose !== Purpose.PROBE)
+    if (x === NONE) return NONE
+    inFlight.purpose[x] = purpose
+    inFlight.route[x] = this.upstreams.routeFor(key, 0, keyLength - 3)
+    inFlight.startedAt[x] = now
+    inFlight.deadlineAt[x] = now + this.#settings.deadlineMs
+    this.#context.counters.set(Cell.inFlight, inFlight.open)
+    return x
+  }
+
+  #start(x: number): void {
+    this.#attempt(x)
+    if (this.inFlight.purpose[x] !== Purpose.CLIENT) return
+    const probed = this.upstreams.takeProbe(this.inFlight.route[x]!, this.#context.now)
+    if (probed >= 0) this.#probe(x, probed)
+  }
+
+  /** Asks a server that is down the same question, for its health alone. */
+  #probe(of: number, server: number): void {
+    const { inFlight } = this
+    const from = inFlight.keyAt(of)
+    const length = inFlight.keyLength[of]!
+    const key = inFlight.keys.subarray(from, from + length)
+    const x = this.#open(Purpose.PROBE, inFlight.hash[of]!, key, length)
+    if (x === NONE) return
+    inFlight.deadlineAt[x] = this.#context.now + this.#settings.attemptTimeoutMs
+    this.#send(x, server)
+    this.#armTimer(x)
+  }
+
+  /** Asks the next server, or ends the exchange if there is none left to ask. */
+  #attempt(x: number): void {
+    const { inFlight } = this
+    const server = this.upstreams.choose(inFlight.route[x]!, inFlight.failedTwice[x]!, inFlight.triedServers[x]! | inFlight.failedOnce[x]!)
+    const isExhausted = server < 0 || inFlight.attemptsMade[x]! >= MAX_ATTEMPTS_MADE || this.#context.now >= inFlight.deadlineAt[x]!
+    if (isExhausted) {
+      // Answers may still come to what is under way; only the deadline ends that.
+      if (inFlight.openAttempts[x] === 0 || this.#context.now >= inFlight.deadlineAt[x]!) this.#settle(x)
+      else this.timers.arm(x, inFlight.deadlineAt[x]!)
+      return
+    }
+    this.#send(x, server)
+    this.#armTimer(x)
+  }
+
+  #armTimer(x: number): void {
+    this.timers.arm(x, Math.min(this.#context.now + this.#settings.attemptTimeoutMs, this.inFlight.deadlineAt[x]!))
+  }
+
+  /** Opens an attempt and sends it by the server's transport. */
+  #send(x: number, server: number): void {
+    const { inFlight } = this
+    const { counters, outlet } = this.#context
+    const a = inFlight.openAttempt(x, server, this.#context.now, this.#context.random)
+    if (a === NONE) return
+    inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
+    inFlight.triedServers[x] = inFlight.triedServers[x]! | (1 << server)
+    const { transport } = this.upstreams.server(server)
+    if (transport !== 'udp') return this.#sendStream(a, transport)
+    const length = this.#writeQuery(a)
+    counters.upstreamAdd(server, UpstreamField.requestsUdp, 1)
+    const socket = outlet.sendQuery(server, length, inFlight.lastSocket[x]!)
+    inFlight.attemptSocket[a] = socket
+    inFlight.lastSocket[x] = socket
+    // No socket: the timer that is armed next turns to another server.
+    if (socket < 0) {
+      inFlight.closeAttempt(a)
+      this.upstreams.failed(server, 'network', this.#context.now, true)
+      inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('network')
+    }
+  }
+
+  #sendStream(a: number, transport: 'tcp' | 'tls' | 'https'): void {
+    const { inFlight } = this
+    const { counters, outlet } = this.#context
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    const length = this.#writeQuery(a)
+    const field = transport === 'tcp' ? UpstreamField.requestsTcp : transport === 'tls' ? UpstreamField.requestsTls : UpstreamField.requestsHttps
+    counters.upstreamAdd(server, field, 1)
+    const token = inFlight.token(x) + inFlight.attemptId[a]! * 2 ** 37
+    const timeout = Math.max(1, inFlight.deadlineAt[x]! - this.#context.now)
+    outlet.sendStreamQuery(token, server, transport, length, timeout)
+  }
+
+  /** Writes the query of an attempt where the outlet wants it; returns its length. */
+  #writeQuery(a: number): number {
+    const { inFlight } = this
+    const { outlet } = this.#context
+    outlet.openQuery()
+    const out = outlet.query
+    const at = outlet.queryAt
+    const x = inFlight.attemptExchange[a]!
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    const variant = inFlight.keys[keyAt + keyLength - 1]!
+    writeU16(out, at, inFlight.attemptId[a]!)
+    // AD asks for the server's verdict, which is then shown to the clients that want it (RFC 6840 §5.7).
+    writeU16(
+      out,
+      at + 2,
+      Flag.AD | ((variant & Variant.NO_RECURSION) !== 0 ? 0 : Flag.RD) | ((variant & Variant.CD) !== 0 ? Flag.CD : 0),
+    )
+    writeU16(out, at + 4, 1)
+    setCounts(out, at, 0, 0, 0)
+    copyBytes(inFlight.keys, keyAt, keyLength - 1, out, at + HEADER_BYTES)
+    const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
+    if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!)) return end - at
+    setCounts(out, at, 0, 0, 1)
+    return writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0, Ede.NONE) - at
+  }
+
+  /** A message that came from where the attempt went, under its id. */
+  #reply(a: number, packet: Uint8Array, start: number, length: number, isCut: boolean, isStream: boolean): void {
+    const { inFlight } = this
+    const { answer, counters } = this.#context
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    const flags = readU16(packet, start + 2)
+    if ((flags & (Flag.QR | Flag.OPCODE)) !== Flag.QR) return counters.drop(Drop.spoofedReply)
+    const rcode = flags & Flag.RCODE
+    if (!isSameQuestion(packet, start, length, inFlight.keys, keyAt, keyLength - 3)) {
+      // A bare header with an error is how some servers refuse what they do not understand.
+      if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) return counters.drop(Drop.spoofedReply)
+      return this.#serverFailed(a, rcode, length > HEADER_BYTES)
+    }
+    if (!isStream && (isCut || (flags & Flag.TC) !== 0)) return this.#askOverStream(a)
+    if (isServerFailure(rcode)) return this.#serverFailed(a, rcode, true)
+    const type = readU16(inFlight.keys, keyAt + keyLength - 3)
+    if (!readAnswer(packet, start, length, HEADER_BYTES + keyLength + 1, type, answer)) {
+      counters.drop(Drop.malformedReply)
+      return this.#attemptFailed(a, 'malformed', true)
+    }
+    if (answer.rcode === 16 && !this.upstreams.isEdnsBroken(server)) return this.#serverFailed(a, Rcode.FORMERR, true)
+    this.upstreams.succeeded(server, this.#context.now - inFlight.attemptSentAt[a]!, true)
+    this.#answered(x, packet, start)
+  }
+
+  /** The answer in `context.answer` is the one: keep it, and give it to all who wait. */
+  #answered(x: number, packet: Uint8Array, start: number): void {
+    const { inFlight } = this
+    const { answer, cache, counters, now, outlet, random } = this.#context
+    const scratch = this.#scratch
+    const waiter = this.#waiter
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    const variant = inFlight.keys[keyAt + keyLength - 1]!
+    const lifetime = storeAnswer(
+      scratch,
+      0,
+      packet,
+      start,
+      answer,
+      inFlight.keys,
+      keyAt,
+      keyLength,
+      inFlight.hash[x]!,
+      now,
+      this.#settings.cache,
+    )
+    const isCacheable = lifetime > 0 && (variant & Variant.NO_RECURSION) === 0 && (answer.flags & Flag.TC) === 0
+    if (cache !== null && isCacheable) cache.put(scratch, 0)
+    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+      outlet.openReply(w)
+      const length = writeStored(scratch, 0, waiter, 0, -1, Ede.NONE, random(), outlet.reply, outlet.replyAt)
+      counters.response(Source.upstream, answer.rcode, waiter.proto, length)
+      counters.duration(Source.upstream, (now - waiter.receivedAt) / 1000, 1)
+      outlet.sendReply(w, length)
+      inFlight.freeWaiter(w)
+    }
+    this.#close(x)
+  }
+
+  /** The server answered with an rcode that another server may not give. */
+  #serverFailed(a: number, rcode: number, hasQuestion: boolean): void {
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    const isAboutEdns = rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP
+    if (isAboutEdns && !this.upstreams.isEdnsBroken(server)) {
+      // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without.
+      this.upstreams.markEdnsBroken(server)
+      this.upstreams.failed(server, 'formerr', this.#context.now, false)
+      inFlight.closeAttempt(a)
+      this.#send(x, server)
+      return this.#armTimer(x)
+    }
+    if (isAboutEdns) this.upstreams.clearEdnsBroken(server)
+    this.#attemptFailed(a, isAboutEdns ? 'formerr' : rcode === Rcode.REFUSED ? 'refused' : 'servfail', !hasQuestion)
+  }
+
+  #askOverStream(a: number): void {
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    // The datagram's socket plays no part any more: a second truncated copy of the reply is a stray.
+    inFlight.attemptSocket[a] = NONE
+    this.#sendStream(a, 'tcp')
+    this.timers.arm(x, Math.min(this.#context.now + this.#settings.attemptTimeoutMs, inFlight.deadlineAt[x]!))
+  }
+
+  /** Ends an attempt and asks the next server at once. */
+  #attemptFailed(a: number, reason: FailureReason, isItsFault: boolean): void {
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    this.upstreams.failed(server, reason, this.#context.now, isItsFault)
+    inFlight.closeAttempt(a)
+    const bit = 1 << server
+    inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (inFlight.failedOnce[x]! & bit)
+    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
+    inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+    if (inFlight.purpose[x] === Purpose.PROBE) return this.#close(x)
+    this.#attempt(x)
+  }
+
+  /** The exchange's timer: the newest attempt has had its time, or the deadline has come. */
+  #timeUp(x: number): void {
+    const { inFlight } = this
+    const a = inFlight.firstAttempt[x]!
+    if (a !== NONE) {
+      this.upstreams.failed(inFlight.attemptServer[a]!, 'timeout', this.#context.now, true)
+      inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('timeout')
+    }
+    if (inFlight.purpose[x] === Purpose.PROBE) return this.#close(x)
+    this.#attempt(x)
+  }
+
+  /** No server gave an answer: a stale one if there is one (RFC 8767), else SERVFAIL, to all who wait. */
+  #settle(x: number): void {
+    const { inFlight } = this
+    const { cache, counters, now, outlet, random } = this.#context
+    const waiter = this.#waiter
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    const key = inFlight.keys.subarray(keyAt, keyAt + keyLength)
+    const block = cache === null ? -1 : cache.find(inFlight.hash[x]!, key, 0, keyLength)
+    const isStaleUsable = cache !== null && block >= 0 && this.isServable(cache.store, block)
+    const reason = FAILURE_REASONS[inFlight.lastFailure[x]!]!
+    const ede = reason === 'network' || reason === 'refused' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+      outlet.openReply(w)
+      const { reply, replyAt } = outlet
+      let length: number
+      if (isStaleUsable) {
+        length = writeStored(cache.store, block, waiter, 0, STALE_TTL_SECONDS, Ede.STALE_ANSWER, random(), reply, replyAt)
+        counters.response(Source.stale, cache.store.rcode(block), waiter.proto, length)
+        counters.duration(Source.stale, (now - waiter.receivedAt) / 1000, 1)
+        counters.add(Cell.cacheHitsStale, 1)
+      } else {
+        length = this.#context.writeError(waiter, Rcode.SERVFAIL, ede, reply, replyAt)
+      }
+      outlet.sendReply(w, length)
+      inFlight.freeWaiter(w)
+    }
+    this.#close(x)
+  }
+
+  /** True if an answer may still be served, fresh or stale. */
+  isServable(store: AnswerStore, block: number): boolean {
+    return ageOf(store, block, this.#context.now) < store.lifetimeSeconds(block) + this.#settings.cache.staleSeconds
+  }
+
+  #close(x: number): void {
+    this.timers.cancel(x)
+    this.inFlight.closeExchange(x)
+    this.#context.counters.set(Cell.inFlight, this.inFlight.open)
+  }
+}
+

@@ -1,0 +1,193 @@
+/**
+ * What is known of the upstream servers, and the choice among them. A server that fails twice in a row is down: it is
+ * tried last, and a copy of a live question probes it now and then until it answers again.
+ */
+import { type WorkerCounters, UpstreamField } from '../stats/counters.ts'
+import type { FailureReason } from './outlet.ts'
+import type { EngineSettings, UpstreamRoute, UpstreamServer } from './settings.ts'
+
+/** Failures in a row that make a server count as down. */
+const DOWN_AFTER = 2
+const FIRST_PROBE_MS = 1000
+const LAST_PROBE_MS = 30_000
+/** Weight of the newest round trip in the smoothed one (RFC 6298 §2). */
+const RTT_GAIN = 0.125
+/** Under `fastest`, one question in so many goes to another server, so that it may become the fastest. */
+const EXPLORE_ONE_IN = 20
+
+const FAILURE_FIELDS: Record<FailureReason, number> = {
+  timeout: UpstreamField.failuresTimeout,
+  refused: UpstreamField.failuresRefused,
+  servfail: UpstreamField.failuresServfail,
+  malformed: UpstreamField.failuresMalformed,
+  network: UpstreamField.failuresNetwork,
+  truncated: UpstreamField.failuresTruncated,
+  formerr: UpstreamField.failuresFormerr,
+}
+
+interface ServerState {
+  readonly server: UpstreamServer
+  failuresInARow: number
+  isDown: boolean
+  probeAt: number
+  probeEveryMs: number
+  isProbing: boolean
+  /** Smoothed round trip in ms; 0 before the first. */
+  rttMs: number
+  /** Answers FORMERR to an OPT: asked without. */
+  isEdnsBroken: boolean
+}
+
+export class Upstreams {
+  readonly #states: ServerState[]
+  readonly routes: UpstreamRoute[]
+  readonly #counters: WorkerCounters
+  readonly #random: () => number
+
+  /** `earlier`: the state before a change of settings; servers that stay keep what is known of them. */
+  constructor(settings: EngineSettings, counters: WorkerCounters, random: () => number, earlier?: Upstreams) {
+    this.#counters = counters
+    this.#random = random
+    this.routes = settings.routes
+    this.#states = settings.servers.map((server, index) => {
+      const before = earlier ? earlier.#states : []
+      const known = before.find((state) => state.server.label === server.label)
+      if (earlier && before[index]?.server.label !== server.label) counters.upstreamClear(index)
+      const state = known ?? {
+        server,
+        failuresInARow: 0,
+        isDown: false,
+        probeAt: 0,
+        probeEveryMs: FIRST_PROBE_MS,
+        isProbing: false,
+        rttMs: 0,
+        isEdnsBroken: false,
+      }
+      state.isProbing = false
+      counters.upstreamSet(index, UpstreamField.healthy, state.isDown ? 0 : 1)
+      counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
+      return state
+    })
+  }
+
+  get count(): number {
+    return this.#states.length
+  }
+
+  server(index: number): UpstreamServer {
+    return this.#states[index]!.server
+  }
+
+  isEdnsBroken(index: number): boolean {
+    return this.#states[index]!.isEdnsBroken
+  }
+
+  markEdnsBroken(index: number): void {
+    this.#states[index]!.isEdnsBroken = true
+  }
+
+  /** It fails without an OPT as well: that was not the reason. */
+  clearEdnsBroken(index: number): void {
+    this.#states[index]!.isEdnsBroken = false
+  }
+
+  isDown(index: number): boolean {
+    return this.#states[index]!.isDown
+  }
+
+  /** The most specific route for a lower-cased wire name of `length` bytes at `at`. */
+  routeFor(name: Uint8Array, at: number, length: number): number {
+    const { routes } = this
+    if (routes.length === 1) return 0
+    let best = routes.length - 1
+    let bestLength = 0
+    for (let from = at; ; from += name[from]! + 1) {
+      const rest = at + length - from
+      for (let r = 0; r < routes.length; r++) {
+        for (const domain of routes[r]!.domains) {
+          if (domain.length !== rest || domain.length <= bestLength || !equals(name, from, domain)) continue
+          best = r
+          bestLength = domain.length
+        }
+      }
+      // The longest suffix comes first: the first match is the most specific.
+      if (bestLength > 0 || name[from] === 0) return best
+    }
+  }
+
+  /**
+   * The server to ask next on a route: not one of `excluded` (bits), if possible not one of `tried`, those that are down
+   * last. -1 if all are excluded. `attempt` counts from 0 (the policy `sequential` and ties use it).
+   */
+  choose(route: number, excluded: number, tried: number): number {
+    const { servers, policy } = this.routes[route]!
+    let best = -1
+    let bestScore = Number.POSITIVE_INFINITY
+    const explore = policy === 'fastest' && servers.length > 1 && (this.#random() >>> 0) % EXPLORE_ONE_IN === 0
+    for (let k = 0; k < servers.length; k++) {
+      const index = servers[k]!
+      const bit = 1 << index
+      if ((excluded & bit) !== 0) continue
+      const state = this.#states[index]!
+      let score = 0
+      // A server whose answer is still out comes after one that is down but was not asked yet.
+      if ((tried & bit) !== 0) score += 4e9
+      if (state.isDown) score += 2e9 + state.failuresInARow * 1e5
+      if (policy === 'sequential') score += k
+      else if (policy === 'fastest' && !explore) score += state.rttMs
+      else score += (this.#random() >>> 0) / 0x1_0000_0000
+      if (score < bestScore) {
+        bestScore = score
+        best = index
+      }
+    }
+    return best
+  }
+
+  /** A server of the route that is down and due to be probed, or -1. It counts as being probed until it answers or fails. */
+  takeProbe(route: number, now: number): number {
+    for (const index of this.routes[route]!.servers) {
+      const state = this.#states[index]!
+      if (!state.isDown || state.isProbing || now < state.probeAt) continue
+      state.isProbing = true
+      return index
+    }
+    return -1
+  }
+
+  succeeded(index: number, rttMs: number, hadAnswerTime: boolean): void {
+    const state = this.#states[index]!
+    state.failuresInARow = 0
+    state.isProbing = false
+    state.probeEveryMs = FIRST_PROBE_MS
+    if (state.isDown) {
+      state.isDown = false
+      this.#counters.upstreamSet(index, UpstreamField.healthy, 1)
+    }
+    if (!hadAnswerTime) return
+    state.rttMs = state.rttMs === 0 ? rttMs : state.rttMs + RTT_GAIN * (rttMs - state.rttMs)
+    this.#counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
+    this.#counters.upstreamDuration(index, rttMs / 1000)
+  }
+
+  /** Counts a failure; `isItsFault` is false for an answer that says nothing about the server's health (SERVFAIL for one name). */
+  failed(index: number, reason: FailureReason, now: number, isItsFault: boolean): void {
+    const state = this.#states[index]!
+    this.#counters.upstreamAdd(index, FAILURE_FIELDS[reason], 1)
+    state.isProbing = false
+    if (!isItsFault) return
+    state.failuresInARow++
+    // A time-out is at least this slow: `fastest` must not prefer it.
+    if (reason === 'timeout' && state.rttMs < 1000) state.rttMs = Math.max(state.rttMs * 2, 50)
+    if (state.failuresInARow < DOWN_AFTER) return
+    if (state.isDown) state.probeEveryMs = Math.min(state.probeEveryMs * 2, LAST_PROBE_MS)
+    state.isDown = true
+    state.probeAt = now + state.probeEveryMs
+    this.#counters.upstreamSet(index, UpstreamField.healthy, 0)
+  }
+}
+
+function equals(name: Uint8Array, at: number, other: Uint8Array): boolean {
+  for (let i = 0; i < other.length; i++) if (name[at + i] !== other[i]) return false
+  return true
+}

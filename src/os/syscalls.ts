@@ -1,0 +1,243 @@
+/**
+ * Linux system calls through koffi: the one file that knows it. Everything the batch driver and the control thread need
+ * of the kernel that Node does not offer. Calls return what the kernel returned, or minus the error number.
+ *
+ * Structs are built by hand in shared memory, which never moves (Linux on x64 and arm64 agree on all of them):
+ *
+ * ```
+ *  iovec    16  base u64 │ length u64
+ *  mmsghdr  64  name u64 │ name length u32, pad │ iovec u64 │ iovec count u64 │ control u64 │ control length u64 │ flags u32, pad │ received u32, pad
+ *  pollfd    8  fd i32 │ events u16 │ returned events u16
+ *  timespec 16  seconds i64 │ nanoseconds i64
+ * ```
+ */
+import { createRequire } from 'node:module'
+
+export const AF_INET = 2
+export const AF_INET6 = 10
+export const SOCK_STREAM = 1
+export const SOCK_DGRAM = 2
+const SOCK_NONBLOCK = 0x800
+const SOCK_CLOEXEC = 0x80000
+const SOL_SOCKET = 1
+const SO_REUSEADDR = 2
+const SO_ERROR = 4
+const SO_RCVBUF = 8
+const SO_REUSEPORT = 15
+const SO_RCVBUFFORCE = 33
+const IPPROTO_IPV6 = 41
+const IPV6_V6ONLY = 26
+const IPV6_RECVPKTINFO = 49
+const IP_PKTINFO = 8
+const EFD_NONBLOCK = 0x800
+const EFD_CLOEXEC = 0x80000
+const CLOCK_BOOTTIME = 7
+
+export const POLLIN = 1
+export const POLLOUT = 4
+export const POLLERR = 8
+export const MSG_DONTWAIT = 0x40
+export const MSG_TRUNC = 0x20
+export const MSG_NOSIGNAL = 0x4000
+
+export const EINTR = 4
+export const EAGAIN = 11
+export const ENOMEM = 12
+export const EADDRINUSE = 98
+export const EADDRNOTAVAIL = 99
+export const ENOBUFS = 105
+export const ECONNREFUSED = 111
+
+/** Bytes of a `struct sockaddr_in6`, the larger of the two. */
+export const SOCKADDR_BYTES = 28
+export const SOCKADDR_IN_BYTES = 16
+
+/** The calls, bound once a thread. */
+export interface Syscalls {
+  /** Address of shared memory, which is valid as long as the memory is referenced. */
+  addressOf(memory: SharedArrayBuffer): bigint
+  /** `fds`: pollfd structs. Returns how many have something, 0 after `timeoutMs` (−1: no end). */
+  poll(fds: Uint8Array, count: number, timeoutMs: number): number
+  /** `messages`: mmsghdr structs. Returns how many were received. */
+  recvmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
+  /** Returns how many were sent: fewer than `count` when one of them failed after the first. */
+  sendmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
+  /** Milliseconds since boot, time asleep included. */
+  now(): number
+  /** Opens a non-blocking datagram socket; `address` is a sockaddr. Returns the descriptor. */
+  openDatagram(family: number, address: Uint8Array | null, options: DatagramOptions): number
+  /** Opens, binds and listens. */
+  openListener(family: number, address: Uint8Array, backlog: number): number
+  connect(fd: number, address: Uint8Array): number
+  /** The port a socket is bound to. */
+  boundPort(fd: number): number
+  /** Bytes of receive buffer that the kernel granted (it doubles what it is asked for, and reports the double). */
+  receiveBuffer(fd: number): number
+  /** Takes a pending error off a socket: its number, or 0. */
+  takeError(fd: number): number
+  close(fd: number): number
+  /** A counter that makes `poll` return when it is written to. */
+  eventfd(): number
+  /** Adds one to an eventfd; from any thread. */
+  wake(fd: number): void
+  /** Takes everything off an eventfd. */
+  drain(fd: number): void
+}
+
+export interface DatagramOptions {
+  reusePort: boolean
+  /** Ask for the address that a datagram was sent to (for wildcard listeners). */
+  packetInfo: boolean
+  receiveBufferBytes: number
+}
+
+/** Name of an error number, for messages. */
+export function errorName(code: number): string {
+  const names: Record<number, string> = {
+    1: 'EPERM',
+    13: 'EACCES',
+    22: 'EINVAL',
+    24: 'EMFILE',
+    97: 'EAFNOSUPPORT',
+    98: 'EADDRINUSE',
+    99: 'EADDRNOTAVAIL',
+    101: 'ENETUNREACH',
+    105: 'ENOBUFS',
+    111: 'ECONNREFUSED',
+    113: 'EHOSTUNREACH',
+  }
+  return names[code] ?? `errno ${code}`
+}
+
+/** Loads koffi and binds the calls. A string says in one line why they are not to be had here. */
+export function loadSyscalls(): Syscalls | string {
+  if (process.platform !== 'linux') return `no batched system calls on ${process.platform}`
+  if (process.arch !== 'x64' && process.arch !== 'arm64') return `struct layouts are not known on ${process.arch}`
+  try {
+    return bind(createRequire(import.meta.url)('koffi') as typeof import('koffi'))
+  } catch (error) {
+    return `koffi cannot be loaded: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`
+  }
+}
+
+function bind(koffi: typeof import('koffi')): Syscalls {
+  const libc = koffi.load(null)
+  const memmove = libc.func('void *memmove(void *to, const void *from, size_t length)')
+  const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)')
+  const recvmmsg = libc.func('int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout)')
+  const socket = libc.func('int socket(int domain, int type, int protocol)')
+  const bindTo = libc.func('int bind(int fd, const void *address, unsigned int length)')
+  const listen = libc.func('int listen(int fd, int backlog)')
+  const connect = libc.func('int connect(int fd, const void *address, unsigned int length)')
+  const setsockopt = libc.func('int setsockopt(int fd, int level, int option, const void *value, unsigned int length)')
+  const getsockopt = libc.func('int getsockopt(int fd, int level, int option, void *value, void *length)')
+  const getsockname = libc.func('int getsockname(int fd, void *address, void *length)')
+  const close = libc.func('int close(int fd)')
+  const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
+  const read = libc.func('long read(int fd, void *buffer, size_t length)')
+  const write = libc.func('long write(int fd, const void *buffer, size_t length)')
+  const clockGettime = libc.func('int clock_gettime(int clock, void *time)')
+  const sendmmsg = bindSendmmsg(libc)
+
+  const result = (value: number): number => (value < 0 ? -koffi.errno() : value)
+  const small = Buffer.from(new SharedArrayBuffer(128))
+  const length = Buffer.from(new SharedArrayBuffer(4))
+  const time = new SharedArrayBuffer(16)
+  const timeBuffer = Buffer.from(time)
+  const timeWords = new Uint32Array(time)
+  const one = Buffer.from(new SharedArrayBuffer(8))
+  one.writeUInt32LE(1, 0)
+  const counter = Buffer.from(new SharedArrayBuffer(8))
+
+  const setOption = (fd: number, level: number, option: number, value: number): number => {
+    small.writeInt32LE(value, 0)
+    return result(setsockopt(fd, level, option, small, 4) as number)
+  }
+  const getOption = (fd: number, option: number): number => {
+    length.writeUInt32LE(4, 0)
+    return (getsockopt(fd, SOL_SOCKET, option, small, length) as number) < 0 ? -koffi.errno() : small.readInt32LE(0)
+  }
+  const fail = (fd: number, error: number): number => {
+    close(fd)
+    return error
+  }
+
+  return {
+    addressOf: (memory) => {
+      const view = Buffer.from(memory)
+      return koffi.address(memmove(view, view, 0))
+    },
+    poll: (fds, count, timeoutMs) => result(poll(fds, count, timeoutMs) as number),
+    recvmmsg: (fd, messages, count, flags) => {
+      const received = recvmmsg(fd, messages, count, flags, null) as number
+      return received < 0 ? -koffi.errno() : received
+    },
+    sendmmsg: (fd, messages, count, flags) => {
+      const sent = sendmmsg(fd, messages, count, flags)
+      return sent < 0 ? -koffi.errno() : sent
+    },
+    now: () => {
+      clockGettime(CLOCK_BOOTTIME, timeBuffer)
+      // The high word of the seconds stays zero until 136 years of uptime.
+      return timeWords[0]! * 1000 + timeWords[2]! / 1e6
+    },
+    openDatagram: (family, address, options) => {
+      const fd = result(socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) as number)
+      if (fd < 0) return fd
+      if (options.reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)
+      if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+      if (options.packetInfo) {
+        if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        else setOption(fd, 0, IP_PKTINFO, 1)
+      }
+      // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may.
+      if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, options.receiveBufferBytes) < 0) {
+        setOption(fd, SOL_SOCKET, SO_RCVBUF, options.receiveBufferBytes)
+      }
+      if (address === null) return fd
+      const bound = result(bindTo(fd, address, address.length) as number)
+      return bound < 0 ? fail(fd, bound) : fd
+    },
+    openListener: (family, address, backlog) => {
+      const fd = result(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) as number)
+      if (fd < 0) return fd
+      setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+      if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
+      const bound = result(bindTo(fd, address, address.length) as number)
+      if (bound < 0) return fail(fd, bound)
+      const listening = result(listen(fd, backlog) as number)
+      return listening < 0 ? fail(fd, listening) : fd
+    },
+    connect: (fd, address) => result(connect(fd, address, address.length) as number),
+    boundPort: (fd) => {
+      length.writeUInt32LE(SOCKADDR_BYTES, 0)
+      return (getsockname(fd, small, length) as number) < 0 ? -koffi.errno() : small.readUInt16BE(2)
+    },
+    receiveBuffer: (fd) => getOption(fd, SO_RCVBUF),
+    takeError: (fd) => getOption(fd, SO_ERROR),
+    close: (fd) => result(close(fd) as number),
+    eventfd: () => result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) as number),
+    wake: (fd) => void write(fd, one, 8),
+    drain: (fd) => void read(fd, counter, 8),
+  }
+}
+
+/**
+ * glibc's sendmmsg is the system call; musl's is a loop of sendmsg, because its struct has padding that the kernel reads
+ * as part of a number. The structs here are the kernel's, so there the call goes in by number.
+ */
+function bindSendmmsg(libc: import('koffi').LibraryHandle): (fd: number, messages: Uint8Array, count: number, flags: number) => number {
+  if (isGlibc(libc)) return libc.func('int sendmmsg(int fd, void *messages, unsigned int count, int flags)')
+  const call = libc.func('long syscall(long number, long fd, void *messages, long count, long flags)')
+  const number = process.arch === 'x64' ? 307 : 269
+  return (fd, messages, count, flags) => call(number, fd, messages, count, flags) as number
+}
+
+function isGlibc(libc: import('koffi').LibraryHandle): boolean {
+  try {
+    libc.func('const char *gnu_get_libc_version()')
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,499 @@
+/**
+ * The fast driver: the worker's own loop over poll, recvmmsg and sendmmsg, up to 64 datagrams a call, in memory laid out
+ * once. Answers are built where they are sent from; a hit allocates nothing.
+ *
+ * ```
+ *  poll ─→ eventfd: mail, stream queries
+ *       ─→ upstream sockets: recvmmsg → engine.upstreamDatagram → replies to those who waited ─┐
+ *       ─→ listeners:        recvmmsg → engine.query → answer in place ────────────────────────┴→ sendmmsg
+ *                                            └→ queries to upstream servers, one sendmmsg a server
+ * ```
+ */
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import type { FailureReason } from '../engine/outlet.ts'
+import type { EngineSettings } from '../engine/settings.ts'
+import type { FromStream } from '../engine/stream-port.ts'
+import {
+  AF_INET,
+  EAGAIN,
+  ECONNREFUSED,
+  EINTR,
+  ENOBUFS,
+  ENOMEM,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  MSG_TRUNC,
+  POLLERR,
+  POLLIN,
+  POLLOUT,
+  SOCKADDR_BYTES,
+  SOCKADDR_IN_BYTES,
+  type Syscalls,
+} from '../os/syscalls.ts'
+import { Cell, Drop, type WorkerCounters } from '../stats/counters.ts'
+import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
+import type { Driver, DriverContext } from './driver.ts'
+import type { ToWorker, WorkerListener } from './mailbox.ts'
+import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
+
+const BATCH = 64
+/** Largest query that is read whole; a larger datagram is answered with FORMERR. */
+const QUERY_BYTES = 4096
+const UPSTREAM_QUERY_BYTES = 512
+/** A reply over our payload size that a server sends all the same is asked for again over TCP. */
+const UPSTREAM_REPLY_BYTES = 4096
+/** Full batches taken from one listener before the others get their turn. */
+const BATCHES_IN_A_ROW = 8
+/** How long a full send buffer is waited for, once a batch. */
+const SEND_WAIT_MS = 5
+const NAME_WORDS = NAME_STRIDE / 4
+const FAMILY_V6 = 10
+const POLLFD = 8
+/** How long a retired socket waits for replies beyond the deadline of the queries sent by it. */
+const LINGER_MS = 500
+/** Messages taken from a port before datagrams get their turn. */
+const MAIL_IN_A_ROW = 64
+
+export class BatchDriver implements Driver {
+  readonly #sys: Syscalls
+  readonly #counters: WorkerCounters
+  readonly #listeners: WorkerListener[]
+  readonly #control: MessagePort
+  readonly #wakeFd: number
+  readonly #sockets: UpstreamSockets
+  readonly #in: DatagramRing
+  readonly #out: DatagramRing
+  readonly #upstreamIn: DatagramRing
+  /** Datagrams gathered for each server, and the socket they will leave by. */
+  #upstreamOut: DatagramRing[] = []
+  #upstreamUsed: number[] = []
+  #upstreamSocket: (UpstreamSocket | null)[] = []
+  readonly #queryScratch: Uint8Array = new Uint8Array(UPSTREAM_QUERY_BYTES)
+
+  #outUsed = 0
+  #outListener = 0
+  /** The query in hand: its slot in `#in` and its listener; −1: it came by a stream. */
+  #slot = -1
+  #listener = 0
+  readonly #heldListener: Int8Array
+  readonly #heldNames: Uint32Array
+  readonly #heldControls: Uint8Array
+  readonly #heldControlLength: Uint8Array
+  #replyToStream = false
+
+  #pollSet: Buffer = Buffer.alloc(0)
+  #polled: UpstreamSocket[] = []
+  #polledChanges = -1
+  #failed: { socket: number; reason: FailureReason }[] = []
+  #context: DriverContext | null = null
+  #drainUntil: number = Number.POSITIVE_INFINITY
+  #isDraining = false
+
+  constructor(options: {
+    sys: Syscalls
+    counters: WorkerCounters
+    listeners: WorkerListener[]
+    control: MessagePort
+    wakeFd: number
+    openedFds: Int32Array
+    random: () => number
+    settings: EngineSettings
+    waiters: number
+  }) {
+    const { sys, settings, waiters } = options
+    this.#sys = sys
+    this.#counters = options.counters
+    this.#listeners = options.listeners
+    this.#control = options.control
+    this.#wakeFd = options.wakeFd
+    const hasWildcard = options.listeners.some((listener) => listener.isWildcard)
+    const controlBytes = hasWildcard ? CONTROL_STRIDE : 0
+    const replyBytes = (Math.max(settings.maxUdpPayload.local, settings.maxUdpPayload.remote, 512) + 7) & ~7
+    this.#in = new DatagramRing(sys, BATCH, QUERY_BYTES, SOCKADDR_BYTES, controlBytes)
+    this.#out = new DatagramRing(sys, BATCH, replyBytes, SOCKADDR_BYTES, controlBytes)
+    this.#upstreamIn = new DatagramRing(sys, BATCH, UPSTREAM_REPLY_BYTES, 0, 0)
+    this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, settings.deadlineMs + LINGER_MS)
+    this.#heldListener = new Int8Array(waiters)
+    this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
+    this.#heldControls = new Uint8Array(hasWildcard ? waiters * CONTROL_STRIDE : 0)
+    this.#heldControlLength = new Uint8Array(waiters)
+    if (options.listeners.length > 0) {
+      this.#counters.set(Cell.receiveBufferBytes, Math.max(0, sys.receiveBuffer(options.listeners[0]!.fd)))
+    }
+    this.configure(settings)
+  }
+
+  now(): number {
+    return this.#sys.now()
+  }
+
+  configure(settings: EngineSettings): void {
+    this.#sockets.configure(settings.servers, this.#sys.now())
+    this.#upstreamOut = settings.servers.map((_, k) => this.#upstreamOut[k] ?? new DatagramRing(this.#sys, BATCH, UPSTREAM_QUERY_BYTES, 0, 0))
+    this.#upstreamUsed = settings.servers.map(() => 0)
+    this.#upstreamSocket = settings.servers.map(() => null)
+  }
+
+  drain(deadlineMs: number): void {
+    this.#isDraining = true
+    this.#drainUntil = this.#sys.now() + deadlineMs
+  }
+
+  run(context: DriverContext): void {
+    this.#context = context
+    const { engine, desk } = context
+    const sys = this.#sys
+    while (true) {
+      this.#buildPollSet()
+      const ready = sys.poll(this.#pollSet, this.#pollSet.length / POLLFD, this.#timeout())
+      const now = sys.now()
+      engine.advance(now)
+      if (ready > 0) this.#work()
+      desk.flush()
+      this.#flushUpstream()
+      this.#flushReplies()
+      this.#reportFailures()
+      if (now >= this.#sockets.nextClose) this.#sockets.closeRetired(now)
+      engine.endBatch(sys.now())
+      if (this.#isDraining && this.#isDrained(ready, now)) break
+    }
+    this.#sockets.closeAll()
+  }
+
+  /** Milliseconds until something is due, rounded up so that poll does not return just before it; −1: nothing is. */
+  #timeout(): number {
+    if (this.#isDraining) return 1
+    if (this.#failed.length > 0) return 0
+    const due = Math.min(this.#context!.engine.nextDue, this.#sockets.nextClose)
+    if (due === Number.POSITIVE_INFINITY) return -1
+    return Math.max(0, Math.min(60_000, Math.ceil(due - this.#sys.now())))
+  }
+
+  #isDrained(ready: number, now: number): boolean {
+    return now >= this.#drainUntil || (ready <= 0 && this.#context!.engine.isQuiet)
+  }
+
+  // ── poll set: eventfd, listeners, upstream sockets ──────────────────────────────────────────────────────────────────
+
+  #buildPollSet(): void {
+    if (this.#polledChanges === this.#sockets.changes) return
+    this.#polledChanges = this.#sockets.changes
+    this.#polled = [...this.#sockets.all()]
+    const fds = [this.#wakeFd, ...this.#listeners.map((listener) => listener.fd), ...this.#polled.map((socket) => socket.fd)]
+    this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD))
+    fds.forEach((fd, k) => {
+      this.#pollSet.writeInt32LE(fd, k * POLLFD)
+      this.#pollSet.writeUInt16LE(POLLIN, k * POLLFD + 4)
+    })
+  }
+
+  #returned(k: number): number {
+    return this.#pollSet[k * POLLFD + 6]! | (this.#pollSet[k * POLLFD + 7]! << 8)
+  }
+
+  #work(): void {
+    const first = 1 + this.#listeners.length
+    // Replies first: they free places for the queries that follow. The set is not rebuilt before the next round.
+    const polled = this.#polled
+    for (let k = 0; k < polled.length; k++) {
+      const events = this.#returned(first + k)
+      if (events !== 0) this.#receiveReplies(polled[k]!, events)
+    }
+    for (let k = 0; k < this.#listeners.length; k++) if (this.#returned(1 + k) !== 0) this.#receiveQueries(k)
+    if (this.#returned(0) !== 0) this.#receiveMail()
+  }
+
+  // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #receiveMail(): void {
+    const { desk, engine, receive } = this.#context!
+    this.#sys.drain(this.#wakeFd)
+    for (let n = 0; n < MAIL_IN_A_ROW; n++) {
+      const mail = receiveMessageOnPort(this.#control)
+      if (mail === undefined) break
+      receive(mail.message as ToWorker)
+    }
+    this.#slot = -1
+    for (let n = 0; ; n++) {
+      const port = desk.port
+      const mail = port === null ? undefined : receiveMessageOnPort(port)
+      if (mail === undefined) return
+      desk.receive(mail.message as FromStream, engine)
+      if (n < MAIL_IN_A_ROW) continue
+      // More may be waiting, and nobody will say so again: come back in the next round.
+      this.#sys.wake(this.#wakeFd)
+      return
+    }
+  }
+
+  // ── queries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #receiveQueries(listener: number): void {
+    const { fd } = this.#listeners[listener]!
+    const ring = this.#in
+    for (let round = 0; round < BATCHES_IN_A_ROW; round++) {
+      const count = this.#sys.recvmmsg(fd, ring.headers, BATCH, MSG_DONTWAIT)
+      if (count <= 0) {
+        // An ICMP error queued on the socket costs one call; the datagrams behind it are read in the next round.
+        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#sys.takeError(fd)
+        return
+      }
+      this.#counters.add(Cell.batches, 1)
+      this.#counters.add(Cell.datagrams, count)
+      if (listener !== this.#outListener) {
+        this.#flushReplies()
+        this.#outListener = listener
+      }
+      this.#listener = listener
+      for (let k = 0; k < count; k++) this.#serve(k)
+      ring.resetLengths(count)
+      this.#flushReplies()
+      if (count < BATCH) return
+    }
+  }
+
+  #serve(k: number): void {
+    const { engine } = this.#context!
+    const ring = this.#in
+    const out = this.#out
+    if (this.#outUsed === BATCH) this.#flushReplies()
+    this.#slot = k
+    const name = k * NAME_STRIDE
+    if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4)
+    else engine.client(0, ring.names, name + 8, 16)
+    const at = k * QUERY_BYTES
+    const to = this.#outUsed * out.slotBytes
+    const length =
+      (ring.flags(k) & MSG_TRUNC) === 0
+        ? engine.query(ring.bytes, at, ring.received(k), out.bytes, to)
+        : engine.cutQuery(ring.bytes, at, out.bytes, to)
+    if (length === 0) return
+    // What a query caused may have sent the batch, and its slot with it: not when it was answered at once.
+    const slot = this.#outUsed
+    copyName(ring.nameWords, k * NAME_WORDS, out.nameWords, slot * NAME_WORDS)
+    let controlBytes = 0
+    if (this.#listeners[this.#listener]!.isWildcard) {
+      controlBytes = copyPacketInfo(ring.controls, k * CONTROL_STRIDE, ring.controlLength(k), out.controls, slot * CONTROL_STRIDE)
+    }
+    out.setLengths(slot, length, nameBytesOf(ring.names[name]!), controlBytes)
+    this.#outUsed = slot + 1
+  }
+
+  // ── replies to clients ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  hold(waiter: number): void {
+    if (this.#slot < 0) {
+      this.#heldListener[waiter] = -1
+      this.#context!.desk.hold(waiter)
+      return
+    }
+    const ring = this.#in
+    const k = this.#slot
+    this.#heldListener[waiter] = this.#listener
+    copyName(ring.nameWords, k * NAME_WORDS, this.#heldNames, waiter * NAME_WORDS)
+    if (!this.#listeners[this.#listener]!.isWildcard) return
+    this.#heldControlLength[waiter] = copyPacketInfo(
+      ring.controls,
+      k * CONTROL_STRIDE,
+      ring.controlLength(k),
+      this.#heldControls,
+      waiter * CONTROL_STRIDE,
+    )
+  }
+
+  openReply(waiter: number): void {
+    const listener = this.#heldListener[waiter]!
+    this.#replyToStream = listener < 0
+    if (this.#replyToStream) return this.#context!.desk.open(waiter)
+    if (listener !== this.#outListener || this.#outUsed === BATCH) this.#flushReplies()
+    this.#outListener = listener
+  }
+
+  get reply(): Uint8Array {
+    return this.#replyToStream ? this.#context!.desk.reply : this.#out.bytes
+  }
+
+  get replyAt(): number {
+    return this.#replyToStream ? this.#context!.desk.replyAt : this.#outUsed * this.#out.slotBytes
+  }
+
+  sendReply(waiter: number, length: number): void {
+    if (this.#replyToStream) return this.#context!.desk.send(length)
+    if (length === 0) return
+    const out = this.#out
+    const slot = this.#outUsed++
+    copyName(this.#heldNames, waiter * NAME_WORDS, out.nameWords, slot * NAME_WORDS)
+    let controlBytes = 0
+    if (this.#listeners[this.#outListener]!.isWildcard) {
+      controlBytes = this.#heldControlLength[waiter]!
+      const from = waiter * CONTROL_STRIDE
+      for (let i = 0; i < controlBytes; i++) out.controls[slot * CONTROL_STRIDE + i] = this.#heldControls[from + i]!
+    }
+    out.setLengths(slot, length, nameBytesOf(out.nameWords[slot * NAME_WORDS]! & 0xff), controlBytes)
+  }
+
+  #flushReplies(): void {
+    if (this.#outUsed === 0) return
+    const dropped = this.#sendAll(this.#listeners[this.#outListener]!.fd, this.#out, this.#outUsed, null)
+    for (let k = 0; k < dropped; k++) this.#counters.drop(Drop.sendFailed)
+    this.#outUsed = 0
+  }
+
+  // ── upstream ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  openQuery(): void {
+    // Where it will go is not known yet: it is written aside and copied, some 60 bytes.
+  }
+
+  get query(): Uint8Array {
+    return this.#queryScratch
+  }
+
+  get queryAt(): number {
+    return 0
+  }
+
+  sendQuery(server: number, length: number, avoid: number): number {
+    let socket = this.#upstreamSocket[server] ?? null
+    if (socket === null || socket.number === avoid || this.#upstreamUsed[server] === BATCH) {
+      this.#flushServer(server)
+      socket = this.#sockets.pick(server, avoid, this.#context!.engine.now)
+      if (socket === null) return -1
+      this.#upstreamSocket[server] = socket
+    }
+    const ring = this.#upstreamOut[server]!
+    const slot = this.#upstreamUsed[server]!
+    const at = slot * UPSTREAM_QUERY_BYTES
+    const scratch = this.#queryScratch
+    for (let i = 0; i < length; i++) ring.bytes[at + i] = scratch[i]!
+    ring.setLengths(slot, length, 0, 0)
+    this.#upstreamUsed[server] = slot + 1
+    socket.uses++
+    return socket.number
+  }
+
+  sendStreamQuery(token: number, server: number, transport: 'tcp' | 'tls' | 'https', length: number, timeoutMs: number): void {
+    this.#context!.desk.exchange(token, server, transport, this.#queryScratch.slice(0, length), timeoutMs)
+  }
+
+  #flushUpstream(): void {
+    for (let server = 0; server < this.#upstreamUsed.length; server++) {
+      this.#flushServer(server)
+      // Each batch draws its socket anew.
+      this.#upstreamSocket[server] = null
+    }
+  }
+
+  #flushServer(server: number): void {
+    const count = this.#upstreamUsed[server]!
+    if (count === 0) return
+    this.#upstreamUsed[server] = 0
+    const socket = this.#upstreamSocket[server]!
+    this.#sendAll(socket.fd, this.#upstreamOut[server]!, count, socket)
+  }
+
+  #receiveReplies(socket: UpstreamSocket, events: number): void {
+    const { engine } = this.#context!
+    const ring = this.#upstreamIn
+    for (let round = 0; round < BATCHES_IN_A_ROW; round++) {
+      const count = this.#sys.recvmmsg(socket.fd, ring.headers, BATCH, MSG_DONTWAIT)
+      if (count <= 0) {
+        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#failed.push({ socket: socket.number, reason: reasonOf(-count) })
+        else if ((events & POLLERR) !== 0) this.#sys.takeError(socket.fd)
+        return
+      }
+      for (let k = 0; k < count; k++) {
+        const isCut = (ring.flags(k) & MSG_TRUNC) !== 0
+        engine.upstreamDatagram(socket.number, ring.bytes, k * UPSTREAM_REPLY_BYTES, ring.received(k), isCut)
+      }
+      ring.resetLengths(count)
+      if (count < BATCH) return
+    }
+  }
+
+  /** What sockets reported is told to the engine only here, when it is not in the middle of something. */
+  #reportFailures(): void {
+    while (this.#failed.length > 0) {
+      const { socket, reason } = this.#failed.shift()!
+      this.#context!.engine.upstreamFailed(socket, reason)
+    }
+    this.#flushUpstream()
+    this.#flushReplies()
+  }
+
+  // ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Sends `count` datagrams of a ring and returns how many had to be given up. sendmmsg stops at the first that fails:
+   * the next call names its error, and it is skipped, because the rest must not suffer for it. A connected socket
+   * (`upstream`) may report an ICMP error that belongs to an earlier datagram instead: then the same one is tried again.
+   */
+  #sendAll(fd: number, ring: DatagramRing, count: number, upstream: UpstreamSocket | null): number {
+    let done = 0
+    let dropped = 0
+    let hasWaited = false
+    let hasRetried = false
+    while (done < count) {
+      const headers = done === 0 ? ring.headers : ring.headersFrom(done)
+      const sent = this.#sys.sendmmsg(fd, headers, count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+      if (sent > 0) {
+        done += sent
+        continue
+      }
+      const error = -sent
+      if (error === EINTR) continue
+      if ((error === EAGAIN || error === ENOBUFS || error === ENOMEM) && !hasWaited) {
+        hasWaited = true
+        this.#waitForRoom(fd)
+        continue
+      }
+      if (upstream !== null && !hasRetried) {
+        hasRetried = true
+        this.#failed.push({ socket: upstream.number, reason: reasonOf(error) })
+        continue
+      }
+      if (error === EAGAIN) return dropped + count - done
+      done++
+      dropped++
+    }
+    return dropped
+  }
+
+  #waitForRoom(fd: number): void {
+    const set = Buffer.from(new SharedArrayBuffer(POLLFD))
+    set.writeInt32LE(fd, 0)
+    set.writeUInt16LE(POLLOUT, 4)
+    this.#sys.poll(set, 1, SEND_WAIT_MS)
+  }
+}
+
+function reasonOf(error: number): FailureReason {
+  return error === ECONNREFUSED ? 'refused' : 'network'
+}
+
+function nameBytesOf(family: number): number {
+  return family === FAMILY_V6 ? SOCKADDR_BYTES : SOCKADDR_IN_BYTES
+}
+
+function copyName(from: Uint32Array, at: number, to: Uint32Array, toAt: number): void {
+  for (let i = 0; i < 7; i++) to[toAt + i] = from[at + i]!
+}
+
+/** Bytes of a `struct cmsghdr`: length u64, level i32, type i32. */
+const CMSG_HEAD = 16
+const IPPROTO_IPV6 = 41
+
+/**
+ * Copies a received packet info so that the reply leaves from the address that was asked, by whatever interface the
+ * route says: the index is cleared but for link-local addresses, which mean nothing without it.
+ */
+function copyPacketInfo(from: Uint8Array, at: number, length: number, to: Uint8Array, toAt: number): number {
+  if (length === 0 || length > CONTROL_STRIDE) return 0
+  for (let i = 0; i < length; i++) to[toAt + i] = from[at + i]!
+  const isV6 = from[at + 8] === IPPROTO_IPV6
+  // in6_pktinfo: address 16, index 4; in_pktinfo: index 4, own address 4, destination 4.
+  const isLinkLocal = isV6 && from[at + CMSG_HEAD] === 0xfe && (from[at + CMSG_HEAD + 1]! & 0xc0) === 0x80
+  const index = toAt + CMSG_HEAD + (isV6 ? 16 : 0)
+  if (!isLinkLocal) to.fill(0, index, index + 4)
+  return length
+}

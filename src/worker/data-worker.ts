@@ -1,0 +1,132 @@
+/**
+ * Thread entry of a data worker: builds an engine, puts a driver before it and reads the control thread's mail. It never
+ * touches a console: with the batch driver its event loop does not turn.
+ */
+import { randomFillSync } from 'node:crypto'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { nameToText } from '../dns/name.ts'
+import { Engine } from '../engine/engine.ts'
+import type { Outlet } from '../engine/outlet.ts'
+import type { EngineSettings } from '../engine/settings.ts'
+import { ageOf } from '../engine/stored-answer.ts'
+import { loadSyscalls } from '../os/syscalls.ts'
+import { WorkerCounters } from '../stats/counters.ts'
+import { Image } from '../table/image.ts'
+import { BatchDriver } from './batch-driver.ts'
+import { DgramDriver } from './dgram-driver.ts'
+import type { Driver, DriverContext } from './driver.ts'
+import type { CacheListing, FromWorker, ToWorker, WorkerStart } from './mailbox.ts'
+import { StreamDesk } from './stream-desk.ts'
+
+/** Numbers drawn from the system at a time. */
+const RANDOM_POOL = 1024
+
+/** Unpredictable 32-bit numbers, drawn in bulk: ids and ports must not be guessed (RFC 5452 §4.5). */
+function randomNumbers(): () => number {
+  const pool = new Int32Array(RANDOM_POOL)
+  let next = RANDOM_POOL
+  return () => {
+    if (next === RANDOM_POOL) {
+      randomFillSync(pool)
+      next = 0
+    }
+    return pool[next++]!
+  }
+}
+
+function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
+  const post = (message: FromWorker): void => control.postMessage(message)
+  const counters = new WorkerCounters(start.counters)
+  const random = randomNumbers()
+  const waiters = Math.min(16_384, start.settings.maxInFlight) * 2
+  const driver = makeDriver(start, control, counters, random, waiters)
+  /** The driver's clock counts from boot, the control thread's from 1970. */
+  const localSettings = (settings: EngineSettings): EngineSettings => ({
+    ...settings,
+    startedAtMs: driver.now() - (Date.now() - start.startedAtEpochMs),
+  })
+  const engine = new Engine({
+    settings: localSettings(start.settings),
+    outlet: driver as Outlet,
+    counters,
+    random,
+    seed: start.seed,
+    now: driver.now(),
+  })
+  const desk = new StreamDesk(waiters)
+  const adopt = (buffer: SharedArrayBuffer): void => {
+    const image = new Image(buffer)
+    engine.adopt(image)
+    post({ kind: 'adopted', generation: image.generation })
+  }
+  const context: DriverContext = {
+    engine,
+    desk,
+    log: (level, fields, message) => post({ kind: 'log', level, fields, message }),
+    receive: (message: ToWorker) => {
+      switch (message.kind) {
+        case 'image':
+          return adopt(message.image)
+        case 'settings': {
+          driver.configure(message.settings)
+          return engine.configure(localSettings(message.settings))
+        }
+        case 'stream':
+          return desk.attach(message.port)
+        case 'flush':
+          return post({ kind: 'reply', request: message.request, value: flush(engine, message.name) })
+        case 'listCache':
+          return post({ kind: 'reply', request: message.request, value: listCache(engine, message.limit) })
+        case 'ping':
+          return post({ kind: 'reply', request: message.request, value: true })
+        case 'drain':
+          return driver.drain(message.deadlineMs)
+      }
+    },
+  }
+  if (start.image !== null) adopt(start.image)
+  post({ kind: 'ready' })
+  const done = driver.run(context)
+  const end = (): void => {
+    post({ kind: 'drained' })
+    desk.port?.close()
+    control.close()
+  }
+  return done === undefined ? end() : done.then(end)
+}
+
+function makeDriver(start: WorkerStart, control: MessagePort, counters: WorkerCounters, random: () => number, waiters: number): Driver {
+  const { listeners, settings } = start
+  if (start.driver === 'dgram') return new DgramDriver({ counters, listeners, control, random, settings, waiters })
+  const sys = loadSyscalls()
+  // The control thread has tried it: that it fails here is a bug, and the thread's end says so.
+  if (typeof sys === 'string') throw new Error(sys)
+  const openedFds = new Int32Array(start.openedFds)
+  return new BatchDriver({ sys, counters, listeners, control, wakeFd: start.wakeFd, openedFds, random, settings, waiters })
+}
+
+function flush(engine: Engine, name: Uint8Array | null): number {
+  if (engine.cache === null) return 0
+  return name === null ? engine.cache.flush() : engine.cache.flushName(name)
+}
+
+function listCache(engine: Engine, limit: number): CacheListing[] {
+  const listing: CacheListing[] = []
+  for (const { store, block } of engine.cache?.blocks() ?? []) {
+    if (listing.length >= limit) break
+    const keyAt = store.keyAt(block)
+    const type = keyAt + store.keyLength(block) - 3
+    listing.push({
+      name: nameToText(store.bytes, keyAt),
+      type: (store.bytes[type]! << 8) | store.bytes[type + 1]!,
+      rcode: store.rcode(block),
+      ttlSeconds: store.lifetimeSeconds(block) - ageOf(store, block, engine.now),
+      ageSeconds: ageOf(store, block, engine.now),
+      bytes: store.size(block),
+      negative: store.has(block, 1),
+    })
+  }
+  return listing
+}
+
+if (parentPort !== null) void main(workerData as WorkerStart, parentPort)

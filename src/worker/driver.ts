@@ -1,0 +1,27 @@
+import type { Engine } from '../engine/engine.ts'
+import type { Outlet } from '../engine/outlet.ts'
+import type { EngineSettings } from '../engine/settings.ts'
+import type { ToWorker } from './mailbox.ts'
+import type { StreamDesk } from './stream-desk.ts'
+
+/** What a driver is given to work with. */
+export interface DriverContext {
+  readonly engine: Engine
+  readonly desk: StreamDesk
+  /** Handles a message of the control thread. */
+  receive(message: ToWorker): void
+  /** Logs through the control thread: a data worker has no console. */
+  log(level: 'info' | 'warn' | 'error', fields: Record<string, unknown>, message: string): void
+}
+
+/** Feeds an engine: with datagrams, messages and time. */
+export interface Driver extends Outlet {
+  /** Milliseconds, from a clock that never goes back and counts while the machine sleeps. */
+  now(): number
+  /** Takes queries until `drain` has done; returns (or resolves) then. */
+  run(context: DriverContext): void | Promise<void>
+  /** The upstream servers have changed. */
+  configure(settings: EngineSettings): void
+  /** Ends once nothing is queued or under way, at the latest after `deadlineMs`. */
+  drain(deadlineMs: number): void
+}

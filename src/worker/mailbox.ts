@@ -1,0 +1,64 @@
+/** What the control thread and a data worker say to each other. All of it is plain data that can be cloned. */
+import type { EngineSettings } from '../engine/settings.ts'
+
+/** A socket that clients ask, as a worker gets it. */
+export interface WorkerListener {
+  address: string
+  port: number
+  /** 0 IPv4, 1 IPv6. */
+  family: 0 | 1
+  /** Descriptor lent by the control thread, which closes it; −1: open one yourself (dgram driver without koffi). */
+  fd: number
+  /** The address is 0.0.0.0 or ::, so replies must name the one that was asked. */
+  isWildcard: boolean
+}
+
+/** `workerData` of a data worker. */
+export interface WorkerStart {
+  index: number
+  driver: 'batch' | 'dgram'
+  listeners: WorkerListener[]
+  /** Eventfd that the control thread writes after each message; −1 where there is none. */
+  wakeFd: number
+  /** See WorkerCounters. */
+  counters: SharedArrayBuffer
+  /** Descriptors that the worker opened through koffi (Int32, −1 free): they outlive it, so its keeper closes them. */
+  openedFds: SharedArrayBuffer
+  settings: EngineSettings
+  /** When the daemon started, in ms since 1970. */
+  startedAtEpochMs: number
+  seed: number
+  image: SharedArrayBuffer | null
+}
+
+export type ToWorker =
+  | { kind: 'image'; image: SharedArrayBuffer }
+  | { kind: 'settings'; settings: EngineSettings }
+  /** The port to the stream worker comes with it, as a transferred object. */
+  | { kind: 'stream'; port: import('node:worker_threads').MessagePort }
+  | { kind: 'flush'; request: number; name: Uint8Array | null }
+  | { kind: 'listCache'; request: number; limit: number }
+  | { kind: 'ping'; request: number }
+  /** Answer what is queued and under way, then end; at the latest after `deadlineMs`. */
+  | { kind: 'drain'; deadlineMs: number }
+
+export type FromWorker =
+  | { kind: 'ready' }
+  | { kind: 'adopted'; generation: number }
+  | { kind: 'reply'; request: number; value: unknown }
+  | { kind: 'drained' }
+  | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
+
+/** An answer in the cache, for people. */
+export interface CacheListing {
+  name: string
+  type: number
+  rcode: number
+  ttlSeconds: number
+  ageSeconds: number
+  bytes: number
+  negative: boolean
+}
+
+/** Places in `openedFds`. */
+export const OPENED_FDS = 256

@@ -1,0 +1,161 @@
+/**
+ * The data worker's end of the port to the stream worker: what one turn there read from all connections comes as one
+ * message, and the answers that are ready at once go back as one; later ones follow, gathered until `flush`.
+ *
+ * ```
+ *  out   header │ 2 length │ reply │ 2 length │ reply … │ header │ …       a header for each run of one connection
+ *        ↑ #headerAt                            ↑ #used
+ * ```
+ */
+import type { MessagePort } from 'node:worker_threads'
+import { HEADER_BYTES, MAX_MESSAGE } from '../dns/constants.ts'
+import type { Engine } from '../engine/engine.ts'
+import {
+  addressLengthAt,
+  addressOffset,
+  connectionAt,
+  framesLengthAt,
+  putWriteHeader,
+  READ_HEADER_BYTES,
+  WRITE_HEADER_BYTES,
+} from '../engine/stream-batch.ts'
+import type { FromStream, StreamExchange, StreamReplies } from '../engine/stream-port.ts'
+
+const PREFIX = 2
+/** Answers of one message: more are sent in several. */
+const OUT_BYTES = 256 * 1024
+const NO_CONNECTION = -1
+
+export class StreamDesk {
+  readonly #out: Uint8Array = new Uint8Array(OUT_BYTES)
+  #used = 0
+  /** The run being written: its header's place, its connection, what it settles. */
+  #headerAt = 0
+  #connection = NO_CONNECTION
+  #settled = 0
+  /** Connection of the query in hand, and whether it was held. */
+  #asking = 0
+  #wasHeld = false
+  #port: MessagePort | null = null
+  /** Connection of each held waiter. */
+  readonly #held: Float64Array
+
+  constructor(waiters: number) {
+    this.#held = new Float64Array(waiters)
+  }
+
+  get port(): MessagePort | null {
+    return this.#port
+  }
+
+  /** Takes the port to a (new) stream worker; what was held for an earlier one has no way back. */
+  attach(port: MessagePort): void {
+    this.#port?.close()
+    this.#port = port
+    this.#used = 0
+    this.#connection = NO_CONNECTION
+  }
+
+  /** Handles one message of the stream worker. */
+  receive(message: FromStream, engine: Engine): void {
+    if (message.kind === 'exchanged') {
+      const { exchange, reply, failure } = message
+      return engine.streamReply(exchange, reply, failure === 'tls' ? 'network' : failure)
+    }
+    const { reads } = message
+    for (let at = 0; at + READ_HEADER_BYTES <= reads.length; ) {
+      const from = at + READ_HEADER_BYTES
+      const to = from + framesLengthAt(reads, at)
+      this.#asking = connectionAt(reads, at)
+      engine.client(1, reads, addressOffset(at), addressLengthAt(reads, at))
+      this.#answer(reads, from, to, engine)
+      at = to
+    }
+  }
+
+  #answer(frames: Uint8Array, from: number, to: number, engine: Engine): void {
+    for (let at = from; at + PREFIX + HEADER_BYTES <= to; ) {
+      const length = (frames[at]! << 8) | frames[at + 1]!
+      // A reply to somebody else may have turned the desk to another connection.
+      this.#turnTo(this.#asking)
+      this.#makeRoom()
+      this.#wasHeld = false
+      const written = engine.query(frames, at + PREFIX, length, this.#out, this.#used + PREFIX)
+      if (written > 0) this.#commit(written)
+      else if (!this.#wasHeld) this.#settled++
+      at += PREFIX + length
+    }
+  }
+
+  hold(waiter: number): void {
+    this.#held[waiter] = this.#asking
+    this.#wasHeld = true
+  }
+
+  /** Makes room for a reply to a held waiter, at `replyAt` of `reply`. */
+  open(waiter: number): void {
+    this.#turnTo(this.#held[waiter]!)
+    this.#makeRoom()
+  }
+
+  get reply(): Uint8Array {
+    return this.#out
+  }
+
+  get replyAt(): number {
+    return this.#used + PREFIX
+  }
+
+  send(length: number): void {
+    if (length > 0) this.#commit(length)
+    else this.#settled++
+  }
+
+  /** Asks the stream worker for an exchange; `query` is given away. */
+  exchange(token: number, server: number, transport: 'tcp' | 'tls' | 'https', query: Uint8Array, timeoutMs: number): void {
+    const message: StreamExchange = { kind: 'exchange', exchange: token, server, transport, query, timeoutMs }
+    this.#port?.postMessage(message)
+  }
+
+  /** Posts what has been gathered. */
+  flush(): void {
+    this.#endRun()
+    if (this.#used === 0) return
+    const message: StreamReplies = { kind: 'replies', writes: this.#out.slice(0, this.#used) }
+    this.#port?.postMessage(message, [message.writes.buffer as ArrayBuffer])
+    this.#used = 0
+  }
+
+  #turnTo(connection: number): void {
+    if (connection === this.#connection) return
+    this.#endRun()
+    if (this.#used + WRITE_HEADER_BYTES > OUT_BYTES) this.flush()
+    this.#connection = connection
+    this.#headerAt = this.#used
+    this.#used += WRITE_HEADER_BYTES
+  }
+
+  #endRun(): void {
+    if (this.#connection === NO_CONNECTION) return
+    const length = this.#used - this.#headerAt - WRITE_HEADER_BYTES
+    if (this.#settled === 0) this.#used = this.#headerAt
+    else putWriteHeader(this.#out, this.#headerAt, this.#connection, this.#settled, length)
+    this.#connection = NO_CONNECTION
+    this.#settled = 0
+  }
+
+  #makeRoom(): void {
+    if (this.#used + PREFIX + MAX_MESSAGE <= OUT_BYTES) return
+    const connection = this.#connection
+    this.flush()
+    this.#turnTo(connection)
+  }
+
+  #commit(length: number): void {
+    const at = this.#used
+    this.#out[at] = length >>> 8
+    this.#out[at + 1] = length
+    this.#used = at + PREFIX + length
+    this.#settled++
+  }
+}
