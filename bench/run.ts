@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Servers } from './load/servers.ts'
-import { bynameBatch, bynameDgram } from './peers/byname.ts'
+import { bynameBatch, bynameDgram, otherByname } from './peers/byname.ts'
 import { coredns } from './peers/coredns.ts'
 import { dnsdist, dnsdistWithoutCache } from './peers/dnsdist.ts'
 import { dnsmasq } from './peers/dnsmasq.ts'
@@ -54,6 +54,7 @@ Measures byname and the DNS servers installed here, side by side, on loopback.
   --only LIST       only these, by the start of their ids: byname,unbound
   --rounds N        alternating rounds a scenario, 5
   --seconds N       length of one measurement, 5
+  --also DIR        byname of another checkout as one more peer: what a change has brought
   --quick           3 rounds of 2 seconds
   --name NAME       results/NAME.json; a scenario measured again replaces the one in it. A full run is named after the
                     day and becomes latest; anything less is named partial unless told
@@ -63,6 +64,7 @@ It installs nothing. It needs dnsperf (apt-get install dnsperf) and is better wi
 interface Options {
   scenarios: readonly Scenario[]
   only: string[]
+  also: string | undefined
   rounds: number
   seconds: number
   name: string
@@ -76,6 +78,7 @@ async function main(): Promise<void> {
     options: {
       scenario: { type: 'string', multiple: true },
       only: { type: 'string' },
+      also: { type: 'string' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
       quick: { type: 'boolean', default: false },
@@ -94,6 +97,7 @@ async function main(): Promise<void> {
   await run({
     scenarios: SCENARIOS.filter(({ id }) => values.scenario === undefined || values.scenario.includes(id)),
     only: values.only?.split(',') ?? [''],
+    also: values.also,
     rounds: Number(values.rounds ?? (values.quick ? 3 : 5)),
     seconds: Number(values.seconds ?? (values.quick ? 2 : 5)),
     name: values.name ?? (isFull ? new Date().toISOString().slice(0, 10) : 'partial'),
@@ -125,7 +129,8 @@ async function run(options: Options): Promise<void> {
 async function measureAll(bench: Bench, options: Options): Promise<Results> {
   const all: Peer[] = [bynameBatch, bynameDgram, limitPeer(bench.native)]
   all.push(unbound, dnsmasq, dnsdist, dnsdistWithoutCache, kresd, coredns)
-  const wanted = all.filter((peer) => options.only.some((start) => peer.id.startsWith(start)))
+  const own = options.also === undefined ? [] : [otherByname(options.also)]
+  const wanted = own.concat(all.filter((peer) => options.only.some((start) => peer.id.startsWith(start))))
   const versions = new Map(wanted.map((peer) => [peer.id, peer.version()]))
   const peers = wanted.filter((peer) => versions.get(peer.id) !== undefined)
   const missing = wanted.filter((peer) => versions.get(peer.id) === undefined)

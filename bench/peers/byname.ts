@@ -1,30 +1,35 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { addressAt, nameAt, NAMESPACES } from '../load/names.ts'
 import type { Peer, Task } from './peer.ts'
 
-const ROOT = join(import.meta.dirname, '..', '..')
+const HERE = join(import.meta.dirname, '..', '..')
 
 /** byname over recvmmsg and sendmmsg: what `driver: auto` picks on Linux. */
-export const bynameBatch: Peer = bynamePeer('byname-batch', 'byname', 'batch')
+export const bynameBatch: Peer = bynamePeer('byname-batch', 'byname', 'batch', HERE)
 
 /** byname over node:dgram: what it falls back to. */
-export const bynameDgram: Peer = bynamePeer('byname-dgram', 'byname, dgram driver', 'dgram')
+export const bynameDgram: Peer = bynamePeer('byname-dgram', 'byname, dgram driver', 'dgram', HERE)
+
+/** byname of another checkout, with the batch driver: what a change has brought. */
+export function otherByname(checkout: string): Peer {
+  return bynamePeer('other', `byname in ${basename(checkout)}`, 'batch', resolve(checkout))
+}
 
 /** Everything on that is on by default; only ports, upstream and the table differ from the default configuration. */
-function bynamePeer(id: string, title: string, driver: 'batch' | 'dgram'): Peer {
+function bynamePeer(id: string, title: string, driver: 'batch' | 'dgram', root: string): Peer {
   return {
     id,
     title,
     install: 'npm ci in this checkout',
     abilities: ['mesh', 'table', 'cache', 'forward', 'tcp', 'push', 'workers'],
-    version: bynameVersion,
+    version: () => bynameVersion(root),
     command: (task) => {
       const file = join(task.folder, 'byname.yaml')
       writeFileSync(file, configuration(task, driver))
       // The Node that runs the bench is the one of the lock file.
-      return { file: process.execPath, args: [join(ROOT, 'bin', 'byname'), 'run', '--config', file] }
+      return { file: process.execPath, args: [join(root, 'bin', 'byname'), 'run', '--config', file] }
     },
   }
 }
@@ -59,13 +64,13 @@ function nameTable(hosts: number): unknown {
 }
 
 /** Version and commit; undefined while `byname run` does not exist. */
-function bynameVersion(): string | undefined {
-  const help = spawnSync(process.execPath, [join(ROOT, 'bin', 'byname'), '--help'], {
+function bynameVersion(root: string): string | undefined {
+  const help = spawnSync(process.execPath, [join(root, 'bin', 'byname'), '--help'], {
     encoding: 'utf8',
     timeout: 20_000,
   })
   if (help.status !== 0 || !help.stdout.includes('run')) return undefined
-  const { version }: { version: string } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  const commit = spawnSync('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout?.trim()
+  const { version }: { version: string } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const commit = spawnSync('git', ['-C', root, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).stdout?.trim()
   return commit === undefined || commit === '' ? version : `${version} (${commit})`
 }
