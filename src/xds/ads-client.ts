@@ -6,15 +6,8 @@ import { AdsStream, DEFAULT_TIMINGS, type StreamEnd, type StreamListener, type S
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { CredentialsSource } from './credentials.ts'
+import { type Log, lineOf } from './log.ts'
 import type { XdsState } from './xds-state.ts'
-
-/** The part of a logger that is used here; pino's fits. */
-export interface Log {
-  debug(fields: object, message: string): void
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 export interface AdsClientOptions {
   /** `HOST:PORT`, at least one. Tried in turn; the one that works is kept until it fails. */
@@ -266,8 +259,4 @@ export class AdsClient {
   #tellState(): void {
     this.#options.onState?.(this.state())
   }
-}
-
-function lineOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ')
 }

@@ -200,9 +200,11 @@ function channelOptions(timings: StreamTimings): ChannelOptions {
 function endOf(status: StatusObject): StreamEnd {
   if (status.code === grpcStatus.OK) return { kind: 'left', reason: 'the control plane ended the stream' }
   const name = grpcStatus[status.code] ?? `status ${status.code}`
-  // grpc-js dates some of its messages: the log has a time of its own, and an equal reason should look equal.
   const details = status.details
+    // grpc-js dates some of its messages; the log has a time of its own, and an equal reason should look equal.
     .replace(/\s*\(\d{4}-\d\d-\d\dT[\d:.]+Z\)/g, '')
+    .replace(/^No connection established\. Last error: (?:Error: )?/, '')
+    .replace(/\.? Resolution note:\s*$/, '')
     .replace(/\s+/g, ' ')
     .trim()
   const reason = details === '' ? name : `${name}: ${details}`

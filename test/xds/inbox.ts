@@ -1,0 +1,30 @@
+/** Things that happen, for a test to await one by one in order. The test's own time-out bounds the wait. */
+export class Inbox<T> {
+  readonly #arrived: T[] = []
+  readonly #waiting: ((item: T) => void)[] = []
+
+  put(item: T): void {
+    const waiter = this.#waiting.shift()
+    if (waiter === undefined) this.#arrived.push(item)
+    else waiter(item)
+  }
+
+  /** The next item not yet taken. */
+  next(): Promise<T> {
+    if (this.#arrived.length > 0) return Promise.resolve(this.#arrived.shift()!)
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  /** Takes items until one fits, and returns that. */
+  async nextWhere(fits: (item: T) => boolean): Promise<T> {
+    for (;;) {
+      const item = await this.next()
+      if (fits(item)) return item
+    }
+  }
+
+  /** Items that nobody has taken. */
+  get waiting(): number {
+    return this.#arrived.length
+  }
+}
