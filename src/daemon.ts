@@ -1,4 +1,39 @@
+/**
+ * The composition root: builds everything in reading order, starts it, drains and stops it. The only place that knows
+ * the configuration and all the parts.
+ *
+ * ```
+ *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ DataWorkers ⇄ StreamThread        Observer reads all of them
+ * ```
+ */
+import { randomInt } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { socketText } from './config/address.ts'
+import { ConfigError } from './config/config-error.ts'
+import { type FileWatch, watchFile, watchFolder } from './config/file-watch.ts'
+import { parseResolvConf, type ResolvConf } from './config/resolv-conf.ts'
 import type { Config } from './config/schema.ts'
+import { nameToWire } from './dns/name.ts'
+import type { EngineSettings } from './engine/settings.ts'
+import { deriveSettings } from './engine-settings.ts'
+import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
+import type { HttpServer } from './observe/http-server.ts'
+import { createLog, type Log } from './observe/log.ts'
+import { Observer } from './observe/observer.ts'
+import { readSocketTables } from './observe/socket-drops.ts'
+import type { Listener, MeshState, ObserveSources, XdsStateLike } from './observe/sources.ts'
+import { loadSyscalls, type Syscalls } from './os/syscalls.ts'
+import { StreamCounters } from './stats/stream-counters.ts'
+import { DEFAULT_STREAM_SETTINGS } from './stream/stream-settings.ts'
+import { StreamThread } from './stream/stream-thread.ts'
+import { TableCompiler } from './table/compile.ts'
+import type { TableIdentity } from './table/identity.ts'
+import { TableKeeper } from './table/table-keeper.ts'
+import { version } from './version.ts'
+import { DataWorkers } from './worker/data-workers.ts'
+import { BindError, bindError, forWorker, type OpenListener, openListener } from './worker/listeners.ts'
+import type { WorkerListener } from './worker/mailbox.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
 export interface StartedDaemon {
@@ -19,7 +54,395 @@ export interface DaemonOptions {
   onStarted?: (started: StartedDaemon) => void
 }
 
-/** Runs the daemon; resolves when it has stopped cleanly. @throws BindError and others at start */
-export async function runDaemon(_options: DaemonOptions): Promise<void> {
-  await Promise.reject(new Error('not built yet'))
+const DRAIN_MS = 5000
+const PING_MS = 1000
+const FLUSH_MS = 2000
+const OBSERVER_STOP_MS = 1000
+const SOURCE_STOP_MS = 1000
+
+/** Whatever brings the name table. */
+interface TableSource {
+  start(): void | Promise<void>
+  stop(deadlineMs: number): Promise<void>
+}
+
+/** Runs the daemon; resolves when it has stopped cleanly. @throws ConfigError, BindError */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const log = await createLog(options.config.log)
+  const daemon = new Daemon(options, log)
+  try {
+    await daemon.start()
+    options.onStarted?.(await daemon.started())
+    await aborted(options.signal)
+    log.info({}, 'draining')
+  } finally {
+    await daemon.stop()
+  }
+}
+
+class Daemon {
+  readonly #config: Config
+  readonly #log: Log
+  readonly #warnings: string[]
+  readonly #startedAtMs: number = Date.now()
+  readonly #driver: { name: 'batch' | 'dgram'; why: string }
+  readonly #sys: Syscalls | null
+  readonly #streamCounters: StreamCounters = new StreamCounters()
+  readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
+  readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
+  readonly #watches: FileWatch[] = []
+  #resolvConf: ResolvConf
+  #settings: EngineSettings
+  #listeners: OpenListener[] = []
+  #workers: DataWorkers | null = null
+  #stream: StreamThread | null = null
+  #keeper: TableKeeper | null = null
+  #source: TableSource | null = null
+  #observer: Observer | null = null
+  #xds: (() => XdsStateLike) | null = null
+  readonly #onExit: () => void = () => this.#workers?.endNow()
+
+  constructor({ config, warnings }: DaemonOptions, log: Log) {
+    this.#config = config
+    this.#log = log
+    this.#warnings = warnings
+    for (const warning of warnings) log.warn({}, warning)
+    const sys = loadSyscalls()
+    this.#sys = typeof sys === 'string' ? null : sys
+    this.#driver = chooseDriver(config.driver, sys)
+    this.#resolvConf = this.#readResolvConf()
+    this.#settings = this.#deriveSettings(true)
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config
+    this.#listeners = this.#openListeners()
+    // Nobody outside can choose names that collide in the index or the cache.
+    const seed = randomInt(2 ** 32) | 0
+    const compiler = new TableCompiler({ identity: this.#identity(), seed, now: epochMs })
+    const keeper = new TableKeeper({
+      compiler,
+      publish: (image) => this.#workers?.publish(image),
+      onUpdate: (result, seconds) => {
+        this.#updates[result]++
+        if (result === 'changed') this.#compileDurations.observe(seconds)
+      },
+      log: this.#log,
+      file: config.mesh.lastKnownGood,
+      now: Date.now,
+    })
+    this.#keeper = keeper
+    const ports: { port: import('node:worker_threads').MessagePort; wakeFd: number }[] = []
+    const workers = new DataWorkers({
+      count: config.workers,
+      driver: this.#driver.name,
+      sys: this.#sys,
+      listeners: (index) => this.#workerListeners(index),
+      settings: this.#settings,
+      startedAtEpochMs: this.#startedAtMs,
+      seed,
+      log: this.#log,
+      images: compiler.pool,
+      onAdopted: () => keeper.slotFreed(),
+      onStreamPort: (index, port, wakeFd) => {
+        if (this.#stream === null) ports[index] = { port, wakeFd }
+        else this.#stream.replace(index, { port, wakeFd })
+      },
+    })
+    this.#workers = workers
+    process.on('exit', this.#onExit)
+    keeper.loadLastKnownGood()
+    await workers.start()
+    await this.#startStream(workers, ports)
+    this.#source = await this.#openSource(keeper)
+    await this.#source.start()
+    this.#watchResolvConf()
+    this.#observer = new Observer({
+      sources: this.#sources(),
+      metrics: config.metrics.listen,
+      admin: config.admin.listen,
+      log: this.#log,
+    })
+    await this.#observer.start()
+    this.#log.info(
+      {
+        listen: this.#listeners.map(({ address, port }) => socketText(address, port)),
+        driver: this.#driver.name,
+        why: this.#driver.why,
+      },
+      'byname is answering',
+    )
+  }
+
+  async started(): Promise<StartedDaemon> {
+    return {
+      listen: this.#listeners.map(({ address, port }) => ({ address, port })),
+      metrics: await boundAddress(this.#observer?.metricsServer),
+      admin: await boundAddress(this.#observer?.adminServer),
+    }
+  }
+
+  /** Ends everything in the order in which it depends on each other: what clients wait for last. */
+  async stop(): Promise<void> {
+    for (const watch of this.#watches) watch.close()
+    await this.#source?.stop(SOURCE_STOP_MS)
+    await this.#stream?.stop(DRAIN_MS)
+    const ended = await this.#workers?.stop(DRAIN_MS)
+    if ((ended?.overdue ?? 0) > 0) {
+      // A thread that does not come back would keep the process for ever, `process.exit` included.
+      this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')
+      process.kill(process.pid, 'SIGKILL')
+    }
+    process.off('exit', this.#onExit)
+    for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
+      if (fd >= 0) this.#sys?.close(fd)
+    await this.#keeper?.stop()
+    await this.#observer?.stop(OBSERVER_STOP_MS)
+    this.#log.info({}, 'byname has stopped')
+  }
+
+  // ── listeners and workers ───────────────────────────────────────────────────────────────────────────────────────────
+
+  #openListeners(): OpenListener[] {
+    const { listen, workers } = this.#config
+    const sys = this.#sys
+    const open: OpenListener[] = []
+    for (const { address, port, family } of listen) {
+      if (sys === null) {
+        open.push({ address, port, family: family === 6 ? 1 : 0, isWildcard: false, tcpFd: -1, udpFds: [] })
+        continue
+      }
+      try {
+        const listener = openListener(sys, address, port, workers)
+        if (listener === null)
+          this.#log.info({ address }, 'no such address family on this machine: not listening there')
+        else open.push(listener)
+      } catch (error) {
+        for (const { tcpFd, udpFds } of open) for (const fd of [tcpFd, ...udpFds]) sys.close(fd)
+        throw error
+      }
+    }
+    if (open.length === 0)
+      throw new BindError('', 'EADDRNOTAVAIL', 'none of the listen addresses is to be had on this machine')
+    return open
+  }
+
+  /** The batch driver uses the descriptors as they are; a socket of Node's closes its own, so it gets another one. */
+  #workerListeners(index: number): WorkerListener[] {
+    return this.#listeners.map((listener) => {
+      const lent = forWorker(listener, index)
+      return this.#driver.name === 'dgram' && lent.fd >= 0 ? { ...lent, fd: this.#sys!.duplicate(lent.fd) } : lent
+    })
+  }
+
+  async #startStream(
+    workers: DataWorkers,
+    ports: { port: import('node:worker_threads').MessagePort; wakeFd: number }[],
+  ): Promise<void> {
+    const stream = new StreamThread({
+      listeners: () =>
+        this.#listeners.map(({ address, port, tcpFd }) => ({
+          address,
+          port,
+          fd: tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd),
+        })),
+      settings: DEFAULT_STREAM_SETTINGS,
+      servers: this.#settings.servers,
+      counters: this.#streamCounters.buffer,
+      openPorts: () => workers.openStreamPorts(),
+      log: this.#log,
+    })
+    this.#stream = stream
+    const { failed } = await stream.start(ports)
+    const [first] = failed
+    if (first === undefined) return
+    if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', 98)
+    throw new BindError(socketText(first.address, first.port), first.code, first.message)
+  }
+
+  // ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #identity(): TableIdentity {
+    const { namespace, domain } = this.#config.identity
+    return { namespace, domain, searchDomain: this.#resolvConf.search[0] ?? null }
+  }
+
+  #readResolvConf(): ResolvConf {
+    const { resolvConf, servers } = this.#config.upstream
+    try {
+      return parseResolvConf(readFileSync(resolvConf, 'utf8'))
+    } catch (error) {
+      const reason = (error as NodeJS.ErrnoException).code ?? String(error)
+      const remedy = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
+      this.#log.warn({ file: resolvConf, reason }, `resolv.conf cannot be read: ${remedy}`)
+      return parseResolvConf('')
+    }
+  }
+
+  #deriveSettings(isStart: boolean): EngineSettings {
+    const own = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map((info) => info.address))
+    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own)
+    for (const label of loops) {
+      const configured = this.#config.upstream.servers.some((server) => server.label === label)
+      const message = `upstream server ${label} is byname's own listener: that would be a loop`
+      if (configured && isStart) throw new ConfigError([`upstream.servers: ${message}; name the resolver behind it`])
+      this.#log.error({ server: label }, `${message}; it is left out`)
+    }
+    if (settings.routes.at(-1)!.servers.length === 0) {
+      this.#log.warn(
+        { resolvConf: this.#config.upstream.resolvConf },
+        'no upstream servers: names outside the mesh get SERVFAIL',
+      )
+    }
+    return settings
+  }
+
+  #watchResolvConf(): void {
+    const file = this.#config.upstream.resolvConf
+    this.#watches.push(
+      watchFile(file, () => {
+        if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
+        const before = this.#resolvConf.search[0]
+        this.#resolvConf = this.#readResolvConf()
+        this.#settings = this.#deriveSettings(false)
+        this.#workers?.configure(this.#settings)
+        this.#stream?.configure(this.#settings.servers)
+        if (this.#resolvConf.search[0] !== before) this.#keeper?.setIdentity(this.#identity())
+        this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
+      }),
+    )
+  }
+
+  // ── the table's source ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #openSource(sink: TableKeeper): Promise<TableSource> {
+    const { source } = this.#config.mesh
+    const log = this.#log
+    if (source.kind === 'table') {
+      const { TableFileSource } = await import('./xds/table-file.ts')
+      return new TableFileSource({ path: source.file, sink, log, watch: watchFile })
+    }
+    if (source.kind === 'files') {
+      const { MeshFilesSource } = await import('./mesh/files-source.ts')
+      const { namespace, network, cluster } = this.#config.identity
+      return new MeshFilesSource({
+        folder: source.folder,
+        node: { namespace, network, cluster },
+        sink,
+        log,
+        watchFolder,
+      })
+    }
+    const { AdsClient } = await import('./xds/ads-client.ts')
+    const { buildNode } = await import('./xds/node.ts')
+    const { plaintext } = await import('./xds/credentials.ts')
+    const ownAddresses = Object.values(networkInterfaces()).flatMap((infos) =>
+      (infos ?? []).filter((info) => !info.internal).map((info) => info.address),
+    )
+    const client = new AdsClient({
+      addresses: source.addresses.map(({ text }) => text),
+      delta: source.delta,
+      node: buildNode({
+        identity: this.#config.identity,
+        metadata: this.#config.istio.metadata,
+        ownAddresses,
+        version,
+      }),
+      credentials: plaintext,
+      sink,
+      log,
+      random: Math.random,
+    })
+    this.#xds = () => client.state()
+    return client
+  }
+
+  // ── what others want to know ────────────────────────────────────────────────────────────────────────────────────────
+
+  #sources(): ObserveSources {
+    const workers = this.#workers!
+    return {
+      version,
+      pid: process.pid,
+      startedAtMs: this.#startedAtMs,
+      nowMs: Date.now,
+      driver: () => this.#driver,
+      listeners: () =>
+        this.#listeners.flatMap(({ address, port }): Listener[] => [
+          { proto: 'udp', address, port },
+          { proto: 'tcp', address, port },
+        ]),
+      counters: () => workers.counters,
+      workerRestarts: () => workers.restarts + (this.#stream?.restarts ?? 0),
+      streamCounters: () => this.#streamCounters,
+      serverLabels: () => this.#settings.servers.map(({ label }) => label),
+      mesh: () => this.#meshState(),
+      xds: () => this.#xds?.() ?? null,
+      tableJson: () => this.#keeper!.json(),
+      config: () => this.#config,
+      ready: () => {
+        const missing = this.#keeper?.image ? [] : ['no name table has arrived yet']
+        return { ready: missing.length === 0, missing }
+      },
+      ping: () => workers.ping(PING_MS),
+      flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
+      warnings: () => this.#warnings,
+      socketTables: readSocketTables,
+    }
+  }
+
+  #meshState(): MeshState {
+    const keeper = this.#keeper!
+    const { image } = keeper
+    return {
+      hosts: image?.hosts ?? 0,
+      bytes: image?.byteLength ?? 0,
+      version: image?.version ?? '',
+      source: sourceText(this.#config),
+      fromLastKnownGood: keeper.isFromLastKnownGood,
+      updatedAtMs: keeper.updatedAtMs,
+      skippedHosts: image?.skippedHosts ?? 0,
+      updates: this.#updates,
+      compileDurations: this.#compileDurations,
+    }
+  }
+}
+
+/** The driver that runs, and why that one. @throws ConfigError if `batch` is asked for and is not to be had */
+function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): { name: 'batch' | 'dgram'; why: string } {
+  if (wanted === 'dgram') return { name: 'dgram', why: 'asked for by the configuration' }
+  if (typeof sys !== 'string')
+    return {
+      name: 'batch',
+      why: wanted === 'auto' ? 'batched system calls work here' : 'asked for by the configuration',
+    }
+  if (wanted === 'batch') throw new ConfigError([`driver: batch is not to be had here: ${sys}; use auto`])
+  return { name: 'dgram', why: sys }
+}
+
+/** Null as well for one that is busy: it is tried again in the background, and DNS does not wait for it. */
+function boundAddress(server: HttpServer | null | undefined): Promise<{ address: string; port: number } | null> | null {
+  return server && server.problem === null ? server.bound() : null
+}
+
+function sourceText({ mesh: { source } }: Config): string {
+  if (source.kind === 'table') return `file ${source.file}`
+  if (source.kind === 'files') return `files in ${source.folder}`
+  return `xds ${source.addresses.map(({ text }) => text).join(', ')}`
+}
+
+function lowerWire(name: string): Uint8Array {
+  return nameToWire(name.toLowerCase()) ?? new Uint8Array(0)
+}
+
+/** Milliseconds since 1970 with fractions. */
+function epochMs(): number {
+  return performance.timeOrigin + performance.now()
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

@@ -32,6 +32,7 @@ const IP_PKTINFO = 8
 const EFD_NONBLOCK = 0x800
 const EFD_CLOEXEC = 0x80000
 const CLOCK_BOOTTIME = 7
+const F_DUPFD_CLOEXEC = 1030
 
 export const POLLIN = 1
 export const POLLOUT = 4
@@ -76,6 +77,8 @@ export interface Syscalls {
   /** Takes a pending error off a socket: its number, or 0. */
   takeError(fd: number): number
   close(fd: number): number
+  /** Another descriptor for the same socket, to lend to whoever will close it. */
+  duplicate(fd: number): number
   /** A counter that makes `poll` return when it is written to. */
   eventfd(): number
   /** Adds one to an eventfd; from any thread. */
@@ -133,6 +136,7 @@ function bind(koffi: typeof import('koffi')): Syscalls {
   const getsockopt = libc.func('int getsockopt(int fd, int level, int option, void *value, void *length)')
   const getsockname = libc.func('int getsockname(int fd, void *address, void *length)')
   const close = libc.func('int close(int fd)')
+  const fcntl = libc.func('int fcntl(int fd, int command, int argument)')
   const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
   const read = libc.func('long read(int fd, void *buffer, size_t length)')
   const write = libc.func('long write(int fd, const void *buffer, size_t length)')
@@ -216,6 +220,7 @@ function bind(koffi: typeof import('koffi')): Syscalls {
     receiveBuffer: (fd) => getOption(fd, SO_RCVBUF),
     takeError: (fd) => getOption(fd, SO_ERROR),
     close: (fd) => result(close(fd) as number),
+    duplicate: (fd) => result(fcntl(fd, F_DUPFD_CLOEXEC, 3) as number),
     eventfd: () => result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) as number),
     wake: (fd) => void write(fd, one, 8),
     drain: (fd) => void read(fd, counter, 8),

@@ -114,9 +114,10 @@ export class DataWorkers {
     return { overdue: overdue.filter((isOverdue) => isOverdue).length }
   }
 
-  /** Wakes every worker, whatever the state of this process: without it, ending the process would wait for them. */
-  wakeAll(): void {
-    for (const keeper of this.#keepers) this.#wake(keeper)
+  /** Tells every worker to end at once, for the way out of the process: ending it would wait for them in `poll`. */
+  endNow(): void {
+    this.#isStopping = true
+    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0 })
   }
 
   async #start(keeper: Keeper): Promise<void> {
@@ -156,10 +157,20 @@ export class DataWorkers {
       ready.reject(new Error(`data worker ${keeper.index} ended before it was ready`))
       this.#ended(keeper, thread)
     })
+    const { port, wakeFd } = this.#openStreamPort(keeper)
+    onStreamPort(keeper.index, port, wakeFd)
+    await ready.promise
+  }
+
+  /** New ways to all data workers, for a stream worker that starts anew. */
+  openStreamPorts(): { port: MessagePort; wakeFd: number }[] {
+    return this.#keepers.map((keeper) => this.#openStreamPort(keeper))
+  }
+
+  #openStreamPort(keeper: Keeper): { port: MessagePort; wakeFd: number } {
     const { port1, port2 } = new MessageChannel()
     this.#post(keeper, { kind: 'stream', port: port1 }, [port1])
-    onStreamPort(keeper.index, port2, keeper.wakeFd)
-    await ready.promise
+    return { port: port2, wakeFd: keeper.wakeFd }
   }
 
   #receive(keeper: Keeper, thread: Worker, message: FromWorker): void {

@@ -1,0 +1,87 @@
+/** From the configuration, resolv.conf and this machine's addresses to what the engine must know. Pure. */
+import type { ServerAddress, SocketAddress } from './config/address.ts'
+import type { ResolvConf } from './config/resolv-conf.ts'
+import { type Config, MAX_SERVERS } from './config/schema.ts'
+import { nameToWire } from './dns/name.ts'
+import type { EngineSettings, Prefix, UpstreamRoute, UpstreamServer } from './engine/settings.ts'
+import { addressBytes, isWildcard } from './os/socket-address.ts'
+
+/** Always beside loopback and own addresses: link scope. */
+const LINK_SCOPE = ['169.254.0.0/16', 'fe80::/10']
+/** On a wildcard address as well: private ranges, carrier-grade NAT, unique-local. Never the whole world by accident. */
+const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7']
+const DNS_PORT = 53
+
+/** Settings, and the servers that were left out because asking them would be a loop. */
+export interface DerivedSettings {
+  settings: EngineSettings
+  loops: string[]
+}
+
+/** `ownAddresses`: literal addresses of this machine's interfaces. */
+export function deriveSettings(config: Config, resolvConf: ResolvConf, ownAddresses: readonly string[]): DerivedSettings {
+  const loops: string[] = []
+  const servers: UpstreamServer[] = []
+  const indexOf = (server: ServerAddress): number | null => {
+    if (isOwnListener(server, config.listen, ownAddresses)) {
+      loops.push(server.label)
+      return null
+    }
+    const known = servers.findIndex((other) => other.label === server.label)
+    if (known >= 0) return known
+    return servers.length < MAX_SERVERS ? servers.push(server) - 1 : null
+  }
+  const indices = (list: readonly ServerAddress[]): number[] => list.map(indexOf).filter((index) => index !== null)
+  const { upstream } = config
+  const fallback: UpstreamRoute = {
+    domains: [new Uint8Array(1)],
+    servers: indices(upstream.servers.length > 0 ? upstream.servers : resolvConf.servers),
+    policy: upstream.policy,
+  }
+  const routes = upstream.routes.map((route): UpstreamRoute => ({
+    domains: route.domains.map((domain) => nameToWire(domain)!),
+    servers: indices(route.servers),
+    policy: route.policy,
+  }))
+  const settings: EngineSettings = {
+    ttlSeconds: config.mesh.ttlSeconds,
+    httpsRecords: config.mesh.httpsRecords,
+    beforeSync: beforeSync(config),
+    startedAtMs: 0,
+    maxUdpPayload: config.maxUdpPayload,
+    access: accessOf(config),
+    ownAddresses: ownAddresses.map(addressBytes),
+    servers,
+    routes: [...routes, fallback],
+    attemptTimeoutMs: upstream.attemptTimeoutMs,
+    deadlineMs: upstream.deadlineMs,
+    maxInFlight: upstream.maxInFlight,
+    cache: { ...config.cache, maxBytes: Math.floor(config.cache.maxBytes / config.workers) },
+  }
+  return { settings, loops }
+}
+
+/** On a VM that listens on port 53 itself nothing else can answer before the first table: forward at once. */
+function beforeSync(config: Config): EngineSettings['beforeSync'] {
+  const isResolver = config.listen.some(({ port }) => port === DNS_PORT)
+  return config.mesh.beforeSync === 'auto' && isResolver ? 'forward' : config.mesh.beforeSync
+}
+
+function accessOf(config: Config): Prefix[] {
+  if (config.access.length > 0) return config.access.map(({ address, length }) => ({ address, length }))
+  const hasWildcard = config.listen.some(({ address }) => isWildcard(address))
+  return [...LINK_SCOPE, ...(hasWildcard ? PRIVATE : [])].map((text) => {
+    const [address, length] = text.split('/') as [string, string]
+    return { address: addressBytes(address), length: Number(length) }
+  })
+}
+
+/** True for a server that is one of our own listeners: asking it would be a loop. */
+function isOwnListener(server: ServerAddress, listen: readonly SocketAddress[], ownAddresses: readonly string[]): boolean {
+  if (server.transport !== 'udp' && server.transport !== 'tcp') return false
+  return listen.some(({ address, port }) => {
+    if (port !== server.port) return false
+    if (address === server.address) return true
+    return isWildcard(address) && (ownAddresses.includes(server.address) || server.address.startsWith('127.') || server.address === '::1')
+  })
+}

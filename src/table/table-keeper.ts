@@ -1,0 +1,178 @@
+/**
+ * Keeps the name table: takes what a source brings, compiles it, hands images on, and keeps the last good one on disk so
+ * that a restart without control plane has names to answer.
+ */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { CompileResult, TableCompiler } from './compile.ts'
+import type { TableIdentity } from './identity.ts'
+import { type Image, imageBytes } from './image.ts'
+import { listHosts } from './image-listing.ts'
+import type { TableSink, TableVerdict } from './nds.ts'
+
+/** A burst of pushes is written once. */
+const SAVE_AFTER_MS = 1000
+
+export interface TableKeeperOptions {
+  compiler: TableCompiler
+  /** Hands an image to the workers. */
+  publish: (image: Image) => void
+  /** Told of every table: what became of it, and how long that took. */
+  onUpdate: (result: 'changed' | 'unchanged' | 'refused', compileSeconds: number) => void
+  log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+  }
+  /** Last known good; '' for none. */
+  file: string
+  /** Milliseconds since 1970. */
+  now: () => number
+}
+
+export class TableKeeper implements TableSink {
+  readonly #options: TableKeeperOptions
+  /** The latest table that found no free slot; compiled at the next acknowledgement. */
+  #waiting: { bytes: Uint8Array; version: string } | null = null
+  #saveTimer: NodeJS.Timeout | null = null
+  #saving: Promise<void> = Promise.resolve()
+  /** The table in use came from disk, and no source has sent one since. */
+  isFromLastKnownGood = false
+  /** When a table was last accepted; null before. */
+  updatedAtMs: number | null = null
+  /** A source has brought a table. */
+  hasTable = false
+
+  constructor(options: TableKeeperOptions) {
+    this.#options = options
+  }
+
+  get image(): Image | null {
+    return this.#options.compiler.held
+  }
+
+  accept(bytes: Uint8Array, version: string): TableVerdict {
+    const { compiler, log, now, onUpdate } = this.#options
+    const result = compiler.compile(bytes, version)
+    switch (result.kind) {
+      case 'refused':
+        onUpdate('refused', 0)
+        log.warn({ version, reason: result.reason }, 'a name table was refused; the one in use stays')
+        return { accepted: false, reason: result.reason }
+      case 'busy':
+        this.#waiting = { bytes: bytes.slice(), version }
+        break
+      case 'unchanged':
+        onUpdate('unchanged', 0)
+        break
+      case 'image':
+        this.#take(result, version)
+    }
+    this.#waiting = result.kind === 'busy' ? this.#waiting : null
+    this.hasTable = true
+    this.updatedAtMs = now()
+    if (this.isFromLastKnownGood && result.kind !== 'busy') this.isFromLastKnownGood = false
+    return { accepted: true, changed: result.kind === 'image' || result.kind === 'busy' }
+  }
+
+  /** A slot of the image pool may have become free. */
+  slotFreed(): void {
+    const waiting = this.#waiting
+    if (waiting === null) return
+    this.#waiting = null
+    this.accept(waiting.bytes, waiting.version)
+  }
+
+  /** The identity or the search domain is another: the image in use is made anew for it. */
+  setIdentity(identity: TableIdentity): void {
+    const { compiler, log } = this.#options
+    compiler.setIdentity(identity)
+    const result = compiler.refresh()
+    if (result.kind === 'image') this.#take(result, result.image.version)
+    else if (result.kind === 'refused') log.warn({ reason: result.reason }, 'the name table waits for the next push')
+  }
+
+  /** Loads the last known good table, if there is one. Call it before any source starts. */
+  loadLastKnownGood(): void {
+    const { compiler, file, log } = this.#options
+    if (file === '') return
+    let bytes: Uint8Array
+    try {
+      bytes = readFileSync(file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
+      return
+    }
+    const result = compiler.load(bytes)
+    if (result.kind !== 'image') {
+      const reason = result.kind === 'refused' ? result.reason : result.kind
+      return log.warn({ file, reason }, 'the last known good table is of no use')
+    }
+    this.isFromLastKnownGood = true
+    this.updatedAtMs = result.image.timeMs
+    this.#options.publish(result.image)
+    log.info({ file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) }, 'answering from the last known good table')
+  }
+
+  /** The table in use as proto3 JSON, a host at a time; its slot is kept as long as the listing is read. */
+  *json(): Generator<string, void, undefined> {
+    const { held, pool } = this.#options.compiler
+    if (held === null || !pool.retain(held.generation)) return yield '{"table":{}}\n'
+    try {
+      let before = '{"table":{'
+      for (const { host, ...info } of listHosts(held)) {
+        yield `${before}${JSON.stringify(host)}:${JSON.stringify(info)}`
+        before = ',\n'
+      }
+      yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
+    } finally {
+      pool.release(held.generation)
+    }
+  }
+
+  /** Writes what is still to be written. */
+  async stop(): Promise<void> {
+    if (this.#saveTimer !== null) {
+      clearTimeout(this.#saveTimer)
+      this.#save()
+    }
+    await this.#saving
+  }
+
+  #take(result: CompileResult & { kind: 'image' }, version: string): void {
+    const { log, onUpdate, publish } = this.#options
+    publish(result.image)
+    onUpdate('changed', result.compileSeconds)
+    const { hosts, bytes, skippedHosts, skippedAddresses, firstSkipped } = result
+    log.info({ version, hosts, bytes, ms: Math.round(result.compileSeconds * 1000) }, 'name table adopted')
+    if (skippedHosts + skippedAddresses > 0) {
+      log.warn({ skippedHosts, skippedAddresses, first: firstSkipped }, 'parts of the name table were left out')
+    }
+    if (this.#options.file === '' || this.#saveTimer !== null) return
+    this.#saveTimer = setTimeout(() => this.#save(), SAVE_AFTER_MS)
+    this.#saveTimer.unref()
+  }
+
+  #save(): void {
+    this.#saveTimer = null
+    this.#saving = this.#saving.then(() => this.#write())
+  }
+
+  /** Writes beside and renames, so that a crash leaves the old file or the new one. */
+  async #write(): Promise<void> {
+    const { compiler, file, log } = this.#options
+    const image = compiler.held
+    if (image === null || !compiler.pool.retain(image.generation)) return
+    const beside = `${file}.${process.pid}.tmp`
+    try {
+      mkdirSync(dirname(file), { recursive: true })
+      await writeFile(beside, imageBytes(image), { mode: 0o600 })
+      await rename(beside, file)
+    } catch (error) {
+      log.warn({ file, error: String(error) }, 'the last known good table cannot be written')
+      await rm(beside, { force: true })
+    } finally {
+      compiler.pool.release(image.generation)
+    }
+  }
+}
