@@ -10,7 +10,7 @@ const HERE = join(import.meta.dirname, '..', '..')
 export const bynameBatch: Peer = bynamePeer('byname-batch', 'byname', 'batch', HERE)
 
 /** byname over node:dgram: what it falls back to. */
-export const bynameDgram: Peer = bynamePeer('byname-dgram', 'byname, dgram driver', 'dgram', HERE)
+export const bynameDgram: Peer = bynamePeer('byname-dgram', 'byname, dgram', 'dgram', HERE)
 
 /** byname of another checkout, with the batch driver: what a change has brought. */
 export function otherByname(checkout: string): Peer {

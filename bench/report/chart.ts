@@ -9,7 +9,7 @@ const COLUMNS = 2
 const MARGIN = 20
 const HEAD = 66
 const PANEL_WIDTH = (WIDTH - MARGIN * (COLUMNS + 1)) / COLUMNS
-const LABEL_WIDTH = 150
+const LABEL_WIDTH = 160
 const VALUE_WIDTH = 62
 const ROW = 22
 const TITLE = 30
@@ -28,9 +28,7 @@ interface Panel {
 /** Empty if no scenario of the chart was measured. */
 export function renderChart(results: Results, scenarios: readonly Scenario[]): string {
   const panels = scenarios
-    .filter(
-      (scenario) => scenario.metrics.some((metric) => metric.key === METRIC) && results.runs[scenario.id] !== undefined,
-    )
+    .filter((scenario) => scenario.metrics[0]!.key === METRIC && results.runs[scenario.id] !== undefined)
     .map((scenario) => panelOf(results, scenario))
     .filter((panel) => panel.bars.length > 0)
   if (panels.length === 0) return ''
