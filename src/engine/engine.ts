@@ -18,8 +18,9 @@ import { Cache } from './cache.ts'
 import { ClientQuery, Variant } from './client-query.ts'
 import { Forwarder } from './forwarder.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
-import type { FailureReason, Outlet } from './outlet.ts'
+import type { Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
+import type { StreamExchanged } from './stream-port.ts'
 import { rcodeOf, writeSpecialAnswer } from './special-names.ts'
 import { ageOf, StoredFlag, writeStored } from './stored-answer.ts'
 
@@ -181,13 +182,13 @@ export class Engine {
   }
 
   /** A stream exchange has ended (stream-port.ts). */
-  streamReply(token: number, reply: Uint8Array | null, failure: FailureReason | null): void {
+  streamReply(token: number, reply: Uint8Array | null, failure: StreamExchanged['failure']): void {
     this.forwarder.streamReply(token, reply, failure)
   }
 
   /** The socket towards an upstream server reported an error. */
-  upstreamFailed(socket: number, reason: FailureReason): void {
-    this.forwarder.socketFailed(socket, reason)
+  upstreamFailed(socket: number): void {
+    this.forwarder.socketFailed(socket)
   }
 
   /** Says that the batch's replies have been sent: they took until `now` (ms, may have a fraction). */

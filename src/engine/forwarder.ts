@@ -17,6 +17,7 @@ import { type ClientQuery, Variant } from './client-query.ts'
 import { InFlight, NONE } from './in-flight.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
+import type { StreamExchanged } from './stream-port.ts'
 import { AnswerStore, ageOf, storeAnswer, writeStored } from './stored-answer.ts'
 import { Timers } from './timers.ts'
 import { Upstreams } from './upstreams.ts'
@@ -25,6 +26,8 @@ import { Upstreams } from './upstreams.ts'
 const UPSTREAM_PAYLOAD = 1232
 /** Bounds the messages that one client query can cause, whatever the servers do. */
 const MAX_ATTEMPTS_MADE = 8
+/** Between tries at servers that are unreachable. */
+const NETWORK_RETRY_MS = 500
 /** TTL of a stale answer (RFC 8767 §4). */
 const STALE_TTL_SECONDS = 30
 
@@ -32,6 +35,15 @@ const STALE_TTL_SECONDS = 30
 export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2 } as const
 
 const FAILURE_REASONS: readonly FailureReason[] = ['timeout', 'refused', 'servfail', 'malformed', 'network', 'truncated', 'formerr']
+
+/** How a stream's failures count: `refused` is a server's word (an rcode), not a closed port. */
+const STREAM_FAILURES: Record<NonNullable<StreamExchanged['failure']>, FailureReason> = {
+  timeout: 'timeout',
+  refused: 'network',
+  network: 'network',
+  malformed: 'malformed',
+  tls: 'network',
+}
 
 /** What the forwarder needs from the engine around it. */
 export interface ForwarderContext {
@@ -128,22 +140,22 @@ export class Forwarder {
   }
 
   /** A stream exchange that `Outlet.sendStreamQuery` was asked for has ended. */
-  streamReply(token: number, reply: Uint8Array | null, failure: FailureReason | null): void {
+  streamReply(token: number, reply: Uint8Array | null, failure: StreamExchanged['failure']): void {
     const { inFlight } = this
     // The token names the attempt's id as well, because an exchange may have several streams under way.
     const id = Math.floor(token / 2 ** 37)
     const x = inFlight.ofToken(token % 2 ** 37)
     const a = x === NONE ? NONE : inFlight.attemptById(id)
     if (a === NONE || inFlight.attemptExchange[a] !== x) return this.#context.counters.drop(Drop.lateReply)
-    if (reply === null || reply.length < HEADER_BYTES) return this.#attemptFailed(a, failure ?? 'malformed', true)
+    if (reply === null || reply.length < HEADER_BYTES) return this.#attemptFailed(a, STREAM_FAILURES[failure ?? 'malformed'], true)
     this.#reply(a, reply, 0, reply.length, false, true)
   }
 
   /** A socket towards a server reported an error (ICMP port unreachable and the like): what went out by it is lost. */
-  socketFailed(socket: number, reason: FailureReason): void {
+  socketFailed(socket: number): void {
     const { inFlight } = this
     for (let a = 0; a < inFlight.attemptCapacity; a++) {
-      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket) this.#attemptFailed(a, reason, true)
+      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket) this.#attemptFailed(a, 'network', true)
     }
   }
 
@@ -365,10 +377,16 @@ export class Forwarder {
     this.upstreams.failed(server, reason, this.#context.now, isItsFault)
     inFlight.closeAttempt(a)
     const bit = 1 << server
-    inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (inFlight.failedOnce[x]! & bit)
+    const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
     inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
     if (inFlight.purpose[x] === Purpose.PROBE) return this.#close(x)
+    if (reason === 'network' && isAgain) {
+      // Nobody is there at the moment (a resolver that restarts, say): give it time, up to the deadline.
+      if (inFlight.openAttempts[x] === 0) this.timers.arm(x, Math.min(this.#context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
+      return
+    }
+    if (isAgain) inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
     this.#attempt(x)
   }
 

@@ -10,13 +10,11 @@
  * ```
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import type { FailureReason } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import type { FromStream } from '../engine/stream-port.ts'
 import {
   AF_INET,
   EAGAIN,
-  ECONNREFUSED,
   EINTR,
   ENOBUFS,
   ENOMEM,
@@ -84,7 +82,8 @@ export class BatchDriver implements Driver {
   #pollSet: Buffer = Buffer.alloc(0)
   #polled: UpstreamSocket[] = []
   #polledChanges = -1
-  #failed: { socket: number; reason: FailureReason }[] = []
+  /** Numbers of upstream sockets that reported an error. */
+  #failed: number[] = []
   #context: DriverContext | null = null
   #drainUntil: number = Number.POSITIVE_INFINITY
   #isDraining = false
@@ -149,10 +148,10 @@ export class BatchDriver implements Driver {
       const now = sys.now()
       engine.advance(now)
       if (ready > 0) this.#work()
+      this.#reportFailures()
       desk.flush()
       this.#flushUpstream()
       this.#flushReplies()
-      this.#reportFailures()
       if (now >= this.#sockets.nextClose) this.#sockets.closeRetired(now)
       engine.endBatch(sys.now())
       if (this.#isDraining && this.#isDrained(ready, now)) break
@@ -398,7 +397,7 @@ export class BatchDriver implements Driver {
     for (let round = 0; round < BATCHES_IN_A_ROW; round++) {
       const count = this.#sys.recvmmsg(socket.fd, ring.headers, BATCH, MSG_DONTWAIT)
       if (count <= 0) {
-        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#failed.push({ socket: socket.number, reason: reasonOf(-count) })
+        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#failed.push(socket.number)
         else if ((events & POLLERR) !== 0) this.#sys.takeError(socket.fd)
         return
       }
@@ -414,11 +413,8 @@ export class BatchDriver implements Driver {
   /** What sockets reported is told to the engine only here, when it is not in the middle of something. */
   #reportFailures(): void {
     while (this.#failed.length > 0) {
-      const { socket, reason } = this.#failed.shift()!
-      this.#context!.engine.upstreamFailed(socket, reason)
+      this.#context!.engine.upstreamFailed(this.#failed.shift()!)
     }
-    this.#flushUpstream()
-    this.#flushReplies()
   }
 
   // ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -449,7 +445,7 @@ export class BatchDriver implements Driver {
       }
       if (upstream !== null && !hasRetried) {
         hasRetried = true
-        this.#failed.push({ socket: upstream.number, reason: reasonOf(error) })
+        this.#failed.push(upstream.number)
         continue
       }
       if (error === EAGAIN) return dropped + count - done
@@ -465,10 +461,6 @@ export class BatchDriver implements Driver {
     set.writeUInt16LE(POLLOUT, 4)
     this.#sys.poll(set, 1, SEND_WAIT_MS)
   }
-}
-
-function reasonOf(error: number): FailureReason {
-  return error === ECONNREFUSED ? 'refused' : 'network'
 }
 
 function nameBytesOf(family: number): number {

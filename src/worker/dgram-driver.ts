@@ -4,7 +4,6 @@
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import type { MessagePort } from 'node:worker_threads'
-import type { FailureReason } from '../engine/outlet.ts'
 import type { EngineSettings, UpstreamServer } from '../engine/settings.ts'
 import type { FromStream } from '../engine/stream-port.ts'
 import { addressBytes } from '../os/socket-address.ts'
@@ -253,7 +252,7 @@ export class DgramDriver implements Driver {
 
   #sendUpstream(upstream: UpstreamSocket, bytes: Uint8Array): void {
     upstream.socket.send(bytes, (error) => {
-      if (error !== null) this.#upstreamFailed(upstream, error)
+      if (error !== null) this.#upstreamFailed(upstream)
     })
   }
 
@@ -290,7 +289,7 @@ export class DgramDriver implements Driver {
       engine.upstreamDatagram(upstream.number, packet, 0, packet.length, false)
       this.#afterWork()
     })
-    socket.on('error', (error) => this.#upstreamFailed(upstream, error))
+    socket.on('error', () => this.#upstreamFailed(upstream))
     socket.connect(server.port, server.address, () => {
       upstream.isConnected = true
       for (const bytes of upstream.queued.splice(0)) this.#sendUpstream(upstream, bytes)
@@ -298,11 +297,10 @@ export class DgramDriver implements Driver {
     return upstream
   }
 
-  #upstreamFailed(upstream: UpstreamSocket, error: Error): void {
-    const reason: FailureReason = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED' ? 'refused' : 'network'
+  #upstreamFailed(upstream: UpstreamSocket): void {
     const { engine } = this.#context!
     engine.advance(this.#clock())
-    engine.upstreamFailed(upstream.number, reason)
+    engine.upstreamFailed(upstream.number)
     this.#afterWork()
   }
 

@@ -59,8 +59,7 @@ export class StreamDesk {
   /** Handles one message of the stream worker. */
   receive(message: FromStream, engine: Engine): void {
     if (message.kind === 'exchanged') {
-      const { exchange, reply, failure } = message
-      return engine.streamReply(exchange, reply, failure === 'tls' ? 'network' : failure)
+      return engine.streamReply(message.exchange, message.reply, message.failure)
     }
     const { reads } = message
     for (let at = 0; at + READ_HEADER_BYTES <= reads.length; ) {
