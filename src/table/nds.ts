@@ -3,6 +3,8 @@
  * protobuf bytes are what every source hands on: xDS as received, files after encoding. Nothing between a source and
  * the compiled image uses the objects except where a table is built or shown.
  */
+import protobuf from 'protobufjs/minimal.js'
+import { TAG_1, TAG_2, TAG_3, TAG_4, TAG_5 } from './nds-reader.ts'
 
 /** Type URL of the one resource that byname subscribes to. */
 export const NAME_TABLE_TYPE = 'type.googleapis.com/istio.networking.nds.v1.NameTable'
@@ -33,3 +35,151 @@ export interface TableSink {
 }
 
 export type TableVerdict = { accepted: true; changed: boolean } | { accepted: false; reason: string }
+
+/** A name table that cannot be read. The message names the host and field. */
+export class NameTableError extends Error {
+  readonly code = 'ERR_NAME_TABLE'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'NameTableError'
+  }
+}
+
+/** The serialized NameTable (protobuf) of `table`, hosts in its order. */
+export function encodeNameTable(table: NameTable): Uint8Array {
+  const writer = protobuf.Writer.create()
+  for (const [host, info] of table) {
+    writer.uint32(TAG_1).fork().uint32(TAG_1).string(host).uint32(TAG_2).fork()
+    for (const ip of info.ips) writer.uint32(TAG_1).string(ip)
+    if (info.registry !== '') writer.uint32(TAG_2).string(info.registry)
+    if (info.shortname !== '') writer.uint32(TAG_3).string(info.shortname)
+    if (info.namespace !== '') writer.uint32(TAG_4).string(info.namespace)
+    for (const altHost of info.altHosts) writer.uint32(TAG_5).string(altHost)
+    writer.ldelim().ldelim()
+  }
+  return writer.finish()
+}
+
+/**
+ * The name table in `bytes` as objects, for whoever builds or shows one (the compiler reads the bytes themselves). Of
+ * equal hosts the last counts, as in any protobuf map. Throws NameTableError if the bytes are not a NameTable.
+ */
+export function decodeNameTable(bytes: Uint8Array): NameTable {
+  const table: NameTable = new Map()
+  const reader = protobuf.Reader.create(bytes)
+  try {
+    while (reader.pos < reader.len) {
+      const tag = reader.uint32()
+      if (tag === TAG_1) decodeEntry(reader, table)
+      else reader.skipType(tag & 7)
+    }
+  } catch (cause) {
+    throw new NameTableError(`not a NameTable: malformed protobuf near byte ${reader.pos} of ${bytes.length}`, {
+      cause,
+    })
+  }
+  return table
+}
+
+function decodeEntry(reader: protobuf.Reader, table: NameTable): void {
+  const end = fieldEnd(reader)
+  let host = ''
+  let info = emptyInfo()
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === TAG_1) host = reader.string()
+    else if (tag === TAG_2) info = decodeInfo(reader, fieldEnd(reader))
+    else reader.skipType(tag & 7)
+  }
+  if (reader.pos !== end) throw new RangeError('entry overrun')
+  table.set(host, info)
+}
+
+function decodeInfo(reader: protobuf.Reader, end: number): NameInfo {
+  const info = emptyInfo()
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === TAG_1) info.ips.push(reader.string())
+    else if (tag === TAG_2) info.registry = reader.string()
+    else if (tag === TAG_3) info.shortname = reader.string()
+    else if (tag === TAG_4) info.namespace = reader.string()
+    else if (tag === TAG_5) info.altHosts.push(reader.string())
+    else reader.skipType(tag & 7)
+  }
+  if (reader.pos !== end) throw new RangeError('NameInfo overrun')
+  return info
+}
+
+function fieldEnd(reader: protobuf.Reader): number {
+  const length = reader.uint32()
+  if (length > reader.len - reader.pos) throw new RangeError('field overrun')
+  return reader.pos + length
+}
+
+function emptyInfo(): NameInfo {
+  return { ips: [], registry: '', shortname: '', namespace: '', altHosts: [] }
+}
+
+const FIELDS = 'ips, registry, shortname, namespace, altHosts'
+
+/**
+ * Reads `{"table": {HOST: {"ips": […], "registry": …, "shortname": …, "namespace": …, "altHosts": […]}}}`, every field
+ * optional, `alt_hosts` for `altHosts` allowed (proto3 JSON takes both). Throws NameTableError that names host and field.
+ */
+export function parseNameTableJson(text: string): NameTable {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw new NameTableError(`not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+  if (!isObject(json)) throw new NameTableError('expected an object {"table": {HOST: …}}')
+  for (const key of Object.keys(json)) {
+    if (key !== 'table') throw new NameTableError(`unknown key "${key}": expected {"table": {HOST: …}}`)
+  }
+  const hosts = json['table'] ?? {}
+  if (!isObject(hosts)) throw new NameTableError('"table": expected an object {HOST: …}')
+  return new Map(Object.entries(hosts).map(([host, info]) => [host, parseInfo(host, info)]))
+}
+
+function parseInfo(host: string, value: unknown): NameInfo {
+  if (!isObject(value)) throw new NameTableError(`host "${host}": expected an object with ${FIELDS}`)
+  const info: NameInfo = { ips: [], registry: '', shortname: '', namespace: '', altHosts: [] }
+  for (const [field, content] of Object.entries(value)) {
+    // In proto3 JSON null is the field's default.
+    if (content === null) continue
+    if (field === 'ips') info.ips = strings(host, field, content)
+    else if (field === 'altHosts' || field === 'alt_hosts') info.altHosts = strings(host, field, content)
+    else if (field === 'registry' || field === 'shortname' || field === 'namespace') {
+      if (typeof content !== 'string') throw new NameTableError(`host "${host}": "${field}" must be a string`)
+      info[field] = content
+    } else throw new NameTableError(`host "${host}": unknown field "${field}" (there are ${FIELDS})`)
+  }
+  return info
+}
+
+function strings(host: string, field: string, value: unknown): string[] {
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value
+  throw new NameTableError(`host "${host}": "${field}" must be a list of strings`)
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The table as indented proto3 JSON, hosts sorted, empty fields left out. `parseNameTableJson` reads it back. */
+export function nameTableToJson(table: NameTable): string {
+  const hosts = [...table].toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const json = hosts.map(([host, { ips, registry, shortname, namespace, altHosts }]): [string, Partial<NameInfo>] => [
+    host,
+    {
+      ips,
+      ...(registry !== '' && { registry }),
+      ...(shortname !== '' && { shortname }),
+      ...(namespace !== '' && { namespace }),
+      ...(altHosts.length > 0 && { altHosts }),
+    },
+  ])
+  return JSON.stringify({ table: Object.fromEntries(json) }, null, 2)
+}

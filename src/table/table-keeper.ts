@@ -100,7 +100,8 @@ export class TableKeeper implements TableSink {
     try {
       bytes = readFileSync(file)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
       return
     }
     const result = compiler.load(bytes)
@@ -111,7 +112,10 @@ export class TableKeeper implements TableSink {
     this.isFromLastKnownGood = true
     this.updatedAtMs = result.image.timeMs
     this.#options.publish(result.image)
-    log.info({ file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) }, 'answering from the last known good table')
+    log.info(
+      { file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) },
+      'answering from the last known good table',
+    )
   }
 
   /** The table in use as proto3 JSON, a host at a time; its slot is kept as long as the listing is read. */

@@ -1,0 +1,116 @@
+/** IP addresses in text form (RFC 4291 §2.2; dotted decimal without leading zeros), parsed from bytes without a string. */
+
+const DOT = 0x2e
+const COLON = 0x3a
+
+/**
+ * Parses the `length` bytes of text at `at` and writes the address to `out` at `outAt`, where 16 bytes must fit.
+ * Returns 4 or 16, the bytes written, or 0 if the text is no address: a prefix length, a zone and white space are none
+ * of it. `::ffff:192.0.2.1` stays an IPv6 address.
+ */
+export function parseAddress(text: Uint8Array, at: number, length: number, out: Uint8Array, outAt: number): number {
+  const end = at + length
+  for (let i = at; i < end && i < at + 5; i++) {
+    if (text[i] === DOT) return parseV4(text, at, end, out, outAt) ? 4 : 0
+    if (text[i] === COLON) break
+  }
+  return parseV6(text, at, end, out, outAt) ? 16 : 0
+}
+
+function parseV4(text: Uint8Array, at: number, end: number, out: Uint8Array, outAt: number): boolean {
+  let i = at
+  for (let octet = 0; octet < 4; octet++) {
+    if (octet > 0 && (i >= end || text[i++] !== DOT)) return false
+    const start = i
+    let value = 0
+    while (i < end) {
+      const digit = text[i]! - 0x30
+      if (digit < 0 || digit > 9) break
+      value = value * 10 + digit
+      i++
+    }
+    const digits = i - start
+    if (digits === 0 || digits > 3 || value > 255 || (digits > 1 && text[start] === 0x30)) return false
+    out[outAt + octet] = value
+  }
+  return i === end
+}
+
+function parseV6(text: Uint8Array, at: number, end: number, out: Uint8Array, outAt: number): boolean {
+  let i = at
+  let to = outAt
+  const stop = outAt + 16
+  // Where `::` stands in `out`.
+  let gap = -1
+  if (end - at < 2) return false
+  if (text[i] === COLON) {
+    if (text[i + 1] !== COLON) return false
+    gap = to
+    i += 2
+  }
+  while (i < end) {
+    if (to === stop) return false
+    const start = i
+    let value = 0
+    while (i < end) {
+      const digit = hexDigit(text[i]!)
+      if (digit < 0) break
+      value = (value << 4) | digit
+      i++
+      if (i - start > 4) return false
+    }
+    if (i === start) return false
+    if (i < end && text[i] === DOT) {
+      if (to + 4 > stop || !parseV4(text, start, end, out, to)) return false
+      to += 4
+      i = end
+      break
+    }
+    out[to++] = value >> 8
+    out[to++] = value & 0xff
+    if (i === end) break
+    if (text[i] !== COLON) return false
+    i++
+    if (i === end) return false
+    if (text[i] === COLON) {
+      if (gap !== -1) return false
+      gap = to
+      i++
+    }
+  }
+  if (gap === -1) return to === stop
+  // `::` stands for at least one group.
+  if (to === stop) return false
+  const tail = to - gap
+  out.copyWithin(stop - tail, gap, to)
+  out.fill(0, gap, stop - tail)
+  return true
+}
+
+function hexDigit(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
+  const lower = byte | 0x20
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
+}
+
+/** Text form of the address of 4 or 16 bytes at `at`; IPv6 as RFC 5952 has it. */
+export function formatAddress(bytes: Uint8Array, at: number, length: 4 | 16): string {
+  if (length === 4) return bytes.subarray(at, at + 4).join('.')
+  const groups = Array.from({ length: 8 }, (_, k) => (bytes[at + 2 * k]! << 8) | bytes[at + 2 * k + 1]!)
+  if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
+    return `::ffff:${bytes.subarray(at + 12, at + 16).join('.')}`
+  }
+  let longest = 1
+  let from = -1
+  for (let k = 0; k < 8; k++) {
+    let zeros = 0
+    while (k + zeros < 8 && groups[k + zeros] === 0) zeros++
+    if (zeros > longest) {
+      longest = zeros
+      from = k
+    }
+  }
+  const text = groups.map((group) => group.toString(16))
+  if (from === -1) return text.join(':')
+  return `${text.slice(0, from).join(':')}::${text.slice(from + longest).join(':')}`
+}

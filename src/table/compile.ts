@@ -1,0 +1,219 @@
+/**
+ * Compiles a name table into an image: serialized NameTable in, shared bytes that the workers read in place out. Runs on
+ * the control thread. Three passes: the content is fingerprinted (most pushes change nothing), the entries become
+ * records (record-writer.ts), the records are indexed (index-writer.ts).
+ */
+import { isSameContent, surveyTable, type TableSurvey } from './content-hash.ts'
+import type { TableIdentity } from './identity.ts'
+import { Image, imageBytes } from './image.ts'
+import { verifyImage } from './image-check.ts'
+import { ImageHeader } from './image-header.ts'
+import { ImagePool, type ImageSlot } from './image-pool.ts'
+import { IndexWriter, slotsFor } from './index-writer.ts'
+import { toWireIdentity, type WireIdentity } from './name-text.ts'
+import { NdsReader, TAG_1 } from './nds-reader.ts'
+import { RecordWriter } from './record-writer.ts'
+
+const DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+
+export interface TableCompilerOptions {
+  identity: TableIdentity
+  /** Random; keys the hashes of names, so that nobody outside can choose names that collide. */
+  seed: number
+  /** Largest name table, and largest image of one. 256 MiB if not given. */
+  maxBytes?: number
+  /** Milliseconds since 1970, with fractions if the compile time shall have them. */
+  now: () => number
+  /** Whose slots the images are written to; one of its own if not given. */
+  pool?: ImagePool
+}
+
+export type CompileResult =
+  | {
+      kind: 'image'
+      image: Image
+      generation: number
+      hosts: number
+      bytes: number
+      /** Hosts that are no names, have no valid address, or are spelt like another one. */
+      skippedHosts: number
+      /** Addresses that are none. */
+      skippedAddresses: number
+      /** One of what was skipped, in words, for the log. */
+      firstSkipped: string | null
+      compileSeconds: number
+    }
+  /** The table is the one held, perhaps in another order. */
+  | { kind: 'unchanged' }
+  /** The table in use stays; the reason is one line. */
+  | { kind: 'refused'; reason: string }
+  /** Workers still read every slot: try again with the latest table after the next acknowledgement. */
+  | { kind: 'busy' }
+
+export class TableCompiler {
+  /** Tell it of workers that start, acknowledge and end. Images are published in it as they are made. */
+  readonly pool: ImagePool
+  /** The newest image, null before the first. */
+  held: Image | null = null
+
+  private readonly seed: number
+  private readonly maxBytes: number
+  private readonly now: () => number
+  private readonly writer: RecordWriter
+  private who: WireIdentity
+  /** What `held` was compiled from, null if that no longer counts. */
+  private heldSurvey: TableSurvey | null = null
+
+  constructor(options: TableCompilerOptions) {
+    this.pool = options.pool ?? new ImagePool()
+    this.seed = options.seed | 0
+    this.maxBytes = Math.min(options.maxBytes ?? DEFAULT_MAX_BYTES, 2 ** 30)
+    this.now = options.now
+    this.writer = new RecordWriter(this.pool, this.seed, this.maxBytes)
+    this.who = toWireIdentity(options.identity)
+  }
+
+  /** Another identity: the next table counts as changed. For the search domain alone, `refresh` will do without a table. */
+  setIdentity(identity: TableIdentity): void {
+    this.who = toWireIdentity(identity)
+    this.heldSurvey = null
+  }
+
+  /** Compiles the serialized NameTable, whose bytes are the caller's again afterwards. `version` is shown to people. */
+  compile(nameTable: Uint8Array, version: string): CompileResult {
+    const startedMs = this.now()
+    if (nameTable.length > this.maxBytes) return this.tooLarge(nameTable.length)
+    const survey = surveyTable(nameTable, this.seed)
+    if (typeof survey === 'number') return malformed(survey, nameTable.length)
+    if (this.heldSurvey !== null && isSameContent(survey, this.heldSurvey)) return { kind: 'unchanged' }
+    // More than most tables need, as untouched pages cost nothing; enlarging copies.
+    const slot = this.pool.acquire(nameTable.length * 1.5 + 65_536)
+    if (slot === null) return { kind: 'busy' }
+    try {
+      const result = this.writeImage(nameTable, version, survey, slot, startedMs)
+      if (result.kind === 'image') this.heldSurvey = survey
+      return result
+    } finally {
+      this.writer.end()
+      // Of no effect on a slot that was published.
+      this.pool.abandon(slot.generation)
+    }
+  }
+
+  /**
+   * Takes over a last-known-good image (`imageBytes` of an earlier run): it is what is held until the first table, which
+   * counts as changed in any case. Refused if it is damaged or was made for another namespace or domain.
+   */
+  load(bytes: Uint8Array): CompileResult {
+    const startedMs = this.now()
+    const reason = verifyImage(bytes)
+    if (reason !== null) return { kind: 'refused', reason }
+    return this.copyImage(bytes, startedMs)
+  }
+
+  /** Makes a new image of the one held with the search domain of the identity that was set last. */
+  refresh(): CompileResult {
+    if (this.held === null) return { kind: 'unchanged' }
+    const survey = this.heldSurvey
+    const result = this.copyImage(imageBytes(this.held), this.now())
+    this.heldSurvey = survey
+    return result
+  }
+
+  private writeImage(
+    nameTable: Uint8Array,
+    version: string,
+    survey: TableSurvey,
+    slot: ImageSlot,
+    startedMs: number,
+  ): CompileResult {
+    const { writer, who } = this
+    const recordsAt = new ImageHeader(slot.buffer).putStrings(version, who.identity)
+    const problem = writer.write(nameTable, who, slot, recordsAt)
+    if (problem === 'malformed') return malformed(writer.malformedAt, nameTable.length)
+    if (problem === 'too large') return this.tooLarge(writer.at)
+    const recordsEnd = writer.at
+    const nameSlots = slotsFor(writer.hosts.length / 3 - writer.wildcardHosts + writer.aliases.length / 2)
+    const wildcardSlots = slotsFor(writer.wildcardHosts)
+    const addressSlots = slotsFor(writer.exactAddresses)
+    const byteLength = recordsEnd + (nameSlots + wildcardSlots + addressSlots) * 8
+    if (byteLength > this.maxBytes) return this.tooLarge(byteLength)
+    if (byteLength > slot.buffer.byteLength) this.pool.enlarge(slot, byteLength, recordsEnd)
+
+    const header = new ImageHeader(slot.buffer)
+    header.sections(recordsAt, recordsEnd, nameSlots, wildcardSlots, addressSlots)
+    const hostText = (entryAt: number): Uint8Array => readHostText(nameTable, entryAt)
+    const index = new IndexWriter(new Uint8Array(slot.buffer), this.seed, writer.hosts, hostText)
+    index.writeNames(header.nameIndex(), writer.aliases)
+    index.writeWildcards(header.wildcardIndex())
+    index.writeAddresses(header.addressIndex())
+    const hosts = writer.hosts.length / 3 - index.shadowed
+    const skippedHosts = writer.skippedHosts + index.shadowed
+    // An empty table is one; a table of nothing but rubbish is somebody's mistake and must not take the names away.
+    if (hosts === 0 && survey.entries > 0) {
+      return { kind: 'refused', reason: `none of ${survey.entries} hosts is usable: ${writer.firstSkipped}` }
+    }
+    header.counts(hosts, skippedHosts, writer.skippedAddresses, index.wildcardMin, index.wildcardMax)
+    header.content(this.seed, survey.low, survey.high, startedMs)
+    header.searchDomain(who)
+    return this.publish(header, slot, startedMs, writer.firstSkipped)
+  }
+
+  private copyImage(bytes: Uint8Array, startedMs: number): CompileResult {
+    const slot = this.pool.acquire(bytes.length)
+    if (slot === null) return { kind: 'busy' }
+    new Uint8Array(slot.buffer).set(bytes)
+    const { namespace, domain } = new Image(slot.buffer)
+    const { identity } = this.who
+    if (namespace !== identity.namespace || domain !== identity.domain) {
+      this.pool.abandon(slot.generation)
+      const reason = `made for namespace "${namespace}", domain "${domain}", not "${identity.namespace}", "${identity.domain}"`
+      return { kind: 'refused', reason }
+    }
+    const header = new ImageHeader(slot.buffer)
+    header.searchDomain(this.who)
+    this.heldSurvey = null
+    return this.publish(header, slot, startedMs, null)
+  }
+
+  private publish(header: ImageHeader, slot: ImageSlot, startedMs: number, firstSkipped: string | null): CompileResult {
+    header.seal(slot.generation)
+    this.pool.published(slot.generation)
+    const image = new Image(slot.buffer)
+    this.held = image
+    return {
+      kind: 'image',
+      image,
+      generation: image.generation,
+      hosts: image.hosts,
+      bytes: image.byteLength,
+      skippedHosts: image.skippedHosts,
+      skippedAddresses: image.skippedAddresses,
+      firstSkipped,
+      compileSeconds: (this.now() - startedMs) / 1000,
+    }
+  }
+
+  private tooLarge(bytes: number): CompileResult {
+    return { kind: 'refused', reason: `name table too large: ${bytes} bytes, the limit is ${this.maxBytes}` }
+  }
+}
+
+function malformed(at: number, length: number): CompileResult {
+  return { kind: 'refused', reason: `not a NameTable: malformed protobuf at byte ${at} of ${length}` }
+}
+
+/** The host, as spelt, of the first entry from `at` on. The table is known to be well formed. */
+function readHostText(table: Uint8Array, at: number): Uint8Array {
+  const reader = new NdsReader()
+  reader.reset(table)
+  reader.at = at
+  reader.field(table.length)
+  const end = reader.at + reader.length
+  let text = table.subarray(0, 0)
+  for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
+    if (tag === TAG_1) text = table.subarray(reader.at, reader.at + reader.length)
+    reader.at += reader.length
+  }
+  return text
+}

@@ -1,0 +1,244 @@
+/**
+ * Second half of the compiler: the three hash indexes over the records. Linear probing at a load of at most 3/4, so that a
+ * look-up touches one or two cache lines before the record. Where two hosts claim the same name or address, the rules
+ * below decide, whatever order the table has them in.
+ */
+import { finishHash, hashBytes } from '../dns/name.ts'
+import { hashAddress } from './image.ts'
+import {
+  aliasTarget,
+  align4,
+  FLAG_ALIAS,
+  FLAG_KUBERNETES,
+  FLAG_OWN_NAMESPACE,
+  FLAG_SHADOWED,
+  FLAG_WILDCARD,
+  KEY_MASK,
+  keyLength,
+  RECORD_HEADER,
+} from './image-layout.ts'
+import type { IntList } from './int-list.ts'
+import { countLabels } from './name-text.ts'
+
+const WILDCARD_LABEL_BYTES = 2
+const DOT = 0x2e
+
+/** Slots for `entries`: a power of two, of which a quarter at least stays empty. */
+export function slotsFor(entries: number): number {
+  let slots = 2
+  while (slots * 3 < entries * 4) slots *= 2
+  return slots
+}
+
+/** Fills the indexes of one image. Made for one use. */
+export class IndexWriter {
+  /** Hosts that lost their name to another one, spelt alike but for case or a trailing dot. */
+  shadowed = 0
+  /** Fewest and most labels of x among wildcards `*.x`, 0 if there are none. */
+  wildcardMin = 0
+  wildcardMax = 0
+  private readonly bytes: Uint8Array
+  private readonly seed: number
+  private readonly hosts: IntList
+  /** The table that the hosts come from: their spelling decides among equals. */
+  private readonly hostText: (entryAt: number) => Uint8Array
+  private readonly suffixes: Int32Array = new Int32Array(128)
+
+  constructor(bytes: Uint8Array, seed: number, hosts: IntList, hostText: (entryAt: number) => Uint8Array) {
+    this.bytes = bytes
+    this.seed = seed
+    this.hosts = hosts
+    this.hostText = hostText
+  }
+
+  /** Fills the index of hosts and names of rule 2. `index` must be zeroed, as for the others. */
+  writeNames(index: Int32Array, aliases: IntList): void {
+    const { items, length } = this.hosts
+    for (let i = 0; i < length; i += 3) {
+      const record = items[i]!
+      if ((this.bytes[record]! & FLAG_WILDCARD) === 0)
+        this.addHost(index, items[i + 1]!, record, this.bytes[record + 1]! - 1)
+    }
+    for (let i = 0; i < aliases.length; i += 2) this.addAlias(index, aliases.items[i + 1]!, aliases.items[i]!)
+  }
+
+  /** Fills the index of hosts `*.x` by the hash of x. */
+  writeWildcards(index: Int32Array): void {
+    const { items, length } = this.hosts
+    for (let i = 0; i < length; i += 3) {
+      const record = items[i]!
+      if ((this.bytes[record]! & FLAG_WILDCARD) === 0) continue
+      const at = record + RECORD_HEADER + WILDCARD_LABEL_BYTES
+      const labels = countLabels(this.bytes, at)
+      this.wildcardMin = this.wildcardMin === 0 ? labels : Math.min(this.wildcardMin, labels)
+      this.wildcardMax = Math.max(this.wildcardMax, labels)
+      this.addHost(index, this.hashSuffix(at, labels), record, this.bytes[record + 1]! - 1)
+    }
+  }
+
+  /** Fills the index of addresses. Wildcard hosts are no name that an address could be given. */
+  writeAddresses(index: Int32Array): void {
+    const { bytes } = this
+    const { items, length } = this.hosts
+    for (let i = 0; i < length; i += 3) {
+      const record = items[i]!
+      if (bytes[record]! & (FLAG_WILDCARD | FLAG_SHADOWED)) continue
+      const v4Count = bytes[record + 4]! | (bytes[record + 5]! << 8)
+      const v6Count = bytes[record + 6]! | (bytes[record + 7]! << 8)
+      let at = record + RECORD_HEADER + align4(bytes[record + 1]!)
+      for (let k = 0; k < v4Count; k++, at += 4) this.addAddress(index, record, at, 4)
+      for (let k = 0; k < v6Count; k++, at += 16) this.addAddress(index, record | 1, at, 16)
+    }
+  }
+
+  private addHost(index: Int32Array, hash: number, record: number, length: number): void {
+    const mask = index.length - 1
+    let slot = (hash << 1) & mask
+    for (let other = index[slot + 1]!; other !== 0; other = index[slot + 1]!) {
+      if (index[slot] === hash && this.sameKey(other, record, length)) {
+        const wins = this.hostWins(record, other)
+        this.bytes[wins ? other : record]! |= FLAG_SHADOWED
+        this.shadowed++
+        if (wins) index[slot + 1] = record
+        return
+      }
+      slot = (slot + 2) & mask
+    }
+    index[slot] = hash
+    index[slot + 1] = record
+  }
+
+  private addAlias(index: Int32Array, hash: number, reference: number): void {
+    const { bytes } = this
+    if (bytes[this.hostOf(reference)]! & FLAG_SHADOWED) return
+    const mask = index.length - 1
+    const length = keyLength(bytes, reference & ~KEY_MASK, reference & KEY_MASK)
+    let slot = (hash << 1) & mask
+    for (let other = index[slot + 1]!; other !== 0; other = index[slot + 1]!) {
+      if (index[slot] === hash && this.sameKey(other, reference, length)) {
+        if (this.isAlias(other) && this.aliasWins(this.hostOf(reference), this.hostOf(other)))
+          index[slot + 1] = reference
+        return
+      }
+      slot = (slot + 2) & mask
+    }
+    index[slot] = hash
+    index[slot + 1] = reference
+  }
+
+  private addAddress(index: Int32Array, entry: number, at: number, length: 4 | 16): void {
+    const { bytes } = this
+    const mask = index.length - 1
+    let slot = (hashAddress(this.seed, bytes, at, length) << 1) & mask
+    for (let other = index[slot]!; other !== 0; other = index[slot]!) {
+      if ((other & 1) === (entry & 1) && this.sameAddress(index[slot + 1]!, at, length)) {
+        if (this.addressWins(entry & ~KEY_MASK, other & ~KEY_MASK)) {
+          index[slot] = entry
+          index[slot + 1] = at
+        }
+        return
+      }
+      slot = (slot + 2) & mask
+    }
+    index[slot] = entry
+    index[slot + 1] = at
+  }
+
+  /** Equal names of two hosts: own namespace, then Kubernetes, then the spelling in the table; of one spelling the last counts (protobuf maps). */
+  private hostWins(record: number, other: number): boolean {
+    const flags = this.bytes[record]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
+    const otherFlags = this.bytes[other]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
+    // FLAG_OWN_NAMESPACE is the higher bit.
+    if (flags !== otherFlags) return flags > otherFlags
+    return Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other))) <= 0
+  }
+
+  /** Equal short or alternate names: own namespace, then the host's name. (Only Kubernetes hosts have any.) */
+  private aliasWins(record: number, other: number): boolean {
+    const own = this.bytes[record]! & FLAG_OWN_NAMESPACE
+    const otherOwn = this.bytes[other]! & FLAG_OWN_NAMESPACE
+    return own === otherOwn ? this.compareNames(record, other) < 0 : own > otherOwn
+  }
+
+  /** Equal addresses: Kubernetes hosts, then the host's name. */
+  private addressWins(record: number, other: number): boolean {
+    const kubernetes = this.bytes[record]! & FLAG_KUBERNETES
+    const otherKubernetes = this.bytes[other]! & FLAG_KUBERNETES
+    return kubernetes === otherKubernetes ? this.compareNames(record, other) < 0 : kubernetes > otherKubernetes
+  }
+
+  /** Order of the hosts' names as text, byte by byte. */
+  private compareNames(record: number, other: number): number {
+    const { bytes } = this
+    let a = record + RECORD_HEADER
+    let b = other + RECORD_HEADER
+    let aLeft = bytes[a++]!
+    let bLeft = bytes[b++]!
+    let wireOrder = aLeft - bLeft
+    for (;;) {
+      // At the end of a label its dot counts, at the end of the name nothing.
+      const aEnds = aLeft === 0
+      const bEnds = bLeft === 0
+      if (aEnds) aLeft = bytes[a]! + 1
+      if (bEnds) bLeft = bytes[b]! + 1
+      const aByte = aEnds ? (bytes[a] === 0 ? -1 : DOT) : bytes[a]!
+      const bByte = bEnds ? (bytes[b] === 0 ? -1 : DOT) : bytes[b]!
+      if (aByte !== bByte) return aByte - bByte
+      // Only an escaped dot gives two names of the same text: their bytes decide, so that the order is total.
+      if (wireOrder === 0) wireOrder = bytes[a]! - bytes[b]!
+      if (aByte === -1) return wireOrder
+      a++
+      b++
+      aLeft--
+      bLeft--
+    }
+  }
+
+  /** True if the key of `reference`, `length` bytes long, is that of `other` too. */
+  private sameKey(other: number, reference: number, length: number): boolean {
+    const { bytes } = this
+    const otherRecord = other & ~KEY_MASK
+    if (keyLength(bytes, otherRecord, other & KEY_MASK) !== length) return false
+    const a = otherRecord + RECORD_HEADER
+    const b = (reference & ~KEY_MASK) + RECORD_HEADER
+    for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false
+    return true
+  }
+
+  private sameAddress(a: number, b: number, length: number): boolean {
+    for (let i = 0; i < length; i++) if (this.bytes[a + i] !== this.bytes[b + i]) return false
+    return true
+  }
+
+  private isAlias(reference: number): boolean {
+    return (reference & KEY_MASK) !== 0 || (this.bytes[reference]! & FLAG_ALIAS) !== 0
+  }
+
+  private hostOf(reference: number): number {
+    const { bytes } = this
+    const record = reference & ~KEY_MASK
+    return bytes[record]! & FLAG_ALIAS ? aliasTarget(bytes, record) : record
+  }
+
+  /** Hash of the name at `at`, its labels from right to left, as `find` has it for every suffix of a question. */
+  private hashSuffix(at: number, labels: number): number {
+    const { bytes, suffixes } = this
+    for (let k = 0, i = at; k < labels; k++, i += bytes[i]! + 1) suffixes[k] = i
+    let state = this.seed
+    for (let k = labels - 1; k >= 0; k--) state = hashBytes(state, bytes, suffixes[k]!, bytes[suffixes[k]!]! + 1)
+    return finishHash(state)
+  }
+
+  /** Where the entry of a host is in the table: rarely asked, so a search among the ascending records will do. */
+  private entryOf(record: number): number {
+    const { items, length } = this.hosts
+    let low = 0
+    let high = length / 3 - 1
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (items[middle * 3]! < record) low = middle + 1
+      else high = middle
+    }
+    return items[low * 3 + 2]!
+  }
+}

@@ -1,0 +1,116 @@
+/** Names on their way from the bytes of a name table to the bytes of its image, and identities in wire format. */
+import { LOWER, nameToWire } from '../dns/name.ts'
+import type { TableIdentity } from './identity.ts'
+
+const DOT = 0x2e
+const BACKSLASH = 0x5c
+const MAX_LABEL = 63
+const MAX_NAME = 255
+/** Longest text of a name, if every byte is escaped as `\DDD`. */
+const MAX_TEXT = 4 * MAX_NAME
+
+/** Bytes that `textToWire` may write at most. */
+export const MAX_WIRE_SCRATCH: number = MAX_TEXT + 2
+
+/**
+ * Writes the name in presentation format at `at` to `out` as a lower-cased wire name. Returns its length with the root,
+ * or 0 if it is no name; the root itself is none here. As `nameToWire`, which it leaves escapes to.
+ */
+export function textToWire(text: Uint8Array, at: number, length: number, out: Uint8Array, outAt: number): number {
+  if (length === 0 || length > MAX_TEXT) return 0
+  const end = at + length
+  let labelAt = outAt
+  let to = outAt + 1
+  for (let i = at; i < end; i++) {
+    const byte = text[i]!
+    if (byte === DOT) {
+      const labelLength = to - labelAt - 1
+      if (labelLength === 0 || labelLength > MAX_LABEL) return 0
+      out[labelAt] = labelLength
+      labelAt = to++
+    } else if (byte === BACKSLASH) return escapedToWire(text.slice(at, end), out, outAt)
+    else out[to++] = LOWER[byte]!
+  }
+  const labelLength = to - labelAt - 1
+  if (labelLength > MAX_LABEL) return 0
+  out[labelAt] = labelLength
+  if (labelLength > 0) out[to++] = 0
+  return to - outAt > MAX_NAME ? 0 : to - outAt
+}
+
+function escapedToWire(text: Uint8Array, out: Uint8Array, outAt: number): number {
+  const wire = nameToWire(new TextDecoder().decode(text))
+  if (wire === null) return 0
+  for (let i = 0; i < wire.length; i++) out[outAt + i] = LOWER[wire[i]!]!
+  return wire.length
+}
+
+/** Labels of the wire name at `at`, without the root. */
+export function countLabels(wire: Uint8Array, at: number): number {
+  let labels = 0
+  for (let i = at; wire[i]! !== 0; i += wire[i]! + 1) labels++
+  return labels
+}
+
+/** True if `text` at `at` and `prefix` are alike but for the case of ASCII letters, as far as `prefix` goes. */
+export function startsWithText(
+  text: Uint8Array,
+  at: number,
+  prefix: Uint8Array,
+  prefixAt: number,
+  length: number,
+): boolean {
+  for (let i = 0; i < length; i++) if (LOWER[text[at + i]!] !== LOWER[prefix[prefixAt + i]!]) return false
+  return true
+}
+
+/**
+ * Length on the wire of the labels at `at` that spell the `length` bytes of text at `textAt`, 0 if the name does not go
+ * on with these labels. Text with escapes or a trailing dot is not recognized.
+ */
+export function labelsOfText(wire: Uint8Array, at: number, text: Uint8Array, textAt: number, length: number): number {
+  let to = at
+  let left = wire[to++]!
+  for (let i = textAt; i < textAt + length; i++) {
+    const byte = text[i]!
+    if (left === 0) {
+      left = wire[to++]!
+      if (byte !== DOT || left === 0) return 0
+    } else {
+      if (byte === DOT || byte === BACKSLASH || LOWER[byte] !== wire[to++]) return 0
+      left--
+    }
+  }
+  return left === 0 && length > 0 ? to - at : 0
+}
+
+/** An identity as the compiler compares it with the bytes of a table. */
+export interface WireIdentity {
+  identity: TableIdentity
+  namespace: Uint8Array
+  /** Domain less its namespace, lower-cased wire name; the root alone if nothing is left. */
+  cluster: Uint8Array
+  /** First search domain, lower-cased wire name; empty if there is none. */
+  search: Uint8Array
+  searchLabels: number
+}
+
+/** Throws an Error that names the field if the domain or the search domain is no name: configuration has been checked before. */
+export function toWireIdentity(identity: TableIdentity): WireIdentity {
+  const domain = wireName(identity.domain, 'domain')
+  const search = wireName(identity.searchDomain ?? '', 'searchDomain')
+  const searchLabels = countLabels(search, 0)
+  return {
+    identity,
+    namespace: new TextEncoder().encode(identity.namespace),
+    cluster: domain.subarray(domain[0] === 0 ? 0 : domain[0]! + 1),
+    search: searchLabels === 0 ? new Uint8Array(0) : search,
+    searchLabels,
+  }
+}
+
+function wireName(text: string, field: keyof TableIdentity): Uint8Array {
+  const wire = text === '' ? new Uint8Array(1) : nameToWire(text)
+  if (wire === null) throw new Error(`identity.${field}: "${text}" is not a domain name`)
+  return wire.map((byte) => LOWER[byte]!)
+}

@@ -1,0 +1,397 @@
+/**
+ * First half of the compiler: turns the entries of a name table into records of the image (image-layout.ts) and notes
+ * for each name which hash it has. Everything is read and written in place; there is no object or string a host.
+ */
+import { finishHash, hashBytes } from '../dns/name.ts'
+import { parseAddress } from './address.ts'
+import { AddressSet } from './address-set.ts'
+import {
+  align4,
+  FLAG_ALIAS,
+  FLAG_EXTERNAL,
+  FLAG_KUBERNETES,
+  FLAG_OWN_NAMESPACE,
+  FLAG_WILDCARD,
+  KEY_SHORT,
+  KEY_SHORT_NS,
+  KEY_SHORT_NS_SVC,
+  RECORD_HEADER,
+} from './image-layout.ts'
+import type { ImagePool, ImageSlot } from './image-pool.ts'
+import { IntList } from './int-list.ts'
+import { labelsOfText, MAX_WIRE_SCRATCH, startsWithText, textToWire, type WireIdentity } from './name-text.ts'
+import { NdsReader, TAG_1, TAG_2, TAG_3, TAG_4, TAG_5 } from './nds-reader.ts'
+
+/** The counts of a record have 16 bits; no reply could carry more either. */
+const MAX_ADDRESSES = 65_535
+const DOT = 0x2e
+const STAR = 0x2a
+const KUBERNETES = new TextEncoder().encode('Kubernetes')
+const EXTERNAL = new TextEncoder().encode('External')
+
+/** Why `write` gave up. */
+export type WriteProblem = 'malformed' | 'too large'
+
+export class RecordWriter {
+  /** Of each host with a record: offset of the record, hash of its name, offset of its entry in the table. Records ascend. */
+  readonly hosts: IntList = new IntList(3 * 1024)
+  /** Of each other name: reference (image-layout.ts) and hash. */
+  readonly aliases: IntList = new IntList(2 * 2048)
+  /** Addresses of all hosts but the wildcards. */
+  exactAddresses = 0
+  wildcardHosts = 0
+  skippedHosts = 0
+  skippedAddresses = 0
+  /** One of what was skipped, and why, in words; null if nothing was. */
+  firstSkipped: string | null = null
+  /** Where the next record goes. */
+  at = 0
+
+  private readonly reader: NdsReader = new NdsReader()
+  private readonly pool: ImagePool
+  private readonly maxBytes: number
+  private slot: ImageSlot = { buffer: new SharedArrayBuffer(0), generation: 0 }
+  private bytes: Uint8Array = new Uint8Array(0)
+  private table: Uint8Array = new Uint8Array(0)
+  private who!: WireIdentity
+  private readonly seed: number
+
+  private readonly wire: Uint8Array = new Uint8Array(MAX_WIRE_SCRATCH)
+  private readonly address: Uint8Array = new Uint8Array(16)
+  private v6: Uint8Array = new Uint8Array(1024)
+  private joined: Uint8Array = new Uint8Array(256)
+  private readonly knownV4: AddressSet
+  private readonly knownV6: AddressSet
+
+  // Where the fields of the entry at hand are in `table`.
+  private registryAt = 0
+  private registryLength = 0
+  private shortAt = 0
+  private shortLength = 0
+  private namespaceAt = 0
+  private namespaceLength = 0
+  private altHosts = 0
+  private v4Count = 0
+  private v6Count = 0
+
+  constructor(pool: ImagePool, seed: number, maxBytes: number) {
+    this.pool = pool
+    this.seed = seed
+    this.maxBytes = maxBytes
+    this.knownV4 = new AddressSet(4, seed)
+    this.knownV6 = new AddressSet(16, seed)
+  }
+
+  /** Writes the records of `table` to `slot` from byte `at` on, enlarging it where it must. Returns null or what went wrong. */
+  write(table: Uint8Array, who: WireIdentity, slot: ImageSlot, at: number): WriteProblem | null {
+    this.begin(table, who, slot, at)
+    const { reader } = this
+    for (;;) {
+      const entryAt = reader.at
+      const entryTag = reader.field(table.length)
+      if (entryTag === 0) return reader.malformed ? 'malformed' : null
+      const entryEnd = reader.at + reader.length
+      if (entryTag === TAG_1) {
+        let hostAt = entryEnd
+        let hostLength = 0
+        let infoAt = entryEnd
+        let infoEnd = entryEnd
+        for (let tag = reader.field(entryEnd); tag !== 0; tag = reader.field(entryEnd)) {
+          if (tag === TAG_1) {
+            hostAt = reader.at
+            hostLength = reader.length
+          } else if (tag === TAG_2) {
+            infoAt = reader.at
+            infoEnd = infoAt + reader.length
+          }
+          reader.at += reader.length
+        }
+        if (reader.malformed) return 'malformed'
+        const problem = this.writeHost(entryAt, hostAt, hostLength, infoAt, infoEnd)
+        if (problem !== null) return problem
+      }
+      reader.at = entryEnd
+    }
+  }
+
+  /** Where the bytes stopped making sense. */
+  get malformedAt(): number {
+    return this.reader.at
+  }
+
+  /** Lets go of the table and the slot. */
+  end(): void {
+    this.reader.reset(new Uint8Array(0))
+    this.table = this.bytes = this.reader.bytes
+  }
+
+  private begin(table: Uint8Array, who: WireIdentity, slot: ImageSlot, at: number): void {
+    this.table = table
+    this.reader.reset(table)
+    this.who = who
+    this.slot = slot
+    this.bytes = new Uint8Array(slot.buffer)
+    this.at = at
+    this.hosts.clear()
+    this.aliases.clear()
+    this.exactAddresses = this.wildcardHosts = this.skippedHosts = this.skippedAddresses = 0
+    this.firstSkipped = null
+  }
+
+  private writeHost(
+    entryAt: number,
+    hostAt: number,
+    hostLength: number,
+    infoAt: number,
+    infoEnd: number,
+  ): WriteProblem | null {
+    // An address takes at most 4 times the bytes it has in the table (`::` with tag and length).
+    const addressBytes = Math.min((infoEnd - infoAt) * 4, MAX_ADDRESSES * 20)
+    if (!this.reserve(RECORD_HEADER + MAX_WIRE_SCRATCH + addressBytes)) return 'too large'
+    const { bytes, table } = this
+    const record = this.at
+    const nameAt = record + RECORD_HEADER
+    const nameLength = textToWire(table, hostAt, hostLength, bytes, nameAt)
+    const wildcard = nameLength > 0 && bytes[nameAt] === 1 && bytes[nameAt + 1] === STAR
+    if (nameLength === 0 || (wildcard && bytes[nameAt + 2] === 0)) {
+      this.skipHost(hostAt, hostLength, wildcard ? 'matches nothing' : 'is not a domain name')
+      return null
+    }
+    for (let i = nameAt + nameLength; i < nameAt + align4(nameLength); i++) bytes[i] = 0
+    const end = this.readInfo(infoAt, infoEnd, nameAt + align4(nameLength))
+    if (end === -1) return 'malformed'
+    const addresses = this.v4Count + this.v6Count
+    if (addresses === 0) {
+      this.skipHost(hostAt, hostLength, 'has no valid address')
+      return null
+    }
+    this.at = end
+    const kubernetes = this.isRegistry(KUBERNETES)
+    const own = this.isOwnNamespace()
+    bytes[record] =
+      (wildcard ? FLAG_WILDCARD : 0) |
+      (kubernetes ? FLAG_KUBERNETES : 0) |
+      (!kubernetes && this.isRegistry(EXTERNAL) ? FLAG_EXTERNAL : 0) |
+      (own ? FLAG_OWN_NAMESPACE : 0)
+    bytes[record + 1] = nameLength
+    bytes[record + 4] = this.v4Count & 0xff
+    bytes[record + 5] = this.v4Count >> 8
+    bytes[record + 6] = this.v6Count & 0xff
+    bytes[record + 7] = this.v6Count >> 8
+    this.noteShortNames(record)
+    if (wildcard) {
+      this.wildcardHosts++
+      this.hosts.push3(record, 0, entryAt)
+      return null
+    }
+    this.exactAddresses += addresses
+    if (kubernetes && this.isUnderCluster(nameAt, nameLength))
+      return this.writeNames(entryAt, record, own, infoAt, infoEnd)
+    this.hosts.push3(record, finishHash(hashBytes(this.seed, bytes, nameAt, nameLength - 1)), entryAt)
+    return null
+  }
+
+  /**
+   * Reads the NameInfo between `at` and `end`: its addresses go to `out` (IPv4, then IPv6, each once), of the other fields
+   * it notes where they are. Returns the offset after the addresses, -1 if the bytes are malformed.
+   */
+  private readInfo(at: number, end: number, out: number): number {
+    const { reader, table, bytes, address } = this
+    this.registryLength = this.shortLength = this.namespaceLength = this.altHosts = 0
+    this.v4Count = this.v6Count = 0
+    reader.at = at
+    let to = out
+    for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
+      const from = reader.at
+      const { length } = reader
+      if (tag === TAG_1) {
+        const size = parseAddress(table, from, length, address, 0)
+        if (size === 4 && this.v4Count < MAX_ADDRESSES) {
+          if (this.knownV4.add(bytes, out, this.v4Count, address)) {
+            to += 4
+            this.v4Count++
+          }
+        } else if (size === 16 && this.v6Count < MAX_ADDRESSES) this.addV6()
+        else this.skipAddress(from, length)
+      } else if (tag === TAG_2) {
+        this.registryAt = from
+        this.registryLength = length
+      } else if (tag === TAG_3) {
+        this.shortAt = from
+        this.shortLength = length
+      } else if (tag === TAG_4) {
+        this.namespaceAt = from
+        this.namespaceLength = length
+      } else if (tag === TAG_5) this.altHosts++
+      reader.at = from + length
+    }
+    if (reader.malformed) return -1
+    const v6Bytes = this.v6Count * 16
+    for (let i = 0; i < v6Bytes; i++) bytes[to + i] = this.v6[i]!
+    return to + v6Bytes
+  }
+
+  private addV6(): void {
+    const used = this.v6Count * 16
+    if (used + 16 > this.v6.length) {
+      const larger = new Uint8Array(this.v6.length * 2)
+      larger.set(this.v6)
+      this.v6 = larger
+    }
+    if (this.knownV6.add(this.v6, 0, this.v6Count, this.address)) this.v6Count++
+  }
+
+  /** Notes in the record which of its labels make `short` and `ns`, if it begins with them. */
+  private noteShortNames(record: number): void {
+    const { bytes, table } = this
+    const nameAt = record + RECORD_HEADER
+    const short = labelsOfText(bytes, nameAt, table, this.shortAt, this.shortLength)
+    bytes[record + 2] = short
+    bytes[record + 3] =
+      short === 0 ? 0 : labelsOfText(bytes, nameAt + short, table, this.namespaceAt, this.namespaceLength)
+  }
+
+  /** Rule 2: notes the host's own name and its short and alternate ones. */
+  private writeNames(
+    entryAt: number,
+    record: number,
+    own: boolean,
+    infoAt: number,
+    infoEnd: number,
+  ): WriteProblem | null {
+    const { bytes, aliases } = this
+    const { cluster } = this.who
+    const nameAt = record + RECORD_HEADER
+    const short = bytes[record + 2]!
+    const ns = bytes[record + 3]!
+    const wanted = this.shortLength > 0 && this.namespaceLength > 0
+    let state = this.seed
+    let hashed = 0
+    let found = 0
+    if (wanted && short > 0) {
+      state = hashBytes(state, bytes, nameAt, short)
+      hashed = short
+      found = KEY_SHORT
+      if (own) aliases.push2(record | KEY_SHORT, finishHash(state))
+    }
+    if (wanted && ns > 0) {
+      state = hashBytes(state, bytes, nameAt + short, ns)
+      hashed += ns
+      found = KEY_SHORT_NS
+      aliases.push2(record | KEY_SHORT_NS, finishHash(state))
+      const label = cluster[0]! + 1
+      if (startsWithText(bytes, nameAt + hashed, cluster, 0, label)) {
+        state = hashBytes(state, bytes, nameAt + hashed, label)
+        hashed += label
+        found = KEY_SHORT_NS_SVC
+        aliases.push2(record | KEY_SHORT_NS_SVC, finishHash(state))
+      }
+    }
+    state = hashBytes(state, bytes, nameAt + hashed, bytes[record + 1]! - 1 - hashed)
+    this.hosts.push3(record, finishHash(state), entryAt)
+    if (wanted && found !== KEY_SHORT_NS_SVC && !this.writeShortNames(record, own, found)) return 'too large'
+    if (this.altHosts > 0 && !this.writeAltHosts(record, infoAt, infoEnd)) return 'too large'
+    return null
+  }
+
+  /** Alias records for those of `short.`, `short.ns.` and `short.ns.svc.` that the host's own name does not begin with. */
+  private writeShortNames(record: number, own: boolean, found: number): boolean {
+    const { table, wire } = this
+    const { cluster } = this.who
+    if (found < KEY_SHORT && own) {
+      const length = textToWire(table, this.shortAt, this.shortLength, wire, 0)
+      if (!this.writeAlias(record, length)) return false
+    }
+    const joinedLength = this.shortLength + 1 + this.namespaceLength
+    if (joinedLength + 1 > this.joined.length) this.joined = new Uint8Array(joinedLength + 1)
+    this.joined.set(table.subarray(this.shortAt, this.shortAt + this.shortLength))
+    this.joined[this.shortLength] = DOT
+    this.joined.set(table.subarray(this.namespaceAt, this.namespaceAt + this.namespaceLength), this.shortLength + 1)
+    const length = textToWire(this.joined, 0, joinedLength, wire, 0)
+    if (found < KEY_SHORT_NS && !this.writeAlias(record, length)) return false
+    const label = cluster[0]! + 1
+    if (length === 0 || length + label > 255) return true
+    for (let i = 0; i < label; i++) wire[length - 1 + i] = cluster[i]!
+    wire[length - 1 + label] = 0
+    return this.writeAlias(record, length + label)
+  }
+
+  private writeAltHosts(record: number, infoAt: number, infoEnd: number): boolean {
+    const { reader, table, wire } = this
+    reader.at = infoAt
+    for (let tag = reader.field(infoEnd); tag !== 0; tag = reader.field(infoEnd)) {
+      if (tag === TAG_5 && !this.writeAlias(record, textToWire(table, reader.at, reader.length, wire, 0))) return false
+      reader.at += reader.length
+    }
+    return true
+  }
+
+  /** An alias record for the name in `wire`; nothing if it has no length, or is a wildcard: only hosts are those. */
+  private writeAlias(record: number, length: number): boolean {
+    const { wire } = this
+    if (length === 0 || (wire[0] === 1 && wire[1] === STAR)) return true
+    const size = RECORD_HEADER + align4(length)
+    if (!this.reserve(size)) return false
+    const { bytes, at } = this
+    bytes.fill(0, at, at + size)
+    bytes[at] = FLAG_ALIAS
+    bytes[at + 1] = length
+    for (let i = 0; i < 4; i++) bytes[at + 4 + i] = record >>> (8 * i)
+    for (let i = 0; i < length; i++) bytes[at + RECORD_HEADER + i] = wire[i]!
+    this.aliases.push2(at, finishHash(hashBytes(this.seed, wire, 0, length - 1)))
+    this.at += size
+    return true
+  }
+
+  /** True if the name ends in the cluster's domain and has labels before it. */
+  private isUnderCluster(nameAt: number, nameLength: number): boolean {
+    const { bytes } = this
+    const { cluster } = this.who
+    if (cluster.length === 1) return false
+    const from = nameAt + nameLength - cluster.length
+    let at = nameAt
+    while (at < from) at += bytes[at]! + 1
+    if (at !== from || from === nameAt) return false
+    for (let i = 0; i < cluster.length; i++) if (bytes[at + i] !== cluster[i]) return false
+    return true
+  }
+
+  /** Makes room for `size` bytes behind `at`. */
+  private reserve(size: number): boolean {
+    const needed = this.at + size
+    if (needed <= this.bytes.length) return true
+    // What is reserved is the worst case; only what is written counts.
+    if (this.at > this.maxBytes) return false
+    this.pool.enlarge(this.slot, needed, this.at)
+    this.bytes = new Uint8Array(this.slot.buffer)
+    return true
+  }
+
+  private isRegistry(name: Uint8Array): boolean {
+    if (this.registryLength !== name.length) return false
+    for (let i = 0; i < name.length; i++) if (this.table[this.registryAt + i] !== name[i]) return false
+    return true
+  }
+
+  private isOwnNamespace(): boolean {
+    const { namespace } = this.who
+    const length = this.namespaceLength
+    return (
+      length > 0 && length === namespace.length && startsWithText(this.table, this.namespaceAt, namespace, 0, length)
+    )
+  }
+
+  private skipHost(at: number, length: number, why: string): void {
+    this.skippedHosts++
+    this.firstSkipped ??= `host "${this.text(at, length)}" ${why}`
+  }
+
+  private skipAddress(at: number, length: number): void {
+    this.skippedAddresses++
+    this.firstSkipped ??= `"${this.text(at, length)}" is not an address`
+  }
+
+  private text(at: number, length: number): string {
+    return new TextDecoder().decode(this.table.slice(at, at + Math.min(length, 255)))
+  }
+}
