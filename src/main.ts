@@ -1,27 +1,20 @@
+import packageJson from '../package.json' with { type: 'json' }
+import { parseArguments } from './cli/arguments.ts'
+import { type Command, type CommandContext, ExitCode, UsageError } from './cli/command.ts'
+import { commandHelp, globalHelp } from './cli/help.ts'
 import { ConfigError } from './config/config-error.ts'
 import { nearestOf } from './config/spelling.ts'
-import { type CommandArguments, parseArguments } from './cli/arguments.ts'
-import { checkCommand } from './cli/check.ts'
-import { type Command, type CommandContext, ExitCode, UsageError } from './cli/command.ts'
-import { controlPlaneCommand } from './cli/control-plane.ts'
-import { demoCommand } from './cli/demo.ts'
-import { commandHelp, globalHelp } from './cli/help.ts'
-import { queryCommand } from './cli/query.ts'
-import { runCommand } from './cli/run.ts'
-import { statusCommand } from './cli/status.ts'
-import { tableCommand } from './cli/table.ts'
-import packageJson from '../package.json' with { type: 'json' }
 
-/** In the order of the help. */
-const COMMANDS: readonly Command[] = [
-  runCommand,
-  demoCommand,
-  controlPlaneCommand,
-  checkCommand,
-  queryCommand,
-  tableCommand,
-  statusCommand,
-]
+/** In the order of the help. Only the one that runs is loaded: the daemon needs no DNS client, a query no gRPC. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+  ['run', async () => (await import('./cli/run.ts')).runCommand],
+  ['demo', async () => (await import('./cli/demo.ts')).demoCommand],
+  ['control-plane', async () => (await import('./cli/control-plane.ts')).controlPlaneCommand],
+  ['check', async () => (await import('./cli/check.ts')).checkCommand],
+  ['query', async () => (await import('./cli/query.ts')).queryCommand],
+  ['table', async () => (await import('./cli/table.ts')).tableCommand],
+  ['status', async () => (await import('./cli/status.ts')).statusCommand],
+])
 
 /** After a service has stopped, whatever still keeps the event loop alive gets this long. */
 const LINGER_MS = 2000
@@ -60,7 +53,7 @@ export async function runCommandLine(
   const isHelp = first === 'help' || first === '--help' || first === '-h'
   if (isHelp && rest[0] !== undefined) return await runCommandLine([rest[0], '--help'], context, beforeService)
   if (isHelp) {
-    context.out(globalHelp(COMMANDS))
+    context.out(await helpOfAll())
     return ExitCode.done
   }
   if (first === '--version') {
@@ -68,21 +61,19 @@ export async function runCommandLine(
     return ExitCode.done
   }
   if (first === undefined) {
-    context.err(globalHelp(COMMANDS))
+    context.err(await helpOfAll())
     return ExitCode.usage
   }
-  const command = COMMANDS.find(({ name }) => name === first)
-  if (command === undefined) {
-    const near = nearestOf(
-      first,
-      COMMANDS.map(({ name }) => name),
-    )
+  const load = COMMANDS.get(first)
+  if (load === undefined) {
+    const near = nearestOf(first, [...COMMANDS.keys()])
     const hint = near === null ? 'byname --help lists them' : `did you mean ${near}?`
     context.err(`byname: unknown ${first.startsWith('-') ? 'option' : 'command'} ${first}; ${hint}\n`)
     return ExitCode.usage
   }
+  const command = await load()
   try {
-    const given: CommandArguments = parseArguments(command, rest)
+    const given = parseArguments(command, rest)
     if (given.has('help')) {
       context.out(commandHelp(command))
       return ExitCode.done
@@ -92,6 +83,10 @@ export async function runCommandLine(
   } catch (error) {
     return showError(error, command, context)
   }
+}
+
+async function helpOfAll(): Promise<string> {
+  return globalHelp(await Promise.all([...COMMANDS.values()].map(async (load) => await load())))
 }
 
 function showError(error: unknown, command: Command, context: CommandContext): number {

@@ -145,7 +145,9 @@ export function parsePrefix(text: string): Parsed<AddressPrefix> {
 
 /** True for a host name of letters, digits, hyphens and underscores, with or without a trailing dot. */
 export function isHostName(text: string): boolean {
-  return text.length <= 254 && /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?)+$/i.test(text) && !/\.\./.test(text)
+  if (text.length > 254) return false
+  const labels = text.replace(/\.$/, '').split('.')
+  return labels.every((label) => label.length <= 63 && /^[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?$/i.test(label))
 }
 
 /** Splits `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT` and bare IPv6; the port is null where there is none. */

@@ -31,8 +31,8 @@ export interface FileWatch {
 
 const DEBOUNCE_MS = 50
 const POLL_MS = 60_000
-/** Folders below the watched one, so that a loop of symlinks ends. */
-const MOST_DEPTH = 8
+/** Symlinks followed one after the other, so that a loop of them ends; rounds of looking for folders just made. */
+const MOST_HOPS = 8
 
 /**
  * Calls `onChange` after the file at `path` changed, appeared or went away: once for a burst of events, never for a
@@ -49,7 +49,7 @@ export function watchFolder(folder: string, onChange: () => void, options: Folde
   const accepts = options.accepts ?? ((): boolean => true)
   const look = (): View => {
     const view: View = { state: '', folders: foldersOf(root) }
-    lookInto(root, 0, accepts, view)
+    lookInto(root, accepts, view, new Set())
     return view
   }
   return watchPaths(look, onChange, options)
@@ -98,7 +98,7 @@ function watchPaths(look: () => View, onChange: () => void, options: WatchOption
   // What happens between a look and the first event of a new watch is seen by looking again.
   const lookAndArm = (): View => {
     let view = look()
-    for (let round = 0; round < MOST_DEPTH && rearm(view.folders); round++) view = look()
+    for (let round = 0; round < MOST_HOPS && rearm(view.folders); round++) view = look()
     return view
   }
   const check = (): void => {
@@ -149,7 +149,7 @@ function statOf(path: string): BigIntStats | null {
 function foldersOf(path: string): Set<string> {
   const folders = new Set<string>()
   let link = path
-  for (let hop = 0; hop < MOST_DEPTH; hop++) {
+  for (let hop = 0; hop < MOST_HOPS; hop++) {
     folders.add(existing(dirname(link)))
     try {
       link = resolve(dirname(link), readlinkSync(link))
@@ -172,7 +172,11 @@ function existing(folder: string): string {
   return nearest
 }
 
-function lookInto(folder: string, depth: number, accepts: (name: string) => boolean, view: View): void {
+/** `seen`: folders looked into already, because a symlink may lead back to one. */
+function lookInto(folder: string, accepts: (name: string) => boolean, view: View, seen: Set<string>): void {
+  const inode = inodeOf(folder)
+  if (seen.has(inode)) return
+  seen.add(inode)
   let names: string[]
   try {
     names = readdirSync(folder).toSorted()
@@ -183,8 +187,7 @@ function lookInto(folder: string, depth: number, accepts: (name: string) => bool
   for (const name of names) {
     if (name.startsWith('.')) continue
     const path = join(folder, name)
-    if (statOf(path)?.isDirectory()) {
-      if (depth < MOST_DEPTH) lookInto(path, depth + 1, accepts, view)
-    } else if (accepts(name)) view.state += `${path} ${stateOf(path)}\n`
+    if (statOf(path)?.isDirectory()) lookInto(path, accepts, view, seen)
+    else if (accepts(name)) view.state += `${path} ${stateOf(path)}\n`
   }
 }

@@ -1,0 +1,148 @@
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { byname, LAUNCHER } from './byname-process.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'byname-cli-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+function write(name: string, text: string): string {
+  const path = join(folder, name)
+  writeFileSync(path, text)
+  return path
+}
+
+const COMMANDS = ['run', 'demo', 'control-plane', 'check', 'query', 'table', 'status']
+
+describe('help', () => {
+  test('--help lists every command and the exit codes', async () => {
+    const { code, out, err } = await byname(['--help'])
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    for (const command of COMMANDS) expect(out).toMatch(new RegExp(`^  ${command} .*\\.$`, 'm'))
+    expect(out).toContain('Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration.')
+  })
+
+  test('every command has its own, and help fits a terminal', async () => {
+    const helps = await Promise.all(COMMANDS.map((command) => byname([command, '-h'])))
+    helps.forEach(({ code, out, err }, index) => {
+      expect({ code, err }).toEqual({ code: 0, err: '' })
+      expect(out).toContain(`Usage: byname ${COMMANDS[index]}`)
+      expect(out).toContain('-h, --help')
+      for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(110)
+    })
+  })
+
+  test('without a command it is shown as an error', async () => {
+    expect(await byname([])).toMatchObject({ code: 2, out: '', err: expect.stringContaining('Usage: byname COMMAND') })
+  })
+
+  test('--version', async () => {
+    expect(await byname(['--version'])).toEqual({
+      code: 0,
+      out: expect.stringMatching(/^byname \d+\.\d+\.\d+\n$/),
+      err: '',
+    })
+  })
+})
+
+describe('bad usage is one line and exit code 2', () => {
+  test.each([
+    [['qurey', 'x'], 'byname: unknown command qurey; did you mean query?'],
+    [['resolve'], 'byname: unknown command resolve; byname --help lists them'],
+    [['--fast'], 'byname: unknown option --fast; byname --help lists them'],
+    [
+      ['run', '--conf', 'x'],
+      'byname run: unknown option --conf (did you mean --config?); byname run --help shows what there is',
+    ],
+    [['check', '--config'], 'byname check: --config needs a value: FILE; byname check --help shows what there is'],
+    [
+      ['check', '--config', '--listen', 'x'],
+      'byname check: --config needs a value: FILE; byname check --help shows what there is',
+    ],
+    [['query', 'x', '--tcp=1'], 'byname query: --tcp takes no value; byname query --help shows what there is'],
+    [['run', 'now'], 'byname run: unexpected argument "now"; byname run --help shows what there is'],
+    [
+      ['query'],
+      'byname query: name what to ask for: byname query NAME [TYPE]; byname query --help shows what there is',
+    ],
+    [
+      ['control-plane'],
+      'byname control-plane: name the folder of mesh files with --mesh DIR; byname control-plane --help shows what there is',
+    ],
+    [
+      ['demo', '--control-plane-listen', 'x'],
+      'byname demo: --control-plane-listen: "x" is no IP address; write IP:PORT such as 127.0.0.1:15053 or [::1]:15053; byname demo --help shows what there is',
+    ],
+    [
+      ['demo', '--metrics-listen', 'x'],
+      'byname demo: --metrics-listen: metrics.listen: "x" is no IP address; write IP:PORT such as 127.0.0.1:15053 or [::1]:15053',
+    ],
+  ])('%j', async (args, line) => {
+    expect(await byname(args)).toEqual({ code: 2, out: '', err: `${line}\n` })
+  })
+})
+
+describe('check', () => {
+  test('says what it understood', async () => {
+    const resolvConf = write('resolv.conf', 'nameserver 10.0.0.10\nsearch shop.svc.cluster.local\n')
+    const config = write(
+      'good.yaml',
+      `listen: ["127.0.0.1:5300"]\nmesh: { source: { xds: { address: "127.0.0.1:15010" } } }\nupstream: { resolvConf: ${resolvConf} }\n`,
+    )
+    const { code, out, err } = await byname(['check', '--config', config], { POD_NAMESPACE: 'shop' })
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain(config)
+    expect(out).toMatch(/^listen +127\.0\.0\.1:5300 \(UDP and TCP\)$/m)
+    expect(out).toMatch(/^workload +namespace shop, domain shop\.svc\.cluster\.local$/m)
+    expect(out).toMatch(/^mesh names +over xDS \(delta\) from 127\.0\.0\.1:15010, plaintext$/m)
+    expect(out).toMatch(/^other names +10\.0\.0\.10:53 from .*; search shop\.svc\.cluster\.local$/m)
+    expect(out).toMatch(/The configuration is good\.\n$/)
+  })
+
+  test('warns about what is not there, and unknown variables', async () => {
+    const config = write(
+      'warn.yaml',
+      'mesh: { source: { table: /nowhere/t.json } }\nupstream: { resolvConf: /nowhere/r }\n',
+    )
+    const { code, out } = await byname(['check', '--config', config], { BYNAME_FOO: '1' })
+    expect(code).toBe(0)
+    expect(out).toContain('warning: BYNAME_FOO: unknown environment variable, ignored\n')
+    expect(out).toContain('warning: mesh.source.table: /nowhere/t.json does not exist (yet)\n')
+    expect(out).toContain('warning: upstream.resolvConf: /nowhere/r cannot be read')
+    expect(out).toContain('warning: there is no upstream server')
+  })
+
+  test('a bad file: every problem with its line, exit code 2', async () => {
+    const config = write('bad.yaml', 'workers: 0\ncache:\n  maxBites: 1\n')
+    expect(await byname(['check', '--config', config])).toEqual({
+      code: 2,
+      out: '',
+      err: `byname check: ${config}:1:10: workers: must be a whole number from 1 to 64, not 0
+byname check: ${config}:3:3: cache.maxBites: unknown key (did you mean maxBytes?)
+`,
+    })
+  })
+})
+
+describe('the launcher', () => {
+  test('an old Node gets the way to a newer one, or a clear message', () => {
+    // Run the launcher's source under a version that lies about itself: no old Node is needed.
+    const lie = write('lie.cjs', `Object.defineProperty(process.versions, 'node', { value: '18.20.0' })`)
+    const bare = mkdtempSync(join(folder, 'bare-'))
+    const launcher = join(bare, 'byname')
+    copyFileSync(LAUNCHER, launcher)
+    const args = ['--require', lie, launcher, '--version']
+    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/^byname: needs Node\.js 24 or newer, and .* is 18\.20\.0; run "npm ci" in .*\n$/)
+  })
+
+  test('errors show their stack only on request', async () => {
+    expect((await byname(['status', '--admin', '127.0.0.1:1'])).err).toBe(
+      'byname status: nothing listens on 127.0.0.1:1; start byname, or name its admin endpoint with --admin ADDR:PORT\n',
+    )
+    expect((await byname(['status', '--admin', '127.0.0.1:1'], { BYNAME_DEBUG: '1' })).err).toContain('    at ')
+  })
+})

@@ -1,0 +1,181 @@
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import type { Answer } from 'dns-packet'
+import { afterEach, describe, expect, test } from 'vitest'
+import { byname } from './byname-process.ts'
+import { type Script, ScriptedServer } from './scripted-server.ts'
+
+const AA = 0x0400
+const TC = 0x0200
+const RD_RA = 0x0180
+
+const servers: ScriptedServer[] = []
+afterEach(() => {
+  for (const server of servers.splice(0)) server.stop()
+})
+
+async function serve(script: Script): Promise<ScriptedServer> {
+  const server = await ScriptedServer.start(script)
+  servers.push(server)
+  return server
+}
+
+const address: Answer = { name: 'reviews.default.svc.cluster.local', type: 'A', ttl: 30, data: '10.0.0.7' }
+
+test('a mesh answer: records aligned, flags, where it came from', async () => {
+  const server = await serve(() => ({
+    flags: AA | RD_RA,
+    answers: [{ name: 'reviews', type: 'CNAME', ttl: 5, data: 'reviews.default.svc.cluster.local' }, address],
+  }))
+  const { code, out, err } = await byname(['query', 'reviews', '--server', server.text])
+  expect({ code, err }).toEqual({ code: 0, err: '' })
+  const lines = out.split('\n')
+  expect(lines.slice(0, 5)).toEqual([
+    'reviews. A: NOERROR (qr aa rd ra)',
+    '',
+    'reviews.                             5  CNAME  reviews.default.svc.cluster.local.',
+    'reviews.default.svc.cluster.local.  30  A      10.0.0.7',
+    '',
+  ])
+  expect(lines[5]).toBe('source  mesh table')
+  expect(lines[6]).toMatch(new RegExp(`^server  ${server.text} over UDP, [\\d.]+ ms, \\d+ bytes$`))
+  expect(server.queries).toHaveLength(1)
+  expect(server.queries[0]!.query.additionals).toMatchObject([{ type: 'OPT', udpPayloadSize: 1232 }])
+})
+
+test('--json has the same, for programs', async () => {
+  const server = await serve(() => ({ flags: RD_RA | 3, answers: [] }))
+  const { out } = await byname(['query', 'nowhere.example', 'AAAA', '--json', '--server', server.text])
+  expect(JSON.parse(out)).toMatchObject({
+    question: { name: 'nowhere.example.', type: 'AAAA' },
+    rcode: 'NXDOMAIN',
+    flags: ['qr', 'rd', 'ra'],
+    answers: [],
+    source: 'upstream or cache',
+    transport: 'udp',
+    server: server.text,
+  })
+})
+
+test('a truncated reply is asked for again over TCP', async () => {
+  const server = await serve((_query, transport) =>
+    transport === 'udp' ? { flags: RD_RA | TC } : { flags: RD_RA, answers: [address] },
+  )
+  const { code, out } = await byname(['query', 'big', '--server', server.text])
+  expect(code).toBe(0)
+  expect(out).toContain('over TCP (truncated over UDP)')
+  expect(out).toContain('10.0.0.7')
+  expect(server.queries.map((query) => query.transport)).toEqual(['udp', 'tcp'])
+})
+
+test('--tcp asks over TCP only', async () => {
+  const server = await serve(() => ({ flags: RD_RA, answers: [address] }))
+  await byname(['query', 'x', '--tcp', '--server', server.text])
+  await byname(['query', 'x', '--server', `tcp://${server.text}`])
+  expect(server.queries.map((query) => query.transport)).toEqual(['tcp', 'tcp'])
+})
+
+test.each([
+  [['10.0.0.7'], 'PTR', '7.0.0.10.in-addr.arpa'],
+  [['::1'], 'PTR', `1.${'0.'.repeat(31)}ip6.arpa`],
+  [['x', 'https'], 'UNKNOWN_65', 'x'],
+  [['x', 'TYPE64'], 'UNKNOWN_64', 'x'],
+  [['x', 'srv'], 'SRV', 'x'],
+  [['bücher.example'], 'A', 'xn--bcher-kva.example'],
+])('%j asks for %s %s', async (args, type, name) => {
+  const server = await serve(() => ({ flags: RD_RA }))
+  const { code } = await byname(['query', ...args, '--server', server.text])
+  expect(code).toBe(0)
+  expect(server.queries[0]!.query.questions).toMatchObject([{ type, name }])
+})
+
+test('records of every shape, extended errors, and no control characters to the terminal', async () => {
+  const ede = Buffer.concat([Buffer.from([0, 22]), Buffer.from('all \u001b[31mfailed')])
+  const server = await serve(() => ({
+    flags: RD_RA | 2,
+    answers: [
+      { name: 'x', type: 'MX', ttl: 1, data: { preference: 10, exchange: 'mail.x' } },
+      { name: 'x', type: 'SRV', ttl: 1, data: { priority: 1, weight: 2, port: 3, target: 'srv.x' } },
+      { name: 'x', type: 'TXT', ttl: 1, data: ['a "b"', 'c'] },
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- dns-packet takes types that its own do not name
+      { name: 'x', type: 'UNKNOWN_65' as 'NULL', ttl: 1, data: Buffer.from([0, 1, 0]) },
+    ],
+    additionals: [
+      {
+        type: 'OPT',
+        name: '.',
+        udpPayloadSize: 1232,
+        extendedRcode: 0,
+        ednsVersion: 0,
+        flags: 0,
+        flag_do: false,
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- likewise options
+        options: [{ code: 15, data: ede }] as never,
+      },
+    ],
+  }))
+  const { out } = await byname(['query', 'x', '--server', server.text])
+  expect(out).toMatch(/^x\. +1 +MX +10 mail\.x\.$/m)
+  expect(out).toMatch(/^x\. +1 +SRV +1 2 3 srv\.x\.$/m)
+  expect(out).toMatch(/^x\. +1 +TXT +"a \\"b\\"" "c"$/m)
+  expect(out).toMatch(/^x\. +1 +HTTPS +\\# 3 000100$/m)
+  expect(out).toMatch(/^error +no reachable authority: all \\x1b\[31mfailed \(EDE 22\)$/m)
+  expect(out).toMatch(/^source +byname itself: no upstream server answers$/m)
+})
+
+describe('failures are one line with a remedy', () => {
+  test('no answer: asked three times, then exit code 1', async () => {
+    const server = await serve(() => null)
+    const { code, out, err } = await byname(['query', 'x', '--timeout', '0.3', '--server', server.text])
+    expect({ code, out }).toEqual({ code: 1, out: '' })
+    expect(err).toBe(
+      `byname query: no answer from ${server.text} over UDP within 0.3 s; look at "byname status", or name another server with --server ADDR:PORT\n`,
+    )
+    expect(server.queries).toHaveLength(3)
+  })
+
+  test.each([[[]], [['--tcp']]])('nothing listens (%j)', async (options) => {
+    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    await once(socket, 'listening')
+    const text = `127.0.0.1:${socket.address().port}`
+    socket.close()
+    await once(socket, 'close')
+    const { code, err } = await byname(['query', 'x', ...options, '--server', text])
+    expect(code).toBe(1)
+    expect(err).toBe(
+      `byname query: nothing listens on ${text} (${options.length > 0 ? 'TCP' : 'UDP'}); start byname, or name another server with --server ADDR:PORT\n`,
+    )
+  })
+
+  test('a connection closed without an answer', async () => {
+    const server = await serve(() => null)
+    const { code, err } = await byname(['query', 'x', '--tcp', '--server', server.text])
+    expect(code).toBe(1)
+    expect(err).toBe(`byname query: ${server.text} closed the TCP connection without an answer\n`)
+  })
+
+  test('a reply that cannot be parsed', async () => {
+    const server = await serve((query) => {
+      const reply = Buffer.alloc(20, 0xff)
+      reply.writeUInt16BE(query.id ?? 0)
+      return reply
+    })
+    const { code, err } = await byname(['query', 'x', '--server', server.text])
+    expect(code).toBe(1)
+    expect(err).toBe(`byname query: the reply of ${server.text} is malformed (20 bytes)\n`)
+  })
+
+  test.each([
+    [['a..b'], '"a..b" is no domain name'],
+    [['x'.repeat(64)], 'is no domain name'],
+    [['x', 'FOO'], '"FOO" is no record type'],
+    [['x', '--server', 'tls://9.9.9.9'], '--server: only UDP and TCP can be asked'],
+    [['x', '--server', 'dns.google'], '--server: "dns.google" is a name'],
+    [['x', '--timeout', 'soon'], '--timeout: must be a number of seconds'],
+  ])('%j is bad usage', async (args, message) => {
+    const { code, err } = await byname(['query', ...args])
+    expect(code).toBe(2)
+    expect(err).toContain(message)
+    expect(err.trimEnd()).not.toContain('\n')
+  })
+})

@@ -1,0 +1,90 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  isHostName,
+  type Parsed,
+  parseHostPort,
+  parsePrefix,
+  parseServer,
+  parseSocketAddress,
+} from '../../src/config/address.ts'
+
+function ok<T>(result: Parsed<T>): T | string {
+  return 'value' in result ? result.value : `refused: ${result.reason}`
+}
+
+test.each([
+  ['127.0.0.1:53', { address: '127.0.0.1', port: 53, family: 4, text: '127.0.0.1:53' }],
+  ['[::1]:0', { address: '::1', port: 0, family: 6, text: '[::1]:0' }],
+  [' [fe80::1%eth0]:53 ', { address: 'fe80::1%eth0', port: 53, family: 6, text: '[fe80::1%eth0]:53' }],
+])('listen address %j', (text, address) => {
+  expect(ok(parseSocketAddress(text))).toEqual(address)
+})
+
+test.each(['', '::1', ':53', '[127.0.0.1]:53', '127.0.0.1:65536', '1.2.3:53', '127.0.0.1:5x', '[::1]53', '::1:15053'])(
+  'listen address %j is refused',
+  (text) => {
+    expect(ok(parseSocketAddress(text))).toEqual(expect.stringMatching(/^refused: .*write IP:PORT/))
+  },
+)
+
+test.each(['istiod', 'istiod:0', 'a b:1', '-a:1', 'a..b:1', ':1'])('control plane %j is refused', (text) => {
+  expect(ok(parseHostPort(text))).toEqual(expect.stringMatching(/^refused: .*write HOST:PORT/))
+})
+
+describe('servers', () => {
+  test.each([
+    ['10.0.0.1', '10.0.0.1:53'],
+    ['UDP://10.0.0.1:5353', '10.0.0.1:5353'],
+    ['fd00::10', '[fd00::10]:53'],
+    ['tcp://[fd00::10]', 'tcp://[fd00::10]:53'],
+    ['tls://9.9.9.9', 'tls://9.9.9.9:853'],
+    ['tls://9.9.9.9:8853#dns.quad9.net', 'tls://9.9.9.9:8853#dns.quad9.net'],
+    ['https://1.1.1.1', 'https://1.1.1.1:443/dns-query'],
+    ['https://1.1.1.1/q#one.one.one.one', 'https://1.1.1.1:443/q#one.one.one.one'],
+  ])('%s is %s, and that label reads as the same server', (text, label) => {
+    const server = ok(parseServer(text))
+    expect(server).toMatchObject({ label })
+    expect(ok(parseServer(label))).toEqual(server)
+  })
+
+  test.each([
+    ['quic://1.1.1.1', /"quic:\/\/" is no transport/],
+    ['1.1.1.1/path', /only https:\/\/ takes a path/],
+    ['1.1.1.1#name', /only tls:\/\/ and https:\/\/ take a #NAME/],
+    ['tls://1.1.1.1#a b', /is no server/],
+    ['tls://1.1.1.1#-', /after # is no host name/],
+    ['1.1.1.1:0', /has port 0/],
+    ['0.0.0.0', /is nobody's address/],
+    ['tls://dns.quad9.net', /is a name, .* write tls:\/\/IP#dns.quad9.net/],
+    ['', /is empty/],
+    ['1.1.1.1 8.8.8.8', /is no server/],
+  ])('%j is refused', (text, reason) => {
+    expect(ok(parseServer(text))).toEqual(expect.stringMatching(reason))
+  })
+})
+
+test.each(['10.1', '0x7f.1/8', '10.0.0.0/', '10.0.0.0/-1', 'fe80::1%eth0/64', 'x', '/8', '10.0.0.0/8/8'])(
+  'prefix %j is refused',
+  (text) => {
+    expect(ok(parsePrefix(text))).toEqual(expect.stringMatching(/^refused: .*write CIDR/))
+  },
+)
+
+test('no text makes a parser throw or break a line', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w:/#.[\]%]*$/)), (text) => {
+      for (const parse of [parseSocketAddress, parseHostPort, parseServer, parsePrefix]) {
+        const result: Parsed<unknown> = parse(text)
+        if ('reason' in result) expect(result.reason).not.toMatch(/[\r\n]/)
+      }
+    }),
+  )
+})
+
+test('host names are checked in time linear in their length', () => {
+  const startedAt = performance.now()
+  expect(isHostName(`${'a'.repeat(253)}!`)).toBe(false)
+  expect(isHostName(`${'a-'.repeat(120)}!`)).toBe(false)
+  expect(performance.now() - startedAt).toBeLessThan(200)
+})
