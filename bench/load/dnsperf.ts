@@ -54,7 +54,7 @@ export async function measure(pid: number, options: LoadOptions, signal?: AbortS
 }
 
 /** Reads the statistics at the end of dnsperf's output. Throws if there are none. */
-export function parseReport(output: string): LoadResult {
+function parseReport(output: string): LoadResult {
   const number = (label: string): number => {
     const match = new RegExp(`${label}:\\s+([\\d.]+)`).exec(output)
     if (match === null) throw new Error(`dnsperf printed no '${label}':\n${output.slice(-1000)}`)

@@ -48,7 +48,7 @@ export function isAlive(pid: number): boolean {
 }
 
 /** The process and all its descendants that live now. */
-export function processTree(pid: number): number[] {
+function processTree(pid: number): number[] {
   const members = [pid]
   for (let i = 0; i < members.length; i++) {
     const member = members[i]!

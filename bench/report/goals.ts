@@ -16,7 +16,7 @@ interface Goal {
   judge: (results: Results) => { reached: string; peer?: string; met: boolean } | undefined
 }
 
-export const GOALS: readonly Goal[] = [
+const GOALS: readonly Goal[] = [
   faster('mesh-hit', 'Mesh hit', 0.85, 'limit'),
   faster('mesh-hit', 'Mesh hit', 1.2, 'unbound'),
   faster('mesh-hit', 'Mesh hit', 1.6, 'dnsmasq'),
