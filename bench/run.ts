@@ -1,7 +1,7 @@
 /** Measures byname and whichever peers are installed, side by side in one run. See README.md for method and noise. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Servers } from './load/servers.ts'
 import { bynameBatch, bynameDgram, otherByname } from './peers/byname.ts'
@@ -56,8 +56,8 @@ Measures byname and the DNS servers installed here, side by side, on loopback.
   --seconds N       length of one measurement, 5
   --also DIR        byname of another checkout as one more peer: what a change has brought
   --quick           3 rounds of 2 seconds
-  --name NAME       results/NAME.json; a scenario measured again replaces the one in it. A full run is named after the
-                    day and becomes latest; anything less is named partial unless told
+  --name NAME       results/NAME.json, or a path without its extension; a scenario measured again replaces the one in
+                    it. A full run is named after the day and becomes latest; anything less is named partial
   --render NAME     only writes results/NAME.md and .svg again from the JSON
 It installs nothing. It needs dnsperf (apt-get install dnsperf) and is better with gcc.`
 
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
     },
   })
   if (values.help) return console.log(HELP)
-  if (values.render !== undefined) return render(readResults(join(RESULTS, `${values.render}.json`)), [values.render])
+  if (values.render !== undefined) return render(readResults(fileOf(values.render, 'json')), [values.render])
   const unknown = (values.scenario ?? []).find((id) => SCENARIOS.every((scenario) => scenario.id !== id))
   if (unknown !== undefined)
     return fail(`--scenario ${unknown}: use ${SCENARIOS.map((scenario) => scenario.id).join(', ')}`)
@@ -152,6 +152,7 @@ async function measureAll(bench: Bench, options: Options): Promise<Results> {
       seconds: options.seconds,
     }
     await measureScenario(scenario, peers, bench, options, results.measurements)
+    if (results.measurements.every((one) => one.scenario !== scenario.id)) delete results.runs[scenario.id]
     // An interrupted run keeps what it has.
     save(results, [options.name])
   }
@@ -189,23 +190,30 @@ function resultsToExtend({ name, isFull }: Options): Results {
   const fresh: Results = { format: 1, machine: describeMachine(), runs: {}, peers: [], missing: [], measurements: [] }
   if (isFull) return fresh
   try {
-    return { ...readResults(join(RESULTS, `${name}.json`)), machine: fresh.machine }
+    return { ...readResults(fileOf(name, 'json')), machine: fresh.machine }
   } catch {
     return fresh
   }
 }
 
 function save(results: Results, names: string[]): void {
-  mkdirSync(RESULTS, { recursive: true })
-  for (const name of names) writeResults(join(RESULTS, `${name}.json`), results)
+  for (const name of names) {
+    mkdirSync(dirname(fileOf(name, 'json')), { recursive: true })
+    writeResults(fileOf(name, 'json'), results)
+  }
 }
 
 function render(results: Results, names: string[]): void {
   const chart = renderChart(results, SCENARIOS)
   for (const name of names) {
-    writeFileSync(join(RESULTS, `${name}.md`), renderMarkdown(results, SCENARIOS))
-    if (chart !== '') writeFileSync(join(RESULTS, `${name}.svg`), chart)
+    writeFileSync(fileOf(name, 'md'), renderMarkdown(results, SCENARIOS))
+    if (chart !== '') writeFileSync(fileOf(name, 'svg'), chart)
   }
+}
+
+/** In the results folder, unless the name is a path of its own. */
+function fileOf(name: string, extension: string): string {
+  return resolve(RESULTS, `${name}.${extension}`)
 }
 
 function note(text: string): void {
