@@ -1,9 +1,9 @@
-import packageJson from '../package.json' with { type: 'json' }
 import { parseArguments } from './cli/arguments.ts'
 import { type Command, type CommandContext, ExitCode, UsageError } from './cli/command.ts'
 import { commandHelp, globalHelp } from './cli/help.ts'
 import { ConfigError } from './config/config-error.ts'
 import { nearestOf } from './config/spelling.ts'
+import { version } from './version.ts'
 
 /** In the order of the help. Only the one that runs is loaded: the daemon needs no DNS client, a query no gRPC. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
@@ -57,7 +57,7 @@ export async function runCommandLine(
     return ExitCode.done
   }
   if (first === '--version') {
-    context.out(`byname ${packageJson.version}\n`)
+    context.out(`byname ${version}\n`)
     return ExitCode.done
   }
   if (first === undefined) {

@@ -27,7 +27,7 @@ const UDP_TRIES = 3
  */
 export async function exchangeUdp(server: ExchangeServer, query: Buffer, timeoutMs: number): Promise<Exchange> {
   const socket = createSocket(server.address.includes(':') ? 'udp6' : 'udp4')
-  const startedAt = performance.now()
+  let startedAt = 0
   return await new Promise<Exchange>((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(error, server, 'UDP'))
     const deadline = setTimeout(() => reject(timedOut(server, timeoutMs, 'UDP')), timeoutMs)
@@ -42,7 +42,10 @@ export async function exchangeUdp(server: ExchangeServer, query: Buffer, timeout
       resolve({ reply, transport: 'udp', milliseconds: performance.now() - startedAt })
     })
     // Connected, so that the kernel tells when nothing listens there, and drops what others send.
-    socket.connect(server.port, server.address, () => socket.send(query))
+    socket.connect(server.port, server.address, () => {
+      startedAt = performance.now()
+      socket.send(query)
+    })
   }).finally(() => socket.close())
 }
 

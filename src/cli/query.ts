@@ -157,10 +157,7 @@ function reportOf(
     flags: flagsOf(packet),
     answers: records(packet.answers),
     authority: records(packet.authorities),
-    source: sourceOf(
-      packet,
-      errors.map((error) => error.code),
-    ),
+    source: sourceOf(question, packet, new Set(errors.map((error) => error.code))),
     extendedErrors: errors,
     server,
     transport: exchange.transport,
@@ -170,13 +167,15 @@ function reportOf(
   }
 }
 
-/** Mesh answers are authoritative (AA), what was forwarded is not, and extended errors tell the rest. */
-function sourceOf(packet: DecodedPacket, errors: readonly number[]): string {
+/** Mesh answers are authoritative (AA), what was forwarded is not, and the name and extended errors tell the rest. */
+function sourceOf(question: Question, packet: DecodedPacket, errors: ReadonlySet<number>): string {
   if (packet.flag_aa) return 'mesh table'
-  if (errors.includes(3) || errors.includes(19)) return 'cache (stale: no upstream server answers)'
-  if (errors.includes(14)) return 'byname itself: no name table yet'
-  if (errors.includes(22) || errors.includes(23)) return 'byname itself: no upstream server answers'
-  if (errors.includes(18)) return 'byname itself: this client may not ask'
+  if (/(?:^|\.)(?:localhost|invalid|onion|resolver\.arpa)\.?$/i.test(question.name))
+    return 'byname itself: a special name'
+  if (errors.has(3) || errors.has(19)) return 'cache (stale: no upstream server answers)'
+  if (errors.has(14)) return 'byname itself: no name table yet'
+  if (errors.has(22) || errors.has(23)) return 'byname itself: no upstream server answers'
+  if (errors.has(18)) return 'byname itself: this client may not ask'
   return 'upstream or cache'
 }
 

@@ -1,0 +1,172 @@
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { StatusReport } from '../../src/observe/status.ts'
+import { byname } from './byname-process.ts'
+
+const servers: Server[] = []
+afterEach(() => {
+  for (const server of servers.splice(0)) server.close()
+})
+
+/** An admin endpoint that answers these paths; returns its address. */
+async function serve(bodies: Record<string, string>): Promise<string> {
+  const server = createServer((request, response) => {
+    const body = bodies[request.url ?? '']
+    response.statusCode = body === undefined ? 404 : 200
+    response.end(body ?? 'not found\nmore')
+  })
+  servers.push(server)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  return typeof address === 'object' && address !== null ? `127.0.0.1:${address.port}` : ''
+}
+
+const table = {
+  table: {
+    'reviews.shop.svc.cluster.local': {
+      ips: ['10.0.0.7', 'fd00::7'],
+      registry: 'Kubernetes',
+      shortname: 'reviews',
+      namespace: 'shop',
+    },
+    '*.example.com': { ips: ['240.240.0.1'], registry: 'External' },
+  },
+}
+
+const status: StatusReport = {
+  version: '0.1.0',
+  pid: 42,
+  startedAt: '2026-01-01T00:00:00.000Z',
+  uptimeSeconds: 11_520,
+  ready: true,
+  missing: [],
+  driver: { name: 'dgram', why: 'asked for' },
+  listeners: [
+    { proto: 'udp', address: '127.0.0.1', port: 15053 },
+    { proto: 'tcp', address: '127.0.0.1', port: 15053 },
+    { proto: 'udp', address: '::1', port: 15053 },
+  ],
+  workers: { count: 1, restarts: 0 },
+  requests: 1234,
+  table: {
+    hosts: 2,
+    bytes: 4096,
+    version: 'v7',
+    source: 'xds 127.0.0.1:15010',
+    fromLastKnownGood: false,
+    ageSeconds: 75,
+    skippedHosts: 0,
+    updates: { changed: 3, unchanged: 1, refused: 0 },
+  },
+  xds: { connected: true, reconnects: 1 },
+  cache: {
+    entries: 1,
+    bytes: 300,
+    requests: 10,
+    hits: 8,
+    positiveHits: 7,
+    negativeHits: 1,
+    staleHits: 0,
+    misses: 2,
+    hitRatio: 0.8,
+    evictions: 0,
+    prefetches: 0,
+  },
+  upstreams: [{ label: '10.0.0.10:53', healthy: false, rttMs: 1.23, requests: { udp: 2 }, failures: { timeout: 1 } }],
+  drops: { runt: 2 },
+  socketDrops: 5,
+  receiveBufferBytes: 0,
+  warnings: ['mind the \u001b[31m gap'],
+}
+
+describe('table', () => {
+  test('is shown in name order, addresses and all', async () => {
+    const admin = await serve({ '/debug/table': JSON.stringify(table) })
+    expect(await byname(['table', '--admin', admin])).toEqual({
+      code: 0,
+      err: '',
+      out: `HOST                            REGISTRY    NAMESPACE  SHORT NAME  ADDRESSES
+*.example.com                   External    -          -           240.240.0.1
+reviews.shop.svc.cluster.local  Kubernetes  shop       reviews     10.0.0.7 fd00::7
+`,
+    })
+  })
+
+  test('--json is what the endpoint sends, fit for mesh.source.table', async () => {
+    const body = JSON.stringify(table)
+    const admin = await serve({ '/debug/table': body })
+    expect((await byname(['table', '--json'], { BYNAME_ADMIN_LISTEN: admin })).out).toBe(`${body}\n`)
+  })
+
+  test('an empty table says so', async () => {
+    const admin = await serve({ '/debug/table': '{}' })
+    expect((await byname(['table', '--admin', admin])).out).toBe('The name table is empty.\n')
+  })
+})
+
+describe('status', () => {
+  test('is shown for people', async () => {
+    const admin = await serve({ '/debug/status': JSON.stringify(status) })
+    const { code, out } = await byname(['status', '--admin', admin])
+    expect(code).toBe(0)
+    expect(out).toBe(`byname       0.1.0, ready, up 3 h 12 min, pid 42
+listening    127.0.0.1:15053 UDP+TCP, [::1]:15053 UDP
+driver       dgram (asked for), 1 worker, 0 restarts
+table        2 hosts, 4.0 KiB, version v7, 1 min old, from xds 127.0.0.1:15010; updates 3 changed, 1 unchanged, 0 refused
+xds          connected, 1 reconnect
+queries      1,234
+cache        80.0 % hits (7 positive, 1 negative, 0 stale, 2 missed), 1 entry in 300 bytes
+no reply to  runt 2, by the kernel 5
+
+SERVER        STATE    RTT     REQUESTS  FAILURES
+10.0.0.10:53  failing  1.2 ms  udp 2     timeout 1
+
+warning: mind the \\x1b[31m gap
+`)
+  })
+
+  test('a daemon without a table says what it waits for', async () => {
+    const early: StatusReport = {
+      ...status,
+      ready: false,
+      missing: ['no name table has arrived yet'],
+      table: { ...status.table, hosts: 0, ageSeconds: null },
+      xds: null,
+      upstreams: [],
+      drops: {},
+      socketDrops: 0,
+      warnings: [],
+    }
+    const admin = await serve({ '/debug/status': JSON.stringify(early) })
+    const { out } = await byname(['status', '--admin', admin])
+    expect(out).toMatch(/^byname +0\.1\.0, not ready: no name table has arrived yet,/)
+    expect(out).toMatch(/^table +none yet, from xds 127\.0\.0\.1:15010$/m)
+    expect(out).toMatch(/^no reply to +none$/m)
+    expect(out).toContain('No upstream servers.')
+  })
+
+  test('--json passes it on', async () => {
+    const admin = await serve({ '/debug/status': JSON.stringify(status) })
+    expect(JSON.parse((await byname(['status', '--json', '--admin', admin])).out)).toEqual(status)
+  })
+})
+
+describe('an endpoint that is not byname’s', () => {
+  test.each([
+    [{}, /^byname status: http:\/\/127\.0\.0\.1:\d+\/debug\/status answers 404: not found\n$/],
+    [{ '/debug/status': '<html>' }, /^byname status: the admin endpoint answers .* is no JSON; is it byname's\?\n$/],
+  ])('%j', async (bodies, message) => {
+    const { code, err } = await byname(['status', '--admin', await serve(bodies)])
+    expect(code).toBe(1)
+    expect(err).toMatch(message)
+  })
+
+  test('a bad address is bad usage', async () => {
+    expect(await byname(['table', '--admin', 'here'])).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/^byname table: --admin: "here" has no port; write HOST:PORT .*\n$/),
+    })
+  })
+})
