@@ -1,5 +1,6 @@
 import { parseSocketAddress } from '../config/address.ts'
 import { watchFolder } from '../config/file-watch.ts'
+import { explainBusyAddress } from './busy-address.ts'
 import { type Command, ExitCode, UsageError } from './command.ts'
 import { whenAborted } from './when-aborted.ts'
 
@@ -23,7 +24,9 @@ export const controlPlaneCommand: Command = {
     const { startControlPlane } = await import('../mesh/control-plane.ts')
     const { createLog } = await import('../observe/log.ts')
     const log = await createLog({ level: 'info', format: 'auto' })
-    const controlPlane = await startControlPlane({ folder, listen: listen.value, log, watchFolder })
+    const controlPlane = await explainBusyAddress('--listen', () =>
+      startControlPlane({ folder, listen: listen.value, log, watchFolder }),
+    )
     await whenAborted(context.signal)
     await controlPlane.stop(STOP_MS)
     return ExitCode.done

@@ -6,6 +6,7 @@ import { loadConfig } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
 import type { StartedDaemon } from '../daemon.ts'
 import type { CommandArguments } from './arguments.ts'
+import { explainBusyAddress } from './busy-address.ts'
 import { type Command, type CommandContext, ExitCode, UsageError } from './command.ts'
 import { listenFlags } from './config-options.ts'
 import { packageRoot } from './package-root.ts'
@@ -39,13 +40,13 @@ export const demoCommand: Command = {
     const { startControlPlane } = await import('../mesh/control-plane.ts')
     const { createLog } = await import('../observe/log.ts')
     const log = await createLog({ level: 'warn', format: 'auto' })
-    const controlPlane = await named('--control-plane-listen', () =>
+    const controlPlane = await explainBusyAddress('--control-plane-listen', () =>
       startControlPlane({ folder, listen: listen.value, log, watchFolder }),
     )
     try {
       const { config, warnings } = load(given, context, { ...listen.value, port: controlPlane.port })
       const { runDaemon } = await import('../daemon.ts')
-      await named('--listen', () =>
+      await explainBusyAddress('--listen', () =>
         runDaemon({
           config,
           warnings,
@@ -81,18 +82,6 @@ function load(
   // The screen says what is to be said; a log line a connection would push it away.
   const defaults: Setting[] = [{ path: ['log', 'level'], value: 'warn', from: 'byname demo' }]
   return loadConfig({ env: context.env, flags, defaults })
-}
-
-/** Runs `start`; an address in use is reported with the option that chooses another. */
-async function named<T>(option: string, start: () => Promise<T>): Promise<T> {
-  try {
-    return await start()
-  } catch (error) {
-    const isBusy = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-    if (!isBusy) throw error
-    const remedy = `end what listens there (perhaps another byname demo), or choose another with ${option} ADDR:PORT`
-    throw new Error(`${error.message}; ${remedy}`, { cause: error })
-  }
 }
 
 /** What there is to try, with the ports that were really opened. */

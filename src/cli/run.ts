@@ -1,5 +1,5 @@
-import type { Command } from './command.ts'
-import { ExitCode } from './command.ts'
+import { explainBusyAddress } from './busy-address.ts'
+import { type Command, ExitCode } from './command.ts'
 import { CONFIG_OPTION, LISTEN_OPTION, loadGiven } from './config-options.ts'
 
 /** `byname run`: the daemon. */
@@ -15,7 +15,8 @@ SIGTERM and SIGINT let it answer what it has taken in, then end.`,
   async run(given, context) {
     const { config, warnings } = loadGiven(given, context)
     const { runDaemon } = await import('../daemon.ts')
-    await runDaemon({ config, warnings, signal: context.signal, env: { ...context.env } })
+    const { signal, env } = context
+    await explainBusyAddress('--listen', async () => await runDaemon({ config, warnings, signal, env: { ...env } }))
     return ExitCode.done
   },
 }

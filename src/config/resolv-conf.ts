@@ -13,7 +13,7 @@ export interface ResolvConf {
 }
 
 /** The options that matter to a forwarder; undefined where the file does not say. */
-export interface ResolvOptions {
+interface ResolvOptions {
   ndots?: number
   /** Per attempt. */
   timeoutSeconds?: number

@@ -9,10 +9,10 @@ import type { AddressPrefix, HostPort, Parsed, ServerAddress, SocketAddress } fr
 import { isHostName, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
 
 /** How an upstream server is chosen among several. */
-export type UpstreamPolicy = 'random' | 'sequential' | 'fastest' | 'parallel'
+type UpstreamPolicy = 'random' | 'sequential' | 'fastest' | 'parallel'
 
 /** Who the workload is. Empty strings where nothing is known. */
-export interface IdentityConfig {
+interface IdentityConfig {
   namespace: string
   /** Domain of the namespace, without a trailing dot: `shop.svc.cluster.local`. */
   domain: string
@@ -25,7 +25,7 @@ export interface IdentityConfig {
 }
 
 /** Files for TLS towards the control plane. Empty strings where nothing is configured. */
-export interface XdsTlsConfig {
+interface XdsTlsConfig {
   /** File of root certificates, `SYSTEM` for the system's, empty to look where Istio's agent looks. */
   rootCert: string
   cert: string
@@ -35,7 +35,7 @@ export interface XdsTlsConfig {
 }
 
 /** A control plane to subscribe to. */
-export interface XdsSourceConfig {
+interface XdsSourceConfig {
   kind: 'xds'
   /** Tried in turn; at least one. */
   addresses: HostPort[]
@@ -51,7 +51,7 @@ export interface XdsSourceConfig {
 export type MeshSourceConfig = XdsSourceConfig | { kind: 'table'; file: string } | { kind: 'files'; folder: string }
 
 /** Servers for the names at and below `domains`. */
-export interface RouteConfig {
+interface RouteConfig {
   /** Lower case, without trailing dots. */
   domains: string[]
   servers: ServerAddress[]
@@ -105,7 +105,7 @@ export interface FileConfig {
 }
 
 /** Least level that is logged. */
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 /** What Istio's environment says beyond the configuration: the xDS node and credentials need it. */
 export interface IstioConfig {

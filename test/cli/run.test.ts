@@ -69,6 +69,8 @@ test('a port in use: which, in one line, exit code 1', async () => {
   })
   blocker.close()
   expect(code).toBe(1)
-  expect(err).toMatch(/^byname run: .*\n$/)
+  expect(err).toMatch(
+    /^byname run: .*; end what listens there \(perhaps another byname\), or choose another with --listen ADDR:PORT\n$/,
+  )
   expect(err).toContain(text)
 })
