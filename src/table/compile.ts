@@ -90,9 +90,7 @@ export class TableCompiler {
     const slot = this.pool.acquire(nameTable.length * 1.5 + 65_536)
     if (slot === null) return { kind: 'busy' }
     try {
-      const result = this.writeImage(nameTable, version, survey, slot, startedMs)
-      if (result.kind === 'image') this.heldSurvey = survey
-      return result
+      return this.writeImage(nameTable, version, survey, slot, startedMs)
     } finally {
       this.writer.end()
       // Of no effect on a slot that was published.
@@ -156,6 +154,8 @@ export class TableCompiler {
     header.counts(hosts, skippedHosts, writer.skippedAddresses, index.wildcardMin, index.wildcardMax)
     header.content(this.seed, survey.low, survey.high, startedMs)
     header.searchDomain(who)
+    // The fingerprint knows no order, so it cannot vouch for a table in which the order decided.
+    this.heldSurvey = index.hasRepeated ? null : survey
     return this.publish(header, slot, startedMs, writer.firstSkipped)
   }
 

@@ -34,6 +34,8 @@ export function slotsFor(entries: number): number {
 export class IndexWriter {
   /** Hosts that lost their name to another one, spelt alike but for case or a trailing dot. */
   shadowed = 0
+  /** Two entries had the very same host: here, and only here, their order in the table decided. */
+  hasRepeated = false
   /** Fewest and most labels of x among wildcards `*.x`, 0 if there are none. */
   wildcardMin = 0
   wildcardMax = 0
@@ -150,7 +152,9 @@ export class IndexWriter {
     const otherFlags = this.bytes[other]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
     // FLAG_OWN_NAMESPACE is the higher bit.
     if (flags !== otherFlags) return flags > otherFlags
-    return Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other))) <= 0
+    const order = Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other)))
+    if (order === 0) this.hasRepeated = true
+    return order <= 0
   }
 
   /** Equal short or alternate names: own namespace, then the host's name. (Only Kubernetes hosts have any.) */

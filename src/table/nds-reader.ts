@@ -45,15 +45,20 @@ export class NdsReader {
   field(end: number): number {
     while (this.at < end) {
       const tag = this.varint(end)
-      if ((tag & 7) === LENGTH_DELIMITED && tag > 7) {
+      if (tag <= 7) return this.fail()
+      if ((tag & 7) === LENGTH_DELIMITED) {
         const length = this.varint(end)
-        if (this.malformed || length > end - this.at) break
+        if (this.malformed || length > end - this.at) return this.fail()
         this.length = length
         return tag
       }
-      if (tag <= 7 || !this.skip(tag & 7, end)) break
+      if (!this.skip(tag & 7, end)) return this.fail()
     }
-    if (this.at !== end) this.malformed = true
+    return 0
+  }
+
+  private fail(): 0 {
+    this.malformed = true
     return 0
   }
 

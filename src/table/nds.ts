@@ -58,7 +58,9 @@ export function encodeNameTable(table: NameTable): Uint8Array {
     for (const altHost of info.altHosts) writer.uint32(TAG_5).string(altHost)
     writer.ldelim().ldelim()
   }
-  return writer.finish()
+  const bytes = writer.finish()
+  // Under Node protobufjs makes a Buffer, whose slice() would be a view where everybody expects a copy.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /**

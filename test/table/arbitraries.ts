@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameInfo, NameTable } from '../../src/table/nds.ts'
 
@@ -76,7 +76,7 @@ const nameInfo: fc.Arbitrary<NameInfo> = fc.record({
   shortname: fc.oneof(fc.constantFrom('', 'a', 'a.b', 'B', 'a.', 'b.a'), prefix),
   namespace: fc.constantFrom('', 'shop', 'Shop', 'ops', 'x', 'shop.svc', 'a..'),
   altHosts: fc.oneof(
-    { weight: 4, arbitrary: fc.constant([]) },
+    { weight: 4, arbitrary: fc.constant<string[]>([]) },
     { weight: 1, arbitrary: fc.array(host, { maxLength: 3 }) },
   ),
 })

@@ -7,8 +7,7 @@ const B = 'c0000202'
 function found(table: [string, ReturnType<typeof info>][], name: string, identity = SHOP): unknown {
   const answer = find(imageOf(new Map(table), identity), name)
   if (answer === null) return null
-  const text = (labels: string[] | null): string | null => labels && labels.join('.')
-  return [text(answer.owner), text(answer.cname), answer.v4.join(), answer.v6.join()]
+  return [answer.owner.join('.'), answer.cname?.join('.') ?? null, answer.v4.join(), answer.v6.join()]
 }
 
 describe('names of a host', () => {

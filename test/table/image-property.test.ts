@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { encodeNameTable, type NameTable } from '../../src/table/nds.ts'
 import { listHosts } from '../../src/table/image-listing.ts'

@@ -65,14 +65,16 @@ function isBelow(labels: string[], suffix: string[]): boolean {
   return labels.length > suffix.length && key(labels.slice(labels.length - suffix.length)) === key(suffix)
 }
 
+function groups(part: string | undefined): string {
+  return (part ?? '').replaceAll(/[0-9a-f]+:?/g, (group) => group.replace(':', '').padStart(4, '0'))
+}
+
 /** The address in hexadecimal, null if the text is none. */
 export function parseReferenceAddress(text: string): string | null {
   if (isIPv4(text)) return Buffer.from(text.split('.').map(Number)).toString('hex')
   if (!isIPv6(text) || text.includes('%')) return null
   // The URL standard's parser writes it in groups of hexadecimal digits with at most one gap. (ipaddr.js takes "::192.0.2.1" for a mapped address.)
   const [head, tail] = new URL(`http://[${text}]/`).hostname.slice(1, -1).split('::')
-  const groups = (part: string | undefined): string =>
-    (part ?? '').replaceAll(/[0-9a-f]+:?/g, (g) => g.replace(':', '').padStart(4, '0'))
   return groups(head) + '0'.repeat(32 - groups(head).length - groups(tail).length) + groups(tail)
 }
 
@@ -200,7 +202,7 @@ function shortNames(host: Host, cluster: string[]): string[][] {
     const shortNs = labelsOf(`${shortname}.${namespace}`)
     names.push(shortNs, shortNs && [...shortNs, cluster[0]!])
   }
-  return names.filter(
-    (name) => name !== null && name.length > 0 && name[0] !== '*' && wireOf(name).length <= 255,
-  ) as string[][]
+  return names
+    .filter((name) => name !== null)
+    .filter((name) => name.length > 0 && name[0] !== '*' && wireOf(name).length <= 255)
 }

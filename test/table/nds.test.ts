@@ -1,0 +1,74 @@
+import * as fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  decodeNameTable,
+  encodeNameTable,
+  nameTableToJson,
+  type NameTable,
+  parseNameTableJson,
+} from '../../src/table/nds.ts'
+import { info } from './compiled.ts'
+
+const text = fc.string({ unit: 'binary' })
+const tables: fc.Arbitrary<NameTable> = fc
+  .array(
+    fc.tuple(
+      fc.oneof(text, fc.constant('__proto__')),
+      fc.record({ ips: fc.array(text), registry: text, shortname: text, namespace: text, altHosts: fc.array(text) }),
+    ),
+  )
+  .map((entries) => new Map(entries))
+
+test('a table comes back from protobuf and from JSON as it was', () => {
+  fc.assert(
+    fc.property(tables, (table) => {
+      expect(decodeNameTable(encodeNameTable(table))).toEqual(table)
+      expect(parseNameTableJson(nameTableToJson(table))).toEqual(table)
+    }),
+  )
+})
+
+test('bytes that are no table throw one clear error', () => {
+  const bytes = encodeNameTable(new Map([['a.example', info()]]))
+  expect(() => decodeNameTable(bytes.subarray(0, -1))).toThrow(
+    /not a NameTable: malformed protobuf near byte \d+ of \d+/,
+  )
+  expect(() => decodeNameTable(Buffer.from('not found'))).toThrow('not a NameTable')
+  fc.assert(
+    fc.property(fc.uint8Array(), (rubbish) => {
+      try {
+        decodeNameTable(rubbish)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ERR_NAME_TABLE' })
+      }
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+describe('JSON', () => {
+  test('takes both spellings of altHosts, null and missing fields', () => {
+    const json =
+      '{"table": {"a": {"ips": ["192.0.2.1"], "altHosts": ["x"]}, "b": {"alt_hosts": ["y"], "registry": null}, "c": {}}}'
+    expect([...parseNameTableJson(json).values()].map(({ ips, altHosts }) => [ips, altHosts])).toEqual([
+      [['192.0.2.1'], ['x']],
+      [[], ['y']],
+      [[], []],
+    ])
+    expect(parseNameTableJson('{}').size).toBe(0)
+  })
+
+  test.each([
+    ['{', /^not JSON: /],
+    ['[]', /^expected an object \{"table": /],
+    ['{"tabel": {}}', /^unknown key "tabel"/],
+    ['{"table": []}', /^"table": expected an object/],
+    ['{"table": {"a.example": "192.0.2.1"}}', /^host "a.example": expected an object with ips, /],
+    ['{"table": {"a.example": {"ips": "192.0.2.1"}}}', /^host "a.example": "ips" must be a list of strings$/],
+    ['{"table": {"a.example": {"ips": [1]}}}', /^host "a.example": "ips" must be a list of strings$/],
+    ['{"table": {"a.example": {"shortname": 1}}}', /^host "a.example": "shortname" must be a string$/],
+    ['{"table": {"a.example": {"ip": []}}}', /^host "a.example": unknown field "ip"/],
+  ])('%s is refused with host and field', (json, message) => {
+    expect(() => parseNameTableJson(json)).toThrow(message)
+  })
+})
