@@ -1,12 +1,13 @@
 /** Tables that change while questions come: byname's promise that a push never delays an answer. */
 import { Asker } from '../load/ask.ts'
-import { ControlPlane, encodePush } from '../load/control-plane.ts'
+import { type ControlPlane, encodePush } from '../load/control-plane.ts'
 import { load, measure } from '../load/dnsperf.ts'
 import { addressAt, nameAt, writeHitFile } from '../load/names.ts'
 import { probe, type ProbeResult } from '../load/probe.ts'
 import { memory } from '../load/process-usage.ts'
 import type { Peer } from '../peers/peer.ts'
 import type { Bench, Subject } from './bench.ts'
+import { withControlPlane } from './pushed-table.ts'
 import type { Scenario } from './scenario.ts'
 import { HOSTS, requireAnswers } from './throughput.ts'
 
@@ -25,12 +26,15 @@ export const pushSpeed: Scenario = {
   needs: ['push'],
   metrics: [
     { key: 'newAnswerMs', title: 'push → new answer', unit: 'ms', better: 'less' },
-    { key: 'anonymousMb', title: 'anonymous memory after', unit: 'MB', better: 'less' },
-    { key: 'peakAnonymousMb', title: 'peak meanwhile', unit: 'MB', better: 'less' },
+    { key: 'restAnonymousMb', title: 'anonymous memory before', unit: 'MB', better: 'less' },
+    { key: 'peakAnonymousMb', title: 'peak during pushes', unit: 'MB', better: 'less' },
+    { key: 'anonymousMb', title: 'after', unit: 'MB', better: 'less' },
   ],
   run: (peer, bench) =>
-    withTables(peer, bench, MANY_HOSTS, async (subject, plane, tables) => {
+    withTables(peer, bench, async (subject, plane, tables) => {
       const times: number[] = []
+      await bench.pause(2)
+      const restBytes = memory(subject.pid).anonymousBytes
       let peakBytes = 0
       const sampler = setInterval(() => (peakBytes = Math.max(peakBytes, memory(subject.pid).anonymousBytes)), 10)
       try {
@@ -46,6 +50,7 @@ export const pushSpeed: Scenario = {
       return {
         newAnswerMs: times[times.length >> 1]!,
         slowestMs: times.at(-1)!,
+        restAnonymousMb: restBytes / 2 ** 20,
         anonymousMb: after / 2 ** 20,
         peakAnonymousMb: peakBytes / 2 ** 20,
       }
@@ -65,7 +70,7 @@ export const pushUnderLoad: Scenario = {
     { key: 'quietP99Us', title: 'p99 without pushes', unit: 'µs', better: 'less' },
   ],
   run: (peer, bench) =>
-    withTables(peer, bench, MANY_HOSTS, async (subject, plane, tables) => {
+    withTables(peer, bench, async (subject, plane, tables) => {
       const quiet = await steadyLoad(subject, bench)
       let pushes = 0
       const timer = setInterval(() => plane.push(tables[++pushes % 2]!), 1000)
@@ -102,56 +107,34 @@ export const pushChurn: Scenario = {
     const tables = Array.from({ length: 50 }, (_, version) =>
       encodePush(FEW_HOSTS, `churn-${version}`, (n) => (n === version ? movedAddress(n) : addressAt(n))),
     )
-    const plane = new ControlPlane(tables[0]!)
-    const controlPlanePort = await plane.start()
-    try {
-      return await bench.withServer(
-        peer,
-        { controlPlanePort, firstAddress: movedAddress(0) },
-        async ({ pid, port }) => {
-          const queries = bench.queryFile('mesh-1000', (file) => writeHitFile(file, FEW_HOSTS))
-          const hits = { port, queries, seconds: bench.seconds }
-          await load({ ...hits, seconds: 1 }, bench.signal)
-          const quiet = await measure(pid, hits, bench.signal)
-          let pushes = 0
-          const timer = setInterval(() => plane.push(tables[++pushes % tables.length]!), 1000 / PUSHES_PER_SECOND)
-          const pushed = await measure(pid, hits, bench.signal).finally(() => clearInterval(timer))
-          requireAnswers(quiet, 'NOERROR')
-          requireAnswers(pushed, 'NOERROR')
-          requireAccepted(plane)
-          return {
-            share: (pushed.answersPerCpuSecond / quiet.answersPerCpuSecond) * 100,
-            answersPerCpuSecond: pushed.answersPerCpuSecond,
-            quietAnswersPerCpuSecond: quiet.answersPerCpuSecond,
-            pushes,
-          }
-        },
-      )
-    } finally {
-      plane.stop()
-    }
+    return await withControlPlane(peer, bench, tables[0]!, movedAddress(0), async ({ pid, port }, plane) => {
+      const queries = bench.queryFile('mesh-1000', (file) => writeHitFile(file, FEW_HOSTS))
+      const hits = { port, queries, seconds: bench.seconds }
+      await load({ ...hits, seconds: 1 }, bench.signal)
+      const quiet = await measure(pid, hits, bench.signal)
+      let pushes = 0
+      const timer = setInterval(() => plane.push(tables[++pushes % tables.length]!), 1000 / PUSHES_PER_SECOND)
+      const pushed = await measure(pid, hits, bench.signal).finally(() => clearInterval(timer))
+      requireAnswers(quiet, 'NOERROR')
+      requireAnswers(pushed, 'NOERROR')
+      return {
+        share: (pushed.answersPerCpuSecond / quiet.answersPerCpuSecond) * 100,
+        answersPerCpuSecond: pushed.answersPerCpuSecond,
+        quietAnswersPerCpuSecond: quiet.answersPerCpuSecond,
+        pushes,
+      }
+    })
   },
 }
 
 /** A server that gets two tables in turn: `tables[0]` first, with the usual addresses, `tables[1]` with every host moved. */
-async function withTables<T>(
+function withTables<T>(
   peer: Peer,
   bench: Bench,
-  hosts: number,
   use: (subject: Subject, plane: ControlPlane, tables: readonly [Buffer, Buffer]) => Promise<T>,
 ): Promise<T> {
-  const tables = [encodePush(hosts, 'a'), encodePush(hosts, 'b', movedAddress)] as const
-  const plane = new ControlPlane(tables[0])
-  const controlPlanePort = await plane.start()
-  try {
-    return await bench.withServer(peer, { controlPlanePort, firstAddress: addressAt(0) }, async (subject) => {
-      const result = await use(subject, plane, tables)
-      requireAccepted(plane)
-      return result
-    })
-  } finally {
-    plane.stop()
-  }
+  const tables = [encodePush(MANY_HOSTS, 'a'), encodePush(MANY_HOSTS, 'b', movedAddress)] as const
+  return withControlPlane(peer, bench, tables[0], addressAt(0), (subject, plane) => use(subject, plane, tables))
 }
 
 /** Pushes `tables[turn % 2]` and waits for its answer. Resolves with the milliseconds it took. */
@@ -178,8 +161,4 @@ function steadyLoad({ port }: Subject, bench: Bench): Promise<ProbeResult> {
   const queries = bench.queryFile('mesh', (file) => writeHitFile(file, HOSTS))
   const options = { port, queries, queriesPerSecond: LOAD_PER_SECOND, seconds: bench.seconds, warmupSeconds: 1 }
   return probe(bench.native, options, bench.signal)
-}
-
-function requireAccepted(plane: ControlPlane): void {
-  if (plane.refusals.length > 0) throw new Error(`a push was refused: ${plane.refusals[0]}`)
 }
