@@ -10,6 +10,7 @@ import type { Node, Status } from '../proto/ads.ts'
 import type { Dialect, HeldTable, Push } from './ads-dialect.ts'
 import type { Clock } from './clock.ts'
 import type { CredentialsSource } from './credentials.ts'
+import { assembleInPlace, release } from './message-assembly.ts'
 
 /** How long a connection may take to show what. */
 export interface StreamTimings {
@@ -90,6 +91,7 @@ export class AdsStream<Request, Response> {
       this.#end({ kind: 'failed', reason: given.failure })
       return
     }
+    assembleInPlace()
     const client = new Client(`dns:${address}`, given.channel, { ...channelOptions(timings), ...given.options })
     this.#client = client
     this.#watch(client.getChannel())
@@ -130,6 +132,8 @@ export class AdsStream<Request, Response> {
     const { dialect } = this.#options
     const push = dialect.read(response)
     const { held, error } = this.#listener.received(push)
+    // The sink is done with it, and the garbage collector might come minutes later.
+    if (push.table !== null) release(push.table)
     if (!this.#isOver) this.#call?.write(dialect.reply(push, held, error))
   }
 

@@ -92,7 +92,8 @@ export class TableFileSource {
       this.#isStale = false
       const content = await contentOf(this.#options.path, signal)
       if (signal.aborted) return
-      this.#take(content)
+      // Changed meanwhile: what was read may be half of the old content, or nothing yet of the new.
+      if (!this.#isStale) this.#take(content)
     } while (this.#isStale)
   }
 

@@ -555,6 +555,29 @@ describe('reconnecting', () => {
   })
 })
 
+describe('addresses', () => {
+  it.each([
+    ['::1', '[::1]'],
+    ['127.0.0.1', 'localhost'],
+  ])('may be on %s, written %s', async (host, written) => {
+    const server = await serve({ host })
+    const { client } = subscribe([`${written}:${server.port}`])
+    const stream = await subscribed(server)
+    stream.push()
+    await stream.requests.next()
+    expect(client.state()).toMatchObject({ connected: true, address: `${written}:${server.port}` })
+  })
+
+  it('that do not resolve fail the attempt with the reason', async () => {
+    const { states } = subscribe(['istiod.invalid:15010'])
+    expect((await states.nextWhere(retrying)).lastError).toMatch(/^UNAVAILABLE: Name resolution failed for target/)
+  })
+
+  it('are needed', () => {
+    expect(() => subscribe([])).toThrow('needs an address')
+  })
+})
+
 describe('credentials', () => {
   it('are asked for anew for every connection, and their metadata goes with the stream', async () => {
     const server = await serve()

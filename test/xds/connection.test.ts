@@ -18,6 +18,7 @@ afterEach(async () => {
 
 const script = fileURLToPath(new URL('exit-cleanly.ts', import.meta.url))
 const run = promisify(execFile)
+const log = (): void => {}
 
 describe('a process whose client stops', () => {
   it.each([['connected'], ['connecting']])('exits by itself when stopped while %s', async (when) => {
@@ -56,7 +57,7 @@ describe('a connection that went dead without a word', () => {
     })
 
     const states: Inbox<XdsState> = new Inbox()
-    const log = (): void => {}
+
     const client = new AdsClient({
       addresses: [`127.0.0.1:${port}`],
       delta: true,

@@ -159,10 +159,12 @@ export class ScriptedAdsServer {
     })
   }
 
-  /** `port` 0: any that is free. `speaks`: dialects that are not UNIMPLEMENTED. */
-  static async start(options: { port?: number; speaks?: readonly string[] } = {}): Promise<ScriptedAdsServer> {
+  /** `port` 0: any that is free. `host`: a loopback address. `speaks`: dialects that are not UNIMPLEMENTED. */
+  static async start(
+    options: { port?: number; host?: string; speaks?: readonly string[] } = {},
+  ): Promise<ScriptedAdsServer> {
     const server = new ScriptedAdsServer(options.speaks ?? ['sotw', 'delta'])
-    server.#tcp.listen(options.port ?? 0, '127.0.0.1')
+    server.#tcp.listen(options.port ?? 0, options.host ?? '127.0.0.1')
     await once(server.#tcp, 'listening')
     return server
   }
