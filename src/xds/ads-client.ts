@@ -55,6 +55,7 @@ export class AdsClient {
   /** As far as the log has told. */
   #phase: Phase = 'new'
   #refusal: string | null = null
+  #remark = ''
   readonly #state: Omit<XdsState, 'ageSeconds'>
 
   constructor(options: AdsClientOptions) {
@@ -170,7 +171,10 @@ export class AdsClient {
     state.lastMessageAtMs = this.#clock.now()
     state.nonce = push.nonce
     if (push.controlPlane !== '') state.controlPlane = push.controlPlane
-    if (push.remark !== '') this.#options.log.warn({ address, version: push.version }, push.remark)
+    if (push.remark !== '' && push.remark !== this.#remark) {
+      this.#options.log.warn({ address, version: push.version }, push.remark)
+    }
+    this.#remark = push.remark
     const error = this.#take(push, address)
     this.#tellState()
     return { held: this.#held?.table ?? null, error }

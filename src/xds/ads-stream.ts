@@ -71,6 +71,8 @@ export class AdsStream<Request, Response> {
   #call: ClientDuplexStream<Request, Response> | null = null
   #cancelTimer: () => void = () => {}
   #isOver = false
+  /** The connection was left: its server asks us to go, or it dropped. */
+  #isLeft = false
   /** Resolved when the call's status is in, after which grpc-js holds nothing of it. */
   readonly #settled: PromiseWithResolvers<void> = Promise.withResolvers<void>()
 
@@ -127,7 +129,8 @@ export class AdsStream<Request, Response> {
 
   #receive(response: Response): void {
     if (this.#isOver) return
-    this.#cancelTimer()
+    // A server that asks us to go may still send.
+    if (!this.#isLeft) this.#cancelTimer()
     this.#listener.subscribed()
     const { dialect } = this.#options
     const push = dialect.read(response)
@@ -170,6 +173,7 @@ export class AdsStream<Request, Response> {
 
   /** A connection that dropped gives the call a status in a moment; after a GOAWAY none comes. */
   #disconnected(): void {
+    this.#isLeft = true
     this.#setTimer(this.#options.timings.goawaySettleMs, () => {
       this.#end({ kind: 'left', reason: 'the control plane asked us to reconnect (GOAWAY)' })
     })

@@ -371,6 +371,21 @@ describe('reconnecting', () => {
     expect(loud(logs)).toHaveLength(before)
   })
 
+  it('takes what still comes after a GOAWAY, and leaves nevertheless', async () => {
+    const server = await serve()
+    const { clock, states, held } = subscribe([server.address])
+    const stream = await subscribed(server)
+    stream.push({ tables: [table('one')] })
+    await stream.requests.next()
+    server.goaway()
+    await expect.poll(() => clock.pending).toEqual([50])
+    stream.push({ tables: [table('two')] })
+    await stream.requests.next()
+    expect(held()).toBe('two')
+    clock.advance(50)
+    expect((await states.nextWhere(retrying)).lastError).toBeNull()
+  })
+
   it('comes back at once and quietly when the server ends the stream', async () => {
     const server = await serve()
     const { clock, states, logs } = subscribe([server.address])
