@@ -34,7 +34,7 @@ export const demoCommand: Command = {
   async run(given, context) {
     const listen = parseSocketAddress(given.text('control-plane-listen') ?? '127.0.0.1:15010')
     if ('reason' in listen) throw new UsageError(`--control-plane-listen: ${listen.reason}`)
-    const folder = given.text('mesh') ?? join(packageRoot(), 'config', 'demo')
+    const folder = given.text('mesh') ?? demoFolder()
     // Before anything is opened: a bad option should not cost a control plane.
     load(given, context, listen.value)
     const { startControlPlane } = await import('../mesh/control-plane.ts')
@@ -87,10 +87,21 @@ function load(
 /** What there is to try, with the ports that were really opened. */
 function screen(started: StartedDaemon, controlPlane: SocketAddress, folder: string): string {
   const first = started.listen[0]
-  const server = first === undefined ? '' : `@${first.address} -p ${first.port}`
-  const dig = (rest: string, says: string): string[] => [`  dig ${server} ${rest}`, says]
-  const shown = relative(process.cwd(), folder)
-  const files = shown === '' || shown.startsWith('..') ? folder : shown
+  const dig = first === undefined ? 'dig' : `dig @${first.address} -p ${first.port}`
+  const server = first === undefined ? '' : ` --server ${socketText(first.address, first.port)}`
+  const launcher = nearPath(process.argv[1] ?? 'byname')
+  const files = nearPath(folder)
+  const isOwnMesh = folder !== demoFolder()
+  const examples = isOwnMesh
+    ? []
+    : [
+        [`  ${dig} reviews`, 'a service, by its short name'],
+        [`  ${dig} db-0.db.default.svc.cluster.local`, 'one pod of a headless service'],
+        [`  ${dig} anything.example.test`, 'a name below a wildcard host'],
+      ]
+  const edit = isOwnMesh
+    ? `Edit a file in ${files}: what it says is answered at once.`
+    : `Then change the clusterIP of reviews in ${join(files, 'bookinfo.yaml')}, save, and ask again: it shows at once.`
   const where = [
     ['  DNS', `${started.listen.map(({ address, port }) => socketText(address, port)).join(' and ')}, UDP and TCP`],
     ['  control plane', `${socketText(controlPlane.address, controlPlane.port)}, which serves ${files}`],
@@ -101,16 +112,26 @@ function screen(started: StartedDaemon, controlPlane: SocketAddress, folder: str
 ${styleText('bold', 'byname is answering.', { stream: process.stdout })} Try, in another terminal:
 
 ${alignColumns([
-  dig('reviews', 'a service, by its short name'),
-  dig('db-0.db.default.svc.cluster.local', 'one pod of a headless service'),
-  dig('anything.example.test', 'a name below a wildcard host'),
-  dig('example.com', 'an outside name; the second time from the cache'),
+  ...examples,
+  [`  ${dig} example.com`, 'an outside name; the second time from the cache'],
+  [`  ${launcher} query ${isOwnMesh ? 'example.com' : 'reviews'}${server}`, 'says where the answer came from'],
 ])}
-Then edit an address in ${files} and ask again: it shows at once.
+${edit}
 
 ${alignColumns(where)}
 Ctrl-C ends it.
 `
+}
+
+/** The mesh that ships with byname. */
+function demoFolder(): string {
+  return join(packageRoot(), 'config', 'demo')
+}
+
+/** The path from where the user is, if it is below. */
+function nearPath(path: string): string {
+  const near = relative(process.cwd(), path)
+  return near === '' || near.startsWith('..') ? path : near
 }
 
 /** A wildcard address is no place to go to: loopback stands for it. */
