@@ -137,7 +137,9 @@ export class ClientConnection {
   cut(reason: EndReason): void {
     this.endReason = reason
     this.#backlog = null
-    this.#socket.resetAndDestroy()
+    // A reset while our FIN is on its way is refused by libuv, and Node then leaks the handle: the thread could never end.
+    if (this.#socket.writableEnded) this.#socket.destroy()
+    else this.#socket.resetAndDestroy()
   }
 
   #read(chunk: Buffer): void {

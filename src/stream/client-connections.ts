@@ -1,7 +1,6 @@
 /** All clients' connections: admission, the way to data workers and back, and the deadlines. */
 import type { Server, Socket } from 'node:net'
 import { createServer } from 'node:net'
-import type { StreamReplies } from '../engine/stream-port.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { addressBytes } from './address-bytes.ts'
@@ -27,6 +26,11 @@ export interface ClientConnectionsOptions {
   counters: StreamCounters
   /** Monotonic milliseconds. */
   now: () => number
+  /**
+   * Number of the first connection, a random one in 32 bits: after a restart of the stream worker replies to an earlier
+   * one's connections may still come, and must find nobody.
+   */
+  firstNumber: number
 }
 
 /** Clients' connections of all listeners, spread over the data workers in turn. */
@@ -41,7 +45,7 @@ export class ClientConnections implements ConnectionOwner {
   readonly #sweepTimer: SweepTimer
   #links: readonly DataWorkerLink[] = []
   #nextLink = 0
-  #nextNumber = 1
+  #nextNumber: number
   #draining = false
   #onEmpty: (() => void) | null = null
 
@@ -49,6 +53,7 @@ export class ClientConnections implements ConnectionOwner {
     this.settings = options.settings
     this.#counters = options.counters
     this.#now = options.now
+    this.#nextNumber = options.firstNumber >>> 0
     this.#sweepTimer = new SweepTimer(SWEEP_INTERVAL_MS, () => this.sweep())
   }
 
@@ -88,7 +93,9 @@ export class ClientConnections implements ConnectionOwner {
       return refuse(socket)
     }
     this.#perClient.set(client, (this.#perClient.get(client) ?? 0) + 1)
-    const connection = new ClientConnection(socket, this.#nextNumber++, client, address, link, this)
+    const number = this.#nextNumber
+    this.#nextNumber = (number + 1) >>> 0
+    const connection = new ClientConnection(socket, number, client, address, link, this)
     this.#connections.set(connection.number, connection)
     this.#counters.add(StreamCell.connectionsAccepted)
     this.#counters.add(StreamCell.connectionsOpen)
@@ -99,7 +106,7 @@ export class ClientConnections implements ConnectionOwner {
     if (!connection.link.isUp) return connection.cut('lost')
     this.#counters.add(StreamCell.reads)
     this.#counters.add(StreamCell.queries, count)
-    connection.link.post({ kind: 'queries', connection: connection.number, address: connection.address, frames })
+    connection.link.queries(connection.number, connection.address, frames)
   }
 
   wrote(): void {
@@ -112,10 +119,10 @@ export class ClientConnections implements ConnectionOwner {
   }
 
   /** Takes a data worker's replies; `flush` writes them. */
-  replies(message: StreamReplies): void {
-    const connection = this.#connections.get(message.connection)
-    if (connection === undefined) return this.#counters.add(StreamCell.repliesUnclaimed)
-    if (connection.reply(message.frames, message.settled)) this.#unflushed.push(connection)
+  replies(number: number, settled: number, frames: Uint8Array): void {
+    const connection = this.#connections.get(number)
+    if (connection === undefined) return this.#counters.add(StreamCell.repliesUnclaimed, settled)
+    if (connection.reply(frames, settled)) this.#unflushed.push(connection)
   }
 
   /** Writes the replies taken since the last flush, one write a connection. */

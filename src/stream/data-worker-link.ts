@@ -2,7 +2,15 @@
 import { writeSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import { receiveMessageOnPort } from 'node:worker_threads'
-import type { FromStream, StreamExchange, StreamReplies, ToStream } from '../engine/stream-port.ts'
+import {
+  connectionAt,
+  framesLengthAt,
+  putRead,
+  READ_HEADER_BYTES,
+  settledAt,
+  WRITE_HEADER_BYTES,
+} from '../engine/stream-batch.ts'
+import type { StreamExchange, StreamExchanged, ToStream } from '../engine/stream-port.ts'
 
 /** What a data worker is reached by. */
 export interface DataWorkerPort {
@@ -13,7 +21,8 @@ export interface DataWorkerPort {
 
 /** Who is told what data workers say. */
 export interface LinkListener {
-  replies(message: StreamReplies): void
+  /** Replies for a connection that settle `settled` queries; `frames` stays as it is. */
+  replies(connection: number, settled: number, frames: Uint8Array): void
   /** All replies that had arrived are handed over: time to write. */
   repliesEnd(): void
   exchange(message: StreamExchange, link: DataWorkerLink): void
@@ -24,9 +33,12 @@ export interface LinkListener {
 /** Eventfd counter increment (eventfd(2)): eight bytes in host order, and the machines we support are little-endian. */
 const ONE: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0)
 
+/** Reads that amount to this much are posted before the turn ends: the data worker may as well begin. */
+const POST_AT_BYTES = 1 << 17
+
 /**
- * One data worker. Messages posted in one turn of the event loop share one write to its eventfd. The link outlives the
- * worker: `replace` gives it the next one's port.
+ * One data worker. What one turn of the event loop brings for it is posted together, with one write to its eventfd. The
+ * link outlives the worker: `replace` gives it the next one's port.
  */
 export class DataWorkerLink {
   /** Grows with every worker behind this link: what an earlier one asked is not answered to a later one. */
@@ -34,8 +46,13 @@ export class DataWorkerLink {
   readonly #listener: LinkListener
   #port: MessagePort | null = null
   #wakeFd = -1
-  #wakePending = false
-  readonly #wake = (): void => this.#writeWake()
+  #flushPending = false
+  readonly #flush = (): void => this.#endTurn()
+  /** Reads of this turn, in three lists side by side. */
+  #connections: number[] = []
+  #addresses: Uint8Array[] = []
+  #frames: Uint8Array[] = []
+  #batchBytes = 0
 
   constructor(worker: DataWorkerPort, listener: LinkListener) {
     this.#listener = listener
@@ -47,14 +64,21 @@ export class DataWorkerLink {
     return this.#port !== null
   }
 
-  /** Posts a message; dropped if the link is down, since `lost` has settled everything then. */
-  post(message: FromStream): void {
+  /** Passes on whole frames of a connection; they must not change before the turn ends. */
+  queries(connection: number, address: Uint8Array, frames: Uint8Array): void {
+    this.#connections.push(connection)
+    this.#addresses.push(address)
+    this.#frames.push(frames)
+    this.#batchBytes += READ_HEADER_BYTES + frames.length
+    if (this.#batchBytes >= POST_AT_BYTES) this.#postReads()
+    this.#flushLater()
+  }
+
+  /** Tells how an exchange ended; nobody is told if the data worker is gone. */
+  exchanged(message: StreamExchanged): void {
     if (this.#port === null) return
     this.#port.postMessage(message)
-    if (this.#wakePending || this.#wakeFd < 0) return
-    this.#wakePending = true
-    // Not a microtask: those run after every single read, an immediate after all reads of this turn.
-    setImmediate(this.#wake)
+    this.#flushLater()
   }
 
   /** The data worker was restarted and is reached by another port. What the old one held counts as lost. */
@@ -69,6 +93,7 @@ export class DataWorkerLink {
     if (port === null) return
     this.#port = null
     this.generation++
+    this.#clearReads()
     port.close()
     this.#listener.lost(this)
   }
@@ -97,13 +122,45 @@ export class DataWorkerLink {
   }
 
   #dispatch(message: ToStream): void {
-    if (message.kind === 'replies') this.#listener.replies(message)
-    else this.#listener.exchange(message, this)
+    if (message.kind === 'exchange') return this.#listener.exchange(message, this)
+    const { writes } = message
+    for (let at = 0; at + WRITE_HEADER_BYTES <= writes.length; ) {
+      const from = at + WRITE_HEADER_BYTES
+      const to = from + framesLengthAt(writes, at)
+      this.#listener.replies(connectionAt(writes, at), settledAt(writes, at), writes.subarray(from, to))
+      at = to
+    }
   }
 
-  #writeWake(): void {
-    this.#wakePending = false
-    if (this.#port === null) return
+  #flushLater(): void {
+    if (this.#flushPending) return
+    this.#flushPending = true
+    // Not a microtask: those run after every single read, an immediate after all reads of this turn.
+    setImmediate(this.#flush)
+  }
+
+  #postReads(): void {
+    if (this.#connections.length === 0 || this.#port === null) return
+    const reads = new Uint8Array(this.#batchBytes)
+    let at = 0
+    for (let i = 0; i < this.#connections.length; i++) {
+      at = putRead(reads, at, this.#connections[i]!, this.#addresses[i]!, this.#frames[i]!)
+    }
+    this.#clearReads()
+    this.#port.postMessage({ kind: 'queries', reads }, [reads.buffer])
+  }
+
+  #clearReads(): void {
+    this.#connections.length = 0
+    this.#addresses.length = 0
+    this.#frames.length = 0
+    this.#batchBytes = 0
+  }
+
+  #endTurn(): void {
+    this.#flushPending = false
+    this.#postReads()
+    if (this.#port === null || this.#wakeFd < 0) return
     try {
       writeSync(this.#wakeFd, ONE)
     } catch (error) {

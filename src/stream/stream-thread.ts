@@ -3,7 +3,14 @@ import { Worker } from 'node:worker_threads'
 import type { UpstreamServer } from '../engine/settings.ts'
 import type { DataWorkerPort } from './data-worker-link.ts'
 import type { StreamSettings } from './stream-settings.ts'
-import type { BoundListener, FailedListener, FromStreamWorker, StreamListener, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
+import type {
+  BoundListener,
+  FailedListener,
+  FromStreamWorker,
+  StreamListener,
+  StreamWorkerData,
+  ToStreamWorker,
+} from './stream-worker-messages.ts'
 
 const RESTART_MS = 500
 
@@ -36,17 +43,22 @@ export class StreamThread {
   async start(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
     const { counters, listeners, log, settings } = this.#options
     const workerData: StreamWorkerData = { listeners: listeners(), ports, settings, servers: this.#servers, counters }
-    const thread = new Worker(new URL(import.meta.url.endsWith('.ts') ? './stream-worker.ts' : './stream-worker.js', import.meta.url), {
-      workerData,
-      transferList: ports.map(({ port }) => port),
-      name: 'stream',
-    })
+    const thread = new Worker(
+      new URL(import.meta.url.endsWith('.ts') ? './stream-worker.ts' : './stream-worker.js', import.meta.url),
+      {
+        workerData,
+        transferList: ports.map(({ port }) => port),
+        name: 'stream',
+      },
+    )
     this.#thread = thread
     const ready = Promise.withResolvers<{ bound: BoundListener[]; failed: FailedListener[] }>()
     thread.on('message', (message: FromStreamWorker) => {
       if (message.kind === 'ready') ready.resolve(message)
     })
-    thread.on('error', (error) => log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'))
+    thread.on('error', (error) =>
+      log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'),
+    )
     thread.on('exit', () => {
       ready.reject(new Error('the stream worker ended before it was ready'))
       this.#ended(thread)

@@ -16,10 +16,11 @@ const control = parentPort
 const data: StreamWorkerData = workerData
 const now = (): number => performance.now()
 const counters = new StreamCounters(data.counters)
-const clients = new ClientConnections({ settings: data.settings, counters, now })
+const firstNumber = Math.floor(Math.random() * 2 ** 32)
+const clients = new ClientConnections({ settings: data.settings, counters, now, firstNumber })
 const upstreams = new UpstreamStreams({ settings: data.settings.upstream, counters, now })
 const listener: LinkListener = {
-  replies: (message) => clients.replies(message),
+  replies: (connection, settled, frames) => clients.replies(connection, settled, frames),
   repliesEnd: () => clients.flush(),
   exchange: (message, link) => upstreams.exchange(message, link),
   lost: (link) => clients.lost(link),

@@ -75,7 +75,7 @@ export class UpstreamStreams {
       settle: (reply, failure) => {
         if (failure !== null) counters.add(CELL_OF_FAILURE[failure])
         if (link.generation !== generation) return
-        link.post({ kind: 'exchanged', exchange: message.exchange, reply, failure })
+        link.exchanged({ kind: 'exchanged', exchange: message.exchange, reply, failure })
       },
     }
     const server = this.#servers[message.server]

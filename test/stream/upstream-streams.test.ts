@@ -1,0 +1,323 @@
+import { connect } from 'node:net'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { UpstreamServer } from '../../src/engine/settings.ts'
+import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
+import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
+import type { Connector } from '../../src/stream/framed-upstream.ts'
+import { FramedUpstream } from '../../src/stream/framed-upstream.ts'
+import type { UpstreamStreamSettings } from '../../src/stream/stream-settings.ts'
+import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
+import type { TransportFactory } from '../../src/stream/upstream-streams.ts'
+import { UpstreamStreams } from '../../src/stream/upstream-streams.ts'
+import { framed, idOf, joined, query, replyTo } from './dns-messages.ts'
+import { ScriptedDataWorker } from './scripted-data-worker.ts'
+import { ScriptedUpstream } from './scripted-upstream.ts'
+
+const until: typeof vi.waitFor = (condition, options) =>
+  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
+
+let nowMs: number
+let upstream: ScriptedUpstream
+let worker: ScriptedDataWorker
+let link: DataWorkerLink
+let streams: UpstreamStreams
+let counters: StreamCounters
+let nextExchange: number
+
+beforeEach(async () => {
+  nowMs = 1000
+  nextExchange = 0
+  upstream = await ScriptedUpstream.start()
+  setUp({})
+})
+
+afterEach(() => {
+  streams.close()
+  link.close()
+  upstream.stop()
+})
+
+function setUp(settings: Partial<UpstreamStreamSettings>, factory?: TransportFactory): void {
+  counters = new StreamCounters()
+  streams = new UpstreamStreams({
+    settings: { ...DEFAULT_STREAM_SETTINGS.upstream, ...settings },
+    counters,
+    now: () => nowMs,
+    ...(factory === undefined ? {} : { factory }),
+  })
+  streams.use([upstream.server])
+  worker = new ScriptedDataWorker()
+  link = linkTo(worker)
+}
+
+function linkTo(to: ScriptedDataWorker): DataWorkerLink {
+  return new DataWorkerLink(
+    { port: to.port, wakeFd: -1 },
+    {
+      replies: () => {},
+      repliesEnd: () => {},
+      exchange: (message, from) => streams.exchange(message, from),
+      lost: () => {},
+    },
+  )
+}
+
+/** Asks for an exchange and returns its number. */
+function ask(message: Uint8Array, timeoutMs: number = 1000): number {
+  worker.exchange({ exchange: ++nextExchange, server: 0, transport: 'tcp', query: message, timeoutMs })
+  return nextExchange
+}
+
+/** Moves the clock and has the deadlines looked at. */
+function pass(ms: number): void {
+  nowMs += ms
+  streams.sweep()
+}
+
+async function outcomes(count: number): Promise<(string | null)[]> {
+  await until(() => expect(worker.exchanged).toHaveLength(count))
+  return worker.exchanged.toSorted((a, b) => a.exchange - b.exchange).map(({ failure }) => failure)
+}
+
+describe('pipelining', () => {
+  it('sends exchanges of one turn over one connection in one segment and tells replies apart by ids of its own', async () => {
+    const messages = ['a.', 'b.', 'c.'].map((name) => query(7, name))
+    for (const message of messages) ask(message)
+    await until(() => expect(upstream.queries).toHaveLength(3))
+    expect(upstream.sockets).toHaveLength(1)
+    expect(upstream.segments).toBe(1)
+    expect(new Set(upstream.queries.map(({ message }) => idOf(message))).size).toBe(3)
+    upstream.answer(upstream.queries.toReversed())
+    await until(() => expect(worker.exchanged).toHaveLength(3))
+    expect(worker.exchanged.map(({ exchange }) => exchange)).toEqual([3, 2, 1])
+    for (const { exchange, reply } of worker.exchanged) expect(reply).toEqual(replyTo(messages[exchange - 1]!))
+  })
+
+  it('accepts a reply whose question differs in case', async () => {
+    const message = query(9, 'Example.')
+    ask(message)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    const reply = replyTo(upstream.queries[0]!.message)
+    reply[13] = 0x65
+    upstream.send(0, reply)
+    expect(await outcomes(1)).toEqual([null])
+    expect(idOf(worker.exchanged[0]!.reply!)).toBe(9)
+  })
+
+  it('accepts an error that is a header alone', async () => {
+    ask(query(9, 'example.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    const id = upstream.queries[0]!.message.subarray(0, 2)
+    upstream.send(0, Uint8Array.of(...id, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0))
+    expect(await outcomes(1)).toEqual([null])
+    expect(worker.exchanged[0]!.reply).toHaveLength(12)
+  })
+
+  it('reads replies that come byte by byte', async () => {
+    ask(query(1, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    for (const byte of framed(replyTo(upstream.queries[0]!.message))) {
+      await new Promise((resolve) => upstream.sockets[0]!.write(Uint8Array.of(byte), resolve))
+    }
+    expect(await outcomes(1)).toEqual([null])
+  })
+})
+
+describe('the pool', () => {
+  it('uses a connection again, closes it when idle and opens another when needed', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    ask(query(2, 'b.'))
+    await outcomes(2)
+    expect(upstream.sockets).toHaveLength(1)
+    pass(DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs)
+    await until(() => expect(upstream.open).toBe(0))
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
+    ask(query(3, 'c.'))
+    expect(await outcomes(3)).toEqual([null, null, null])
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('opens further connections under load, no more than it may, and queues the rest', async () => {
+    setUp({ maxConnections: 2, maxPipelined: 2, maxQueued: 3 })
+    for (let i = 1; i <= 8; i++) ask(query(i, 'a.'))
+    // Two connections of two, three queued, one too many.
+    await until(() => expect(worker.exchanged).toHaveLength(1))
+    expect(worker.exchanged[0]).toMatchObject({ exchange: 8, failure: 'network' })
+    await until(() => expect(upstream.queries).toHaveLength(4))
+    expect(upstream.sockets).toHaveLength(2)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    upstream.answer(upstream.queries.slice(0, 4))
+    expect(await outcomes(8)).toEqual([null, null, null, null, null, null, null, 'network'])
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('fails what waits in the queue too long', async () => {
+    setUp({ maxConnections: 1, maxPipelined: 1 })
+    ask(query(1, 'a.'), 5000)
+    ask(query(2, 'a.'), 1000)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    pass(1000)
+    expect(await outcomes(1)).toEqual(['timeout'])
+    expect(worker.exchanged[0]!.exchange).toBe(2)
+  })
+
+  it('keeps connections of servers that stay in the settings and closes the others', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    const other: UpstreamServer = { label: 'x', transport: 'tcp', address: '127.0.0.2', port: 9 }
+    streams.use([upstream.server, other])
+    ask(query(2, 'b.'))
+    await outcomes(2)
+    expect(upstream.sockets).toHaveLength(1)
+    streams.use([other])
+    await until(() => expect(upstream.open).toBe(0))
+  })
+})
+
+describe('failures', () => {
+  it('a server that is not there is `refused`', async () => {
+    upstream.stop()
+    ask(query(1, 'a.'))
+    ask(query(2, 'b.'))
+    expect(await outcomes(2)).toEqual(['refused', 'refused'])
+    expect(counters.get(StreamCell.failuresRefused)).toBe(2)
+  })
+
+  it('a server that does not answer is a `timeout`, and its connection is not used again', async () => {
+    ask(query(1, 'a.'), 500)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    pass(499)
+    expect(worker.exchanged).toEqual([])
+    pass(1)
+    expect(await outcomes(1)).toEqual(['timeout'])
+    ask(query(2, 'b.'))
+    await until(() => expect(upstream.sockets).toHaveLength(2))
+  })
+
+  it('a reply that comes after its time is dropped without harm to the connection', async () => {
+    ask(query(1, 'a.'), 500)
+    ask(query(2, 'b.'), 5000)
+    await until(() => expect(upstream.queries).toHaveLength(2))
+    pass(500)
+    expect(await outcomes(1)).toEqual(['timeout'])
+    upstream.answer(upstream.queries)
+    expect(await outcomes(2)).toEqual(['timeout', null])
+    expect(worker.exchanged).toHaveLength(2)
+  })
+
+  it('a connection that does not come about is a `timeout`', async () => {
+    // As far as a name server that never answers the look-up.
+    const connector: Connector = {
+      open: () => connect({ host: 'x.invalid', port: 53, lookup: () => {} }),
+      readyEvent: 'connect',
+    }
+    setUp(
+      {},
+      () => new FramedUpstream({ connector, settings: DEFAULT_STREAM_SETTINGS.upstream, counters, now: () => nowMs }),
+    )
+    ask(query(1, 'a.'), 60_000)
+    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
+    pass(DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs)
+    expect(await outcomes(1)).toEqual(['timeout'])
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
+  })
+
+  it.each([
+    ['an unknown id', (message: Uint8Array) => ((message[0]! ^= 0xff), message)],
+    ['another name', (message: Uint8Array) => ((message[13] = 0x7a), message)],
+    ['another type', (message: Uint8Array) => ((message[message.length - 3] = 28), message)],
+    ['no response bit', (message: Uint8Array) => ((message[2]! &= 0x7f), message)],
+    ['its question cut off', (message: Uint8Array) => message.subarray(0, message.length - 1)],
+    ['no question and no error', (message: Uint8Array) => ((message[5] = 0), message)],
+  ])('a reply with %s is `malformed` and ends the connection', async (_, forge) => {
+    ask(query(1, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    upstream.send(0, forge(replyTo(upstream.queries[0]!.message)))
+    expect(await outcomes(1)).toEqual(['malformed'])
+    await until(() => expect(upstream.open).toBe(0))
+  })
+
+  it('a frame shorter than a header is `malformed`', async () => {
+    ask(query(1, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    upstream.sockets[0]!.write(Uint8Array.of(0, 1, 0))
+    expect(await outcomes(1)).toEqual(['malformed'])
+  })
+
+  it('a server that closes in the middle of a reply is a `network` failure', async () => {
+    ask(query(1, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    upstream.sockets[0]!.end(framed(replyTo(upstream.queries[0]!.message)).subarray(0, 10))
+    expect(await outcomes(1)).toEqual(['network'])
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
+  it('a server that the settings do not list is a `network` failure', async () => {
+    worker.exchange({ exchange: 1, server: 5, transport: 'tcp', query: query(1, 'a.'), timeoutMs: 1000 })
+    expect(await outcomes(1)).toEqual(['network'])
+  })
+})
+
+describe('a connection that the server closes', () => {
+  it('between two queries is replaced without the data worker noticing', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    // The server closes as it gets the next query: the two cross on the way.
+    upstream.onQueries = ([first]) => {
+      upstream.sockets[0]!.resetAndDestroy()
+      upstream.onQueries = (queries) => upstream.answer(queries)
+      expect(first!.connection).toBe(0)
+    }
+    ask(query(2, 'b.'))
+    expect(await outcomes(2)).toEqual([null, null])
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+  })
+
+  it('is given one more chance and no more', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = ([first]) => upstream.sockets[first!.connection]!.resetAndDestroy()
+    ask(query(2, 'b.'))
+    expect(await outcomes(2)).toEqual([null, 'network'])
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('after the first of several answers has the others asked again', async () => {
+    upstream.onQueries = (queries) => {
+      upstream.answer(queries.slice(0, 1))
+      upstream.sockets[0]!.end()
+      upstream.onQueries = (later) => upstream.answer(later)
+    }
+    for (let i = 1; i <= 3; i++) ask(query(i, 'a.'))
+    expect(await outcomes(3)).toEqual([null, null, null])
+    expect(upstream.sockets).toHaveLength(2)
+  })
+})
+
+describe('a data worker that is gone', () => {
+  it('is not replaced by its successor in what it asked', async () => {
+    ask(query(1, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    const successor = new ScriptedDataWorker()
+    link.replace({ port: successor.port, wakeFd: -1 })
+    upstream.answer(upstream.queries)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    successor.exchange({ exchange: 77, server: 0, transport: 'tcp', query: query(2, 'b.'), timeoutMs: 1000 })
+    await until(() => expect(successor.exchanged).toHaveLength(1))
+    expect(successor.exchanged[0]!.exchange).toBe(77)
+    expect(joined(successor.exchanged[0]!.reply!)).toEqual(replyTo(query(2, 'b.')))
+  })
+})
+
+it('fails what is under way when it is closed', async () => {
+  ask(query(1, 'a.'))
+  await until(() => expect(upstream.queries).toHaveLength(1))
+  streams.close()
+  expect(await outcomes(1)).toEqual(['network'])
+  await until(() => expect(upstream.open).toBe(0))
+})
