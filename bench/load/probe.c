@@ -162,9 +162,11 @@ int main(int argc, char **argv) {
 
   qsort(latencies, latency_count, sizeof *latencies, by_size);
   size_t counted = total - uncounted;
-  printf("{\"sent\":%zu,\"received\":%zu,\"lost\":%zu,\"noerror\":%zu,\"p50Us\":%.1f,\"p90Us\":%.1f,\"p99Us\":%.1f,"
+  double sum = 0;
+  for (size_t i = 0; i < latency_count; i++) sum += latencies[i] / 1000.0;
+  printf("{\"sent\":%zu,\"received\":%zu,\"lost\":%zu,\"noerror\":%zu,\"averageUs\":%.1f,\"p50Us\":%.1f,\"p90Us\":%.1f,\"p99Us\":%.1f,"
          "\"p999Us\":%.1f,\"maxUs\":%.1f,\"lateSendUs\":%.1f,\"sendErrors\":%zu}\n",
-         counted, latency_count, counted - latency_count, rcodes[0], percentile(0.5), percentile(0.9), percentile(0.99),
+         counted, latency_count, counted - latency_count, rcodes[0], latency_count ? sum / latency_count : 0, percentile(0.5), percentile(0.9), percentile(0.99),
          percentile(0.999), percentile(1), latest / 1000.0, refused);
   return 0;
 }

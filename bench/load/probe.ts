@@ -18,7 +18,9 @@ export interface ProbeResult {
   sent: number
   received: number
   lost: number
-  /** Microseconds. Absent without probe.c. */
+  /** Microseconds, as all that follow. */
+  averageUs: number
+  /** Percentiles are absent without probe.c. */
   p50Us?: number
   p90Us?: number
   p99Us?: number
@@ -33,7 +35,8 @@ export async function probe(native: Native, options: ProbeOptions, signal?: Abor
   const { port, queries, queriesPerSecond, seconds, warmupSeconds } = options
   if (native.probe === undefined) {
     const result = await load({ port, queries, seconds, queriesPerSecond }, signal)
-    return { sent: result.sent, received: result.completed, lost: result.lost, maxUs: result.latencyMs.max * 1000 }
+    const { sent, completed: received, lost, latencyMs } = result
+    return { sent, received, lost, averageUs: latencyMs.average * 1000, maxUs: latencyMs.max * 1000 }
   }
   const args = ['127.0.0.1', String(port), queries, String(queriesPerSecond), String(seconds), String(warmupSeconds)]
   const timeout = (seconds + warmupSeconds + 15) * 1000

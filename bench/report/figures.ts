@@ -6,6 +6,7 @@ export function format(value: number, unit: string): string {
 }
 
 function digits(value: number): string {
+  if (Number.isNaN(value)) return 'no'
   const size = Math.abs(value)
   if (size >= 10_000) return (Math.round(value / 100) * 100).toLocaleString('en')
   if (size >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString('en')

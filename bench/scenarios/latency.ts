@@ -8,6 +8,7 @@ import { HOSTS } from './throughput.ts'
 const P50: Metric = { key: 'p50Us', title: 'p50', unit: 'µs', better: 'less' }
 const P99: Metric = { key: 'p99Us', title: 'p99', unit: 'µs', better: 'less' }
 const P999: Metric = { key: 'p999Us', title: 'p99.9', unit: 'µs', better: 'less' }
+const AVERAGE: Metric = { key: 'averageUs', title: 'average', unit: 'µs', better: 'less' }
 const WORST: Metric = { key: 'maxUs', title: 'worst', unit: 'µs', better: 'less' }
 
 export const latencyCalm: Scenario = latency('latency-1000', 'Latency at 1,000 questions a second', 1000, [
