@@ -15,12 +15,14 @@ export const latencyCalm: Scenario = latency('latency-1000', 'Latency at 1,000 q
   P50,
   P99,
   WORST,
+  AVERAGE,
 ])
 export const latencyBusy: Scenario = latency('latency-20000', 'Latency at 20,000 questions a second', 20_000, [
   P99,
   P50,
   P999,
   WORST,
+  AVERAGE,
 ])
 
 function latency(id: string, title: string, queriesPerSecond: number, metrics: readonly Metric[]): Scenario {
