@@ -85,6 +85,10 @@ export class Image {
   /** Offset of `v6Count` × 16 bytes. */
   v6At = 0
 
+  private readonly words: Int32Array
+  /** What is looked for, and its bytes as words. */
+  private name: ScannedName | null = null
+  private nameWords: Int32Array = new Int32Array(0)
   private readonly names: Int32Array
   private readonly namesMask: number
   private readonly wildcards: Int32Array
@@ -101,6 +105,7 @@ export class Image {
     const words = new Int32Array(buffer)
     const table = (at: number, slots: number): Int32Array => new Int32Array(buffer, words[at], words[slots]! * 2)
     this.buffer = buffer
+    this.words = words
     this.bytes = new Uint8Array(buffer)
     this.byteLength = words[AT_BYTES]!
     this.seed = words[AT_SEED]!
@@ -136,7 +141,8 @@ export class Image {
     this.wildcard = false
     const labels = name.labels
     if (labels === 0) return false
-    if (this.findKey(name.lower, finishHash(name.hashAt[labels]!), name.length - 1)) return true
+    if (name !== this.name) this.readFrom(name)
+    if (this.findKey(finishHash(name.hashAt[labels]!), name.length - 1)) return true
     const below = name.endsBelow(this.search, this.searchLabels) ? labels - this.searchLabels : 0
     if (below !== 0 && this.findExpanded(name, below)) return true
     return this.wildcardMax !== 0 && this.findWildcard(name, below)
@@ -168,9 +174,16 @@ export class Image {
     }
   }
 
-  /** Looks for the first `length` bytes of `lower` among hosts and names of rule 2. */
-  private findKey(lower: Uint8Array, hash: number, length: number): boolean {
-    const { names, namesMask, bytes } = this
+  /** A worker scans into the same name again and again: the view of it as words is made once. */
+  private readFrom(name: ScannedName): void {
+    const { buffer, byteOffset, byteLength } = name.lower
+    this.name = name
+    this.nameWords = new Int32Array(buffer, byteOffset, byteLength >> 2)
+  }
+
+  /** Looks for the first `length` bytes of the name among hosts and names of rule 2. Compared by words: half the time for a usual host. */
+  private findKey(hash: number, length: number): boolean {
+    const { names, namesMask, bytes, words, nameWords } = this
     let slot = (hash << 1) & namesMask
     for (;;) {
       const reference = names[slot + 1]!
@@ -178,10 +191,11 @@ export class Image {
       if (names[slot] === hash) {
         const record = reference & ~KEY_MASK
         if (keyLength(bytes, record, reference & KEY_MASK) === length) {
-          const at = record + RECORD_HEADER
+          const at = (record + RECORD_HEADER) >> 2
+          const whole = length >> 2
           let i = 0
-          while (i < length && bytes[at + i] === lower[i]) i++
-          if (i === length) {
+          while (i < whole && words[at + i] === nameWords[i]) i++
+          if (i === whole && this.sameTail(at + whole, whole, length & 3)) {
             this.take(record)
             return true
           }
@@ -191,9 +205,16 @@ export class Image {
     }
   }
 
+  /** True if the first `length` bytes of a word of the image and of one of the name are alike. */
+  private sameTail(word: number, nameWord: number, length: number): boolean {
+    const lower = this.name!.lower
+    for (let i = 0; i < length; i++) if (this.bytes[word * 4 + i] !== lower[nameWord * 4 + i]) return false
+    return true
+  }
+
   /** Rule 3: n.S0, where n is the first `below` labels, unless n is itself under S0. */
   private findExpanded(name: ScannedName, below: number): boolean {
-    if (!this.findKey(name.lower, finishHash(name.hashAt[below]!), name.labelAt[below]!)) return false
+    if (!this.findKey(finishHash(name.hashAt[below]!), name.labelAt[below]!)) return false
     if (this.labelsBeforeSearch(name, below) !== 0) return false
     this.expanded = true
     this.prefixLabels = below

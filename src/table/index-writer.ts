@@ -58,8 +58,7 @@ export class IndexWriter {
     const { items, length } = this.hosts
     for (let i = 0; i < length; i += 3) {
       const record = items[i]!
-      if ((this.bytes[record]! & FLAG_WILDCARD) === 0)
-        this.addHost(index, items[i + 1]!, record, this.bytes[record + 1]! - 1)
+      if ((this.bytes[record]! & FLAG_WILDCARD) === 0) this.addHost(index, items[i + 1]!, record)
     }
     for (let i = 0; i < aliases.length; i += 2) this.addAlias(index, aliases.items[i + 1]!, aliases.items[i]!)
   }
@@ -74,7 +73,7 @@ export class IndexWriter {
       const labels = countLabels(this.bytes, at)
       this.wildcardMin = this.wildcardMin === 0 ? labels : Math.min(this.wildcardMin, labels)
       this.wildcardMax = Math.max(this.wildcardMax, labels)
-      this.addHost(index, this.hashSuffix(at, labels), record, this.bytes[record + 1]! - 1)
+      this.addHost(index, this.hashSuffix(at, labels), record)
     }
   }
 
@@ -93,11 +92,11 @@ export class IndexWriter {
     }
   }
 
-  private addHost(index: Int32Array, hash: number, record: number, length: number): void {
+  private addHost(index: Int32Array, hash: number, record: number): void {
     const mask = index.length - 1
     let slot = (hash << 1) & mask
     for (let other = index[slot + 1]!; other !== 0; other = index[slot + 1]!) {
-      if (index[slot] === hash && this.sameKey(other, record, length)) {
+      if (index[slot] === hash && this.sameKey(other, record)) {
         const wins = this.hostWins(record, other)
         this.bytes[wins ? other : record]! |= FLAG_SHADOWED
         this.shadowed++
@@ -114,10 +113,9 @@ export class IndexWriter {
     const { bytes } = this
     if (bytes[this.hostOf(reference)]! & FLAG_SHADOWED) return
     const mask = index.length - 1
-    const length = keyLength(bytes, reference & ~KEY_MASK, reference & KEY_MASK)
     let slot = (hash << 1) & mask
     for (let other = index[slot + 1]!; other !== 0; other = index[slot + 1]!) {
-      if (index[slot] === hash && this.sameKey(other, reference, length)) {
+      if (index[slot] === hash && this.sameKey(other, reference)) {
         if (this.isAlias(other) && this.aliasWins(this.hostOf(reference), this.hostOf(other)))
           index[slot + 1] = reference
         return
@@ -198,10 +196,11 @@ export class IndexWriter {
     }
   }
 
-  /** True if the key of `reference`, `length` bytes long, is that of `other` too. */
-  private sameKey(other: number, reference: number, length: number): boolean {
+  /** True if the two references mean the same name. */
+  private sameKey(other: number, reference: number): boolean {
     const { bytes } = this
     const otherRecord = other & ~KEY_MASK
+    const length = keyLength(bytes, reference & ~KEY_MASK, reference & KEY_MASK)
     if (keyLength(bytes, otherRecord, other & KEY_MASK) !== length) return false
     const a = otherRecord + RECORD_HEADER
     const b = (reference & ~KEY_MASK) + RECORD_HEADER
