@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto'
+import type { Dirent } from 'node:fs'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { lineOf } from './log.ts'
+import type { MeshResource } from './mesh-resources.ts'
+import { describeResource, type MeshYaml, type PlacedResource, readMeshYaml } from './mesh-yaml.ts'
+
+/** Folders below the one that is read, so that a loop of symlinks ends; as deep as the folder watch looks. */
+const MOST_DEPTH = 8
+
+/** What the files of a folder say together. */
+export interface MeshReading {
+  /** In the order of files and of documents in them; no two of the same kind, namespace and name. */
+  resources: MeshResource[]
+  /** What is wrong now, one line each, with file, document and line. The last good state stands in for it. */
+  problems: string[]
+  /** What is odd and no error, one line each. */
+  notes: string[]
+  /** Kinds that are not used, and how often they occur. */
+  ignoredKinds: ReadonlyMap<string, number>
+  /** Number of files in use. */
+  files: number
+}
+
+interface HeldFile {
+  /** Of the content last seen, '' if it could not be read. */
+  hash: string
+  /** What it last said without a problem. */
+  good: PlacedResource[]
+  problems: string[]
+  notes: string[]
+  ignoredKinds: string[]
+}
+
+/**
+ * A folder of `*.yaml` and `*.yml` files, with the folders below it; names that begin with a dot are passed over, as
+ * they are in mounted ConfigMaps. Each file keeps its last good state: while it is bad, or cannot be read, what it last
+ * said holds on, and the other files are not concerned. A file that is gone takes its resources with it.
+ */
+export class MeshFiles {
+  readonly #folder: string
+  #held: Map<string, HeldFile> = new Map()
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** Reads what changed since the last time. Null if the folder cannot be read and never could: nothing is known then. */
+  async read(): Promise<MeshReading | { failure: string }> {
+    const listing: Listing = { files: [], failures: new Map() }
+    await list(this.#folder, '', 0, listing)
+    const rootFailure = listing.failures.get('')
+    if (rootFailure !== undefined) return { failure: `${this.#folder}: ${rootFailure}` }
+    const held = new Map<string, HeldFile>()
+    for (const [name, file] of this.#held) if (isBelowAny(name, listing.failures.keys())) held.set(name, file)
+    for (const name of listing.files) {
+      const file = await this.#readFile(name)
+      if (file !== null) held.set(name, file)
+    }
+    this.#held = new Map([...held].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+    return this.#sum([...listing.failures].map(([name, reason]) => `${name}: ${reason}`))
+  }
+
+  /** Null: it went away since the folder was listed. */
+  async #readFile(name: string): Promise<HeldFile | null> {
+    const before = this.#held.get(name)
+    let text: string
+    try {
+      text = await readFile(join(this.#folder, name), 'utf8')
+    } catch (error) {
+      if (isGone(error)) return null
+      const problem = `${name}: cannot be read: ${lineOf(error)}`
+      return { hash: '', good: before?.good ?? [], problems: [problem], notes: [], ignoredKinds: [] }
+    }
+    const hash = createHash('sha256').update(text).digest('base64')
+    if (before?.hash === hash) return before
+    const { resources, ...rest }: MeshYaml = readMeshYaml(text, name)
+    return { ...rest, hash, good: rest.problems.length === 0 ? resources : (before?.good ?? []) }
+  }
+
+  #sum(failures: string[]): MeshReading {
+    const resources = new Map<string, PlacedResource>()
+    const problems = [...failures]
+    const notes: string[] = []
+    const ignoredKinds = new Map<string, number>()
+    for (const file of this.#held.values()) {
+      problems.push(...file.problems)
+      notes.push(...file.notes)
+      for (const kind of file.ignoredKinds) ignoredKinds.set(kind, (ignoredKinds.get(kind) ?? 0) + 1)
+      for (const placed of file.good) {
+        const name = describeResource(placed.resource)
+        const first = resources.get(name)
+        if (first === undefined) resources.set(name, placed)
+        else problems.push(`${placed.place}: ${name} stands in ${first.place} already: that one counts`)
+      }
+    }
+    const all = [...resources.values()].map(({ resource }) => resource)
+    return { resources: all, problems, notes, ignoredKinds, files: this.#held.size }
+  }
+}
+
+interface Listing {
+  /** Names relative to the folder, with `/`. */
+  files: string[]
+  /** Folder that could not be listed → why; '' is the root. */
+  failures: Map<string, string>
+}
+
+async function list(root: string, below: string, depth: number, listing: Listing): Promise<void> {
+  let entries: Dirent[]
+  try {
+    entries = await readdir(join(root, below), { withFileTypes: true })
+  } catch (error) {
+    if (below === '' || !isGone(error)) listing.failures.set(below, `cannot be read: ${lineOf(error)}`)
+    return
+  }
+  for (const entry of entries) {
+    if (entry.name.startsWith('.')) continue
+    const name = below === '' ? entry.name : `${below}/${entry.name}`
+    if (await isFolder(entry, join(root, name))) {
+      if (depth < MOST_DEPTH) await list(root, name, depth + 1, listing)
+    } else if (/\.ya?ml$/.test(entry.name)) listing.files.push(name)
+  }
+}
+
+async function isFolder(entry: Dirent, path: string): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory()
+  try {
+    return (await stat(path)).isDirectory()
+  } catch {
+    return false
+  }
+}
+
+function isBelowAny(name: string, folders: Iterable<string>): boolean {
+  for (const folder of folders) if (name.startsWith(`${folder}/`)) return true
+  return false
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}

@@ -1,0 +1,179 @@
+import { join } from 'node:path'
+import { AutoVips, hostsToAllocate, usedAddresses } from './auto-vip.ts'
+import { type Clock, systemClock } from './clock.ts'
+import { Debounce, type DebounceSettings, DEFAULT_DEBOUNCE } from './debounce.ts'
+import { type Log, lineOf } from './log.ts'
+import { MeshFiles, type MeshReading } from './mesh-files.ts'
+import { indexMesh, type Mesh } from './name-table-builder.ts'
+import { readVipFile, VIP_FILE, writeVipFile } from './vip-file.ts'
+
+/** Watches a folder, and those below it, until closed: `onChange` after any file changed, appeared or went away. */
+export type WatchFolder = (folder: string, onChange: () => void) => { close(): void }
+
+export interface MeshWatchOptions {
+  /** YAML of Service, EndpointSlice, ServiceEntry and WorkloadEntry. */
+  folder: string
+  log: Log
+  watchFolder: WatchFolder
+  /** File that keeps automatic addresses; `.byname-vips.json` in the folder if not given. */
+  vipFile?: string
+  debounce?: DebounceSettings
+  clock?: Clock
+}
+
+/** What is known of the folder, for people. */
+export interface MeshWatchState {
+  folder: string
+  /** Files in use. */
+  files: number
+  services: number
+  serviceEntries: number
+  /** What is wrong now, one line each; empty: nothing. */
+  problems: string[]
+}
+
+/**
+ * Keeps a mesh in step with a folder of YAML. A burst of changes is one reading. Whatever is bad is logged once, with
+ * file, document and line, and the last good state of that file (or of all, if the folder cannot be read) goes on.
+ */
+export class MeshWatch {
+  readonly #options: MeshWatchOptions
+  readonly #onMesh: (mesh: Mesh) => void
+  readonly #clock: Clock
+  readonly #files: MeshFiles
+  readonly #debounce: Debounce
+  readonly #vipFile: string
+  #vips: AutoVips | null = null
+  /** What the file of automatic addresses holds, as text. */
+  #savedVips = '[]'
+  #isVipFileReported = false
+  #watch: { close(): void } | null = null
+  /** The reading under way, and whether there was a change since it began. */
+  #reading: Promise<void> | null = null
+  #isStale = false
+  /** As far as the log has told. */
+  #told: Set<string> = new Set()
+  #hasProblems = false
+  readonly #state: MeshWatchState
+
+  /** `onMesh` gets the mesh after each reading that gave one, whether or not it is another than before. */
+  constructor(options: MeshWatchOptions, onMesh: (mesh: Mesh) => void) {
+    this.#options = options
+    this.#onMesh = onMesh
+    this.#clock = options.clock ?? systemClock
+    this.#files = new MeshFiles(options.folder)
+    this.#debounce = new Debounce(() => void this.#read(), options.debounce ?? DEFAULT_DEBOUNCE, this.#clock)
+    this.#vipFile = options.vipFile ?? join(options.folder, VIP_FILE)
+    this.#state = { folder: options.folder, files: 0, services: 0, serviceEntries: 0, problems: [] }
+  }
+
+  /** Begins to watch, and resolves when the folder was read once, to whatever end. */
+  start(): Promise<void> {
+    // Before the reading: a change between the two would be lost.
+    this.#watch ??= this.#options.watchFolder(this.#options.folder, () => this.#debounce.poke())
+    return this.#read()
+  }
+
+  /** Ends the watch; waits for a reading under way, for at most `deadlineMs`. No mesh comes afterwards. */
+  async stop(deadlineMs: number): Promise<void> {
+    this.#watch?.close()
+    this.#watch = null
+    this.#debounce.cancel()
+    if (this.#reading === null) return
+    const { promise: expired, resolve: expire } = Promise.withResolvers<void>()
+    const cancel = this.#clock.after(deadlineMs, expire)
+    await Promise.race([this.#reading, expired])
+    cancel()
+  }
+
+  state(): MeshWatchState {
+    return { ...this.#state }
+  }
+
+  #read(): Promise<void> {
+    if (this.#reading === null) this.#reading = this.#readUntilFresh().finally(() => (this.#reading = null))
+    else this.#isStale = true
+    return this.#reading
+  }
+
+  async #readUntilFresh(): Promise<void> {
+    do {
+      this.#isStale = false
+      const reading = await this.#files.read()
+      if (this.#watch === null) return
+      if ('failure' in reading) {
+        this.#state.problems = [reading.failure]
+        this.#tell(new Set([reading.failure]), new Set())
+      } else await this.#take(reading)
+    } while (this.#isStale)
+  }
+
+  async #take(reading: MeshReading): Promise<void> {
+    this.#tell(new Set(reading.problems), notesOf(reading))
+    const mesh = indexMesh(reading.resources)
+    const vips = await this.#allocate(mesh)
+    if (this.#watch === null) return
+    this.#state.files = reading.files
+    this.#state.services = mesh.services.length
+    this.#state.serviceEntries = mesh.serviceEntries.length
+    this.#state.problems = reading.problems
+    const { files, services, serviceEntries } = this.#state
+    this.#options.log.debug({ files, services, serviceEntries }, 'read the mesh files')
+    this.#onMesh({ ...mesh, vips })
+  }
+
+  async #allocate(mesh: Mesh): Promise<Mesh['vips']> {
+    this.#vips ??= await this.#recallVips()
+    const hosts = hostsToAllocate(mesh.serviceEntries)
+    const vips = this.#vips.assign(hosts, usedAddresses(mesh.serviceEntries))
+    if (vips.size < hosts.size)
+      this.#options.log.error({ hosts: hosts.size }, 'there are no automatic addresses left: some hosts have none')
+    await this.#saveVips(this.#vips)
+    return vips
+  }
+
+  async #recallVips(): Promise<AutoVips> {
+    const { kept, problem } = await readVipFile(this.#vipFile)
+    if (problem !== null)
+      this.#options.log.warn({ file: this.#vipFile, reason: problem }, 'cannot use the file of automatic addresses')
+    const vips = new AutoVips(kept)
+    this.#savedVips = JSON.stringify(vips.displaced())
+    return vips
+  }
+
+  async #saveVips(vips: AutoVips): Promise<void> {
+    const displaced = vips.displaced()
+    const text = JSON.stringify(displaced)
+    if (text === this.#savedVips) return
+    try {
+      await writeVipFile(this.#vipFile, displaced)
+      this.#savedVips = text
+      this.#isVipFileReported = false
+    } catch (error) {
+      if (this.#isVipFileReported) return
+      this.#isVipFileReported = true
+      const fields = { file: this.#vipFile, reason: lineOf(error), hosts: displaced.length }
+      this.#options.log.warn(fields, 'automatic addresses cannot be kept: those of some hosts may change at a restart')
+    }
+  }
+
+  /** Logs what was not so before. */
+  #tell(problems: Set<string>, notes: Set<string>): void {
+    const { log } = this.#options
+    for (const problem of problems)
+      if (!this.#told.has(problem))
+        log.error({ folder: this.#options.folder }, `${problem}; the last good state goes on`)
+    for (const note of notes) if (!this.#told.has(note)) log.info({ folder: this.#options.folder }, note)
+    const hadProblems = this.#hasProblems
+    this.#hasProblems = problems.size > 0
+    if (hadProblems && !this.#hasProblems) log.info({ folder: this.#options.folder }, 'the mesh files are good again')
+    this.#told = problems.union(notes)
+  }
+}
+
+function notesOf({ notes, ignoredKinds }: MeshReading): Set<string> {
+  const all = new Set(notes)
+  const kinds = [...ignoredKinds].map(([kind, count]) => (count === 1 ? kind : `${count} ${kind}`))
+  if (kinds.length > 0) all.add(`not used for names: ${kinds.toSorted().join(', ')}`)
+  return all
+}

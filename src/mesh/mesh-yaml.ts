@@ -1,0 +1,134 @@
+import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml'
+import { lineOf } from './log.ts'
+import type { MeshResource } from './mesh-resources.ts'
+import { readResource } from './resource-schema.ts'
+
+/** What a file of mesh resources says. With problems, none of it is to be used. */
+export interface MeshYaml {
+  resources: PlacedResource[]
+  /** What is wrong, one line each: `bad.yaml: document 2, line 14: spec.ports[0].port: expected a number`. */
+  problems: string[]
+  /** What is odd and no error, likewise. */
+  notes: string[]
+  /** Kinds of which nothing is used. */
+  ignoredKinds: string[]
+}
+
+/** A resource and where it stands: `shop.yaml: document 2, line 8`. */
+export interface PlacedResource {
+  resource: MeshResource
+  place: string
+}
+
+/** More would only hide the first. */
+const MOST_PROBLEMS = 10
+
+/**
+ * Reads Kubernetes and Istio resources from YAML: any number of documents, lists of resources (`kind: List`) included.
+ * Documents are counted from 1 as they are separated by `---`, empty ones too. `file` is what messages call it.
+ */
+export function readMeshYaml(text: string, file: string): MeshYaml {
+  const found: MeshYaml = { resources: [], problems: [], notes: [], ignoredKinds: [] }
+  const lines = new LineCounter()
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false })
+  for (const [index, document] of ('empty' in documents ? [] : documents).entries()) {
+    const placeAt = (offset: number): string => `${file}: document ${index + 1}, line ${lines.linePos(offset).line}`
+    const syntaxError = document.errors[0]
+    if (syntaxError !== undefined) {
+      // What follows in this document, or in the next ones, is a consequence of the first as often as not.
+      found.problems.push(`${placeAt(syntaxError.pos[0])}: ${lineOf(syntaxError)}`)
+      break
+    }
+    let values: unknown
+    try {
+      values = document.toJS()
+    } catch (error) {
+      // Aliases without an anchor, or so many that expanding them would fill the memory.
+      found.problems.push(`${placeAt(document.range[0])}: ${lineOf(error)}`)
+      continue
+    }
+    const whereIs = (path: readonly PropertyKey[]): string => placeAt(offsetOf(document.contents, path))
+    readValues(values, [], whereIs, found)
+  }
+  const more = found.problems.length - MOST_PROBLEMS
+  if (more > 0) found.problems.splice(MOST_PROBLEMS, more, `${file}: and ${more} more`)
+  return found
+}
+
+type WhereIs = (path: readonly PropertyKey[]) => string
+
+function readValues(values: unknown, path: readonly PropertyKey[], whereIs: WhereIs, found: MeshYaml): void {
+  if (values === null || values === undefined) return
+  if (typeof values !== 'object' || Array.isArray(values)) {
+    found.problems.push(`${whereIs(path)}: ${pathPrefix(path)}expected a resource with apiVersion, kind and metadata`)
+    return
+  }
+  const items = itemsOf(values)
+  if (items !== null) {
+    for (const [index, item] of items.entries()) readValues(item, [...path, 'items', index], whereIs, found)
+    return
+  }
+  const read = readResource(values)
+  if ('ignored' in read) found.ignoredKinds.push(read.ignored)
+  else if ('resource' in read) {
+    const { resource, note } = read
+    found.resources.push({ resource, place: whereIs(path) })
+    if (note !== '') found.notes.push(`${whereIs(path)}: ${describeResource(resource)} ${note}`)
+  } else {
+    for (const problem of read.problems) {
+      const at = [...path, ...problem.path]
+      found.problems.push(`${whereIs(at)}: ${pathPrefix(at)}${problem.message}`)
+    }
+  }
+}
+
+/** Items of a list of resources, with the kind that a typed list (`ServiceList`) does not repeat; null if it is none. */
+function itemsOf(values: object): unknown[] | null {
+  if (!('kind' in values) || typeof values.kind !== 'string' || !values.kind.endsWith('List')) return null
+  if (!('items' in values) || !Array.isArray(values.items)) return null
+  const kind = values.kind.slice(0, -'List'.length)
+  if (kind === '') return values.items
+  const common = { apiVersion: 'apiVersion' in values ? values.apiVersion : undefined, kind }
+  return values.items.map((item: unknown) =>
+    typeof item === 'object' && item !== null ? { ...common, ...item } : item,
+  )
+}
+
+/** `Service shop/reviews`. */
+export function describeResource({ kind, namespace, name }: MeshResource): string {
+  return `${kind} ${namespace}/${name}`
+}
+
+function pathPrefix(path: readonly PropertyKey[]): string {
+  let text = ''
+  for (const key of path) {
+    if (typeof key === 'number') text += `[${key}]`
+    else if (/^[\w-]+$/.test(String(key))) text += text === '' ? String(key) : `.${String(key)}`
+    else text += `[${JSON.stringify(String(key))}]`
+  }
+  return text === '' ? '' : `${text}: `
+}
+
+/** Offset of the value at `path`, or of the nearest thing above it that exists. */
+function offsetOf(root: unknown, path: readonly PropertyKey[]): number {
+  let node = root
+  let found = startOf(root) ?? 0
+  for (const key of path) {
+    if (isMap(node)) {
+      const pair = node.items.find(
+        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === String(key),
+      )
+      if (pair === undefined) break
+      found = startOf(pair.value) ?? startOf(pair.key) ?? found
+      node = pair.value
+    } else if (isSeq(node)) {
+      node = node.items[Number(key)]
+      found = startOf(node) ?? found
+    } else break
+  }
+  return found
+}
+
+function startOf(node: unknown): number | null {
+  return isNode(node) ? (node.range?.[0] ?? null) : null
+}

@@ -1,0 +1,255 @@
+/**
+ * The resources as they stand in YAML. Unknown fields are left alone, as real manifests are full of them; what is used
+ * must have the right type. Messages complete the sentence "spec.ports[0].port: …".
+ */
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { nameToWire } from '../dns/name.ts'
+import type { EndpointSliceResource, MeshResource, ServiceEntryResource, ServiceResource } from './mesh-resources.ts'
+
+const NETWORK_LABEL = 'topology.istio.io/network'
+const CLUSTER_LABEL = 'topology.istio.io/cluster'
+
+const stringMap = z.record(z.string(), z.string()).default({})
+const ipAddress = z.string().refine(isAddress, { error: 'expected an IP address' })
+const resourceName = z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, {
+  error: 'expected a Kubernetes name (lower-case letters, digits, "-")',
+})
+const metadata = z.object({
+  name: resourceName,
+  namespace: resourceName.default('default'),
+  labels: stringMap,
+  annotations: stringMap,
+})
+
+const service = z.object({
+  metadata,
+  spec: z.object({
+    type: z.string().default('ClusterIP'),
+    clusterIP: z
+      .string()
+      .refine((text) => text === 'None' || text === '' || isAddress(text), { error: 'expected an IP address or None' })
+      .default(''),
+    clusterIPs: z
+      .array(
+        z.string().refine((text) => text === 'None' || isAddress(text), { error: 'expected an IP address or None' }),
+      )
+      .default([]),
+    publishNotReadyAddresses: z.boolean().default(false),
+    selector: stringMap,
+    ports: z.array(z.object({ port: z.number() })).default([]),
+  }),
+})
+
+const endpointSlice = z.object({
+  metadata,
+  addressType: z.enum(['IPv4', 'IPv6', 'FQDN']).optional(),
+  endpoints: z
+    .array(
+      z.object({
+        addresses: z.array(z.string()).default([]),
+        hostname: resourceName.optional(),
+        conditions: z.object({ ready: z.boolean().default(true) }).optional(),
+        targetRef: z.object({ kind: z.string().default(''), name: z.string().default('') }).optional(),
+      }),
+    )
+    .default([]),
+})
+const endpointSliceChecked = endpointSlice.superRefine((slice, context) => {
+  if (slice.addressType === 'FQDN') return
+  for (const [i, endpoint] of slice.endpoints.entries())
+    for (const [k, address] of endpoint.addresses.entries())
+      if (!isAddress(address))
+        context.addIssue({ code: 'custom', path: ['endpoints', i, 'addresses', k], message: 'expected an IP address' })
+})
+
+const host = z.string().refine(isHost, { error: 'expected a host name, perhaps with "*." in front' })
+const serviceEntry = z.object({
+  metadata,
+  spec: z.object({
+    hosts: z.array(host).min(1, { error: 'expected at least one host' }),
+    addresses: z.array(z.string().refine(isAddressOrCidr, { error: 'expected an IP address or a CIDR' })).default([]),
+    ports: z.array(z.object({ number: z.number() })).default([]),
+    resolution: z.enum(['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS']).default('NONE'),
+    workloadSelector: z.object({ labels: stringMap }).optional(),
+    exportTo: z.array(z.string()).default([]),
+  }),
+  status: z
+    .object({ addresses: z.array(z.object({ value: ipAddress, host: z.string().default('') })).default([]) })
+    .optional(),
+})
+
+const workloadEntry = z.object({
+  metadata,
+  spec: z.object({ address: z.string().default(''), labels: stringMap, network: z.string().default('') }),
+})
+
+/** Why a value does not fit. */
+export interface ResourceProblem {
+  path: PropertyKey[]
+  message: string
+}
+
+/** A resource read, one of no interest, or why it cannot be read. */
+export type ReadResource =
+  | { resource: MeshResource; note: string }
+  | { ignored: string }
+  | { problems: ResourceProblem[] }
+
+/** Reads one resource, as plain values. `note`: what is odd about it and no error; '' for nothing. */
+export function readResource(raw: unknown): ReadResource {
+  const values = withoutNulls(raw)
+  const head = z.object({ apiVersion: z.string(), kind: z.string() }).safeParse(values, { error: messageOf })
+  if (!head.success) return { problems: head.error.issues }
+  const { apiVersion, kind } = head.data
+  switch (`${groupOf(apiVersion)} ${kind}`) {
+    case ' Service':
+      return read(service, values, toService)
+    case 'discovery.k8s.io EndpointSlice':
+      return read(endpointSliceChecked, values, toEndpointSlice)
+    case 'networking.istio.io ServiceEntry':
+      return read(serviceEntry, values, toServiceEntry)
+    case 'networking.istio.io WorkloadEntry':
+      return read(workloadEntry, values, toWorkloadEntry)
+    default:
+      return { ignored: `${kind} (${apiVersion})` }
+  }
+}
+
+type WithNote = { resource: MeshResource; note: string } | { ignored: string }
+
+function read<T extends z.ZodType>(schema: T, values: unknown, convert: (read: z.infer<T>) => WithNote): ReadResource {
+  const result = schema.safeParse(values, { error: messageOf })
+  return result.success ? convert(result.data) : { problems: result.error.issues }
+}
+
+function toService({ metadata: meta, spec }: z.infer<typeof service>): WithNote {
+  const isExternalName = spec.type === 'ExternalName'
+  const isHeadless = !isExternalName && (spec.clusterIP === 'None' || spec.clusterIPs[0] === 'None')
+  // clusterIP is the first of clusterIPs, where the API server wrote both.
+  const ips = new Set([spec.clusterIP, ...spec.clusterIPs].filter((ip) => ip !== '' && ip !== 'None'))
+  const resource: ServiceResource = {
+    kind: 'Service',
+    name: meta.name,
+    namespace: meta.namespace,
+    clusterIps: isExternalName || isHeadless ? [] : [...ips],
+    isHeadless,
+    isExternalName,
+    publishesNotReady: spec.publishNotReadyAddresses,
+    selector: spec.selector,
+    exportTo: listOf(meta.annotations['networking.istio.io/exportTo']),
+  }
+  const lacksAddress = !isExternalName && !isHeadless && ips.size === 0
+  return {
+    resource,
+    note: lacksAddress ? 'has no spec.clusterIP (the API server gives one), so its name is left out' : '',
+  }
+}
+
+function toEndpointSlice(slice: z.infer<typeof endpointSlice>): WithNote {
+  const { name, namespace, labels } = slice.metadata
+  const owner = labels['kubernetes.io/service-name'] ?? ''
+  const resource: EndpointSliceResource = {
+    kind: 'EndpointSlice',
+    name,
+    namespace,
+    service: owner,
+    cluster: labels[CLUSTER_LABEL] ?? '',
+    network: labels[NETWORK_LABEL] ?? '',
+    endpoints: slice.endpoints.map(({ addresses, hostname, conditions, targetRef }) => ({
+      addresses: addresses.filter(isAddress),
+      // istiod knows the pod and its subdomain; where no host name is given, the pod's own is the next best thing.
+      hostname: hostname ?? (targetRef?.kind === 'Pod' ? targetRef.name : ''),
+      isReady: conditions?.ready ?? true,
+    })),
+  }
+  return { resource, note: owner === '' ? 'has no label kubernetes.io/service-name: it belongs to no service' : '' }
+}
+
+function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof serviceEntry>): WithNote {
+  const allocated: Record<string, string[]> = {}
+  for (const { value, host: owner } of status?.addresses ?? []) (allocated[toHost(owner)] ??= []).push(value)
+  const resource: ServiceEntryResource = {
+    kind: 'ServiceEntry',
+    name: meta.name,
+    namespace: meta.namespace,
+    hosts: [...new Set(spec.hosts.map(toHost))],
+    addresses: spec.addresses.map(withoutFullPrefix).filter((address) => isAddress(address) && !isUnspecified(address)),
+    hasAddresses: spec.addresses.length > 0,
+    resolution: spec.resolution,
+    selector: spec.workloadSelector?.labels ?? null,
+    allocated,
+    mayAllocate: meta.labels['networking.istio.io/enable-autoallocate-ip']?.toLowerCase() !== 'false',
+    exportTo: spec.exportTo,
+  }
+  return { resource, note: '' }
+}
+
+function toWorkloadEntry({ metadata: meta, spec }: z.infer<typeof workloadEntry>): WithNote {
+  const { name, namespace } = meta
+  const labels = { ...spec.labels, ...meta.labels }
+  const address = isAddress(spec.address) ? spec.address : ''
+  const network = spec.network || (labels[NETWORK_LABEL] ?? '')
+  const cluster = labels[CLUSTER_LABEL] ?? ''
+  return { resource: { kind: 'WorkloadEntry', name, namespace, address, labels, cluster, network }, note: '' }
+}
+
+/** Group of `group/version`; '' for Kubernetes' core (`v1`). Every version has the fields that are used here. */
+function groupOf(apiVersion: string): string {
+  return apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
+}
+
+/** To Kubernetes a field that is null is one that is not there. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls)
+  if (typeof value !== 'object' || value === null) return value
+  const kept = Object.entries(value).filter(([, inner]) => inner !== null && inner !== undefined)
+  return Object.fromEntries(kept.map(([key, inner]) => [key, withoutNulls(inner)]))
+}
+
+const EXPECTED: Record<string, string> = { array: 'a list', object: 'a mapping', record: 'a mapping' }
+
+function messageOf(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'invalid_type')
+    return issue.input === undefined ? 'is missing' : `expected ${EXPECTED[issue.expected] ?? `a ${issue.expected}`}`
+  if (issue.code === 'invalid_value') return `expected ${issue.values.join(', ')}`
+  return undefined
+}
+
+function isAddress(text: string): boolean {
+  // Node takes an address with a zone for one; it means nothing on another machine.
+  return isIP(text) !== 0 && !text.includes('%')
+}
+
+function isUnspecified(address: string): boolean {
+  return address === '0.0.0.0' || address === '::'
+}
+
+function isAddressOrCidr(text: string): boolean {
+  const [address, bits, ...rest] = text.split('/')
+  if (rest.length > 0 || !isAddress(address!)) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address!) === 4 ? 32 : 128))
+}
+
+/** A network of one address is that address. */
+function withoutFullPrefix(text: string): string {
+  const address = text.replace(/\/(?:32|128)$/, '')
+  return text.endsWith('/32') && isIP(address) === 6 ? text : address
+}
+
+function isHost(text: string): boolean {
+  const name = text.startsWith('*.') ? text.slice(2) : text
+  if (text === '*') return true
+  return /^[\w-]+(\.[\w-]+)*\.?$/.test(name) && nameToWire(name) !== null
+}
+
+function toHost(text: string): string {
+  return text.toLowerCase().replace(/\.$/, '')
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '')
+}

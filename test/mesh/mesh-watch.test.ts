@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Mesh } from '../../src/mesh/name-table-builder.ts'
+import { MeshWatch } from '../../src/mesh/mesh-watch.ts'
+import { VIP_FILE } from '../../src/mesh/vip-file.ts'
+import { FakeClock } from '../xds/fake-clock.ts'
+import { Inbox } from '../xds/inbox.ts'
+import { LogLines } from './log-lines.ts'
+import { MeshFolder } from './mesh-folder.ts'
+import { documents, service, serviceEntry } from './mesh-of.ts'
+
+let folder: MeshFolder
+let log: LogLines
+let clock: FakeClock
+let meshes: Inbox<Mesh>
+let changed: () => void
+const started: MeshWatch[] = []
+beforeEach(() => {
+  folder = new MeshFolder()
+  log = new LogLines()
+  clock = new FakeClock()
+  meshes = new Inbox()
+})
+afterEach(async () => {
+  for (const watch of started.splice(0)) await watch.stop(1000)
+  folder[Symbol.dispose]()
+})
+
+function watching(options: { vipFile?: string } = {}): MeshWatch {
+  const watchFolder = (_: string, onChange: () => void): { close(): void } => {
+    changed = onChange
+    return { close: () => (changed = () => {}) }
+  }
+  const watch = new MeshWatch({ folder: folder.path, log, clock, watchFolder, ...options }, (mesh) => meshes.put(mesh))
+  started.push(watch)
+  return watch
+}
+
+const namesIn = (mesh: Mesh): string[] => mesh.services.map(({ name }) => name)
+
+test('a burst of changes is one reading, and a mistake costs nothing but itself', async () => {
+  folder.write('a.yaml', service({ name: 'a' }))
+  const watch = watching()
+  await watch.start()
+  expect(namesIn(await meshes.next())).toEqual(['a'])
+  folder.write('b.yaml', service({ name: 'b' }))
+  for (let event = 0; event < 10; event++) changed()
+  clock.advance(100)
+  expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
+  folder.write('a.yaml', 'kind: [')
+  changed()
+  clock.advance(100)
+  expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
+  expect(meshes.waiting).toBe(0)
+  expect(watch.state()).toMatchObject({ files: 2, services: 2, problems: [expect.stringMatching(/^a\.yaml: /)] })
+})
+
+test('what is wrong is logged once, and that it is good again', async () => {
+  folder.write('a.yaml', 'kind: [')
+  folder.write('b.yaml', '{ apiVersion: apps/v1, kind: Deployment }')
+  await watching().start()
+  await meshes.next()
+  for (const text of ['kind: [', 'kind: [', service()]) {
+    folder.write('a.yaml', text)
+    changed()
+    clock.advance(100)
+    await meshes.next()
+  }
+  expect(log.of('error')).toEqual([
+    expect.stringMatching(/^a\.yaml: document 1, line 1: .*; the last good state goes on$/),
+  ])
+  expect(log.of('info')).toEqual(['not used for names: Deployment (apps/v1)', 'the mesh files are good again'])
+})
+
+test('a folder that is not there is told, and read once it is', async () => {
+  const path = folder.path
+  folder[Symbol.dispose]()
+  const watch = watching()
+  await watch.start()
+  expect(meshes.waiting).toBe(0)
+  expect(watch.state().problems).toEqual([expect.stringContaining(`${path}: cannot be read: ENOENT`)])
+  folder.write('a.yaml', service({ name: 'a' }))
+  changed()
+  clock.advance(100)
+  expect(namesIn(await meshes.next())).toEqual(['a'])
+})
+
+test('nothing comes after the stop', async () => {
+  folder.write('a.yaml', service())
+  const watch = watching()
+  const reading = watch.start()
+  await watch.stop(1000)
+  await reading
+  changed()
+  clock.advance(10_000)
+  expect(meshes.waiting).toBe(0)
+  expect(clock.pending).toEqual([])
+})
+
+describe('automatic addresses', () => {
+  // Both names give the same address: one of the two hosts has to move on.
+  const entry = (host: string): string => serviceEntry({ hosts: [host] }, { name: host })
+  const [one, two] = ['host-118.example.com', 'host-903.example.com'] as const
+  const addressesIn = (mesh: Mesh): Record<string, string> =>
+    Object.fromEntries([...mesh.vips].map(([host, { v4 }]) => [host, v4]))
+
+  test('that do not follow from the name are kept in a file, and are the same after a restart', async () => {
+    folder.write('a.yaml', entry(two))
+    await watching().start()
+    const { [two]: first } = addressesIn(await meshes.next())
+    expect(() => readFileSync(join(folder.path, VIP_FILE))).toThrow('ENOENT')
+    folder.write('a.yaml', documents(entry(one), entry(two)))
+    changed()
+    clock.advance(100)
+    const before = addressesIn(await meshes.next())
+    expect(before[two]).toBe(first)
+    expect(JSON.parse(readFileSync(join(folder.path, VIP_FILE), 'utf8'))).toMatchObject({
+      addresses: { [one]: before[one] },
+    })
+    await watching().start()
+    expect(addressesIn(await meshes.next())).toEqual(before)
+  })
+  test('that cannot be kept are told once', async () => {
+    folder.write('a.yaml', documents(entry(one), entry(two)))
+    await watching({ vipFile: join(folder.path, 'missing', 'vips.json') }).start()
+    expect((await meshes.next()).vips.size).toBe(2)
+    changed()
+    clock.advance(100)
+    await meshes.next()
+    expect(log.of('warn')).toEqual([expect.stringMatching(/^automatic addresses cannot be kept: .*ENOENT/)])
+  })
+  test('are made anew where the file is damaged', async () => {
+    folder.write('a.yaml', documents(entry(one), entry(two)))
+    folder.write(VIP_FILE, '{ "addresses": ')
+    await watching().start()
+    expect((await meshes.next()).vips.size).toBe(2)
+    expect(log.of('warn')).toEqual([expect.stringMatching(/^cannot use the file of automatic addresses/)])
+  })
+})

@@ -1,0 +1,150 @@
+import { describe, expect, test } from 'vitest'
+import { readMeshYaml } from '../../src/mesh/mesh-yaml.ts'
+
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { clusterIP: 10.0.0.1 }
+`
+
+function problemsOf(yaml: string): string[] {
+  return readMeshYaml(yaml, 'bad.yaml').problems
+}
+
+function namesOf(yaml: string): string[] {
+  const { resources, problems } = readMeshYaml(yaml, 'good.yaml')
+  expect(problems).toEqual([])
+  return resources.map(({ resource: { kind, namespace, name } }) => `${kind} ${namespace}/${name}`)
+}
+
+describe('what is read', () => {
+  test('several documents, with empty ones between them', () => {
+    expect(namesOf(`# nothing\n---\n${SERVICE}---\n---\n${SERVICE.replace('web', 'db')}`)).toEqual([
+      'Service shop/web',
+      'Service shop/db',
+    ])
+  })
+  test('lists, of any kind and of one', () => {
+    const items = `items:\n- ${SERVICE.trim().replaceAll('\n', '\n  ')}`
+    expect(namesOf(`apiVersion: v1\nkind: List\n${items}`)).toEqual(['Service shop/web'])
+    const bare = 'items: [{ metadata: { name: web }, spec: { clusterIP: 10.0.0.1 } }]'
+    expect(namesOf(`apiVersion: v1\nkind: ServiceList\n${bare}`)).toEqual(['Service default/web'])
+    expect(namesOf('apiVersion: v1\nkind: List\nitems: []')).toEqual([])
+  })
+  test.each(['v1', 'v1beta1', 'v1alpha3'])('Istio resources of version %s', (version) => {
+    const yaml = `{ apiVersion: networking.istio.io/${version}, kind: ServiceEntry, metadata: { name: a }, spec: { hosts: [a.example.com] } }`
+    expect(namesOf(yaml)).toEqual(['ServiceEntry default/a'])
+  })
+  test('fields that are null or unknown do no harm', () => {
+    const yaml = `${SERVICE}  \nstatus: { loadBalancer: {} }\nextra: null`
+    expect(namesOf(yaml.replace('10.0.0.1', '10.0.0.1, ports: null, frobnicate: [1]'))).toEqual(['Service shop/web'])
+  })
+  test('anchors and merge keys', () => {
+    const yaml = `
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: v1
+    kind: Service
+    metadata: { name: one, labels: &labels { app: x } }
+    spec: { clusterIP: 10.0.0.1, selector: *labels }
+`
+    expect(namesOf(yaml)).toEqual(['Service default/one'])
+  })
+  test('an empty file', () => expect(namesOf('')).toEqual([]))
+  test('other kinds are passed over and counted', () => {
+    const { ignoredKinds, problems } = readMeshYaml(
+      `{ apiVersion: apps/v1, kind: Deployment }\n---\n{ apiVersion: serving.knative.dev/v1, kind: Service }`,
+      'x.yaml',
+    )
+    expect(ignoredKinds).toEqual(['Deployment (apps/v1)', 'Service (serving.knative.dev/v1)'])
+    expect(problems).toEqual([])
+  })
+  test('a service without an address is noted', () => {
+    const { notes } = readMeshYaml(SERVICE.replace('clusterIP: 10.0.0.1', ''), 'x.yaml')
+    expect(notes).toEqual([
+      'x.yaml: document 1, line 2: Service shop/web has no spec.clusterIP (the API server gives one), so its name is left out',
+    ])
+  })
+})
+
+describe('what is wrong is told with file, document, line and path', () => {
+  test.each([
+    [
+      'a number that is none, in the second document',
+      `${SERVICE}---\napiVersion: v1\nkind: Service\nmetadata:\n  name: db\nspec:\n  ports:\n    - port: "80"\n`,
+      'bad.yaml: document 2, line 13: spec.ports[0].port: expected a number',
+    ],
+    [
+      'a missing field, at what should contain it',
+      'apiVersion: v1\nkind: Service\nmetadata:\n  namespace: shop\nspec: {}\n',
+      'bad.yaml: document 1, line 4: metadata.name: is missing',
+    ],
+    ['a missing section', 'apiVersion: v1\nkind: Service\n', 'bad.yaml: document 1, line 1: metadata: is missing'],
+    [
+      'an address that is none',
+      SERVICE.replace('10.0.0.1', '10.0.0.300'),
+      'bad.yaml: document 1, line 5: spec.clusterIP: expected an IP address or None',
+    ],
+    [
+      'a list that is none',
+      SERVICE.replace('10.0.0.1', '10.0.0.1, ports: 80'),
+      'bad.yaml: document 1, line 5: spec.ports: expected a list',
+    ],
+    [
+      'a label that is no string',
+      'apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  labels:\n    example.com/version: 1\nspec: {}',
+      'bad.yaml: document 1, line 6: metadata.labels["example.com/version"]: expected a string',
+    ],
+    [
+      'a host that is no name',
+      'apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: a }\nspec:\n  hosts:\n    - good.example.com\n    - "bad..example.com"\n',
+      'bad.yaml: document 1, line 7: spec.hosts[1]: expected a host name, perhaps with "*." in front',
+    ],
+    [
+      'a word that is none of those known',
+      '{ apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: { name: a }, spec: { hosts: [a.b], resolution: MAYBE } }',
+      'bad.yaml: document 1, line 1: spec.resolution: expected NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS',
+    ],
+    [
+      'an endpoint address that is none',
+      'apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: a }\naddressType: IPv4\nendpoints:\n  - addresses: [10.0.0.1]\n  - addresses: [pod.example.com]\n',
+      'bad.yaml: document 1, line 7: endpoints[1].addresses[0]: expected an IP address',
+    ],
+    [
+      'an item of a list',
+      'apiVersion: v1\nkind: List\nitems:\n  - apiVersion: v1\n    kind: Service\n    metadata: { name: a }\n    spec:\n      publishNotReadyAddresses: "yes"\n',
+      'bad.yaml: document 1, line 8: items[0].spec.publishNotReadyAddresses: expected a boolean',
+    ],
+    [
+      'something that is no resource',
+      '- a\n- b\n',
+      'bad.yaml: document 1, line 1: expected a resource with apiVersion, kind and metadata',
+    ],
+    ['a document without a kind', 'replicas: 3\n', 'bad.yaml: document 1, line 1: apiVersion: is missing'],
+  ])('%s', (_, yaml, problem) => {
+    expect(problemsOf(yaml)).toContain(problem)
+  })
+  test('YAML that is none', () => {
+    const [problem, ...more] = problemsOf(`${SERVICE}---\nkind: [Service\nmetadata: }\n`)
+    expect(problem).toMatch(/^bad\.yaml: document 2, line \d+: \w/)
+    expect(more).toEqual([])
+  })
+  test('a key twice', () => {
+    expect(problemsOf('kind: Service\nkind: Service\n')[0]).toMatch(/^bad\.yaml: document 1, line 2: .*unique/)
+  })
+  test('an alias without an anchor, and too many aliases', () => {
+    expect(problemsOf('a: *nothing\n')[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
+    const bomb = `a: &a [1,1,1,1,1,1,1,1,1,1]\n${[...'bcdefghi']
+      .map((key, index) => `${key}: &${key} [${Array(10).fill(`*${'abcdefghi'[index]}`).join(',')}]`)
+      .join('\n')}`
+    expect(problemsOf(bomb)[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
+  })
+  test('no more than ten of them', () => {
+    const ports = Array.from({ length: 50 }, () => '{ port: x }').join(', ')
+    const problems = problemsOf(SERVICE.replace('10.0.0.1', `10.0.0.1, ports: [${ports}]`))
+    expect(problems).toHaveLength(11)
+    expect(problems.at(-1)).toBe('bad.yaml: and 40 more')
+  })
+})
