@@ -6,14 +6,14 @@
  * collector ever walks it, and its size is its bound.
  *
  * ```
- *  generation   index: Int32 [hash slot → block offset + 1]    arena: blocks (stored-answer.ts) one after another
+ *  generation   index: [hash, block offset + 1] by hash slot   arena: blocks (stored-answer.ts) one after another
  *  find         young, else old → promoted
  * ```
  * Memory is touched as it fills: an idle cache costs next to nothing.
  */
 import { AnswerStore, StoredFlag } from './stored-answer.ts'
 
-/** An average answer's block; the index has two slots for each that may fit. */
+/** An average answer's block; the index is at most two thirds full with such. */
 const TYPICAL_BLOCK = 160
 const MIN_BYTES = 4096
 
@@ -28,9 +28,9 @@ class Generation {
   live = 0
 
   constructor(bytes: number) {
-    const slots = 2 ** Math.max(4, Math.ceil(Math.log2(bytes / TYPICAL_BLOCK)))
-    this.index = new Int32Array(slots)
-    this.store = new AnswerStore(Math.max(MIN_BYTES / 4, bytes - slots * 4))
+    const slots = 2 ** Math.max(4, Math.ceil(Math.log2((bytes / TYPICAL_BLOCK) * 1.5)))
+    this.index = new Int32Array(slots * 2)
+    this.store = new AnswerStore(Math.max(MIN_BYTES / 4, bytes - this.index.byteLength))
   }
 
   clear(): void {
@@ -43,15 +43,17 @@ class Generation {
   find(hash: number, key: Uint8Array, keyAt: number, keyLength: number): number {
     const { index, store } = this
     const mask = index.length - 1
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const block = index[slot]! - 1
+    // The hash stands in the index as well: a block is touched, a cache miss each, only where it is the one.
+    for (let slot = (hash << 1) & mask; ; slot = (slot + 2) & mask) {
+      const block = index[slot + 1]! - 1
       if (block < 0) return -1
-      if (store.hash(block) === hash && !store.has(block, StoredFlag.DEAD) && store.hasKey(block, key, keyAt, keyLength)) return block
+      if (index[slot] !== hash || store.has(block, StoredFlag.DEAD)) continue
+      if (store.hasKey(block, key, keyAt, keyLength)) return block
     }
   }
 
   hasRoom(size: number): boolean {
-    return this.used + size <= this.store.bytes.length && this.slotsUsed < this.index.length * 0.75
+    return this.used + size <= this.store.bytes.length && this.slotsUsed * 3 < this.index.length
   }
 
   /** Appends the block of `from` at `at`; there must be room. */
@@ -59,10 +61,13 @@ class Generation {
     const size = from.size(at)
     const block = this.used
     this.store.bytes.set(from.bytes.subarray(at, at + size), block)
-    const mask = this.index.length - 1
-    let slot = from.hash(at) & mask
-    while (this.index[slot] !== 0) slot = (slot + 1) & mask
-    this.index[slot] = block + 1
+    const { index } = this
+    const hash = from.hash(at)
+    const mask = index.length - 1
+    let slot = (hash << 1) & mask
+    while (index[slot + 1] !== 0) slot = (slot + 2) & mask
+    index[slot] = hash
+    index[slot + 1] = block + 1
     this.used += size
     this.slotsUsed++
     this.live++
