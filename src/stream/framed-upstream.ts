@@ -1,30 +1,31 @@
 /** One upstream server over TCP or TLS: a small pool of pipelined connections (RFC 7766 §6.2, RFC 7858). */
-import type { Socket } from 'node:net'
 import { connect as connectTcp } from 'node:net'
 import type { UpstreamServer } from '../engine/settings.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
+import { padded } from './query-padding.ts'
+import { SecureConnector } from './secure-connector.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
-import type { UpstreamConnectionOwner } from './upstream-connection.ts'
+import type { Connector, UpstreamConnectionOwner } from './upstream-connection.ts'
 import { UpstreamConnection } from './upstream-connection.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
 
 /** Exchanges on a connection from which on the next one is opened. */
 const CROWDED_LOAD = 16
 
-/** How connections to a server come about. */
-export interface Connector {
-  /** A socket that is connecting. Errors come as its `error` event. */
-  open(): Socket
-  readyEvent: 'connect' | 'secureConnect'
-}
-
 /** Plain TCP. */
 export function tcpConnector(server: UpstreamServer): Connector {
   return {
     open: () => connectTcp({ host: server.address, port: server.port, noDelay: true }),
     readyEvent: 'connect',
+    prepare: (query) => query,
   }
+}
+
+/** TLS (DoT, RFC 7858), see SecureConnector. */
+export function tlsConnector(server: UpstreamServer, rootCertificates: string | null): Connector {
+  const secure = new SecureConnector(server, 'dot', rootCertificates)
+  return { open: () => secure.open(), readyEvent: secure.readyEvent, prepare: padded }
 }
 
 export interface FramedUpstreamOptions {
@@ -118,13 +119,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   #open(): UpstreamConnection {
     const { connector, settings, counters, now } = this.#options
-    const connection = new UpstreamConnection(
-      connector.open(),
-      connector.readyEvent,
-      settings.connectTimeoutMs,
-      now,
-      this,
-    )
+    const connection = new UpstreamConnection(connector, settings.connectTimeoutMs, now, this)
     this.#connections.add(connection)
     counters.add(StreamCell.upstreamConnectionsOpen)
     counters.add(StreamCell.upstreamConnectionsOpened)

@@ -8,6 +8,15 @@ import { failureOf } from './upstream-transport.ts'
 /** Exchanges that timed out and whose replies may still come; with more of them the connection is given up. */
 const MAX_ABANDONED = 16
 
+/** How connections to a server come about. */
+export interface Connector {
+  /** A socket that is connecting. Errors come as its `error` event. */
+  open(): Socket
+  readyEvent: 'connect' | 'secureConnect'
+  /** What a query becomes on its way: padded where the connection is encrypted. */
+  prepare(query: Uint8Array): Uint8Array
+}
+
 /** What a connection tells its pool. */
 export interface UpstreamConnectionOwner {
   /** A place on the connection is free again. */
@@ -29,6 +38,7 @@ export class UpstreamConnection {
   /** Replies received: a connection that worked and then ended is worth another try elsewhere. */
   answered = 0
   readonly #socket: Socket
+  readonly #connector: Connector
   readonly #owner: UpstreamConnectionOwner
   readonly #reader: FrameReader = new FrameReader()
   /** By id on the wire. */
@@ -44,21 +54,16 @@ export class UpstreamConnection {
   #over = false
   readonly #now: () => number
 
-  /** `socket` is connecting, `readyEvent` says when it has (`connect`, or `secureConnect` for TLS). */
-  constructor(
-    socket: Socket,
-    readyEvent: 'connect' | 'secureConnect',
-    connectTimeoutMs: number,
-    now: () => number,
-    owner: UpstreamConnectionOwner,
-  ) {
+  constructor(connector: Connector, connectTimeoutMs: number, now: () => number, owner: UpstreamConnectionOwner) {
+    const socket = connector.open()
     this.#socket = socket
+    this.#connector = connector
     this.#owner = owner
     this.#now = now
     this.#idleSinceMs = now()
     this.#connectDeadlineMs = this.#idleSinceMs + connectTimeoutMs
     this.#nextId = (Math.random() * 0x10000) | 0
-    socket.once(readyEvent, () => {
+    socket.once(connector.readyEvent, () => {
       this.#connecting = false
     })
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
@@ -83,7 +88,7 @@ export class UpstreamConnection {
     while (this.#outstanding.has(id)) id = (id + 1) & 0xffff
     this.#nextId = (id + 1) & 0xffff
     this.#outstanding.set(id, { exchange, sentMs: this.#now() })
-    const frame = framed(exchange.query)
+    const frame = framed(this.#connector.prepare(exchange.query))
     frame[PREFIX_BYTES] = id >> 8
     frame[PREFIX_BYTES + 1] = id & 0xff
     this.#corkThisTurn()

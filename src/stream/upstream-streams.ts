@@ -4,7 +4,8 @@ import type { StreamExchange } from '../engine/stream-port.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import type { DataWorkerLink } from './data-worker-link.ts'
-import { FramedUpstream, tcpConnector } from './framed-upstream.ts'
+import { FramedUpstream, tcpConnector, tlsConnector } from './framed-upstream.ts'
+import { HttpsUpstream } from './https-upstream.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
 import { SweepTimer } from './sweep-timer.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
@@ -110,9 +111,11 @@ export class UpstreamStreams {
     return found
   }
 
-  #createTransport(server: UpstreamServer, _transport: StreamExchange['transport']): UpstreamTransport {
+  #createTransport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
     const { settings, counters, now } = this.#options
-    return new FramedUpstream({ connector: tcpConnector(server), settings, counters, now })
+    if (transport === 'https') return new HttpsUpstream({ server, settings, counters, now })
+    const connector = transport === 'tls' ? tlsConnector(server, settings.rootCertificates) : tcpConnector(server)
+    return new FramedUpstream({ connector, settings, counters, now })
   }
 }
 

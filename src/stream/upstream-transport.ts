@@ -24,12 +24,12 @@ export interface UpstreamTransport {
   close(): void
 }
 
-/** Which failure an error of a socket or a TLS handshake is. */
+/** Which failure an error of a socket or a TLS handshake is; null stands for an end without an error. */
 export function failureOf(error: NodeJS.ErrnoException | null): ExchangeFailure {
   const code = error?.code ?? ''
   if (code === 'ECONNREFUSED') return 'refused'
   if (code === 'ETIMEDOUT') return 'timeout'
-  // Verification errors have OpenSSL's names (CERT_HAS_EXPIRED, DEPTH_ZERO_SELF_SIGNED_CERT, …) and no number.
-  if (/^ERR_(TLS|SSL)|CERT|SIGNED|ISSUER|^EPROTO$/.test(code)) return 'tls'
-  return 'network'
+  if (code === 'EPROTO' || /^ERR_(TLS|SSL|OSSL)/.test(code)) return 'tls'
+  // Verification errors have OpenSSL's names (CERT_HAS_EXPIRED, UNABLE_TO_VERIFY_LEAF_SIGNATURE, …), which are no errno.
+  return code === '' || /^(ERR_|E[A-Z0-9]+$)/.test(code) ? 'network' : 'tls'
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { loadSyscalls } from '../../src/os/syscalls.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import type {
@@ -20,6 +21,7 @@ import { TestClient } from './test-client.ts'
 
 const until: typeof vi.waitFor = (condition, options) =>
   vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
+const sys = loadSyscalls()
 const LOOPBACK: StreamListener = { address: '127.0.0.1', port: 0, fd: null }
 
 /** A stream worker in its thread. */
@@ -107,6 +109,29 @@ describe('listeners', () => {
     client.send(query(5, 'a.'))
     await until(() => expect(client.replies.map(idOf)).toEqual([5]))
     client.socket.destroy()
+  })
+
+  it.skipIf(typeof sys === 'string')('that listen already are served by their descriptor', async () => {
+    if (typeof sys === 'string') return
+    const loopback = new Uint8Array(16)
+    // sockaddr_in: family 2 in host order, port 0, 127.0.0.1.
+    loopback.set([2, 0, 0, 0, 127, 0, 0, 1])
+    const fd = sys.openListener(2, loopback, 16)
+    expect(fd).toBeGreaterThan(0)
+    const port = sys.boundPort(fd)
+    thread = new Thread({ listeners: [{ address: '127.0.0.1', port, fd: sys.duplicate(fd) }] })
+    expect(await thread.ready()).toMatchObject({ bound: [{ address: '127.0.0.1', port }], failed: [] })
+    thread.post({ kind: 'stop' })
+    await thread.stopped()
+    // Who comes between two stream workers waits in the kernel for the next.
+    const client = new TestClient(port)
+    client.send(query(1, 'a.'))
+    thread = new Thread({ listeners: [{ address: '127.0.0.1', port, fd: sys.duplicate(fd) }] })
+    for (const worker of thread.dataWorkers) worker.echoes = true
+    await until(() => expect(client.replies.map(idOf)).toEqual([1]))
+    client.socket.destroy()
+    await thread.end()
+    sys.close(fd)
   })
 
   it('with a descriptor that is none are named', async () => {

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
-import type { Connector } from '../../src/stream/framed-upstream.ts'
+import type { Connector } from '../../src/stream/upstream-connection.ts'
 import { FramedUpstream } from '../../src/stream/framed-upstream.ts'
 import type { UpstreamStreamSettings } from '../../src/stream/stream-settings.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
@@ -213,6 +213,7 @@ describe('failures', () => {
     const connector: Connector = {
       open: () => connect({ host: 'x.invalid', port: 53, lookup: () => {} }),
       readyEvent: 'connect',
+      prepare: (message) => message,
     }
     setUp(
       {},

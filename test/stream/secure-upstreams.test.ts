@@ -1,0 +1,297 @@
+import { readFileSync } from 'node:fs'
+import type { Http2SecureServer, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
+import { createSecureServer } from 'node:http2'
+import type { Server } from 'node:tls'
+import { createServer } from 'node:tls'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { UpstreamServer } from '../../src/engine/settings.ts'
+import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
+import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
+import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
+import { UpstreamStreams } from '../../src/stream/upstream-streams.ts'
+import { idOf, query, replyTo } from './dns-messages.ts'
+import { listening } from './listening.ts'
+import { ScriptedDataWorker } from './scripted-data-worker.ts'
+import { ScriptedUpstream } from './scripted-upstream.ts'
+
+const until: typeof vi.waitFor = (condition, options) =>
+  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
+const CA = certificate('ca.pem')
+const IDENTITY = { cert: certificate('server.pem'), key: certificate('server.key.pem') }
+
+let nowMs: number
+let counters: StreamCounters
+let worker: ScriptedDataWorker
+let link: DataWorkerLink
+let streams: UpstreamStreams
+let asked: number
+
+beforeEach(() => {
+  nowMs = 1000
+  asked = 0
+  trust(CA)
+})
+
+afterEach(() => {
+  streams.close()
+  link.close()
+})
+
+function certificate(file: string): string {
+  return readFileSync(new URL(`./certificates/${file}`, import.meta.url), 'utf8')
+}
+
+function trust(rootCertificates: string | null): void {
+  counters = new StreamCounters()
+  const settings = { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates }
+  streams = new UpstreamStreams({ settings, counters, now: () => nowMs })
+  worker = new ScriptedDataWorker()
+  link = new DataWorkerLink(
+    { port: worker.port, wakeFd: -1 },
+    {
+      replies: () => {},
+      repliesEnd: () => {},
+      exchange: (message, from) => streams.exchange(message, from),
+      lost: () => {},
+    },
+  )
+}
+
+/** Asks for an exchange and returns how it ended. */
+async function ask(transport: 'tls' | 'https', message: Uint8Array): Promise<Uint8Array | string> {
+  const exchange = ++asked
+  worker.exchange({ exchange, server: 0, transport, query: message, timeoutMs: 5000 })
+  await until(() => expect(worker.exchanged).toHaveLength(exchange))
+  const { reply, failure } = worker.exchanged.at(-1)!
+  return reply ?? failure ?? 'neither'
+}
+
+/** A query with an OPT. */
+function ednsQuery(id: number, name: string): Uint8Array {
+  const bare = query(id, name)
+  bare[11] = 1
+  return Uint8Array.of(...bare, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)
+}
+
+describe('DoT', () => {
+  let server: Server
+  let upstream: ScriptedUpstream
+  let resumed: boolean[]
+
+  beforeEach(async () => {
+    resumed = []
+    server = createServer({ ...IDENTITY, ALPNProtocols: ['dot'] })
+    server.on('secureConnection', (socket) => resumed.push(socket.isSessionReused()))
+    server.on('tlsClientError', () => {})
+    upstream = await ScriptedUpstream.start(server, 'secureConnection')
+    upstream.onQueries = (queries) => upstream.answer(queries)
+  })
+
+  afterEach(() => upstream.stop())
+
+  function at(serverName?: string): UpstreamServer {
+    return { ...upstream.server, transport: 'tls', ...(serverName === undefined ? {} : { serverName }) }
+  }
+
+  it('asks a server whose certificate carries its name, over one connection', async () => {
+    streams.use([at('dns.test')])
+    expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
+    expect(await ask('tls', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(upstream.sockets).toHaveLength(1)
+    expect(counters.get(StreamCell.exchangesTls)).toBe(2)
+  })
+
+  it('asks a server without a name if the certificate carries its address', async () => {
+    streams.use([at()])
+    expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
+  })
+
+  it.each([
+    ['carries another name', CA, 'other.test'],
+    ['comes from nobody we trust', null, 'dns.test'],
+  ])('sends nothing to a server whose certificate %s', async (_, roots, name) => {
+    trust(roots)
+    streams.use([at(name)])
+    expect(await ask('tls', query(7, 'a.'))).toBe('tls')
+    expect(upstream.queries).toEqual([])
+    expect(counters.get(StreamCell.failuresTls)).toBe(1)
+  })
+
+  it('fails as `tls` with a server that speaks something else', async () => {
+    const plain = await ScriptedUpstream.start()
+    streams.use([{ ...plain.server, transport: 'tls' }])
+    const outcome = ask('tls', query(7, 'a.'))
+    await until(() => expect(plain.sockets).toHaveLength(1))
+    plain.send(0, query(1, 'a.'))
+    expect(await outcome).toBe('tls')
+    plain.stop()
+  })
+
+  it('resumes its session on the next connection', async () => {
+    streams.use([at('dns.test')])
+    await ask('tls', query(1, 'a.'))
+    nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
+    streams.sweep()
+    await until(() => expect(upstream.open).toBe(0))
+    await ask('tls', query(2, 'b.'))
+    expect(resumed).toEqual([false, true])
+  })
+
+  it('pads queries to blocks of 128 bytes', async () => {
+    streams.use([at('dns.test')])
+    for (const name of ['a.', 'a-name-that-is-much-longer.example.org.', `${'x'.repeat(60)}.${'y'.repeat(50)}.`]) {
+      await ask('tls', ednsQuery(1, name))
+    }
+    expect(upstream.queries.map(({ message }) => message.length)).toEqual([128, 128, 256])
+    const { message } = upstream.queries[0]!
+    const question = 12 + 3 + 4
+    expect([...message.subarray(question, question + 11)]).toEqual([
+      0,
+      0,
+      41,
+      4,
+      208,
+      0,
+      0,
+      0,
+      0,
+      0,
+      128 - question - 11,
+    ])
+    expect([...message.subarray(question + 11, question + 15)]).toEqual([0, 12, 0, 128 - question - 15])
+  })
+})
+
+describe('DoH', () => {
+  let server: Http2SecureServer
+  let sessions: Set<ServerHttp2Session>
+  let opened: number
+  let requests: { headers: IncomingHttpHeaders; body: Uint8Array }[]
+  let port: number
+  let respond: (stream: ServerHttp2Stream, body: Uint8Array) => void
+
+  beforeEach(async () => {
+    sessions = new Set()
+    opened = 0
+    requests = []
+    respond = (stream, body) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+      stream.end(replyTo(body))
+    }
+    server = createSecureServer(IDENTITY)
+    server.on('session', (session) => {
+      opened++
+      sessions.add(session)
+      session.on('error', () => {})
+      session.on('close', () => sessions.delete(session))
+    })
+    server.on('tlsClientError', () => {})
+    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      const chunks: Buffer[] = []
+      stream.on('error', () => {})
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('end', () => {
+        const body = new Uint8Array(Buffer.concat(chunks))
+        requests.push({ headers, body })
+        respond(stream, body)
+      })
+    })
+    port = await listening(server)
+    streams.use([at('dns.test')])
+  })
+
+  afterEach(() => {
+    server.close()
+    for (const session of sessions) session.destroy()
+  })
+
+  function at(serverName: string): UpstreamServer {
+    return { label: 'doh', transport: 'https', address: '127.0.0.1', port, serverName, path: '/dns-query' }
+  }
+
+  it('posts queries with id 0 and gives replies the id back, over one connection', async () => {
+    expect(await ask('https', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
+    expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(requests.map(({ body }) => idOf(body))).toEqual([0, 0])
+    expect(requests[0]!.headers).toMatchObject({
+      ':method': 'POST',
+      ':path': '/dns-query',
+      ':authority': `dns.test:${port}`,
+      'content-type': 'application/dns-message',
+      accept: 'application/dns-message',
+    })
+    expect(opened).toBe(1)
+  })
+
+  it('closes the connection when idle and opens another when needed', async () => {
+    await ask('https', query(7, 'a.'))
+    nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
+    streams.sweep()
+    await until(() => expect(sessions.size).toBe(0))
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
+    expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(opened).toBe(2)
+  })
+
+  it('asks again when the server ended the connection with the query under way', async () => {
+    await ask('https', query(7, 'a.'))
+    const usual = respond
+    respond = () => {
+      respond = usual
+      for (const session of sessions) session.destroy()
+    }
+    expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+  })
+
+  it('sends nothing to a server whose certificate carries another name', async () => {
+    streams.use([at('other.test')])
+    expect(await ask('https', query(7, 'a.'))).toBe('tls')
+    expect(requests).toEqual([])
+  })
+
+  it.each<[string, string, (stream: ServerHttp2Stream, body: Uint8Array) => void]>([
+    ['an HTTP error', 'network', (stream) => (stream.respond({ ':status': 503 }), stream.end('no'))],
+    [
+      'another media type',
+      'malformed',
+      (stream) => (stream.respond({ ':status': 200, 'content-type': 'text/html' }), stream.end('hi')),
+    ],
+    ['a stream reset', 'network', (stream) => stream.close(2)],
+    [
+      'another question',
+      'malformed',
+      (stream) => {
+        stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+        stream.end(replyTo(query(0, 'z.')))
+      },
+    ],
+    [
+      'a body too long',
+      'malformed',
+      (stream, body) => {
+        stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+        stream.end(replyTo(body, 70_000))
+      },
+    ],
+  ])('%s is `%s`', async (_, failure, answer) => {
+    respond = answer
+    expect(await ask('https', query(7, 'a.'))).toBe(failure)
+  })
+
+  it('gives up at the deadline', async () => {
+    respond = () => {
+      nowMs += 5000
+      streams.sweep()
+    }
+    expect(await ask('https', query(7, 'a.'))).toBe('timeout')
+  })
+
+  it('is `refused` where nobody listens', async () => {
+    server.close()
+    const gone = await ScriptedUpstream.start()
+    gone.stop()
+    streams.use([{ ...at('dns.test'), port: gone.port }])
+    expect(await ask('https', query(7, 'a.'))).toBe('refused')
+  })
+})
