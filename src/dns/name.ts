@@ -9,6 +9,7 @@
  *  hashAt   seed    h1              h2        h3     hash state before each label: h2 hashes the first two labels
  * ```
  */
+import { HEADER_BYTES } from './constants.ts'
 
 /** Longest name on the wire, root included (RFC 1035 §2.3.4). */
 export const MAX_NAME = 255
@@ -118,7 +119,7 @@ export function skipName(packet: Uint8Array, at: number, end: number): number {
 /**
  * Expands the name at `at`, following pointers, into `out` at `outAt` (255 bytes must fit; case is kept). `start` is
  * where the message begins: pointers count from there. Returns its wire length, or -1 if it is malformed: a pointer
- * that does not point before itself, a reserved label kind, over 255 bytes, or past `end`.
+ * that does not point before itself or points into the header, a reserved label kind, over 255 bytes, or past `end`.
  */
 export function expandName(packet: Uint8Array, start: number, at: number, end: number, out: Uint8Array, outAt: number): number {
   let from = at
@@ -130,8 +131,9 @@ export function expandName(packet: Uint8Array, start: number, at: number, end: n
     if (length >= 0xc0) {
       if (from + 1 >= end) return -1
       const target = start + (((length & 0x3f) << 8) | packet[from + 1]!)
-      // Each pointer must lead further back than any before it, so that no chain can loop.
-      if (target >= lowest) return -1
+      // Each pointer must lead further back than any before it, so that no chain can loop. The header is no name, and
+      // another one takes its place when the message is passed on.
+      if (target >= lowest || target < start + HEADER_BYTES) return -1
       lowest = target
       from = target
       continue
@@ -166,9 +168,9 @@ export function nameToWire(text: string): Uint8Array | null {
       const next = bytes[++i]
       if (next === undefined) return null
       if (next >= 0x30 && next <= 0x39) {
-        const code = Number(new TextDecoder().decode(bytes.subarray(i, i + 3)))
-        if (i + 3 > bytes.length || !(code <= 255)) return null
-        byte = code
+        const digits = new TextDecoder().decode(bytes.subarray(i, i + 3))
+        if (!/^\d{3}$/.test(digits) || Number(digits) > 255) return null
+        byte = Number(digits)
         i += 2
       } else byte = next
     }
