@@ -15,7 +15,7 @@ export interface AdsServerOptions {
 }
 
 /** Thrown at start for an address that cannot be listened on; the message names it. */
-export class ListenError extends Error {
+class ListenError extends Error {
   /** `EADDRINUSE`, …; as in Node's own errors. */
   readonly code: string
   /** `IP:PORT`. */

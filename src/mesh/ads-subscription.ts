@@ -1,11 +1,5 @@
-import { type ServerDuplexStream, status } from '@grpc/grpc-js'
-import type {
-  Any,
-  DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
-  DiscoveryRequest,
-  DiscoveryResponse,
-} from '../proto/ads.ts'
+import { status } from '@grpc/grpc-js'
+import type { Any, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse } from '../proto/ads.ts'
 import { NAME_TABLE_TYPE } from '../table/nds.ts'
 import type { Log } from './log.ts'
 import { readSubscriber, type Subscriber } from './subscriber.ts'
@@ -62,6 +56,19 @@ export const delta: ServerDialect<DeltaDiscoveryResponse> = {
 /** Types other than the name table that one stream gets an answer for. */
 const MOST_OTHER_TYPES = 64
 
+/** What is used of a grpc-js stream. */
+export interface AdsCall<Response> {
+  readonly cancelled: boolean
+  readonly writableEnded: boolean
+  on(event: 'data', listener: (request: Incoming) => void): unknown
+  /** `taken` is called when the message has left for the network. */
+  write(response: Response, taken: () => void): unknown
+  end(): unknown
+  /** Ends the stream with a gRPC status. */
+  emit(event: 'error', end: { code: number; details: string }): unknown
+  getPeer(): string
+}
+
 /** What a subscription sees of its server. */
 export interface SubscriptionHost {
   views(): TableViews
@@ -82,11 +89,9 @@ export interface Subscription {
  * One stream of one node. It is sent a table when it subscribes, and then whenever its table changes; not more than the
  * stream takes, so that a node that reads slowly gets the latest table next and costs no memory for those between.
  */
-export class AdsSubscription<Request extends DiscoveryRequest | DeltaDiscoveryRequest, Response>
-  implements Subscription
-{
+export class AdsSubscription<Response> implements Subscription {
   subscriber: Subscriber | null = null
-  readonly #call: ServerDuplexStream<Request, Response>
+  readonly #call: AdsCall<Response>
   readonly #dialect: ServerDialect<Response>
   readonly #host: SubscriptionHost
   #nonces = 0
@@ -99,11 +104,11 @@ export class AdsSubscription<Request extends DiscoveryRequest | DeltaDiscoveryRe
   #refusal: string | null = null
   readonly #otherTypes: Set<string> = new Set()
 
-  constructor(call: ServerDuplexStream<Request, Response>, dialect: ServerDialect<Response>, host: SubscriptionHost) {
+  constructor(call: AdsCall<Response>, dialect: ServerDialect<Response>, host: SubscriptionHost) {
     this.#call = call
     this.#dialect = dialect
     this.#host = host
-    call.on('data', (request: Request) => this.#received(request))
+    call.on('data', (request) => this.#received(request))
   }
 
   push(): boolean {

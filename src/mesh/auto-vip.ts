@@ -100,7 +100,7 @@ export function hostsToAllocate(entries: readonly ServiceEntryResource[]): Set<s
   for (const entry of entries) {
     if (entry.hasAddresses || !entry.mayAllocate || entry.resolution === 'NONE') continue
     for (const host of entry.hosts) {
-      if (entry.allocated[host] !== undefined) continue
+      if (entry.allocated.has(host)) continue
       if (!host.startsWith('*') || entry.resolution === 'DYNAMIC_DNS') hosts.add(host)
     }
   }
@@ -109,7 +109,7 @@ export function hostsToAllocate(entries: readonly ServiceEntryResource[]): Set<s
 
 /** Addresses in the ranges of automatic ones that ServiceEntries name already, in canonical form. */
 export function usedAddresses(entries: readonly ServiceEntryResource[]): Set<string> {
-  const addresses = entries.flatMap((entry) => [...entry.addresses, ...Object.values(entry.allocated).flat()])
+  const addresses = entries.flatMap((entry) => [...entry.addresses, ...[...entry.allocated.values()].flat()])
   return new Set(
     addresses
       .filter((address) => /^(240\.240\.|2001:0*2:)/.test(address))

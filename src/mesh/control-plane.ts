@@ -31,7 +31,7 @@ export interface ControlPlane {
 }
 
 /** Thrown at start where there is no folder of mesh files. */
-export class MeshFolderError extends Error {
+class MeshFolderError extends Error {
   readonly code = 'MESH_FOLDER'
 
   constructor(folder: string, reason: string, options?: ErrorOptions) {

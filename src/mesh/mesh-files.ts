@@ -46,7 +46,7 @@ export class MeshFiles {
     this.#folder = folder
   }
 
-  /** Reads what changed since the last time. Null if the folder cannot be read and never could: nothing is known then. */
+  /** Reads what changed since the last time. `failure`: the folder cannot be read; what it last said is kept for later. */
   async read(): Promise<MeshReading | { failure: string }> {
     const listing: Listing = { files: [], failures: new Map() }
     await list(this.#folder, '', 0, listing)

@@ -1,7 +1,7 @@
 /** What is used of the resources that describe a mesh, after their YAML was checked: see resource-schema.ts. */
 
 /** Whether and how a ServiceEntry says that its hosts resolve. */
-export type Resolution = 'NONE' | 'STATIC' | 'DNS' | 'DNS_ROUND_ROBIN' | 'DYNAMIC_DNS'
+type Resolution = 'NONE' | 'STATIC' | 'DNS' | 'DNS_ROUND_ROBIN' | 'DYNAMIC_DNS'
 
 /** A Kubernetes Service. */
 export interface ServiceResource {
@@ -34,7 +34,7 @@ export interface EndpointSliceResource {
 }
 
 /** One endpoint, as a rule a pod. */
-export interface Endpoint {
+interface Endpoint {
   addresses: string[]
   /** Of the pod, below the name of its headless service; '' if it has none. */
   hostname: string
@@ -56,7 +56,7 @@ export interface ServiceEntryResource {
   /** Labels of the workloads behind it; null: none are selected. */
   selector: Record<string, string> | null
   /** Addresses that istiod gave a host and wrote into the status. */
-  allocated: Record<string, string[]>
+  allocated: ReadonlyMap<string, string[]>
   /** False: the label networking.istio.io/enable-autoallocate-ip forbids automatic addresses. */
   mayAllocate: boolean
   /** Empty: everybody. */

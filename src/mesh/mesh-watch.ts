@@ -101,11 +101,19 @@ export class MeshWatch {
       this.#isStale = false
       const reading = await this.#files.read()
       if (this.#watch === null) return
-      if ('failure' in reading) {
-        this.#state.problems = [reading.failure]
-        this.#tell(new Set([reading.failure]), new Set())
-      } else await this.#take(reading)
+      try {
+        if ('failure' in reading) this.#takeFailure(reading.failure)
+        else await this.#take(reading)
+      } catch (err) {
+        // A bug of ours: it must not end the process, nor cost the mesh that is served.
+        this.#options.log.error({ folder: this.#options.folder, err }, 'taking the mesh files in failed')
+      }
     } while (this.#isStale)
+  }
+
+  #takeFailure(failure: string): void {
+    this.#state.problems = [failure]
+    this.#tell(new Set([failure]), new Set())
   }
 
   async #take(reading: MeshReading): Promise<void> {

@@ -29,6 +29,18 @@ const MOST_PROBLEMS = 10
  */
 export function readMeshYaml(text: string, file: string): MeshYaml {
   const found: MeshYaml = { resources: [], problems: [], notes: [], ignoredKinds: [] }
+  try {
+    readDocuments(text, file, found)
+  } catch (error) {
+    // Brackets nested so deep that the parser runs out of stack.
+    found.problems.push(`${file}: ${lineOf(error)}`)
+  }
+  const more = found.problems.length - MOST_PROBLEMS
+  if (more > 0) found.problems.splice(MOST_PROBLEMS, more, `${file}: and ${more} more`)
+  return found
+}
+
+function readDocuments(text: string, file: string, found: MeshYaml): void {
   const lines = new LineCounter()
   const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false })
   for (const [index, document] of ('empty' in documents ? [] : documents).entries()) {
@@ -50,9 +62,6 @@ export function readMeshYaml(text: string, file: string): MeshYaml {
     const whereIs = (path: readonly PropertyKey[]): string => placeAt(offsetOf(document.contents, path))
     readValues(values, [], whereIs, found)
   }
-  const more = found.problems.length - MOST_PROBLEMS
-  if (more > 0) found.problems.splice(MOST_PROBLEMS, more, `${file}: and ${more} more`)
-  return found
 }
 
 type WhereIs = (path: readonly PropertyKey[]) => string

@@ -126,7 +126,7 @@ function selectedAddresses(mesh: Mesh, node: TableNode, entry: ServiceEntryResou
 
 function automatic(mesh: Mesh, entry: ServiceEntryResource, host: string): Set<string> {
   if (!entry.mayAllocate) return new Set()
-  const allocated = entry.allocated[host]
+  const allocated = entry.allocated.get(host)
   if (allocated !== undefined) return new Set(allocated)
   if (host.startsWith('*') && entry.resolution !== 'DYNAMIC_DNS') return new Set()
   const vip = mesh.vips.get(host)

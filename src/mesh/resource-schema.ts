@@ -85,7 +85,7 @@ const workloadEntry = z.object({
 })
 
 /** Why a value does not fit. */
-export interface ResourceProblem {
+interface ResourceProblem {
   path: PropertyKey[]
   message: string
 }
@@ -167,8 +167,9 @@ function toEndpointSlice(slice: z.infer<typeof endpointSlice>): WithNote {
 }
 
 function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof serviceEntry>): WithNote {
-  const allocated: Record<string, string[]> = {}
-  for (const { value, host: owner } of status?.addresses ?? []) (allocated[toHost(owner)] ??= []).push(value)
+  const allocated = new Map<string, string[]>()
+  for (const { value, host: owner } of status?.addresses ?? [])
+    allocated.set(toHost(owner), [...(allocated.get(toHost(owner)) ?? []), value])
   const resource: ServiceEntryResource = {
     kind: 'ServiceEntry',
     name: meta.name,

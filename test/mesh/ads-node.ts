@@ -90,9 +90,8 @@ export class AdsNode {
       response_nonce: nonce,
       error_detail: error === undefined ? null : { code: 3, message: error },
     }
-    const { write } = this.#stream as { write(request: object): boolean }
-    write.call(
-      this.#stream,
+    const stream: { write(request: object): boolean } = this.#stream
+    stream.write(
       this.#mode === 'sotw'
         ? { ...common, version_info: version, resource_names: [] }
         : { ...common, resource_names_subscribe: [], resource_names_unsubscribe: [], initial_resource_versions: {} },

@@ -1,5 +1,4 @@
 import { EventEmitter } from 'node:events'
-import type { ServerDuplexStream } from '@grpc/grpc-js'
 import { expect, test } from 'vitest'
 import { AdsSubscription, stateOfTheWorld } from '../../src/mesh/ads-subscription.ts'
 import { TableViews } from '../../src/mesh/table-views.ts'
@@ -51,10 +50,8 @@ const request: DiscoveryRequest = {
 function subscribed(): { stream: SlowStream; change: (address: string) => boolean; end: () => void } {
   const stream = new SlowStream()
   let current = views('10.0.0.1')
-  // It has all of a stream that a subscription uses.
-  const call = stream as unknown as ServerDuplexStream<DiscoveryRequest, DiscoveryResponse>
   const host = { views: () => current, log: new LogLines() }
-  const subscription = new AdsSubscription(call, stateOfTheWorld, host)
+  const subscription = new AdsSubscription(stream, stateOfTheWorld, host)
   stream.emit('data', request)
   const change = (address: string): boolean => {
     current = views(address)

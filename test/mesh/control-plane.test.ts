@@ -1,4 +1,4 @@
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { watchFolder } from '../../src/config/file-watch.ts'
@@ -198,10 +198,16 @@ test('the same mesh has the same version after a restart', async () => {
   expect((await subscribe('delta').received.next()).version).toBe(before.version)
 })
 
+function boundAddress(server: Server): AddressInfo {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server does not listen')
+  return address
+}
+
 test('an address in use is named', async () => {
   const taken = createServer().listen(0, '127.0.0.1')
   await once(taken, 'listening')
-  const { port } = taken.address() as { port: number }
+  const { port } = boundAddress(taken)
   await expect(start(port)).rejects.toMatchObject({
     code: 'EADDRINUSE',
     message: `cannot listen on 127.0.0.1:${port} (xDS): the address is in use by another process`,

@@ -27,17 +27,28 @@ afterEach(async () => {
   folder[Symbol.dispose]()
 })
 
+function watchFolder(_folder: string, onChange: () => void): { close(): void } {
+  changed = onChange
+  return { close: () => (changed = () => {}) }
+}
+
 function watching(options: { vipFile?: string } = {}): MeshWatch {
-  const watchFolder = (_: string, onChange: () => void): { close(): void } => {
-    changed = onChange
-    return { close: () => (changed = () => {}) }
-  }
   const watch = new MeshWatch({ folder: folder.path, log, clock, watchFolder, ...options }, (mesh) => meshes.put(mesh))
   started.push(watch)
   return watch
 }
 
-const namesIn = (mesh: Mesh): string[] => mesh.services.map(({ name }) => name)
+function namesIn(mesh: Mesh): string[] {
+  return mesh.services.map(({ name }) => name)
+}
+
+function addressesIn(mesh: Mesh): Record<string, string> {
+  return Object.fromEntries([...mesh.vips].map(([host, { v4 }]) => [host, v4]))
+}
+
+function entry(host: string): string {
+  return serviceEntry({ hosts: [host] }, { name: host })
+}
 
 test('a burst of changes is one reading, and a mistake costs nothing but itself', async () => {
   folder.write('a.yaml', service({ name: 'a' }))
@@ -100,10 +111,7 @@ test('nothing comes after the stop', async () => {
 
 describe('automatic addresses', () => {
   // Both names give the same address: one of the two hosts has to move on.
-  const entry = (host: string): string => serviceEntry({ hosts: [host] }, { name: host })
   const [one, two] = ['host-118.example.com', 'host-903.example.com'] as const
-  const addressesIn = (mesh: Mesh): Record<string, string> =>
-    Object.fromEntries([...mesh.vips].map(([host, { v4 }]) => [host, v4]))
 
   test('that do not follow from the name are kept in a file, and are the same after a restart', async () => {
     folder.write('a.yaml', entry(two))

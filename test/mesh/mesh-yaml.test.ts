@@ -1,5 +1,8 @@
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readMeshYaml } from '../../src/mesh/mesh-yaml.ts'
+import { buildNameTable, indexMesh } from '../../src/mesh/name-table-builder.ts'
+import { shopNode } from './mesh-of.ts'
 
 const SERVICE = `
 apiVersion: v1
@@ -136,15 +139,54 @@ describe('what is wrong is told with file, document, line and path', () => {
   })
   test('an alias without an anchor, and too many aliases', () => {
     expect(problemsOf('a: *nothing\n')[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
-    const bomb = `a: &a [1,1,1,1,1,1,1,1,1,1]\n${[...'bcdefghi']
+    const bomb = `a: &a [1,1,1,1,1,1,1,1,1,1]\n${'bcdefghi'
+      .split('')
       .map((key, index) => `${key}: &${key} [${Array(10).fill(`*${'abcdefghi'[index]}`).join(',')}]`)
       .join('\n')}`
     expect(problemsOf(bomb)[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
+  })
+  test('brackets without end', () => {
+    expect(problemsOf('['.repeat(100_000))[0]).toMatch(/^bad\.yaml: /)
   })
   test('no more than ten of them', () => {
     const ports = Array.from({ length: 50 }, () => '{ port: x }').join(', ')
     const problems = problemsOf(SERVICE.replace('10.0.0.1', `10.0.0.1, ports: [${ports}]`))
     expect(problems).toHaveLength(11)
     expect(problems.at(-1)).toBe('bad.yaml: and 40 more')
+  })
+})
+
+describe('whatever a file holds, reading it does not fail', () => {
+  test('any text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+        readMeshYaml(text, 'any.yaml')
+      }),
+    )
+  })
+  test('any values in the place of those of a resource', () => {
+    const head = fc.constantFrom(
+      { apiVersion: 'v1', kind: 'Service' },
+      { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
+      { apiVersion: 'networking.istio.io/v1', kind: 'ServiceEntry' },
+      { apiVersion: 'networking.istio.io/v1', kind: 'WorkloadEntry' },
+      { apiVersion: 'v1', kind: 'List' },
+    )
+    const key = fc.constantFrom('hosts', 'addresses', 'ports', 'labels', 'clusterIP', 'clusterIPs', 'host', '__proto__')
+    const value = fc.oneof(fc.jsonValue(), fc.dictionary(key, fc.jsonValue()))
+    const names = ['metadata', 'spec', 'status', 'endpoints', 'items']
+    const body = fc.record(Object.fromEntries(names.map((name) => [name, value])), { requiredKeys: [] })
+    fc.assert(
+      fc.property(head, body, (start, rest) => {
+        const metadata = { name: 'any' }
+        for (const resource of [
+          { metadata, ...rest },
+          { ...rest, metadata },
+        ]) {
+          const { resources } = readMeshYaml(JSON.stringify({ ...start, ...resource }), 'any.yaml')
+          buildNameTable(indexMesh(resources.map((placed) => placed.resource)), shopNode)
+        }
+      }),
+    )
   })
 })

@@ -4,6 +4,19 @@ import { documents, ipsOf, service, serviceEntry, slice, tableOf, workload } fro
 
 const web = 'web.shop.svc.cluster.local'
 
+function headless(spec: object = {}): string {
+  return service({ spec: { clusterIP: 'None', ...spec } })
+}
+
+function selecting(spec: object): string {
+  return serviceEntry({ resolution: 'NONE', workloadSelector: { labels: { app: 'billing' } }, ...spec })
+}
+
+/** Namespaces of those whose table is not empty. */
+function seers(yaml: string): string[] {
+  return ['shop', 'default', 'other'].filter((namespace) => Object.keys(tableOf(yaml, { namespace })).length > 0)
+}
+
 describe('services with a cluster IP', () => {
   test('carry registry, short name and namespace', () => {
     expect(tableOf(service())).toEqual({
@@ -32,7 +45,6 @@ describe('services with a cluster IP', () => {
 })
 
 describe('headless services', () => {
-  const headless = (spec: object = {}): string => service({ spec: { clusterIP: 'None', ...spec } })
   const db0 = { addresses: ['10.1.0.1'], hostname: 'db-0', conditions: { ready: true } }
   const db1 = { addresses: ['10.1.0.2'], hostname: 'db-1' }
 
@@ -185,8 +197,6 @@ describe('service entries', () => {
 })
 
 describe('workload selectors', () => {
-  const selecting = (spec: object): string =>
-    serviceEntry({ resolution: 'NONE', workloadSelector: { labels: { app: 'billing' } }, ...spec })
   const vms = documents(
     workload('vm-1', { address: '10.3.0.1', labels: { app: 'billing' } }),
     workload('vm-2', { address: '10.3.0.2', network: 'there' }, { labels: { app: 'billing' } }),
@@ -232,8 +242,6 @@ describe('visibility', () => {
       ['shop', 'default', 'other'],
     ],
   ]
-  const seers = (yaml: string): string[] =>
-    ['shop', 'default', 'other'].filter((namespace) => Object.keys(tableOf(yaml, { namespace })).length > 0)
 
   test.each(cases)('exportTo %j of a service entry', (exportTo, seenBy) => {
     expect(seers(serviceEntry({ addresses: ['192.0.2.1'], exportTo }))).toEqual(seenBy)
