@@ -88,6 +88,7 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     if (at < 0) return -1
     const fixed = fixedAt
     const recordType = readU16(packet, fixed)
+    if (recordType === Type.OPT) return -1 // its TTL is none, and its place is the additional section (RFC 6891 §6.1.1)
     noteTtl(packet, start, fixed, into)
     if (recordType === type || type === Type.ANY) into.hasAnswer = true
     if (recordType !== type || (type !== Type.A && type !== Type.AAAA)) continue
@@ -115,6 +116,7 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
     at = recordEnd(packet, start, record, end)
     if (at < 0) return -1
     const fixed = fixedAt
+    if (readU16(packet, fixed) === Type.OPT) return -1
     noteTtl(packet, start, fixed, into)
     if (readU16(packet, fixed) === Type.SOA && into.soaTtl < 0) {
       // MINIMUM is the last of the five numbers that end the data.

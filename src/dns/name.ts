@@ -119,26 +119,30 @@ export function skipName(packet: Uint8Array, at: number, end: number): number {
 /**
  * Expands the name at `at`, following pointers, into `out` at `outAt` (255 bytes must fit; case is kept). `start` is
  * where the message begins: pointers count from there. Returns its wire length, or -1 if it is malformed: a pointer
- * that does not point before itself or points into the header, a reserved label kind, over 255 bytes, or past `end`.
+ * that does not point to a whole name before itself or points into the header, a reserved label kind, over 255 bytes, or
+ * past `end`.
  */
 export function expandName(packet: Uint8Array, start: number, at: number, end: number, out: Uint8Array, outAt: number): number {
   let from = at
   let to = 0
   let lowest = at
+  let bound = end
   for (;;) {
-    if (from >= end) return -1
+    if (from >= bound) return -1
     const length = packet[from]!
     if (length >= 0xc0) {
-      if (from + 1 >= end) return -1
+      if (from + 1 >= bound) return -1
       const target = start + (((length & 0x3f) << 8) | packet[from + 1]!)
       // Each pointer must lead further back than any before it, so that no chain can loop. The header is no name, and
       // another one takes its place when the message is passed on.
       if (target >= lowest || target < start + HEADER_BYTES) return -1
+      // And it means a name that was complete by then: labels that run on into what may be cut off later are none.
+      bound = lowest
       lowest = target
       from = target
       continue
     }
-    if (length > MAX_LABEL || to + length + 1 > MAX_NAME || from + length >= end) return -1
+    if (length > MAX_LABEL || to + length + 1 > MAX_NAME || from + length >= bound) return -1
     for (let i = 0; i <= length; i++) out[outAt + to++] = packet[from++]!
     if (length === 0) return to
   }

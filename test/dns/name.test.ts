@@ -39,6 +39,12 @@ function nameOf(length: number): Uint8Array {
   return bytes(...parts, 0)
 }
 
+function expand(packet: Uint8Array, at: number, start: number = 0): Uint8Array | null {
+  const out = new Uint8Array(300)
+  const length = expandName(packet, start, at, packet.length, out, 3)
+  return length < 0 ? null : out.slice(3, 3 + length)
+}
+
 describe('scanName', () => {
   it('reads any legal name into lower case with the places and hashes of its labels', () => {
     fc.assert(
@@ -129,12 +135,6 @@ describe('skipName', () => {
 describe('expandName', () => {
   const HEADER = new Uint8Array(12)
 
-  function expand(packet: Uint8Array, at: number, start: number = 0): Uint8Array | null {
-    const out = new Uint8Array(300)
-    const length = expandName(packet, start, at, packet.length, out, 3)
-    return length < 0 ? null : out.slice(3, 3 + length)
-  }
-
   it('follows pointers and keeps the case', () => {
     const packet = bytes(HEADER, wire('Example.org'), bytes(3, 0x57, 0x77, 0x77), u16(0xc00c))
     expect(expand(packet, 25)).toEqual(wire('Www.Example.org'))
@@ -173,6 +173,12 @@ describe('expandName', () => {
     ['nothing', HEADER],
   ])('refuses %s', (_, packet) => {
     expect(expand(packet, 12)).toBeNull()
+  })
+
+  it('refuses a pointer to labels that run on into the name it stands in', () => {
+    expect(expand(bytes(HEADER, 2, 0x61, u16(0xc00c), new Uint8Array(20)), 14)).toBeNull()
+    expect(expand(bytes(HEADER, 1, 0x61, u16(0xc00c), new Uint8Array(20)), 14)).toBeNull()
+    expect(expand(bytes(HEADER, 1, 0x61, 0, u16(0xc00c)), 15)).toEqual(wire('a'))
   })
 
   it('refuses two pointers that point at each other', () => {
