@@ -30,16 +30,12 @@ import {
 } from '../os/syscalls.ts'
 import { Cell, Drop, type WorkerCounters } from '../stats/counters.ts'
 import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
-import type { Driver, DriverContext } from './driver.ts'
+import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
 const BATCH = 64
-/** Largest query that is read whole; a larger datagram is answered with FORMERR. */
-const QUERY_BYTES = 4096
 const UPSTREAM_QUERY_BYTES = 512
-/** A reply over our payload size that a server sends all the same is asked for again over TCP. */
-const UPSTREAM_REPLY_BYTES = 4096
 /** Full batches taken from one listener before the others get their turn. */
 const BATCHES_IN_A_ROW = 8
 /** How long a full send buffer is waited for, once a batch. */
@@ -108,9 +104,9 @@ export class BatchDriver implements Driver {
     const hasWildcard = options.listeners.some((listener) => listener.isWildcard)
     const controlBytes = hasWildcard ? CONTROL_STRIDE : 0
     const replyBytes = (Math.max(settings.maxUdpPayload.local, settings.maxUdpPayload.remote, 512) + 7) & ~7
-    this.#in = new DatagramRing(sys, BATCH, QUERY_BYTES, SOCKADDR_BYTES, controlBytes)
+    this.#in = new DatagramRing(sys, BATCH, MAX_QUERY_BYTES, SOCKADDR_BYTES, controlBytes)
     this.#out = new DatagramRing(sys, BATCH, replyBytes, SOCKADDR_BYTES, controlBytes)
-    this.#upstreamIn = new DatagramRing(sys, BATCH, UPSTREAM_REPLY_BYTES, 0, 0)
+    this.#upstreamIn = new DatagramRing(sys, BATCH, MAX_UPSTREAM_REPLY_BYTES, 0, 0)
     this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, settings.deadlineMs + LINGER_MS)
     this.#heldListener = new Int8Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
@@ -260,7 +256,7 @@ export class BatchDriver implements Driver {
     const name = k * NAME_STRIDE
     if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4)
     else engine.client(0, ring.names, name + 8, 16)
-    const at = k * QUERY_BYTES
+    const at = k * MAX_QUERY_BYTES
     const to = this.#outUsed * out.slotBytes
     const length =
       (ring.flags(k) & MSG_TRUNC) === 0
@@ -403,7 +399,7 @@ export class BatchDriver implements Driver {
       }
       for (let k = 0; k < count; k++) {
         const isCut = (ring.flags(k) & MSG_TRUNC) !== 0
-        engine.upstreamDatagram(socket.number, ring.bytes, k * UPSTREAM_REPLY_BYTES, ring.received(k), isCut)
+        engine.upstreamDatagram(socket.number, ring.bytes, k * MAX_UPSTREAM_REPLY_BYTES, ring.received(k), isCut)
       }
       ring.resetLengths(count)
       if (count < BATCH) return

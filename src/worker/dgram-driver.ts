@@ -9,7 +9,7 @@ import type { FromStream } from '../engine/stream-port.ts'
 import { addressBytes } from '../os/socket-address.ts'
 import { Drop, type WorkerCounters } from '../stats/counters.ts'
 import { bootClock } from './boot-clock.ts'
-import type { Driver, DriverContext } from './driver.ts'
+import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 
 const QUERY_BYTES = 512
@@ -150,7 +150,10 @@ export class DgramDriver implements Driver {
     const address = this.#bytesOf(from.address)
     engine.client(0, address, 0, address.length)
     this.#inHand = { socket, address: from.address, port: from.port }
-    const length = engine.query(packet, 0, packet.length, this.#replyBytes, 0)
+    const length =
+      packet.length <= MAX_QUERY_BYTES
+        ? engine.query(packet, 0, packet.length, this.#replyBytes, 0)
+        : engine.cutQuery(packet, 0, this.#replyBytes, 0)
     if (length > 0) this.#send(this.#inHand, length)
     this.#inHand = null
     this.#afterWork()
@@ -286,15 +289,31 @@ export class DgramDriver implements Driver {
     socket.on('message', (packet) => {
       const { engine } = this.#context!
       engine.advance(this.#clock())
-      engine.upstreamDatagram(upstream.number, packet, 0, packet.length, false)
+      // What the other driver would not have read whole counts as cut here too: same answers.
+      engine.upstreamDatagram(upstream.number, packet, 0, packet.length, packet.length > MAX_UPSTREAM_REPLY_BYTES)
       this.#afterWork()
     })
-    socket.on('error', () => this.#upstreamFailed(upstream))
-    socket.connect(server.port, server.address, () => {
+    socket.on('error', () => {
+      if (!upstream.isConnected) this.#discard(upstream)
+      this.#upstreamFailed(upstream)
+    })
+    socket.on('connect', () => {
       upstream.isConnected = true
       for (const bytes of upstream.queued.splice(0)) this.#sendUpstream(upstream, bytes)
     })
+    // Without a callback: given one, Node tells it of an error (no route to the server) instead of the listener above.
+    socket.connect(server.port, server.address)
     return upstream
+  }
+
+  /** Gives up a socket that could not be connected: the next try is made with a new one. */
+  #discard(upstream: UpstreamSocket): void {
+    for (const pool of this.#pools) {
+      const place = pool.indexOf(upstream)
+      if (place >= 0) pool.splice(place, 1)
+    }
+    this.#retired.delete(upstream)
+    upstream.socket.close()
   }
 
   #upstreamFailed(upstream: UpstreamSocket): void {

@@ -4,6 +4,11 @@ import type { EngineSettings } from '../engine/settings.ts'
 import type { ToWorker } from './mailbox.ts'
 import type { StreamDesk } from './stream-desk.ts'
 
+/** Largest query that is read whole, in bytes; a larger datagram is answered with FORMERR. */
+export const MAX_QUERY_BYTES = 4096
+/** A datagram larger than this from an upstream server counts as truncated: the question is asked again over TCP. */
+export const MAX_UPSTREAM_REPLY_BYTES = 4096
+
 /** What a driver is given to work with. */
 export interface DriverContext {
   readonly engine: Engine

@@ -1,0 +1,169 @@
+/** Everything between the sockets and the name table, as the daemon puts it together: data workers, stream worker, table. */
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
+import { loadSyscalls, type Syscalls } from '../../src/os/syscalls.ts'
+import { WorkerCounters } from '../../src/stats/counters.ts'
+import { StreamCounters } from '../../src/stats/stream-counters.ts'
+import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
+import { StreamThread } from '../../src/stream/stream-thread.ts'
+import type { TableCompiler } from '../../src/table/compile.ts'
+import type { NameTable } from '../../src/table/nds.ts'
+import { DataWorkers } from '../../src/worker/data-workers.ts'
+import { forWorker, type OpenListener, openListener } from '../../src/worker/listeners.ts'
+import { type SettingsChange, settingsWith } from '../engine/engine-under-test.ts'
+import { compiled, newCompiler } from '../table/compiled.ts'
+
+/** A driver and where its sockets come from. */
+export type DriverKind = 'batch' | 'dgram, descriptors lent' | 'dgram, sockets of its own'
+
+export interface DataPlaneOptions {
+  driver?: DriverKind
+  workers?: number
+  /** Literal addresses, each on a port of its own; 127.0.0.1 if not given. */
+  listen?: string[]
+  settings?: SettingsChange
+  table?: NameTable
+  /** With the thread that serves TCP and asks over it. */
+  withStream?: boolean
+}
+
+/** koffi's calls; a machine that runs these tests has them. */
+export const sys: Syscalls = (() => {
+  const loaded = loadSyscalls()
+  if (typeof loaded === 'string') throw new Error(loaded)
+  return loaded
+})()
+
+/** An upstream server as settings name it. */
+export function udpServer(port: number, address: string = '127.0.0.1'): UpstreamServer {
+  return { label: `${address}:${port}`, transport: 'udp', address, port }
+}
+
+export class DataPlane {
+  readonly workers: DataWorkers
+  readonly compiler: TableCompiler
+  readonly listeners: OpenListener[]
+  readonly streamCounters: StreamCounters = new StreamCounters()
+  /** Lines logged, as `level message error`. */
+  readonly logged: string[] = []
+  settings: EngineSettings
+  #stream: StreamThread | null = null
+  #version = 0
+
+  private constructor(options: DataPlaneOptions, listeners: OpenListener[]) {
+    const { driver = 'batch', workers = 1 } = options
+    this.listeners = listeners
+    this.settings = settingsWith({ servers: [], ...options.settings })
+    this.compiler = newCompiler()
+    const write = (level: string) => (fields: object, message: string) =>
+      void this.logged.push(`${level} ${message} ${'error' in fields ? String(fields.error) : ''}`.trimEnd())
+    const log = { info: write('info'), warn: write('warn'), error: write('error') }
+    const ports: Parameters<StreamThread['start']>[0] = []
+    this.workers = new DataWorkers({
+      count: workers,
+      driver: driver === 'batch' ? 'batch' : 'dgram',
+      sys: driver === 'dgram, sockets of its own' ? null : sys,
+      listeners: (index) =>
+        listeners.map((listener) => {
+          const lent = forWorker(listener, index)
+          return driver === 'dgram, descriptors lent' ? { ...lent, fd: sys.duplicate(lent.fd) } : lent
+        }),
+      settings: this.settings,
+      startedAtEpochMs: Date.now(),
+      seed: 0x5eed,
+      log,
+      images: this.compiler.pool,
+      onAdopted: () => {},
+      onStreamPort: (index, port, wakeFd) => {
+        if (this.#stream === null) ports[index] = { port, wakeFd }
+        else this.#stream.replace(index, { port, wakeFd })
+      },
+    })
+    this.#openStream = async () => {
+      if (!options.withStream) return
+      const stream = new StreamThread({
+        listeners: () =>
+          listeners.map(({ address, port, tcpFd }) => ({ address, port, fd: tcpFd < 0 ? null : sys.duplicate(tcpFd) })),
+        settings: DEFAULT_STREAM_SETTINGS,
+        servers: this.settings.servers,
+        counters: this.streamCounters.buffer,
+        openPorts: () => this.workers.openStreamPorts(),
+        log,
+      })
+      this.#stream = stream
+      await stream.start(ports)
+    }
+  }
+
+  readonly #openStream: () => Promise<void>
+
+  static async start(options: DataPlaneOptions = {}): Promise<DataPlane> {
+    const { driver = 'batch', workers = 1, listen = ['127.0.0.1'] } = options
+    const listeners: OpenListener[] = []
+    for (const address of listen) {
+      if (driver === 'dgram, sockets of its own') {
+        const family = address.includes(':') ? 1 : 0
+        const port = await freePort(address)
+        listeners.push({ address, port, family, isWildcard: false, tcpFd: -1, udpFds: [] })
+      } else listeners.push(openListener(sys, address, 0, workers)!)
+    }
+    const plane = new DataPlane(options, listeners)
+    if (options.table !== undefined) plane.publish(options.table)
+    await plane.workers.start()
+    // What it says is answered first: the sockets are open.
+    await plane.workers.ping(10_000)
+    await plane.#openStream()
+    return plane
+  }
+
+  /** Where to ask; listener `index`. */
+  at(index: number = 0): { address: string; port: number } {
+    const { address, port } = this.listeners[index]!
+    return { address, port }
+  }
+
+  /** Compiles a table and hands it to the workers; returns its generation. */
+  publish(table: NameTable): number {
+    const { image } = compiled(this.compiler, table, String(++this.#version))
+    this.workers.publish(image)
+    return image.generation
+  }
+
+  configure(change: SettingsChange): void {
+    this.settings = settingsWith({ servers: this.settings.servers, ...change })
+    this.workers.configure(this.settings)
+    this.#stream?.configure(this.settings.servers)
+  }
+
+  /** The counters of all workers added up; a view of this moment. */
+  get counters(): WorkerCounters {
+    const sum = new WorkerCounters()
+    for (const { cells } of this.workers.counters) cells.forEach((value, k) => (sum.cells[k] = sum.cells[k]! + value))
+    return sum
+  }
+
+  async stop(): Promise<void> {
+    await this.#stream?.stop(2000)
+    const { overdue } = await this.workers.stop(2000)
+    for (const { tcpFd, udpFds } of this.listeners) for (const fd of [tcpFd, ...udpFds]) if (fd >= 0) sys.close(fd)
+    if (overdue > 0) throw new Error(`${overdue} data workers did not end`)
+  }
+}
+
+/** A port of `address` that is free with UDP, at least a moment ago. */
+export async function freePort(address: string): Promise<number> {
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4').bind(0, address)
+  await once(socket, 'listening')
+  const { port } = socket.address()
+  const closed = once(socket, 'close')
+  socket.close()
+  await closed
+  return port
+}
+
+/** Descriptors that this process has open. */
+export function openDescriptors(): number {
+  return readdirSync('/proc/self/fd').length
+}
