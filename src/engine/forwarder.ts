@@ -194,7 +194,6 @@ export class Forwarder {
     if (x === NONE) return
     inFlight.deadlineAt[x] = this.#context.now + this.#settings.attemptTimeoutMs
     this.#send(x, server)
-    this.#armTimer(x)
   }
 
   /** Asks the next server, or ends the exchange if there is none left to ask. */
@@ -209,17 +208,17 @@ export class Forwarder {
       return
     }
     this.#send(x, server)
-    this.#armTimer(x)
   }
 
   #armTimer(x: number): void {
     this.timers.arm(x, Math.min(this.#context.now + this.#settings.attemptTimeoutMs, this.inFlight.deadlineAt[x]!))
   }
 
-  /** Opens an attempt and sends it by the server's transport. */
+  /** Opens an attempt, sends it by the server's transport and arms the timer. */
   #send(x: number, server: number): void {
     const { inFlight } = this
     const { counters, outlet } = this.#context
+    this.#armTimer(x)
     const a = inFlight.openAttempt(x, server, this.#context.now, this.#context.random)
     if (a === NONE) return
     inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
@@ -231,12 +230,15 @@ export class Forwarder {
     const socket = outlet.sendQuery(server, length, inFlight.lastSocket[x]!)
     inFlight.attemptSocket[a] = socket
     inFlight.lastSocket[x] = socket
-    // No socket: the timer that is armed next turns to another server.
-    if (socket < 0) {
-      inFlight.closeAttempt(a)
-      this.upstreams.failed(server, 'network', this.#context.now, true)
-      inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('network')
-    }
+    if (socket >= 0) return
+    // No way there (no route, say): the timer's next tick turns to another server, and to this one again only after a while.
+    this.upstreams.failed(server, 'network', this.#context.now, true)
+    inFlight.closeAttempt(a)
+    inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('network')
+    const bit = 1 << server
+    const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
+    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
+    this.timers.arm(x, Math.min(this.#context.now + (isAgain ? NETWORK_RETRY_MS : 0), inFlight.deadlineAt[x]!))
   }
 
   #sendStream(a: number, transport: 'tcp' | 'tls' | 'https'): void {
@@ -353,8 +355,7 @@ export class Forwarder {
       this.upstreams.markEdnsBroken(server)
       this.upstreams.failed(server, 'formerr', this.#context.now, false)
       inFlight.closeAttempt(a)
-      this.#send(x, server)
-      return this.#armTimer(x)
+      return this.#send(x, server)
     }
     if (isAboutEdns) this.upstreams.clearEdnsBroken(server)
     this.#attemptFailed(a, isAboutEdns ? 'formerr' : rcode === Rcode.REFUSED ? 'refused' : 'servfail', !hasQuestion)
