@@ -203,10 +203,14 @@ export class BatchDriver implements Driver {
   #receiveMail(): void {
     const { desk, engine, receive } = this.#context!
     this.#sys.drain(this.#wakeFd)
-    for (let n = 0; n < MAIL_IN_A_ROW; n++) {
+    for (let n = 0; ; n++) {
       const mail = receiveMessageOnPort(this.#control)
       if (mail === undefined) break
       receive(mail.message as ToWorker)
+      if (n < MAIL_IN_A_ROW) continue
+      // More may be waiting, and nobody will say so again: come back in the next round.
+      this.#sys.wake(this.#wakeFd)
+      break
     }
     this.#slot = -1
     for (let n = 0; ; n++) {
@@ -215,7 +219,6 @@ export class BatchDriver implements Driver {
       if (mail === undefined) return
       desk.receive(mail.message as FromStream, engine)
       if (n < MAIL_IN_A_ROW) continue
-      // More may be waiting, and nobody will say so again: come back in the next round.
       this.#sys.wake(this.#wakeFd)
       return
     }
@@ -251,6 +254,8 @@ export class BatchDriver implements Driver {
     const { engine } = this.#context!
     const ring = this.#in
     const out = this.#out
+    // The port is the upper half of a sockaddr's first word. None can be replied to, and a reply would stop its batch.
+    if (ring.nameWords[k * NAME_WORDS]! >>> 16 === 0) return this.#counters.drop(Drop.sourcePortZero)
     if (this.#outUsed === BATCH) this.#flushReplies()
     this.#slot = k
     const name = k * NAME_STRIDE
