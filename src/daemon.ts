@@ -6,7 +6,7 @@
  *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ DataWorkers ⇄ StreamThread        Observer reads all of them
  * ```
  */
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { socketText } from './config/address.ts'
@@ -14,6 +14,7 @@ import { ConfigError } from './config/config-error.ts'
 import { type FileWatch, watchFile, watchFolder } from './config/file-watch.ts'
 import { parseResolvConf, type ResolvConf } from './config/resolv-conf.ts'
 import type { Config } from './config/schema.ts'
+import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
 import type { EngineSettings } from './engine/settings.ts'
 import { deriveSettings } from './engine-settings.ts'
@@ -91,6 +92,7 @@ class Daemon {
   readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
   readonly #watches: FileWatch[] = []
+  readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   #resolvConf: ResolvConf
   #settings: EngineSettings
   #listeners: OpenListener[] = []
@@ -294,7 +296,7 @@ class Daemon {
         'no upstream servers: names outside the mesh get SERVFAIL',
       )
     }
-    return settings
+    return { ...settings, cookieSecret: this.#cookieSecret }
   }
 
   #watchResolvConf(): void {

@@ -2,13 +2,13 @@
  * Writing replies in place. All functions take the buffer and an absolute offset and return the offset after what they
  * wrote; the caller has made sure of the room. Nothing is allocated.
  */
-import { Ede, EdnsOption, Flag, HEADER_BYTES, Rcode, Type } from './constants.ts'
+import { EdnsOption, Flag, HEADER_BYTES, Rcode, Type } from './constants.ts'
 import type { Query } from './query.ts'
-
-
 
 /** Bytes of an OPT record without options. */
 export const OPT_BYTES = 11
+/** Bytes of an option's code and length. */
+export const OPTION_HEAD_BYTES = 4
 /** Bytes of an extended error without text. */
 export const EDE_BYTES = 6
 
@@ -99,17 +99,9 @@ export function writeRecordHead(
 export const QUESTION_NAME = 12
 
 /**
- * Writes an OPT record (RFC 6891 §6.1.2) with our payload size, the high bits of `rcode`, the client's DO bit and, if
- * `ede` is not Ede.NONE, an extended error without text (RFC 8914 §2).
+ * Writes an OPT record without options (RFC 6891 §6.1.2): our payload size, the high bits of `rcode` and the DO bit.
  */
-export function writeOpt(
-  out: Uint8Array,
-  at: number,
-  payloadSize: number,
-  rcode: number,
-  dnssecOk: boolean,
-  ede: number,
-): number {
+export function writeOpt(out: Uint8Array, at: number, payloadSize: number, rcode: number, dnssecOk: boolean): number {
   out[at] = 0
   out[at + 1] = 0
   out[at + 2] = Type.OPT
@@ -121,17 +113,34 @@ export function writeOpt(
   out[at + 8] = 0
   out[at + 9] = 0
   out[at + 10] = 0
-  if (ede === Ede.NONE) return at + OPT_BYTES
-  out[at + 10] = EDE_BYTES
-  writeU16(out, at + 11, EdnsOption.EDE)
-  writeU16(out, at + 13, 2)
-  writeU16(out, at + 15, ede)
-  return at + OPT_BYTES + EDE_BYTES
+  return at + OPT_BYTES
 }
 
-/** Room that `writeOpt` will need. */
-export function optBytes(hasEdns: boolean, ede: number): number {
-  return hasEdns ? OPT_BYTES + (ede === Ede.NONE ? 0 : EDE_BYTES) : 0
+/** Adds an option of `length` bytes to the OPT record at `opt`, which ends at `at`. */
+export function addOption(
+  out: Uint8Array,
+  opt: number,
+  at: number,
+  code: number,
+  data: Uint8Array,
+  dataAt: number,
+  length: number,
+): number {
+  writeU16(out, at, code)
+  writeU16(out, at + 2, length)
+  copyBytes(data, dataAt, length, out, at + OPTION_HEAD_BYTES)
+  const end = at + OPTION_HEAD_BYTES + length
+  writeU16(out, opt + 9, end - opt - OPT_BYTES)
+  return end
+}
+
+/** Adds an extended error without text (RFC 8914 §2) to the OPT record at `opt`, which ends at `at`. */
+export function addExtendedError(out: Uint8Array, opt: number, at: number, ede: number): number {
+  writeU16(out, at, EdnsOption.EDE)
+  writeU16(out, at + 2, 2)
+  writeU16(out, at + 4, ede)
+  writeU16(out, opt + 9, at + EDE_BYTES - opt - OPT_BYTES)
+  return at + EDE_BYTES
 }
 
 /** The low four bits of an rcode, as the header carries them. */

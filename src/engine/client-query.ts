@@ -1,3 +1,4 @@
+import { COOKIE_BYTES } from '../dns/cookie.ts'
 import { Query } from '../dns/query.ts'
 
 /** Bits of the last byte of a cache key: what makes answers to the same question differ. */
@@ -15,4 +16,6 @@ export class ClientQuery extends Query {
   advertise = 1232
   /** When it arrived, in ms. */
   receivedAt = 0
+  /** The cookie that the reply carries if the query had one (`cookieAt` > 0). */
+  readonly replyCookie: Uint8Array = new Uint8Array(COOKIE_BYTES)
 }

@@ -8,9 +8,10 @@
  */
 import { Answer } from '../dns/answer.ts'
 import { Ede, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
+import { writeCookie } from '../dns/cookie.ts'
 import { finishHash } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
-import { beginReply, copyBytes, headerRcode, setCounts, writeOpt } from '../dns/reply.ts'
+import { beginReply, copyBytes, headerRcode, setCounts } from '../dns/reply.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
 import type { Image } from '../table/image.ts'
 import { isAllowed, isLocal } from './access.ts'
@@ -19,6 +20,7 @@ import { ClientQuery, Variant } from './client-query.ts'
 import { Forwarder } from './forwarder.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
 import type { Outlet } from './outlet.ts'
+import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
 import { rcodeOf, writeSpecialAnswer } from './special-names.ts'
@@ -58,6 +60,10 @@ export class Engine {
   #image: Image | null = null
   readonly #query: ClientQuery = new ClientQuery()
   readonly #key: Uint8Array = new Uint8Array(264)
+  /** Address of the client of the queries in hand, where the driver has it. */
+  #address: Uint8Array = new Uint8Array(4)
+  #addressAt = 0
+  #addressLength = 4
   /** Whether the client of the queries in hand is on this machine, and whether it may ask. */
   #isLocal = true
   #isAllowed = true
@@ -116,12 +122,15 @@ export class Engine {
 
   /**
    * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
-   * IPv4-mapped address has 4).
+   * IPv4-mapped address has 4), which must stay there as long as queries of that client follow.
    */
   client(proto: number, address: Uint8Array, at: number, length: number): void {
     const query = this.#query
     query.proto = proto
     query.family = length === 4 ? 0 : 1
+    this.#address = address
+    this.#addressAt = at
+    this.#addressLength = length
     this.#isLocal = isLocal(this.#settings, address, at, length)
     this.#isAllowed = this.#isLocal || isAllowed(this.#settings, address, at, length)
   }
@@ -139,6 +148,7 @@ export class Engine {
     }
     this.counters.request(query.proto, query.family, query.type)
     this.#setLimit(query)
+    if (query.cookieAt > 0) this.#makeCookie(query)
     if (!this.#isAllowed) return this.#refuse(query, out, outAt)
     if (verdict !== Verdict.OK) return this.#refuseFault(query, verdict, out, outAt)
     if (query.questionEnd === query.at) return this.#writeEmpty(query, out, outAt)
@@ -212,7 +222,7 @@ export class Engine {
     let at = beginReply(query, headerRcode(rcode), out, outAt)
     if (query.hasEdns) {
       setCounts(out, outAt, 0, 0, 1)
-      at = writeOpt(out, at, query.advertise, rcode, query.dnssecOk, ede)
+      at = writeReplyOpt(query, rcode, ede, out, at)
     }
     return this.#count(query, Source.local, rcode, at - outAt)
   }
@@ -223,6 +233,21 @@ export class Engine {
     query.advertise = this.#isLocal ? maxUdpPayload.local : maxUdpPayload.remote
     if (query.proto === 1) query.limit = MAX_TCP_REPLY
     else query.limit = query.payloadSize < query.advertise ? query.payloadSize : query.advertise
+  }
+
+  /**
+   * The cookie for the reply: a fresh one, whatever server cookie came with the query (RFC 9018 §4.3 allows it), as we
+   * never make a client prove its address. Its time is the engine's own: only we read it.
+   */
+  #makeCookie(query: ClientQuery): void {
+    const secret = this.#settings.cookieSecret
+    if (secret === undefined) {
+      query.cookieAt = 0
+      return
+    }
+    const seconds = Math.floor(this.now / 1000)
+    const address = this.#address
+    writeCookie(secret, query.packet, query.cookieAt, seconds, address, this.#addressAt, this.#addressLength, query.replyCookie, 0)
   }
 
   #count(query: ClientQuery, source: Source, rcode: number, length: number): number {

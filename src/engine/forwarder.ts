@@ -278,7 +278,7 @@ export class Forwarder {
     const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
     if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!)) return end - at
     setCounts(out, at, 0, 0, 1)
-    return writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0, Ede.NONE) - at
+    return writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0) - at
   }
 
   /** A message that came from where the attempt went, under its id. */

@@ -8,13 +8,14 @@
  * ```
  * An exchange may have several attempts open at once: a slow server's answer still counts after the next was asked.
  */
+import { COOKIE_BYTES } from '../dns/cookie.ts'
 import { copyBytes, readU16 } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 
 export const NONE = -1
 /** Longest key: a name, a type, a variant. */
 const KEY_STRIDE = 264
-/** Header, question of the longest name, cookie. */
+/** Header, question of the longest name, cookie for the reply. */
 const QUERY_STRIDE = 304
 const COOKIE_AT = 272
 /** Attempts of one exchange that may be open at once. */
@@ -219,7 +220,7 @@ export class InFlight {
     this.waitersHeld++
     const length = query.questionEnd - query.at
     copyBytes(query.packet, query.at, length, this.#queries, w * QUERY_STRIDE)
-    if (query.cookieAt > 0) copyBytes(query.packet, query.cookieAt, 8, this.#queries, w * QUERY_STRIDE + COOKIE_AT)
+    if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, w * QUERY_STRIDE + COOKIE_AT)
     this.#waiterBits[w] = (query.hasEdns ? WaiterBit.EDNS : 0) | (query.dnssecOk ? WaiterBit.DO : 0)
     this.#waiterProto[w] = query.proto
     this.#waiterFamily[w] = query.family
@@ -254,7 +255,7 @@ export class InFlight {
     into.limit = this.#waiterLimit[w]!
     into.advertise = this.#waiterAdvertise[w]!
     into.cookieAt = this.#waiterCookie[w] === 1 ? at + COOKIE_AT : 0
-    into.cookieLength = this.#waiterCookie[w] === 1 ? 8 : 0
+    if (into.cookieAt > 0) copyBytes(this.#queries, into.cookieAt, COOKIE_BYTES, into.replyCookie, 0)
     into.receivedAt = this.#waiterReceivedAt[w]!
     return w
   }

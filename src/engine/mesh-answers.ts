@@ -6,16 +6,15 @@ import { Ede, Flag, HEADER_BYTES, Type } from '../dns/constants.ts'
 import {
   beginReply,
   copyBytes,
-  optBytes,
   QUESTION_NAME,
   setCounts,
-  writeOpt,
   writeRecordHead,
   writeU32,
 } from '../dns/reply.ts'
 import { nameToWire } from '../dns/name.ts'
 import type { Image } from '../table/image.ts'
 import type { ClientQuery } from './client-query.ts'
+import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 
 /** The question is for somebody else to answer. */
@@ -58,14 +57,14 @@ export function writeMeshAnswer(
   }
   if (v4 + v6 === 0) return writeNoData(image, query, settings, owner, answers, out, outAt, at)
 
-  const stop = outAt + query.limit - optBytes(query.hasEdns, Ede.NONE)
+  const stop = outAt + query.limit - replyOptBytes(query, Ede.NONE)
   const fit4 = Math.min(v4, Math.max(0, Math.floor((stop - at) / A_BYTES)))
   at = writeAddresses(image.bytes, image.v4At, 4, v4, fit4, Type.A, owner, settings.ttlSeconds, random, out, at)
   const fit6 = fit4 < v4 ? 0 : Math.min(v6, Math.max(0, Math.floor((stop - at) / AAAA_BYTES)))
   at = writeAddresses(image.bytes, image.v6At, 16, v6, fit6, Type.AAAA, owner, settings.ttlSeconds, random, out, at)
   if (fit4 + fit6 < v4 + v6) out[outAt + 2]! |= Flag.TC >> 8
   setCounts(out, outAt, answers + fit4 + fit6, 0, query.hasEdns ? 1 : 0)
-  if (query.hasEdns) at = writeOpt(out, at, query.advertise, 0, query.dnssecOk, Ede.NONE)
+  if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
 }
 
@@ -141,7 +140,7 @@ function writeNoData(
   }
   at = writeSoaData(out, at, settings.ttlSeconds)
   setCounts(out, outAt, answers, 1, query.hasEdns ? 1 : 0)
-  if (query.hasEdns) at = writeOpt(out, at, query.advertise, 0, query.dnssecOk, Ede.NONE)
+  if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
 }
 
@@ -173,7 +172,7 @@ export function writePointerAnswer(image: Image, query: ClientQuery, settings: E
   copyBytes(image.bytes, image.ownerAt, image.ownerLength, out, at)
   at += image.ownerLength
   setCounts(out, outAt, 1, 0, query.hasEdns ? 1 : 0)
-  if (query.hasEdns) at = writeOpt(out, at, query.advertise, 0, query.dnssecOk, Ede.NONE)
+  if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
 }
 

@@ -40,6 +40,8 @@ export interface EngineSettings {
   maxUdpPayload: { local: number; remote: number }
   /** Who may ask besides loopback. */
   access: Prefix[]
+  /** 16 bytes that server cookies are made with, the same for all workers. Without them cookies go unanswered. */
+  cookieSecret?: Uint8Array
   /** Addresses of this machine: they count as local. */
   ownAddresses: Uint8Array[]
   servers: UpstreamServer[]

@@ -4,9 +4,10 @@
  */
 import { Ede, Rcode, Type } from '../dns/constants.ts'
 import { nameToWire } from '../dns/name.ts'
-import { beginReply, QUESTION_NAME, setCounts, writeOpt, writeRecordHead } from '../dns/reply.ts'
+import { beginReply, QUESTION_NAME, setCounts, writeRecordHead } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 import { NOT_OURS, writeSoaData } from './mesh-answers.ts'
+import { writeReplyOpt } from './reply-opt.ts'
 
 const TTL_SECONDS = 86_400
 const NEGATIVE_TTL_SECONDS = 3600
@@ -77,5 +78,5 @@ function writeNegative(query: ClientQuery, rcode: number, zone: Uint8Array, out:
 
 function finish(query: ClientQuery, answers: number, authorities: number, out: Uint8Array, outAt: number, end: number): number {
   setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
-  return (query.hasEdns ? writeOpt(out, end, query.advertise, 0, query.dnssecOk, Ede.NONE) : end) - outAt
+  return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
 }

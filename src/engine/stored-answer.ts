@@ -14,8 +14,9 @@
 import { Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import type { Answer } from '../dns/answer.ts'
 import { skipName } from '../dns/name.ts'
-import { copyBytes, optBytes, readU16, readU32, setCounts, writeOpt, writeU16, writeU32 } from '../dns/reply.ts'
+import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
+import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
 
 export const STORED_HEAD = 40
 const WORD_SIZE = 0
@@ -204,7 +205,7 @@ export function writeStored(
   const message = at + STORED_HEAD
   const length = halves[half + HALF_LENGTH]!
   const rcode = halves[half + HALF_RCODE]!
-  const opt = optBytes(query.hasEdns, ede)
+  const opt = replyOptBytes(query, ede)
   if (length + opt > query.limit) return writeCut(store, at, query, ageSeconds, staleTtl, ede, out, outAt)
   copyBytes(bytes, message, length, out, outAt)
   patchTtls(store, at, ageSeconds, staleTtl, out, outAt)
@@ -241,7 +242,7 @@ function finish(
   copyBytes(query.packet, query.at + HEADER_BYTES, nameLength, out, outAt + HEADER_BYTES)
   if (!query.hasEdns) return length
   writeU16(out, outAt + 10, readU16(out, outAt + 10) + 1)
-  return writeOpt(out, outAt + length, query.advertise, rcode, query.dnssecOk, ede) - outAt
+  return writeReplyOpt(query, rcode, ede, out, outAt + length) - outAt
 }
 
 function patchTtls(store: AnswerStore, at: number, ageSeconds: number, staleTtl: number, out: Uint8Array, outAt: number): void {
@@ -289,7 +290,7 @@ function writeCut(
   const { bytes, halves } = store
   const message = at + STORED_HEAD
   const stop = message + halves[(at >> 1) + HALF_LENGTH]!
-  const limit = query.limit - optBytes(query.hasEdns, ede)
+  const limit = query.limit - replyOptBytes(query, ede)
   const counts = [readU16(bytes, message + 6), readU16(bytes, message + 8), readU16(bytes, message + 10)]
   const kept = [0, 0, 0]
   let end = message + (query.questionEnd - query.at)

@@ -2,11 +2,12 @@ import { describe, expect, it } from 'vitest'
 import { Ede, Flag, Rcode, Type } from '../../src/dns/constants.ts'
 import { Query, readQuery } from '../../src/dns/query.ts'
 import {
+  addExtendedError,
   beginReply,
   copyBytes,
   headerRcode,
   isServerFailure,
-  optBytes,
+  OPT_BYTES,
   QUESTION_NAME,
   readU16,
   readU32,
@@ -73,9 +74,9 @@ describe('writing records', () => {
     let at = beginReply(queryOf(message({ questions: [['a.b', 1]] })), headerRcode(rcode), out, AT)
     setCounts(out, AT, 0, 0, 1)
     const before = at
-    at = writeOpt(out, at, 1232, rcode, dnssecOk, ede)
-    expect(at - before).toBe(optBytes(true, ede))
-    expect(optBytes(false, ede)).toBe(0)
+    at = writeOpt(out, at, 1232, rcode, dnssecOk)
+    expect(at - before).toBe(OPT_BYTES)
+    if (ede !== Ede.NONE) at = addExtendedError(out, before, at, ede)
     const reply = decode(out.slice(AT, at))
     expect(reply.rcode).toBe(rcode)
     expect(reply.opt).toMatchObject({ udpPayloadSize: 1232, ednsVersion: 0, flag_do: dnssecOk })

@@ -1,0 +1,23 @@
+/** The OPT record of a reply: what the client is told beside the answer. */
+import { Ede, EdnsOption } from '../dns/constants.ts'
+import { COOKIE_BYTES } from '../dns/cookie.ts'
+import { addExtendedError, addOption, EDE_BYTES, OPT_BYTES, OPTION_HEAD_BYTES, writeOpt } from '../dns/reply.ts'
+import type { ClientQuery } from './client-query.ts'
+
+/**
+ * Writes the OPT of the reply to a query that had one, with its cookie and, unless `ede` is Ede.NONE, an extended error.
+ * Returns the offset after it.
+ */
+export function writeReplyOpt(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, at: number): number {
+  let end = writeOpt(out, at, query.advertise, rcode, query.dnssecOk)
+  if (query.cookieAt > 0) end = addOption(out, at, end, EdnsOption.COOKIE, query.replyCookie, 0, COOKIE_BYTES)
+  if (ede !== Ede.NONE) end = addExtendedError(out, at, end, ede)
+  return end
+}
+
+/** Room that the reply's OPT takes; none if the query had none. */
+export function replyOptBytes(query: ClientQuery, ede: number): number {
+  if (!query.hasEdns) return 0
+  const cookie = query.cookieAt > 0 ? OPTION_HEAD_BYTES + COOKIE_BYTES : 0
+  return OPT_BYTES + cookie + (ede === Ede.NONE ? 0 : EDE_BYTES)
+}
