@@ -326,10 +326,10 @@ class Daemon {
     }
     if (source.kind === 'files') {
       const { MeshFilesSource } = await import('./mesh/files-source.ts')
-      const { namespace, network, cluster } = this.#config.identity
+      const { namespace, network, cluster, domain } = this.#config.identity
       return new MeshFilesSource({
         folder: source.folder,
-        node: { namespace, network, cluster },
+        node: { namespace, network, cluster, domain },
         sink,
         log,
         watchFolder,

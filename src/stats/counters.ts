@@ -100,7 +100,10 @@ const DURATION_BUCKETS = 16
 export const SIZE_BOUNDS: readonly number[] = [64, 128, 256, 512, 1232, 4096, 16_384]
 const SIZE_BUCKETS = 8
 
-/** Why a packet got no reply, in the order of the `reason` label of `byname_dropped_total`. */
+/**
+ * Why a packet was not served, in the order of the `reason` label of `byname_dropped_total`. A query that found the
+ * in-flight or waiter table full gets SERVFAIL and counts here as well; the others get no reply.
+ */
 export const DROP_REASONS: readonly string[] = [
   'runt',
   'response',
@@ -113,7 +116,6 @@ export const DROP_REASONS: readonly string[] = [
   'stream_gone',
   'send_failed',
   'rate_limited',
-  'not_allowed',
 ]
 export const Drop = {
   runt: 0,
@@ -127,7 +129,6 @@ export const Drop = {
   streamGone: 8,
   sendFailed: 9,
   rateLimited: 10,
-  notAllowed: 11,
 } as const
 const DROP_SLOTS = 16
 

@@ -21,6 +21,7 @@ export interface TableKeeperOptions {
   /** Told of every table: what became of it, and how long that took. */
   onUpdate: (result: 'changed' | 'unchanged' | 'refused', compileSeconds: number) => void
   log: {
+    debug(fields: object, message: string): void
     info(fields: object, message: string): void
     warn(fields: object, message: string): void
   }
@@ -60,7 +61,8 @@ export class TableKeeper implements TableSink {
         log.warn({ version, reason: result.reason }, 'a name table was refused; the one in use stays')
         return { accepted: false, reason: result.reason }
       case 'busy':
-        this.#waiting = { bytes: bytes.slice(), version }
+        // A copy: the bytes may be a view of a message that is freed next.
+        this.#waiting = { bytes: Uint8Array.from(bytes), version }
         break
       case 'unchanged':
         onUpdate('unchanged', 0)
@@ -148,7 +150,9 @@ export class TableKeeper implements TableSink {
     publish(result.image)
     onUpdate('changed', result.compileSeconds)
     const { hosts, bytes, skippedHosts, skippedAddresses, firstSkipped } = result
-    log.info({ version, hosts, bytes, ms: Math.round(result.compileSeconds * 1000) }, 'name table adopted')
+    // Pushes may come many times a second: after the first they are the metrics' to tell.
+    const level = this.hasTable ? 'debug' : 'info'
+    log[level]({ version, hosts, bytes, ms: Math.round(result.compileSeconds * 1000) }, 'name table adopted')
     if (skippedHosts + skippedAddresses > 0) {
       log.warn({ skippedHosts, skippedAddresses, first: firstSkipped }, 'parts of the name table were left out')
     }
