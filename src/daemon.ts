@@ -21,7 +21,7 @@ import { deriveSettings } from './engine-settings.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
 import { createLog, type Log } from './observe/log.ts'
-import { Observer } from './observe/observer.ts'
+import type { Observer } from './observe/observer.ts'
 import { readSocketTables } from './observe/socket-drops.ts'
 import type { Listener, MeshState, ObserveSources, XdsStateLike } from './observe/sources.ts'
 import { loadSyscalls, type Syscalls } from './os/syscalls.ts'
@@ -154,18 +154,11 @@ class Daemon {
     this.#workers = workers
     process.on('exit', this.#onExit)
     keeper.loadLastKnownGood()
-    await workers.start()
-    await this.#startStream(workers, ports)
-    this.#source = await this.#openSource(keeper)
-    await this.#source.start()
+    // Side by side: the threads come up while the table is read, and what is asked meanwhile waits in the sockets.
+    const threads = Promise.all([workers.start(), this.#startStream(workers, ports)])
+    await Promise.all([threads, this.#startSource(keeper)])
     this.#watchResolvConf()
-    this.#observer = new Observer({
-      sources: this.#sources(),
-      metrics: config.metrics.listen,
-      admin: config.admin.listen,
-      log: this.#log,
-    })
-    await this.#observer.start()
+    await this.#startObserver()
     this.#log.info(
       {
         listen: this.#listeners.map(({ address, port }) => socketText(address, port)),
@@ -174,6 +167,19 @@ class Daemon {
       },
       'byname is answering',
     )
+  }
+
+  /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
+  async #startObserver(): Promise<void> {
+    const { Observer } = await import('./observe/observer.ts')
+    const { metrics, admin } = this.#config
+    this.#observer = new Observer({
+      sources: this.#sources(),
+      metrics: metrics.listen,
+      admin: admin.listen,
+      log: this.#log,
+    })
+    await this.#observer.start()
   }
 
   async started(): Promise<StartedDaemon> {
@@ -316,6 +322,11 @@ class Daemon {
   }
 
   // ── the table's source ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #startSource(sink: TableKeeper): Promise<void> {
+    this.#source = await this.#openSource(sink)
+    await this.#source.start()
+  }
 
   async #openSource(sink: TableKeeper): Promise<TableSource> {
     const { source } = this.#config.mesh
