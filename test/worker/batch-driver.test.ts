@@ -241,7 +241,9 @@ test('more than one batch: read in a row, but not for ever, so that other listen
       loop.arrive(web(64 * 9))
       loop.arrive(web(1), 1)
     },
-    () => expect(loop.listeners.map(({ sent }) => sent.length)).toEqual([64 * 8, 1]) as undefined,
+    () => {
+      expect(loop.listeners.map(({ sent }) => sent.length)).toEqual([64 * 8, 1])
+    },
   )
   expect(loop.listeners[0]!.sent).toHaveLength(64 * 9)
 })
@@ -427,8 +429,12 @@ test('replaced sockets are closed once no reply can come, and all when the loop 
       loop.driver.configure(settingsWith({ servers: [udpServer(53, '192.0.2.54')] }))
     },
     // 500 ms beyond the deadline.
-    () => expect(loop.sys.timeouts.at(-1)).toBe(1500) as undefined,
-    () => expect(loop.sys.timeouts.at(-1)).toBe(-1) as undefined,
+    () => {
+      expect(loop.sys.timeouts.at(-1)).toBe(1500)
+    },
+    () => {
+      expect(loop.sys.timeouts.at(-1)).toBe(-1)
+    },
   )
   expect(loop.sys.upstreamSockets).toEqual([])
   expect(loop.sys.closed.length).toBeGreaterThan(0)
