@@ -4,21 +4,25 @@
  *
  * ```
  *  wheel slot (due / TICK_MS mod SLOTS) → doubly linked list of the ids due in that tick
+ *  slot DUE                             → those that are being fired
  * ```
  */
 
 const TICK_MS = 4
 /** 2,048 ticks of 4 ms: 8 s. Whatever is due later stays in its slot until its lap comes. */
 const SLOTS = 2048
+/** A mask, as the tick before time zero has a slot as well. */
+const SLOT_MASK: number = SLOTS - 1
+const DUE = SLOTS
 const NONE = -1
 
 export class Timers {
-  readonly #head: Int32Array = new Int32Array(SLOTS).fill(NONE)
+  readonly #head: Int32Array = new Int32Array(SLOTS + 1).fill(NONE)
   readonly #next: Int32Array
   readonly #previous: Int32Array
   readonly #dueAt: Float64Array
   #armed = 0
-  /** The last tick whose slot has been emptied of what was due. */
+  /** The last tick that is wholly over: nothing armed stands in its slot or before. */
   #tick = 0
   /** No timer is due before this; it may be too early after a cancel, never too late. */
   #earliest: number = Number.POSITIVE_INFINITY
@@ -28,7 +32,7 @@ export class Timers {
     this.#next = new Int32Array(capacity).fill(NONE)
     this.#previous = new Int32Array(capacity).fill(NONE)
     this.#dueAt = new Float64Array(capacity).fill(Number.NaN)
-    this.#tick = Math.floor(now / TICK_MS)
+    this.#tick = Math.ceil(now / TICK_MS) - 1
   }
 
   /** Number of armed timers. */
@@ -49,48 +53,55 @@ export class Timers {
   arm(id: number, at: number): void {
     this.cancel(id)
     // A time in the past goes into the next tick to be looked at.
-    const slot = Math.max(Math.ceil(at / TICK_MS), this.#tick + 1) % SLOTS
-    const head = this.#head[slot]!
-    this.#next[id] = head
-    this.#previous[id] = NONE - 1 - slot
-    if (head !== NONE) this.#previous[head] = id
-    this.#head[slot] = id
+    this.#link(id, Math.max(Math.ceil(at / TICK_MS), this.#tick + 1) & SLOT_MASK)
     this.#dueAt[id] = at
     if (this.#armed++ === 0 || at < this.#earliest) this.#earliest = at
   }
 
   cancel(id: number): void {
     if (!this.isArmed(id)) return
+    this.#unlink(id)
+    this.#dueAt[id] = Number.NaN
+    this.#armed--
+  }
+
+  #link(id: number, slot: number): void {
+    const head = this.#head[slot]!
+    this.#next[id] = head
+    this.#previous[id] = NONE - 1 - slot
+    if (head !== NONE) this.#previous[head] = id
+    this.#head[slot] = id
+  }
+
+  #unlink(id: number): void {
     const next = this.#next[id]!
     const previous = this.#previous[id]!
     // The first of a list keeps its slot's number where the others keep their predecessor.
     if (previous >= 0) this.#next[previous] = next
     else this.#head[NONE - 1 - previous] = next
     if (next !== NONE) this.#previous[next] = previous
-    this.#dueAt[id] = Number.NaN
-    this.#armed--
   }
 
-  /** Disarms all that are due at `now` and calls `fire` for each; `fire` may arm and cancel. */
+  /** Disarms all that are due at `now` and calls `fire` for each; `fire` may cancel, and arm for a time after `now`. */
   expire(now: number, fire: (id: number) => void): void {
     if (now < this.nextDue) return
     const target = Math.ceil(now / TICK_MS)
     const first = Math.max(this.#tick, target - SLOTS)
-    for (let tick = first; tick <= target; tick++) {
-      // While a slot is worked through, what `fire` arms must land behind it.
-      this.#tick = tick
-      let id = this.#head[tick % SLOTS]!
-      while (id !== NONE) {
-        if (this.#dueAt[id]! <= now) {
-          this.cancel(id)
-          fire(id)
-          // The list may have changed in any way: start again. Each turn disarms one that was due.
-          id = this.#head[tick % SLOTS]!
-        } else id = this.#next[id]!
+    // Backwards, so that the earliest come to stand first.
+    for (let tick = target; tick >= first; tick--) {
+      for (let id = this.#head[tick & SLOT_MASK]!, next = NONE; id !== NONE; id = next) {
+        next = this.#next[id]!
+        if (this.#dueAt[id]! > now) continue
+        this.#unlink(id)
+        this.#link(id, DUE)
       }
     }
-    // The last tick may hold some that are due within it but later than now.
+    // Set before anything fires: what is armed then belongs into its own slot, even that of this very tick.
     this.#tick = target - 1
+    for (let id = this.#head[DUE]!; id !== NONE; id = this.#head[DUE]!) {
+      this.cancel(id)
+      fire(id)
+    }
     this.#earliest = this.#findEarliest()
   }
 
@@ -99,7 +110,7 @@ export class Timers {
     let earliest = Number.POSITIVE_INFINITY
     for (let k = 0; k < SLOTS; k++) {
       const lap = (this.#tick + k) * TICK_MS
-      for (let id = this.#head[(this.#tick + k) % SLOTS]!; id !== NONE; id = this.#next[id]!) {
+      for (let id = this.#head[(this.#tick + k) & SLOT_MASK]!; id !== NONE; id = this.#next[id]!) {
         if (this.#dueAt[id]! < earliest) earliest = this.#dueAt[id]!
       }
       // Whatever stands in later slots is due after this one's end.
