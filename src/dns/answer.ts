@@ -31,7 +31,7 @@ export class Answer {
   hasOpt = false
   readonly ttlAt: Uint16Array = new Uint16Array(MAX_RECORDS)
   ttlCount = 0
-  /** Least TTL of answer and authority, in seconds; 2^31 if there is none. */
+  /** Least TTL of all records but the OPT, in seconds; 2^31 − 1 if there is none. */
   minTtl = 0
   /** Negative TTL by the first SOA in the authority section (RFC 2308 §5), -1 without one; where its TTL stands. */
   soaTtl = -1
@@ -142,11 +142,8 @@ function readAdditionals(packet: Uint8Array, start: number, from: number, end: n
       continue
     }
     if (into.hasOpt) continue // behind the OPT: dropped with it (a TSIG is hop by hop as well)
-    const ttlCount = into.ttlCount
-    const minTtl = into.minTtl
     noteTtl(packet, start, fixed, into)
-    into.minTtl = minTtl
-    into.additionals += into.ttlCount - ttlCount
+    into.additionals++
   }
   if (!into.hasOpt) into.end = at - start
   return true
