@@ -18,6 +18,7 @@ import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
 import type { EngineSettings } from './engine/settings.ts'
 import { deriveSettings } from './engine-settings.ts'
+import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
 import { createLog, type Log } from './observe/log.ts'
@@ -51,6 +52,8 @@ export interface DaemonOptions {
   /** Aborting drains and stops. */
   signal: AbortSignal
   env: NodeJS.ProcessEnv
+  /** Loads the configuration again, for SIGHUP. @throws ConfigError; without it SIGHUP changes nothing */
+  reload?: () => { config: Config; warnings: string[] }
   /** Called once every socket is bound. */
   onStarted?: (started: StartedDaemon) => void
 }
@@ -60,6 +63,8 @@ const PING_MS = 1000
 const FLUSH_MS = 2000
 const OBSERVER_STOP_MS = 1000
 const SOURCE_STOP_MS = 1000
+/** After a handover the new process waits so long for its table before it takes queries. */
+const FIRST_TABLE_MS = 15_000
 
 /** Whatever brings the name table. */
 interface TableSource {
@@ -70,21 +75,32 @@ interface TableSource {
 /** Runs the daemon; resolves when it has stopped cleanly. @throws ConfigError, BindError */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const log = await createLog(options.config.log)
-  const daemon = new Daemon(options, log)
+  const inherited = inherit(options.env)
+  const daemon = new Daemon(options, log, inherited)
+  const handedOver = new AbortController()
+  const onHangUp = (): void => daemon.reload(options.reload)
+  const onHandOver = (): void => void daemon.handOver().then((isDone) => isDone && handedOver.abort())
   try {
     await daemon.start()
+    process.on('SIGHUP', onHangUp)
+    process.on('SIGUSR2', onHandOver)
+    inherited?.reportReady()
     options.onStarted?.(await daemon.started())
-    await aborted(options.signal)
+    await aborted(AbortSignal.any([options.signal, handedOver.signal]))
     log.info({}, 'draining')
   } finally {
-    await daemon.stop()
+    process.off('SIGHUP', onHangUp)
+    process.off('SIGUSR2', onHandOver)
+    await daemon.stop(handedOver.signal.aborted)
   }
 }
 
 class Daemon {
-  readonly #config: Config
+  #config: Config
   readonly #log: Log
-  readonly #warnings: string[]
+  #warnings: string[]
+  readonly #inherited: Inherited | null
+  #isHandingOver = false
   readonly #startedAtMs: number = Date.now()
   readonly #driver: { name: 'batch' | 'dgram'; why: string }
   readonly #sys: Syscalls | null
@@ -95,6 +111,7 @@ class Daemon {
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   #resolvConf: ResolvConf
   #settings: EngineSettings
+  #searchDomain: string | null
   #listeners: OpenListener[] = []
   #workers: DataWorkers | null = null
   #stream: StreamThread | null = null
@@ -104,8 +121,9 @@ class Daemon {
   #xds: (() => XdsStateLike) | null = null
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
-  constructor({ config, warnings }: DaemonOptions, log: Log) {
+  constructor({ config, warnings }: DaemonOptions, log: Log, inherited: Inherited | null) {
     this.#config = config
+    this.#inherited = inherited
     this.#log = log
     this.#warnings = warnings
     for (const warning of warnings) log.warn({}, warning)
@@ -114,6 +132,7 @@ class Daemon {
     this.#driver = chooseDriver(config.driver, sys)
     this.#resolvConf = this.#readResolvConf()
     this.#settings = this.#deriveSettings(true)
+    this.#searchDomain = this.#identity().searchDomain
   }
 
   async start(): Promise<void> {
@@ -154,9 +173,14 @@ class Daemon {
     this.#workers = workers
     process.on('exit', this.#onExit)
     keeper.loadLastKnownGood()
+    if (this.#inherited !== null) {
+      // The process before this one answers until this one can.
+      await this.#startSource(keeper)
+      await keeper.firstTable(FIRST_TABLE_MS)
+    }
     // Side by side: the threads come up while the table is read, and what is asked meanwhile waits in the sockets.
     const threads = Promise.all([workers.start(), this.#startStream(workers, ports)])
-    await Promise.all([threads, this.#startSource(keeper)])
+    await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     this.#watchResolvConf()
     await this.#startObserver()
     this.#log.info(
@@ -190,12 +214,54 @@ class Daemon {
     }
   }
 
+  /** SIGHUP: takes over what can change while it runs, and says what cannot. A bad configuration changes nothing. */
+  reload(load: DaemonOptions['reload']): void {
+    const log = this.#log
+    if (load === undefined) return log.info({}, 'SIGHUP: there is no configuration file to read again')
+    try {
+      const { config, warnings } = load()
+      const { merged, fixed } = keepFixed(config, this.#config)
+      this.#config = merged
+      this.#warnings = warnings
+      log.level = config.log.level
+      this.#resolvConf = this.#readResolvConf()
+      this.#applySettings()
+      log.info({}, 'configuration read again')
+      if (fixed.length > 0) log.warn({ keys: fixed }, 'these keys changed and need a new process: send SIGUSR2 or restart')
+    } catch (error) {
+      const problems = error instanceof ConfigError ? error.problems : [String(error)]
+      for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
+    }
+  }
+
+  /** SIGUSR2: starts a new process and resolves with true once it answers; then this one is to stop. */
+  async handOver(): Promise<boolean> {
+    const log = this.#log
+    if (this.#isHandingOver) return false
+    if (this.#sys === null || process.pid === 1) {
+      const reason = process.pid === 1 ? 'this process is the first of its container, which ends with it' : this.#driver.why
+      log.warn({ reason }, 'SIGUSR2: cannot hand over; restart instead')
+      return false
+    }
+    this.#isHandingOver = true
+    try {
+      const pid = await handOver(this.#listeners)
+      log.info({ pid }, 'handed over to a new process')
+      return true
+    } catch (error) {
+      log.error({ reason: error instanceof Error ? error.message : String(error) }, 'the new process did not take over; this one goes on')
+      return false
+    } finally {
+      this.#isHandingOver = false
+    }
+  }
+
   /** Ends everything in the order in which it depends on each other: what clients wait for last. */
-  async stop(): Promise<void> {
+  async stop(isHandedOver: boolean): Promise<void> {
     for (const watch of this.#watches) watch.close()
     await this.#source?.stop(SOURCE_STOP_MS)
     await this.#stream?.stop(DRAIN_MS)
-    const ended = await this.#workers?.stop(DRAIN_MS)
+    const ended = await this.#workers?.stop(DRAIN_MS, isHandedOver)
     if ((ended?.overdue ?? 0) > 0) {
       // A thread that does not come back would keep the process for ever, `process.exit` included.
       this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')
@@ -215,7 +281,13 @@ class Daemon {
     const { listen, workers } = this.#config
     const sys = this.#sys
     const open: OpenListener[] = []
+    const inherited = [...(this.#inherited?.listeners ?? [])]
     for (const { address, port, family } of listen) {
+      const known = inherited.findIndex((other) => other.address === address && (port === 0 || other.port === port))
+      if (known >= 0 && inherited[known]!.udpFds.length === workers) {
+        open.push(...inherited.splice(known, 1))
+        continue
+      }
       if (sys === null) {
         open.push({ address, port, family: family === 6 ? 1 : 0, isWildcard: false, tcpFd: -1, udpFds: [] })
         continue
@@ -230,6 +302,7 @@ class Daemon {
         throw error
       }
     }
+    for (const { tcpFd, udpFds } of inherited) for (const fd of [tcpFd, ...udpFds]) sys?.close(fd)
     if (open.length === 0)
       throw new BindError('', 'EADDRNOTAVAIL', 'none of the listen addresses is to be had on this machine')
     return open
@@ -305,17 +378,24 @@ class Daemon {
     return { ...settings, cookieSecret: this.#cookieSecret }
   }
 
+  /** Hands what the configuration and resolv.conf say now to everybody. */
+  #applySettings(): void {
+    this.#settings = this.#deriveSettings(false)
+    this.#workers?.configure(this.#settings)
+    this.#stream?.configure(this.#settings.servers)
+    const identity = this.#identity()
+    if (identity.searchDomain === this.#searchDomain) return
+    this.#searchDomain = identity.searchDomain
+    this.#keeper?.setIdentity(identity)
+  }
+
   #watchResolvConf(): void {
     const file = this.#config.upstream.resolvConf
     this.#watches.push(
       watchFile(file, () => {
         if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
-        const before = this.#resolvConf.search[0]
         this.#resolvConf = this.#readResolvConf()
-        this.#settings = this.#deriveSettings(false)
-        this.#workers?.configure(this.#settings)
-        this.#stream?.configure(this.#settings.servers)
-        if (this.#resolvConf.search[0] !== before) this.#keeper?.setIdentity(this.#identity())
+        this.#applySettings()
         this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
       }),
     )
@@ -419,6 +499,22 @@ class Daemon {
       compileDurations: this.#compileDurations,
     }
   }
+}
+
+/** The new configuration with the old values of what sockets, threads and table are made by, and those keys that differ. */
+function keepFixed(config: Config, old: Config): { merged: Config; fixed: string[] } {
+  const { listen, workers, driver, identity, maxUdpPayload, metrics, admin, istio } = old
+  const merged: Config = {
+    ...config,
+    ...{ listen, workers, driver, identity, maxUdpPayload, metrics, admin, istio },
+    mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
+    upstream: { ...config.upstream, resolvConf: old.upstream.resolvConf, maxInFlight: old.upstream.maxInFlight },
+  }
+  const fixed: string[] = []
+  for (const [key, value] of Object.entries(config) as [keyof Config, unknown][]) {
+    if (JSON.stringify(merged[key]) !== JSON.stringify(value)) fixed.push(key)
+  }
+  return { merged, fixed }
 }
 
 /** The driver that runs, and why that one. @throws ConfigError if `batch` is asked for and is not to be had */

@@ -37,6 +37,7 @@ export class TableKeeper implements TableSink {
   #waiting: { bytes: Uint8Array; version: string } | null = null
   #saveTimer: NodeJS.Timeout | null = null
   #saving: Promise<void> = Promise.resolve()
+  readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
   /** The table in use came from disk, and no source has sent one since. */
   isFromLastKnownGood = false
   /** When a table was last accepted; null before. */
@@ -136,6 +137,14 @@ export class TableKeeper implements TableSink {
     }
   }
 
+  /** Resolves once there is a table, or after `timeoutMs` without one. */
+  async firstTable(timeoutMs: number): Promise<void> {
+    if (this.image !== null) return
+    const timer = setTimeout(() => this.#first.resolve(), timeoutMs)
+    await this.#first.promise
+    clearTimeout(timer)
+  }
+
   /** Writes what is still to be written. */
   async stop(): Promise<void> {
     if (this.#saveTimer !== null) {
@@ -148,6 +157,7 @@ export class TableKeeper implements TableSink {
   #take(result: CompileResult & { kind: 'image' }, version: string): void {
     const { log, onUpdate, publish } = this.#options
     publish(result.image)
+    this.#first.resolve()
     onUpdate('changed', result.compileSeconds)
     const { hosts, bytes, skippedHosts, skippedAddresses, firstSkipped } = result
     // Pushes may come many times a second: after the first they are the metrics' to tell.

@@ -43,6 +43,8 @@ const SEND_WAIT_MS = 5
 const NAME_WORDS = NAME_STRIDE / 4
 const FAMILY_V6 = 10
 const POLLFD = 8
+/** poll skips it. */
+const IGNORED_FD = -1
 /** How long a retired socket waits for replies beyond the deadline of the queries sent by it. */
 const LINGER_MS = 500
 /** Messages taken from a port before datagrams get their turn. */
@@ -83,6 +85,7 @@ export class BatchDriver implements Driver {
   #context: DriverContext | null = null
   #drainUntil: number = Number.POSITIVE_INFINITY
   #isDraining = false
+  #isHandedOver = false
 
   constructor(options: {
     sys: Syscalls
@@ -129,8 +132,10 @@ export class BatchDriver implements Driver {
     this.#upstreamSocket = settings.servers.map(() => null)
   }
 
-  drain(deadlineMs: number): void {
+  drain(deadlineMs: number, isHandedOver: boolean): void {
     this.#isDraining = true
+    this.#isHandedOver = isHandedOver
+    this.#polledChanges = -1
     this.#drainUntil = this.#sys.now() + deadlineMs
   }
 
@@ -165,7 +170,7 @@ export class BatchDriver implements Driver {
   }
 
   #isDrained(ready: number, now: number): boolean {
-    return now >= this.#drainUntil || (ready <= 0 && this.#context!.engine.isQuiet)
+    return now >= this.#drainUntil || ((ready <= 0 || this.#isHandedOver) && this.#context!.engine.isQuiet)
   }
 
   // ── poll set: eventfd, listeners, upstream sockets ──────────────────────────────────────────────────────────────────
@@ -174,7 +179,7 @@ export class BatchDriver implements Driver {
     if (this.#polledChanges === this.#sockets.changes) return
     this.#polledChanges = this.#sockets.changes
     this.#polled = [...this.#sockets.all()]
-    const fds = [this.#wakeFd, ...this.#listeners.map((listener) => listener.fd), ...this.#polled.map((socket) => socket.fd)]
+    const fds = [this.#wakeFd, ...this.#listeners.map((listener) => (this.#isHandedOver ? IGNORED_FD : listener.fd)), ...this.#polled.map((socket) => socket.fd)]
     this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD))
     fds.forEach((fd, k) => {
       this.#pollSet.writeInt32LE(fd, k * POLLFD)

@@ -80,7 +80,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
         case 'ping':
           return post({ kind: 'reply', request: message.request, value: true })
         case 'drain':
-          return driver.drain(message.deadlineMs)
+          return driver.drain(message.deadlineMs, message.isHandedOver)
       }
     },
   }

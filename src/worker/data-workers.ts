@@ -107,17 +107,20 @@ export class DataWorkers {
     return answers.reduce<number>((sum, count) => sum + (typeof count === 'number' ? count : 0), 0)
   }
 
-  /** Drains all and resolves when their threads have ended; `onOverdue` is told of those that had to be given up. */
-  async stop(deadlineMs: number): Promise<{ overdue: number }> {
+  /**
+   * Drains all and resolves when their threads have ended, or with the number of those that did not end in time.
+   * `isHandedOver`: another process takes what is queued in the sockets.
+   */
+  async stop(deadlineMs: number, isHandedOver: boolean): Promise<{ overdue: number }> {
     this.#isStopping = true
-    const overdue = await Promise.all(this.#keepers.map((keeper) => this.#stop(keeper, deadlineMs)))
+    const overdue = await Promise.all(this.#keepers.map((keeper) => this.#stop(keeper, deadlineMs, isHandedOver)))
     return { overdue: overdue.filter((isOverdue) => isOverdue).length }
   }
 
   /** Tells every worker to end at once, for the way out of the process: ending it would wait for them in `poll`. */
   endNow(): void {
     this.#isStopping = true
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0 })
+    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0, isHandedOver: false })
   }
 
   async #start(keeper: Keeper): Promise<void> {
@@ -214,13 +217,13 @@ export class DataWorkers {
     else setTimeout(again, keeper.restartMs).unref()
   }
 
-  async #stop(keeper: Keeper, deadlineMs: number): Promise<boolean> {
+  async #stop(keeper: Keeper, deadlineMs: number, isHandedOver: boolean): Promise<boolean> {
     const { thread } = keeper
     if (thread === null) return false
     const ended = new Promise<boolean>((resolve) => thread.once('exit', () => resolve(false)))
     const overdue = Promise.withResolvers<boolean>()
     const timer = setTimeout(() => overdue.resolve(true), deadlineMs + 500)
-    this.#post(keeper, { kind: 'drain', deadlineMs })
+    this.#post(keeper, { kind: 'drain', deadlineMs, isHandedOver })
     const isOverdue = await Promise.race([ended, overdue.promise])
     clearTimeout(timer)
     if (!isOverdue && keeper.wakeFd >= 0) this.#options.sys?.close(keeper.wakeFd)

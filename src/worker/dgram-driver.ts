@@ -112,7 +112,7 @@ export class DgramDriver implements Driver {
     context.desk.port?.close()
   }
 
-  drain(deadlineMs: number): void {
+  drain(deadlineMs: number, _isHandedOver: boolean): void {
     this.#drainUntil = this.#clock() + deadlineMs
     const look = (): void => {
       if (this.#context?.engine.isQuiet || this.#clock() >= this.#drainUntil) this.#finish?.()
