@@ -1,0 +1,157 @@
+/** `npm run simulate -- --seed N --queries N`: episodes one after the other, on all cores, until one breaks a rule. */
+import { parseArgs } from 'node:util'
+import { availableParallelism } from 'node:os'
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { type Action, makeEpisode } from './episode.ts'
+import { runEpisode } from './simulation.ts'
+import { shrink } from './shrink.ts'
+import { Violation } from './violation.ts'
+
+const EPISODE_QUERIES = 1500
+
+interface Report {
+  seed: number
+  queries: number
+  virtualMs: number
+  upstreamMessages: number
+  violation: string | null
+  actions: number
+  sightings: [string, number][]
+}
+
+function play(seed: number, queries: number, kept: number[] | null): Report {
+  const episode = makeEpisode(seed, queries)
+  if (kept !== null) episode.actions = kept.map((k) => episode.actions[k]!)
+  const { violation, ...result } = runEpisode(episode)
+  return { seed, ...result, sightings: [...result.sightings], violation: violation?.message ?? null }
+}
+
+/** In a thread: plays the seeds that it is sent. */
+function work(queries: number): void {
+  parentPort!.on('message', (seed: number) => parentPort!.postMessage(play(seed, queries, null)))
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: 'string' },
+      queries: { type: 'string', default: '100000' },
+      episode: { type: 'string', default: String(EPISODE_QUERIES) },
+      jobs: { type: 'string', default: String(Math.min(8, availableParallelism())) },
+      keep: { type: 'string' },
+      'no-shrink': { type: 'boolean', default: false },
+      'keep-going': { type: 'boolean', default: false },
+    },
+  })
+  const seed = values.seed === undefined ? Date.now() % 1_000_000_000 : Number(values.seed)
+  const perEpisode = Number(values.episode)
+  if (values.keep !== undefined) {
+    const report = play(seed, perEpisode, values.keep.split(',').map(Number))
+    console.log(report.violation ?? 'no rule was broken')
+    return report.violation === null ? 0 : 1
+  }
+  const startedAt = performance.now()
+  const { failed, reports } = await playAll(
+    seed,
+    Number(values.queries),
+    perEpisode,
+    Number(values.jobs),
+    values['keep-going'],
+  )
+  const seconds = (performance.now() - startedAt) / 1000
+  summarize(seed, reports, seconds)
+  if (failed === null) return 0
+  if (values['keep-going']) return listFailures(reports)
+  console.log(`\nseed ${failed.seed}, step ${failed.actions}: ${failed.violation}`)
+  if (!values['no-shrink']) explain(failed.seed, perEpisode)
+  return 1
+}
+
+async function playAll(
+  first: number,
+  queries: number,
+  perEpisode: number,
+  jobs: number,
+  keepsGoing: boolean,
+): Promise<{ failed: Report | null; reports: Report[] }> {
+  const reports: Report[] = []
+  let next = first
+  let played = 0
+  const outcome: { failed: Report | null } = { failed: null }
+  const playOn = async (): Promise<void> => {
+    const worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
+    try {
+      while (played < queries && (keepsGoing || outcome.failed === null)) {
+        const seed = next++
+        worker.postMessage(seed)
+        const report = await new Promise<Report>((resolve, reject) => {
+          worker.once('message', resolve)
+          worker.once('error', reject)
+        })
+        worker.removeAllListeners('error')
+        reports.push(report)
+        played += report.queries
+        if (report.violation !== null && (outcome.failed === null || report.seed < outcome.failed.seed))
+          outcome.failed = report
+      }
+    } finally {
+      await worker.terminate()
+    }
+  }
+  await Promise.all(Array.from({ length: jobs }, playOn))
+  return { failed: outcome.failed, reports }
+}
+
+function summarize(seed: number, reports: Report[], seconds: number): void {
+  const sum = (pick: (report: Report) => number): number => reports.reduce((total, report) => total + pick(report), 0)
+  const queries = sum((report) => report.queries)
+  console.log(
+    `seeds ${seed} … ${seed + reports.length - 1}: ${queries} queries, ${sum((report) => report.upstreamMessages)} to servers, ` +
+      `${Math.round(sum((report) => report.virtualMs) / 1000)} s simulated in ${seconds.toFixed(1)} s (${Math.round(queries / seconds)} queries/s)`,
+  )
+  const sightings = new Map<string, number>()
+  for (const report of reports)
+    for (const [what, count] of report.sightings) sightings.set(what, (sightings.get(what) ?? 0) + count)
+  console.log(
+    [...sightings]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([what, count]) => `${what} ${count}`)
+      .join(', '),
+  )
+}
+
+/** What went wrong how often, alike but for numbers and names. */
+function listFailures(reports: Report[]): number {
+  const kinds = new Map<string, { count: number; first: Report }>()
+  for (const report of reports) {
+    if (report.violation === null) continue
+    const { kind } = new Violation(report.violation)
+    const known = kinds.get(kind)
+    if (known === undefined) kinds.set(kind, { count: 1, first: report })
+    else known.count++
+  }
+  for (const { count, first } of [...kinds.values()].toSorted((a, b) => b.count - a.count)) {
+    console.log(`${count} × seed ${first.seed}, step ${first.actions}: ${first.violation}`)
+  }
+  return 1
+}
+
+function explain(seed: number, perEpisode: number): void {
+  const episode = makeEpisode(seed, perEpisode)
+  const { kept, message } = shrink(episode, 20_000)
+  console.log(`\nthe shortest trace that still fails: ${message}`)
+  for (const k of kept) console.log(`  ${k}: ${describe(episode.actions[k]!)}`)
+  console.log(`\nnpm run simulate -- --seed ${seed} --episode ${perEpisode} --keep ${kept.join(',')}`)
+}
+
+function describe(action: Action): string {
+  const at = `${action.at.toFixed(1)} ms ${action.kind}`
+  if (action.kind !== 'query')
+    return `${at} ${JSON.stringify({ ...action, at: undefined, kind: undefined, packet: undefined, asked: undefined })}`
+  const { asked } = action
+  const edns = asked.edns === null ? '' : ` EDNS ${asked.edns.payload}${asked.edns.dnssecOk ? ' DO' : ''}`
+  return `${at} ${asked.id} ${JSON.stringify(asked.question.slice(0, -4))} type ${asked.type} flags ${asked.flags.toString(16)}${edns}, client ${action.client}${action.isStream ? ' over a stream' : ''}`
+}
+
+if (isMainThread) process.exitCode = await main()
+else work((workerData as { perEpisode: number }).perEpisode)

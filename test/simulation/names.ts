@@ -1,0 +1,124 @@
+/** Names that are asked for, and tables that have some of them. */
+import type { TableIdentity } from '../../src/table/identity.ts'
+import type { NameInfo, NameTable } from '../../src/table/nds.ts'
+import type { Random } from './random.ts'
+
+/** Names as strings of their wire format in lower case. */
+export interface Names {
+  mesh: string[]
+  upstream: string[]
+  special: string[]
+}
+
+export function wireName(text: string): string {
+  return (
+    text
+      .split('.')
+      .filter((label) => label !== '')
+      .map((label) => String.fromCharCode(label.length) + label)
+      .join('') + '\0'
+  )
+}
+
+/** Labels of a wire name. */
+export function labelsOf(name: string): string[] {
+  const labels: string[] = []
+  for (let at = 0; name.charCodeAt(at) > 0; at += name.charCodeAt(at) + 1)
+    labels.push(name.slice(at + 1, at + 1 + name.charCodeAt(at)))
+  return labels
+}
+
+function address(random: Random): string {
+  return random.chance(0.75)
+    ? `10.${random.below(4)}.${random.below(256)}.${random.below(256)}`
+    : `fd00::${random.below(65_536).toString(16)}:${random.below(65_536).toString(16)}`
+}
+
+function hosts(random: Random): string[] {
+  const list: string[] = []
+  for (let k = 0; k < 12; k++) list.push(`svc${k}.${random.pick(['shop', 'shop', 'ops'])}.svc.cluster.local`)
+  for (let k = 0; k < 3; k++) list.push(`pod-${k}.db.shop.svc.cluster.local`)
+  for (let k = 0; k < 6; k++) list.push(`api${k}.example.org`)
+  // Names that are asked upstream as well: now the mesh has them, now it has not.
+  for (let k = 0; k < 4; k++) list.push(`h${k}.example`)
+  list.push(
+    '*.wild.example.org',
+    '*.deep.wild.example.org',
+    `*.${'w'.repeat(60)}.example`,
+    'localhost',
+    `${'l'.repeat(63)}.`.repeat(3) + 'long',
+  )
+  if (random.chance(0.1)) list.push('*.x')
+  return list
+}
+
+function makeTable(random: Random, all: string[]): NameTable {
+  const table: NameTable = new Map()
+  for (const host of all) {
+    if (random.chance(0.3)) continue
+    const count = random.weighted([
+      [6, 1],
+      [3, 3],
+      [1, 40],
+      [1, 90],
+    ])
+    const [short, namespace, kind] = host.split('.')
+    const isService = kind === 'svc'
+    const info: NameInfo = {
+      ips: Array.from({ length: count }, () => address(random)),
+      registry: isService ? 'Kubernetes' : 'External',
+      shortname: isService ? short! : '',
+      namespace: isService ? namespace! : '',
+      altHosts: [],
+    }
+    if (random.chance(0.02)) info.ips.push('not an address')
+    table.set(host, info)
+  }
+  return table
+}
+
+/** Tables that one after the other might be pushed. */
+export function makeTables(random: Random): NameTable[] {
+  const all = hosts(random)
+  return [makeTable(random, all), makeTable(random, all), makeTable(random, all), new Map()]
+}
+
+export function makeNames(random: Random, tables: NameTable[], identity: TableIdentity): Names {
+  const mesh = new Set<string>()
+  for (const table of tables) {
+    for (const [host, { ips, shortname, namespace }] of table) {
+      const full = host.replace('*', random.pick(['a', 'b.c', 'A'.repeat(60)])).toLowerCase()
+      mesh.add(full)
+      if (shortname !== '') mesh.add(shortname).add(`${shortname}.${namespace}`).add(`${shortname}.${namespace}.svc`)
+      const ip = ips[0]!
+      if (ip.includes('.')) mesh.add(`${ip.split('.').toReversed().join('.')}.in-addr.arpa`)
+    }
+  }
+  for (const name of [...mesh]) if (identity.searchDomain !== null) mesh.add(`${name}.${identity.searchDomain}`)
+  const upstream: string[] = ['']
+  for (let k = 0; k < random.pick([3, 30, 300]); k++) {
+    upstream.push(
+      random.weighted<() => string>([
+        [8, () => `h${k}.example`],
+        [2, () => `h${k}.corp`],
+        [1, () => `h${k}.deep.example`],
+        [1, () => `${'x'.repeat(50)}.${'y'.repeat(60)}.h${k}.example`],
+        [0.3, () => `${`${'z'.repeat(58)}.`.repeat(4)}h${k}`],
+        [0.5, () => `${k}.2.0.192.in-addr.arpa`],
+      ])(),
+    )
+  }
+  return {
+    mesh: [...mesh].map(wireName).filter((name) => name.length <= 255),
+    upstream: upstream.map(wireName).filter((name) => name.length <= 255),
+    special: [
+      'localhost',
+      'a.localhost',
+      'invalid',
+      'no.invalid',
+      'b.onion',
+      'resolver.arpa',
+      '_dns.resolver.arpa',
+    ].map(wireName),
+  }
+}

@@ -1,0 +1,154 @@
+/** Whether a reply is one that the reference would give. Each check returns what is wrong, or null. */
+import type { KnownAnswer } from './reference-resolver.ts'
+import { type ParsedMessage, type ParsedRecord, parseMessage } from './message.ts'
+import type { Expectation } from './reference-resolver.ts'
+import type { Asked } from './queries.ts'
+
+const FLAG_QR = 0x8000
+const FLAG_OPCODE = 0x7800
+const FLAG_AA = 0x0400
+const FLAG_TC = 0x0200
+const FLAG_RD = 0x0100
+const FLAG_RA = 0x0080
+const FLAG_Z = 0x0040
+const FLAG_AD = 0x0020
+const FLAG_CD = 0x0010
+const SOA = 6
+const COOKIE = 10
+const EDE = 15
+export const STALE_TTL = 30
+
+/** Limits that a query's client sets. */
+export interface ReplyLimits {
+  /** Most bytes of the reply. */
+  limit: number
+  /** Payload size that our OPT must name. */
+  advertise: number
+}
+
+/** What every reply must be, whatever it says. The parsed message, or what is wrong. */
+export function checkForm(
+  asked: Asked,
+  limits: ReplyLimits,
+  bytes: Buffer,
+  at: number,
+  length: number,
+): ParsedMessage | string {
+  if (length > limits.limit) return `${length} bytes, the limit is ${limits.limit}`
+  const reply = parseMessage(bytes, at, length)
+  if (typeof reply === 'string') return `malformed: ${reply}`
+  const { flags } = reply
+  if (reply.id !== asked.id) return `id ${reply.id}, the query's is ${asked.id}`
+  if ((flags & FLAG_QR) === 0) return 'not a response'
+  if ((flags & FLAG_RA) === 0) return 'RA is not set'
+  if ((flags & FLAG_Z) !== 0) return 'Z is set'
+  const copied = FLAG_OPCODE | FLAG_RD | FLAG_CD
+  if ((flags & copied) !== (asked.flags & copied))
+    return `flags ${flags.toString(16)} to a query with ${asked.flags.toString(16)}`
+  if ((flags & FLAG_AD) !== 0 && (asked.flags & FLAG_AD) === 0 && !asked.edns?.dnssecOk)
+    return 'AD, for which nobody asked'
+  if (reply.question !== asked.question && !(asked.isBroken && reply.question === ''))
+    return `another question: ${JSON.stringify(reply.question)}`
+  return checkOpt(asked, limits, reply) ?? reply
+}
+
+function checkOpt(asked: Asked, limits: ReplyLimits, reply: ParsedMessage): string | null {
+  const { opt } = reply
+  if (opt === null) return asked.edns === null || asked.isBroken ? null : 'no OPT to a query that has one'
+  if (asked.edns === null) return 'an OPT to a query without'
+  if (opt.payload !== limits.advertise) return `OPT says ${opt.payload} bytes instead of ${limits.advertise}`
+  if (opt.version !== 0 || opt.dnssecOk !== asked.edns.dnssecOk) return 'OPT with another version or DO bit'
+  for (const [code, data] of opt.options) {
+    if (code === EDE && data.length >= 2) continue
+    if (code === COOKIE && asked.edns.hasCookie) continue
+    return `OPT with an option ${code} of ${data.length} bytes`
+  }
+  return null
+}
+
+/** Code of the extended error, −1 without one. */
+export function edeOf(reply: ParsedMessage): number {
+  const data = reply.opt?.options.get(EDE)
+  return data === undefined ? -1 : (data.charCodeAt(0) << 8) | data.charCodeAt(1)
+}
+
+export function isTruncated(reply: ParsedMessage): boolean {
+  return (reply.flags & FLAG_TC) !== 0
+}
+
+/** Checks a reply that the engine makes up itself: of the mesh, of a special name. */
+export function checkLocal(
+  wanted: Extract<Expectation, { kind: 'local' }>,
+  reply: ParsedMessage,
+  limits: ReplyLimits,
+): string | null {
+  const [answers, authority, additional] = reply.sections
+  if (reply.rcode !== wanted.rcode) return `rcode ${reply.rcode} instead of ${wanted.rcode}`
+  if (((reply.flags & FLAG_AA) !== 0) !== wanted.isMesh) return 'AA is wrong'
+  if (additional.length > 0) return 'additional records'
+  const left = new Set(wanted.answers)
+  for (const record of answers) {
+    if (!left.delete(record.id)) return `a record that is not the host's, or twice: ${JSON.stringify(record.id)}`
+    if (record.ttl !== wanted.ttl) return `TTL ${record.ttl} instead of ${wanted.ttl}`
+  }
+  // An alias comes before what it leads to.
+  if (answers.length > 0 && wanted.answers[0]!.includes('|5|') && answers[0]!.id !== wanted.answers[0])
+    return 'the CNAME is not the first record'
+  const isWhole = left.size === 0 && authority.length === (wanted.soa === null ? 0 : 1)
+  if (isTruncated(reply))
+    return localBytes(reply, wanted) > limits.limit && !isWhole ? null : 'TC, although all would fit'
+  if (!isWhole) return `${left.size} records are missing, ${authority.length} in authority`
+  return wanted.soa === null ? null : checkSoa(authority[0]!, wanted.soa)
+}
+
+function checkSoa(record: ParsedRecord, wanted: { owner: string; ttl: number }): string | null {
+  if (record.type !== SOA || record.owner !== wanted.owner)
+    return `SOA of ${JSON.stringify(record.owner)} instead of ${JSON.stringify(wanted.owner)}`
+  const minimum = Buffer.from(record.data.slice(-4), 'latin1').readUInt32BE(0)
+  return record.ttl === wanted.ttl && minimum === wanted.ttl
+    ? null
+    : `SOA with TTL ${record.ttl} and MINIMUM ${minimum} instead of ${wanted.ttl}`
+}
+
+/** Bytes of the whole reply, if names are compressed as far as they can be by pointing to the question and the alias's target. */
+function localBytes(reply: ParsedMessage, wanted: Extract<Expectation, { kind: 'local' }>): number {
+  let bytes = 12 + reply.question.length + (reply.opt === null ? 0 : 11)
+  for (const id of wanted.answers) {
+    const [, type] = id.split('|', 2) as [string, string]
+    const data = id.slice(id.indexOf('|', id.indexOf('|', id.indexOf('|') + 1) + 1) + 1)
+    bytes += 12 + (type === '12' ? 2 : data.length)
+  }
+  return bytes + (wanted.soa === null ? 0 : 12 + 22)
+}
+
+/**
+ * Checks that a reply is this answer at an age (all TTLs `staleTtl` if that is not negative), whole or cut to the limit.
+ */
+export function checkKnown(
+  asked: Asked,
+  reply: ParsedMessage,
+  known: KnownAnswer,
+  age: number,
+  staleTtl: number,
+  limits: ReplyLimits,
+): string | null {
+  const { message, ttls } = known
+  if (reply.rcode !== message.rcode) return `rcode ${reply.rcode} instead of ${message.rcode}`
+  if ((reply.flags & FLAG_AA) !== 0) return 'AA on an answer from upstream'
+  const mayAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
+  if (((reply.flags & FLAG_AD) !== 0) !== (mayAd && (message.flags & FLAG_AD) !== 0)) return 'AD is wrong'
+  for (let section = 0; section < 3; section++) {
+    const wanted = ttls[section]!
+    for (const record of reply.sections[section]!) {
+      const ttl = wanted.get(record.id)
+      if (ttl === undefined) return `a record that the answer has not: ${JSON.stringify(record.id)}`
+      const expected = staleTtl >= 0 ? staleTtl : Math.max(0, ttl - age)
+      if (record.ttl !== expected) return `TTL ${record.ttl} instead of ${expected} after ${age} s`
+    }
+  }
+  const isWhole =
+    reply.sections[0].length === message.sections[0].length && reply.sections[1].length === message.sections[1].length
+  if (!isTruncated(reply)) return isWhole ? null : 'records are missing, and TC is not set'
+  const opt = asked.edns === null ? 0 : 11
+  return message.bytesBeforeOpt + opt + 6 > limits.limit ? null : 'TC, although all would fit'
+}

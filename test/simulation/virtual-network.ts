@@ -1,0 +1,263 @@
+/** Sockets, streams and servers: takes what the engine sends, and says later, or never, what comes back. */
+import type { EngineSettings } from '../../src/engine/settings.ts'
+import type { StreamExchanged } from '../../src/engine/stream-port.ts'
+import { type Episode, type Habit, SERVERS } from './episode.ts'
+import { type ParsedMessage, parseMessage } from './message.ts'
+import { hashText, mix, Random } from './random.ts'
+import { isFailure, keyOf } from './reference-resolver.ts'
+import { forge, serve } from './virtual-server.ts'
+
+/** A query on its way to a server. */
+export interface Sent {
+  query: ParsedMessage
+  /** Keys that its answer is one to: two where the query has no OPT that could tell. */
+  keys: string[]
+  at: number
+  /** A reply that ends the attempt has come in. */
+  isSettled: boolean
+}
+
+export type NetworkEvent =
+  | { kind: 'datagram'; socket: number; bytes: Buffer; isForged: boolean }
+  | { kind: 'exchanged'; token: number; bytes: Buffer | null; failure: StreamExchanged['failure']; isStray: boolean }
+  | { kind: 'socket error'; socket: number }
+
+/** What a message that came in is to the engine, as far as the reference can say. */
+export type Verdict =
+  | { kind: 'stray' }
+  | { kind: 'failure'; sent: Sent }
+  | { kind: 'truncated'; sent: Sent }
+  | { kind: 'answer'; sent: Sent; message: ParsedMessage }
+
+interface Socket {
+  number: number
+  server: number
+  uses: number
+}
+
+const STRAY: Verdict = { kind: 'stray' }
+const POOL = 4
+/** Largest datagram that the drivers receive whole. */
+export const UPSTREAM_BUFFER = 4096
+
+export class VirtualNetwork {
+  readonly habits: Habit[]
+  /** Off in the last part of an episode, when all is well. */
+  isTroubled = true
+  messages = 0
+  private readonly episode: Episode
+  private readonly schedule: (at: number, event: NetworkEvent) => void
+  /** World server by index in the settings. */
+  private servers: number[] = []
+  private pools: Socket[][] = []
+  private nextSocket = 1
+  private readonly serverOfSocket: number[] = []
+  private readonly sent: Map<number, Sent> = new Map()
+  private readonly streams: Map<number, Sent> = new Map()
+  private readonly asked: Map<string, number> = new Map()
+  private serial = 0
+  /** Servers that once failed over EDNS may be asked without. */
+  private readonly mayBeAskedPlainly: boolean[] = Array.from({ length: SERVERS }, () => false)
+
+  constructor(episode: Episode, schedule: (at: number, event: NetworkEvent) => void) {
+    this.episode = episode
+    this.schedule = schedule
+    this.habits = [...episode.habits]
+  }
+
+  configure(settings: EngineSettings): void {
+    this.servers = settings.servers.map((server) => Number(server.address.split('.')[3]) - 1)
+    this.pools = this.servers.map(() => [])
+  }
+
+  /** Index of the settings' server in the world. */
+  worldServer(index: number): number {
+    return this.servers[index]!
+  }
+
+  /** Checks a query of the engine and sends it. Returns what is wrong with it, or the socket's number. */
+  datagram(index: number, bytes: Buffer, at: number, length: number, avoid: number, now: number): number | string {
+    const query = this.readQuery(bytes, at, length, index)
+    if (typeof query === 'string') return query
+    const server = this.servers[index]!
+    const fate = this.fateOf(query, server)
+    if (this.isTroubled && this.habits[server] !== 'perfect' && fate.chance(this.episode.socketShortage)) return -1
+    const socket = this.pick(index, avoid, fate)
+    const sent: Sent = { query, keys: keysOf(query), at: now, isSettled: false }
+    this.sent.set(socket.number * 65_536 + query.id, sent)
+    this.travel(sent, server, false, fate, now, (delay, reply, isMisdirected) => {
+      const to = isMisdirected ? 1 + fate.below(this.nextSocket - 1) : socket.number
+      this.schedule(
+        now + delay,
+        reply === null
+          ? { kind: 'socket error', socket: socket.number }
+          : { kind: 'datagram', socket: to, bytes: reply, isForged: false },
+      )
+    })
+    return socket.number
+  }
+
+  /** The same for an exchange over a stream; it always ends, at the latest after `timeoutMs`. */
+  stream(index: number, token: number, bytes: Buffer, timeoutMs: number, now: number): string | null {
+    const query = this.readQuery(bytes, 0, bytes.length, index)
+    if (typeof query === 'string') return query
+    const server = this.servers[index]!
+    const fate = this.fateOf(query, server)
+    const sent: Sent = { query, keys: keysOf(query), at: now, isSettled: false }
+    this.streams.set(token, sent)
+    let hasReply = false
+    this.travel(sent, server, true, fate, now, (delay, reply) => {
+      if (hasReply || delay >= timeoutMs) return
+      hasReply = true
+      const failure = reply === null ? fate.pick(['refused', 'network', 'malformed', 'tls', 'timeout'] as const) : null
+      this.schedule(now + delay, { kind: 'exchanged', token, bytes: reply, failure, isStray: false })
+    })
+    if (!hasReply)
+      this.schedule(now + timeoutMs, { kind: 'exchanged', token, bytes: null, failure: 'timeout', isStray: false })
+    return null
+  }
+
+  private travel(
+    sent: Sent,
+    server: number,
+    isStream: boolean,
+    fate: Random,
+    now: number,
+    arrive: (delay: number, reply: Buffer | null, isMisdirected: boolean) => void,
+  ): void {
+    const { episode } = this
+    this.messages++
+    const habit = this.habits[server]!
+    const isPerfect = habit === 'perfect' || !this.isTroubled
+    if (
+      habit !== 'perfect' &&
+      (habit === 'badvers' ||
+        habit === 'formerr' ||
+        habit === 'notimp' ||
+        habit === 'formerr to opt' ||
+        habit === 'mixed')
+    )
+      this.mayBeAskedPlainly[server] = true
+    const isLost = (): boolean => !isPerfect && !isStream && fate.chance(episode.loss)
+    const rtt = isPerfect ? Math.min(20, episode.rttMs[server]!) : episode.rttMs[server]!
+    if (isLost()) return
+    for (const reply of serve(sent.query, habit, isStream, fate, ++this.serial)) {
+      const copies = !isStream && fate.chance(episode.duplication) ? 2 : 1
+      for (let k = 0; k < copies; k++) {
+        if (isLost()) continue
+        // The copy of a reply may come long after everything else.
+        const jitter = isPerfect && k === 0 ? 0 : fate.interval(this.isTroubled ? episode.jitterMs : 1)
+        arrive(rtt + reply.delayMs + jitter, reply.bytes, reply.isMisdirected)
+      }
+    }
+    void now
+  }
+
+  /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
+  judge(event: NetworkEvent): Verdict {
+    if (event.kind === 'socket error') return STRAY
+    const isStream = event.kind === 'exchanged'
+    const { bytes } = event
+    if (bytes === null || bytes.length < 12) {
+      const sent = isStream ? this.streams.get(event.token) : undefined
+      return sent === undefined ? STRAY : { kind: 'failure', sent }
+    }
+    const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
+    if (sent === undefined || sent.isSettled) return STRAY
+    if ((bytes.readUInt16BE(2) & 0xf800) !== 0x8000) return STRAY
+    const verdict = this.judgeReply(sent, bytes, isStream)
+    if (verdict.kind !== 'stray') sent.isSettled = true
+    return verdict
+  }
+
+  private judgeReply(sent: Sent, bytes: Buffer, isStream: boolean): Verdict {
+    const flags = bytes.readUInt16BE(2)
+    if (bytes.readUInt16BE(4) === 0) return (flags & 15) === 0 || (flags & 15) === 3 ? STRAY : { kind: 'failure', sent }
+    if (!hasQuestion(bytes, sent.query)) return STRAY
+    if (!isStream && ((flags & 0x0200) !== 0 || bytes.length > UPSTREAM_BUFFER)) return { kind: 'truncated', sent }
+    const message = parseMessage(bytes, 0, bytes.length)
+    if (typeof message === 'string' || isFailure(message) || (flags & 0x0200) !== 0) return { kind: 'failure', sent }
+    return { kind: 'answer', sent, message }
+  }
+
+  /** Forged replies at the sockets that are open, and to the questions that are open. None of them fits. */
+  forge(count: number, seed: number, now: number): void {
+    const fate = new Random(mix(seed, this.episode.seed))
+    const open = [...this.sent].slice(-20)
+    if (open.length === 0) return
+    for (let k = 0; k < count; k++) {
+      const [place, { query }] = fate.pick(open)
+      let socket = Math.floor(place / 65_536)
+      const forged = { ...query }
+      // A wrong id, a wrong port, or the answer to another question.
+      const how = fate.below(3)
+      if (how === 0) forged.id = fate.below(65_536)
+      if (how === 1) socket = 1 + fate.below(this.nextSocket - 1)
+      if (how === 2) forged.question = `\u0005other${query.question.slice(-5)}`
+      const hit = this.sent.get(socket * 65_536 + forged.id)
+      if (hit !== undefined && hit.query.question === forged.question) continue
+      this.schedule(now + fate.between(0, 5), {
+        kind: 'datagram',
+        socket,
+        bytes: forge(forged, fate, 2_000_000 + k),
+        isForged: true,
+      })
+    }
+  }
+
+  /** Some socket that was opened lately; 0 if there is none. */
+  someSocket(seed: number): number {
+    return this.nextSocket === 1 ? 0 : Math.max(1, this.nextSocket - 1 - ((seed >>> 0) % 8))
+  }
+
+  private readQuery(bytes: Buffer, at: number, length: number, index: number): ParsedMessage | string {
+    const query = parseMessage(bytes, at, length)
+    if (typeof query === 'string') return `a query to a server is malformed: ${query}`
+    if ((query.flags & ~0x0110) !== 0x0020) return `a query to a server has flags ${query.flags.toString(16)}`
+    if (query.question === '' || query.class !== 1 || query.sections.some((section) => section.length > 0))
+      return 'a query to a server is none'
+    const server = this.servers[index]
+    if (server === undefined) return `a query to a server that there is not: ${index}`
+    if (query.opt === null && !this.mayBeAskedPlainly[server]) return 'a query without OPT to a server that knows EDNS'
+    if (query.opt !== null && (query.opt.payload !== 1232 || query.opt.version !== 0))
+      return 'a query with another OPT than ours'
+    return query
+  }
+
+  private fateOf(query: ParsedMessage, server: number): Random {
+    const place = `${query.name}/${query.type}/${server}`
+    const count = (this.asked.get(place) ?? 0) + 1
+    this.asked.set(place, count)
+    return new Random(mix(this.episode.seed, hashText(place), count))
+  }
+
+  private pick(index: number, avoid: number, fate: Random): Socket {
+    const pool = this.pools[index]!
+    let k = fate.below(POOL)
+    if (pool[k]?.number === avoid) k = (k + 1) % POOL
+    const known = pool[k]
+    if (known !== undefined && known.uses < this.episode.socketUses) {
+      known.uses++
+      return known
+    }
+    const fresh = { number: this.nextSocket++, server: this.servers[index]!, uses: 1 }
+    this.serverOfSocket[fresh.number] = fresh.server
+    pool[known === undefined ? pool.length : k] = fresh
+    return fresh
+  }
+}
+
+function keysOf(query: ParsedMessage): string[] {
+  if (query.opt !== null) return [keyOf(query.name, query.type, query.opt.dnssecOk, query.flags)]
+  return [keyOf(query.name, query.type, false, query.flags), keyOf(query.name, query.type, true, query.flags)]
+}
+
+/** True if the message repeats the question, in whatever case. */
+function hasQuestion(bytes: Buffer, query: ParsedMessage): boolean {
+  const { question } = query
+  if (bytes.readUInt16BE(4) !== 1 || bytes.length < 12 + question.length) return false
+  const theirs = bytes.toString('latin1', 12, 12 + question.length)
+  return (
+    theirs.slice(0, -4).toLowerCase() === question.slice(0, -4).toLowerCase() && theirs.slice(-4) === question.slice(-4)
+  )
+}

@@ -1,0 +1,374 @@
+/** Servers in the virtual network: good, broken and malicious ones. What one does with a question follows from its habit and a fate. */
+import type { Habit } from './episode.ts'
+import { MessageWriter, type ParsedMessage } from './message.ts'
+import { randomCase } from './queries.ts'
+import type { Random } from './random.ts'
+
+/** One thing that comes back, `delayMs` after the question came in. */
+export interface Reply {
+  delayMs: number
+  /** Null: no message, but an error of the socket or stream. */
+  bytes: Buffer | null
+  /** Sent to another socket than the question's. */
+  isMisdirected: boolean
+}
+
+type Deed =
+  | 'answer'
+  | 'silence'
+  | 'late answer'
+  | 'error'
+  | 'servfail'
+  | 'refused'
+  | 'formerr'
+  | 'notimp'
+  | 'badvers'
+  | 'truncate'
+  | 'lie'
+  | 'malformed'
+  | 'odd rcode'
+
+const DEEDS: Record<Habit, readonly (readonly [number, Deed])[]> = {
+  perfect: [[1, 'answer']],
+  good: [
+    [60, 'answer'],
+    [1, 'silence'],
+  ],
+  lossy: [
+    [1, 'answer'],
+    [1, 'silence'],
+  ],
+  slow: [
+    [1, 'answer'],
+    [6, 'late answer'],
+  ],
+  dead: [[1, 'silence']],
+  unreachable: [[1, 'error']],
+  servfail: [
+    [9, 'servfail'],
+    [1, 'answer'],
+  ],
+  refused: [
+    [9, 'refused'],
+    [1, 'answer'],
+  ],
+  formerr: [[1, 'formerr']],
+  'formerr to opt': [[1, 'answer']],
+  notimp: [[1, 'notimp']],
+  badvers: [[1, 'badvers']],
+  truncating: [
+    [4, 'truncate'],
+    [1, 'answer'],
+  ],
+  lying: [
+    [4, 'lie'],
+    [1, 'answer'],
+  ],
+  malformed: [
+    [3, 'malformed'],
+    [1, 'answer'],
+  ],
+  'odd rcodes': [[1, 'odd rcode']],
+  mixed: [
+    [8, 'answer'],
+    [1, 'silence'],
+    [1, 'late answer'],
+    [1, 'error'],
+    [1, 'servfail'],
+    [1, 'refused'],
+    [1, 'formerr'],
+    [1, 'truncate'],
+    [1, 'lie'],
+    [1, 'malformed'],
+    [1, 'odd rcode'],
+  ],
+}
+
+const SERVFAIL = 2
+const NXDOMAIN = 3
+const FLAG_QR = 0x8000
+const FLAG_TC = 0x0200
+const OPT_BROKEN: Partial<Record<Habit, number>> = { 'formerr to opt': 1, notimp: 4, badvers: 16 }
+
+const writer = new MessageWriter()
+
+/** What the server does with the question. `serial` makes every answer's records unlike those of any other. */
+export function serve(query: ParsedMessage, habit: Habit, isStream: boolean, fate: Random, serial: number): Reply[] {
+  const reply = (bytes: Buffer | null, delayMs = 0, isMisdirected = false): Reply => ({ bytes, delayMs, isMisdirected })
+  const brokenRcode = OPT_BROKEN[habit]
+  if (brokenRcode !== undefined && query.opt !== null) return [reply(errorReply(query, brokenRcode, fate, serial))]
+  const deed = fate.weighted(DEEDS[habit])
+  switch (deed) {
+    case 'answer':
+      return [reply(answer(query, isStream, fate, serial, habit === 'perfect'))]
+    case 'silence':
+      return []
+    case 'late answer':
+      return [reply(answer(query, isStream, fate, serial, false), fate.between(50, 8000))]
+    case 'error':
+      return [reply(null)]
+    case 'servfail':
+      return [reply(errorReply(query, SERVFAIL, fate, serial))]
+    case 'refused':
+      return [reply(errorReply(query, 5, fate, serial))]
+    case 'formerr':
+      return [reply(errorReply(query, 1, fate, serial))]
+    case 'notimp':
+      return [reply(errorReply(query, 4, fate, serial))]
+    case 'badvers':
+      return [reply(errorReply(query, 16, fate, serial))]
+    case 'truncate':
+      return isStream && fate.chance(0.3) ? [reply(null)] : [reply(truncated(query, fate, serial))]
+    case 'lie': {
+      const lies = Array.from({ length: 1 + fate.below(3) }, () =>
+        reply(lie(query, isStream, fate, serial), fate.between(0, 30), !isStream && fate.chance(0.15)),
+      )
+      if (fate.chance(0.5)) lies.push(reply(answer(query, isStream, fate, serial, false), 35))
+      return isStream ? lies.slice(0, 1) : lies
+    }
+    case 'malformed':
+      return [reply(malformed(query, fate, serial))]
+    case 'odd rcode':
+      return [reply(oddRcode(query, fate, serial))]
+  }
+}
+
+/** A message that nobody asked for and that nobody may believe, towards some open port. */
+export function forge(query: ParsedMessage, fate: Random, serial: number): Buffer {
+  begin(query, 0, fate)
+  address(query, 300, serial, fate)
+  return writer.take()
+}
+
+function begin(query: ParsedMessage, flags: number, fate: Random): void {
+  writer.begin(
+    query.id,
+    FLAG_QR |
+      0x0080 |
+      (query.flags & 0x0110) |
+      (fate.chance(0.3) ? 0x0020 : 0) |
+      (fate.chance(0.3) ? 0x0400 : 0) |
+      flags,
+  )
+  writer.rawQuestion(query.question)
+}
+
+function addOpt(query: ParsedMessage, extendedRcode: number, fate: Random): void {
+  if (query.opt !== null && (extendedRcode !== 0 || fate.chance(0.9))) {
+    writer.opt(
+      fate.pick([512, 1232, 4096]),
+      extendedRcode,
+      0,
+      query.opt.dnssecOk,
+      fate.chance(0.1) ? '\0\u000f\0\u0002\0\u0016' : '',
+    )
+  }
+}
+
+function errorReply(query: ParsedMessage, rcode: number, fate: Random, serial: number): Buffer {
+  // A bare header is how some servers say that they do not understand.
+  if (rcode < 16 && rcode !== SERVFAIL && fate.chance(0.3)) {
+    writer.begin(query.id, FLAG_QR | rcode)
+    return writer.take()
+  }
+  begin(query, rcode & 15, fate)
+  if (fate.chance(0.1)) soa(query, 60, 60, serial)
+  if (rcode !== 1 && rcode !== 4) addOpt(query, rcode >>> 4, fate)
+  return writer.take()
+}
+
+function oddRcode(query: ParsedMessage, fate: Random, serial: number): Buffer {
+  const rcode = fate.pick([6, 7, 8, 9, 10, 11, 15, 17, 22, 23, 4095])
+  begin(query, rcode & 15, fate)
+  if (fate.chance(0.5)) address(query, 300, serial, fate)
+  if (rcode > 15 && query.opt !== null) writer.opt(1232, rcode >>> 4, 0, query.opt.dnssecOk, '')
+  return writer.take()
+}
+
+function truncated(query: ParsedMessage, fate: Random, serial: number): Buffer {
+  begin(query, FLAG_TC, fate)
+  if (fate.chance(0.5)) address(query, 300, serial, fate)
+  addOpt(query, 0, fate)
+  return writer.take()
+}
+
+const TTLS: readonly (readonly [number, number])[] = [
+  [1, 0],
+  [2, 1],
+  [3, 3],
+  [4, 10],
+  [6, 60],
+  [4, 300],
+  [1, 86_400],
+  [0.5, 0x7fff_ffff],
+  [0.5, 0x8000_0000],
+  [0.5, 0xffff_ffff],
+]
+
+/** A sound answer: records, no records, or no such name; as large as it happens to be. */
+function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
+  const shape = fate.weighted([
+    [12, 'records'],
+    [3, 'chain'],
+    [2, 'nodata'],
+    [2, 'nxdomain'],
+    [0.5, 'chain to nothing'],
+    [0.5, 'empty'],
+  ] as const)
+  const ttl = fate.weighted(TTLS)
+  begin(query, shape === 'nxdomain' ? NXDOMAIN : 0, fate)
+  if (shape === 'records') address(query, ttl, serial, fate)
+  else if (shape === 'chain' || shape === 'chain to nothing') chain(query, ttl, serial, fate, shape === 'chain')
+  if (shape === 'nodata' || shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.7)))
+    soa(query, ttl, fate.weighted(TTLS), serial)
+  if (shape === 'records' && fate.chance(0.2)) delegation(query, fate, serial)
+  addOpt(query, 0, fate)
+  if (fate.chance(0.02) && !isPerfect) writer.record(3, '\0', 250, 255, 0, false, () => writer.text('a signature'))
+  const room = query.opt === null ? 512 : Math.max(512, query.opt.payload)
+  // Some servers ignore the limit, and some have no limit to ignore.
+  if (!isStream && writer.length > room && (isPerfect || fate.chance(0.8))) return truncated(query, fate, serial)
+  return writer.take()
+}
+
+function owner(query: ParsedMessage, fate: Random): [string, boolean] {
+  const asked = query.question.slice(0, -4)
+  return fate.chance(0.1) ? [randomCase(fate, asked), false] : [asked, true]
+}
+
+function serialName(prefix: string, serial: number): string {
+  const label = `${prefix}${serial}`
+  return `${String.fromCharCode(label.length)}${label}\u0007Example\0`
+}
+
+/** Records of the type that was asked. */
+function address(query: ParsedMessage, ttl: number, serial: number, fate: Random): void {
+  const [name, isCompressed] = owner(query, fate)
+  const count = fate.weighted([
+    [8, 1],
+    [6, 4],
+    [1, 30],
+    [0.4, 90],
+    [0.1, 1500],
+  ])
+  records(query.type, name, isCompressed, ttl, serial, count, fate)
+}
+
+function records(
+  type: number,
+  name: string,
+  isCompressed: boolean,
+  ttl: number,
+  serial: number,
+  count: number,
+  fate: Random,
+): void {
+  for (let k = 0; k < (type === 5 || type === 6 ? 1 : count) && writer.length < 60_000; k++) {
+    const one = type === 255 ? fate.pick([1, 28, 16, 15]) : type
+    const recordTtl = fate.chance(0.05) ? fate.weighted(TTLS) : ttl
+    writer.record(1, name, one, 1, recordTtl, isCompressed, () => recordData(one, serial, k))
+  }
+}
+
+function recordData(type: number, serial: number, k: number): void {
+  switch (type) {
+    case 1:
+      return writer.u32(((serial << 11) | k) >>> 0)
+    case 28:
+      for (let i = 0; i < 2; i++) writer.u32(0x2001_0db8)
+      writer.u32(serial)
+      return writer.u32(k)
+    case 2:
+    case 5:
+    case 12:
+      return writer.name(serialName(`n${k}-`, serial), true)
+    case 6:
+      return soaData(serial, 60)
+    case 15:
+      writer.u16(k)
+      return writer.name(serialName('mx', serial), true)
+    case 33:
+      writer.u16(k)
+      writer.u32(0x0001_0050)
+      return writer.name(serialName('srv', serial), true)
+    default: {
+      const text = `${k}/${serial}`
+      return writer.text(String.fromCharCode(text.length) + text)
+    }
+  }
+}
+
+function chain(query: ParsedMessage, ttl: number, serial: number, fate: Random, hasEnd: boolean): void {
+  if (query.type === 5) return records(5, query.question.slice(0, -4), true, ttl, serial, 1, fate)
+  let name = query.question.slice(0, -4)
+  for (let k = 0; k <= fate.below(3); k++) {
+    const target = serialName(`c${k}-`, serial)
+    writer.record(1, name, 5, 1, fate.weighted(TTLS), true, () => writer.name(target, true))
+    name = target
+  }
+  if (hasEnd) records(query.type, name, true, ttl, serial, fate.pick([1, 2, 8]), fate)
+}
+
+function soaData(serial: number, minimum: number): void {
+  writer.name(serialName('ns', serial), true)
+  writer.name('\u0004host\u0007Example\0', true)
+  writer.u32(serial)
+  for (let k = 0; k < 3; k++) writer.u32(3600)
+  writer.u32(minimum)
+}
+
+function soa(query: ParsedMessage, ttl: number, minimum: number, serial: number): void {
+  // The zone is the name less its first label, so that it can be a pointer into the question.
+  const asked = query.question.slice(0, -4)
+  writer.record(2, asked === '\0' ? asked : asked.slice(asked.charCodeAt(0) + 1), 6, 1, ttl, true, () =>
+    soaData(serial, minimum),
+  )
+}
+
+function delegation(query: ParsedMessage, fate: Random, serial: number): void {
+  const ns = serialName('glue', serial)
+  const ttl = fate.weighted(TTLS)
+  writer.record(2, query.question.slice(0, -4), 2, 1, ttl, true, () => writer.name(ns, true))
+  writer.record(3, ns, 1, 1, fate.weighted(TTLS), true, () => writer.u32(serial))
+}
+
+/** A reply that is not one to this question. */
+function lie(query: ParsedMessage, isStream: boolean, fate: Random, serial: number): Buffer {
+  const kinds = isStream ? [1, 2, 3, 4, 5, 6] : [0, 1, 2, 3, 4, 5, 6, 7]
+  const kind = fate.pick(kinds)
+  const other = { ...query }
+  if (kind === 0) other.id = (query.id + 1 + fate.below(65_534)) & 0xffff
+  const name = query.question.slice(0, -4)
+  const tail = query.question.slice(-4)
+  if (kind === 1) other.question = `\u0003not${name}`.slice(0, 251) + tail
+  if (kind === 2) other.question = name + String.fromCharCode(0, query.type === 1 ? 28 : 1) + tail.slice(2)
+  if (kind === 3) other.question = `${name}${tail.slice(0, 2)}\0\u0003`
+  begin(other, 0, fate)
+  if (kind === 6) writer.begin(query.id, FLAG_QR)
+  else address(other, 3600, serial, fate)
+  const bytes = writer.take()
+  if (kind === 4) bytes[2]! &= 0x7f
+  if (kind === 5) bytes[2]! |= 0x10
+  return kind === 7 ? bytes.subarray(0, fate.below(12)) : bytes
+}
+
+/** A reply to this question that cannot be read to its end. */
+function malformed(query: ParsedMessage, fate: Random, serial: number): Buffer {
+  begin(query, 0, fate)
+  const name = query.question.slice(0, -4)
+  const end = writer.length
+  const kind = fate.below(8)
+  if (kind === 0) writer.record(1, name, 1, 1, 60, true, () => writer.text('12345'))
+  else if (kind === 1) writer.record(1, name, 5, 1, 60, true, () => writer.u16(0xc000 | (end + 12)))
+  else if (kind === 2) writer.record(1, name, 15, 1, 60, true, () => writer.text('\0\u0001'))
+  else if (kind === 3) writer.record(1, name, 6, 1, 60, true, () => writer.text('\0\0'))
+  else if (kind === 4) writer.record(1, name, 5, 1, 60, true, () => writer.u16(0xc000 | fate.below(12)))
+  else records(query.type === 255 ? 1 : query.type, name, true, 60, serial, 3, fate)
+  if (kind === 5) {
+    writer.opt(512, 0, 0, false, '')
+    writer.opt(512, 0, 0, false, '')
+  }
+  const bytes = writer.take()
+  // One more record than there is, or an end in the middle of one.
+  if (kind === 6) bytes[7]! += 1
+  return kind === 7 ? bytes.subarray(0, bytes.length - 1 - fate.below(3)) : bytes
+}
