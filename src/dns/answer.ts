@@ -12,11 +12,18 @@ import { expandName, LOWER, skipName } from './name.ts'
 import { readU16, readU32 } from './reply.ts'
 
 /** More records than any 64 KiB message can hold (a record has at least 11 bytes). */
-const MAX_RECORDS = 6000
+export const MAX_RECORDS = 6000
+/** CNAMEs from the question to the records: no honest zone has so many, and clients give up earlier. */
+export const MAX_LINKS = 16
 const QUESTION_POINTER = 0xc00c
+/** No offset beyond can be pointed to (RFC 1035 §4.1.4). */
+const POINTER_REACH = 0x4000
 
 /** A reply as `readAnswer` left it. All offsets count from the start of the message. */
 export class Answer {
+  /** The message: whoever received it owns it, and it is valid as long as it is left alone. */
+  packet: Uint8Array = new Uint8Array(0)
+  start = 0
   flags = 0
   /** The extended rcode: the header's four bits and the OPT's eight. */
   rcode = 0
@@ -38,6 +45,11 @@ export class Answer {
   soaTtlAt = 0
   /** True if the answer section has a record of the type asked (or the question is ANY). */
   hasAnswer = false
+  /**
+   * True if every record is seen to belong to the answer at a glance: owners are pointers to the question or follow its
+   * CNAMEs, authority is of the question's own zone, nothing is added. Otherwise scrub.ts takes a closer look.
+   */
+  isPlain = false
   /** A run of equally long A or AAAA records that may be rotated: count is 0 if there is none. */
   rotateAt = 0
   rotateSize = 0
@@ -53,6 +65,9 @@ const nameScratch = new Uint8Array(256)
  */
 export function readAnswer(packet: Uint8Array, start: number, length: number, questionEnd: number, type: number, into: Answer): boolean {
   const end = start + length
+  into.packet = packet
+  into.start = start
+  into.isPlain = true
   into.flags = readU16(packet, start + 2)
   into.rcode = into.flags & Flag.RCODE
   into.answers = readU16(packet, start + 6)
@@ -82,6 +97,10 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
   let runSize = 0
   let runCount = 0
   let runOwner = 0
+  // Pointers to the name whose records come next, and to the one before it: signatures of a CNAME follow the CNAME.
+  let next = QUESTION_POINTER
+  let before = QUESTION_POINTER
+  let links = 0
   for (let k = 0; k < into.answers; k++) {
     const record = at
     at = recordEnd(packet, start, record, end)
@@ -90,9 +109,15 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     const recordType = readU16(packet, fixed)
     if (recordType === Type.OPT) return -1 // its TTL is none, and its place is the additional section (RFC 6891 §6.1.1)
     noteTtl(packet, start, fixed, into)
+    const owner = readU16(packet, record)
+    if ((owner !== next && owner !== before) || readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
+    if (recordType === Type.CNAME && type !== Type.CNAME && type !== Type.ANY && owner === next) {
+      if (++links > MAX_LINKS) return -1
+      before = next
+      next = pointerTo(packet, start, fixed + 10)
+    }
     if (recordType === type || type === Type.ANY) into.hasAnswer = true
     if (recordType !== type || (type !== Type.A && type !== Type.AAAA)) continue
-    const owner = readU16(packet, record)
     if (runCount === 0) {
       runAt = record
       runSize = at - record
@@ -101,6 +126,8 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     } else if (owner === runOwner && owner >= 0xc000 && at - record === runSize && record === runAt + runCount * runSize) runCount++
     else runCount = -1 // not one run: left in the server's order
   }
+  // CNAMEs that lead nowhere may lead in a circle.
+  if (links > 0 && !into.hasAnswer) into.isPlain = false
   if (runCount > 1) {
     into.rotateAt = runAt - start
     into.rotateSize = runSize
@@ -116,9 +143,12 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
     at = recordEnd(packet, start, record, end)
     if (at < 0) return -1
     const fixed = fixedAt
-    if (readU16(packet, fixed) === Type.OPT) return -1
+    const type = readU16(packet, fixed)
+    if (type === Type.OPT) return -1
     noteTtl(packet, start, fixed, into)
-    if (readU16(packet, fixed) === Type.SOA && into.soaTtl < 0) {
+    if ((type !== Type.SOA && type !== Type.NS) || !isQuestionTail(packet, start, record, into.questionEnd)) into.isPlain = false
+    if (readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
+    if (type === Type.SOA && into.soaTtl < 0) {
       // MINIMUM is the last of the five numbers that end the data.
       into.soaTtl = Math.min(ttlOf(packet, fixed + 4), ttlOf(packet, at - 4))
       into.soaTtlAt = fixed + 4 - start
@@ -141,12 +171,30 @@ function readAdditionals(packet: Uint8Array, start: number, from: number, end: n
       into.end = record - start
       continue
     }
+    into.isPlain = false
     if (into.hasOpt) continue // behind the OPT: dropped with it (a TSIG is hop by hop as well)
     noteTtl(packet, start, fixed, into)
     into.additionals++
   }
   if (!into.hasOpt) into.end = at - start
   return true
+}
+
+/** What a compressed owner looks like that means the name at `at`, -1 if no pointer reaches so far. */
+function pointerTo(packet: Uint8Array, start: number, at: number): number {
+  const pointer = readU16(packet, at)
+  if (pointer >= 0xc000) return pointer
+  return at - start < POINTER_REACH ? 0xc000 | (at - start) : -1
+}
+
+/** True if the owner at `at` is the root or points to one of the labels of the question. */
+function isQuestionTail(packet: Uint8Array, start: number, at: number, questionEnd: number): boolean {
+  if (packet[at] === 0) return true
+  const offset = readU16(packet, at) - 0xc000
+  if (offset < HEADER_BYTES || offset >= questionEnd) return false
+  let label = HEADER_BYTES
+  while (label < offset && packet[start + label] !== 0) label += packet[start + label]! + 1
+  return label === offset
 }
 
 /** Offset of the fixed part of the record that `recordEnd` read last. Synchronous use only. */

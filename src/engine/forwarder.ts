@@ -8,9 +8,10 @@
  *                                             └────┴ failure, time-out: next server, until the deadline → SERVFAIL
  * ```
  */
-import { type Answer, isSameQuestion, readAnswer } from '../dns/answer.ts'
+import { type Answer, isSameQuestion } from '../dns/answer.ts'
 import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import { copyBytes, isServerFailure, readU16, setCounts, writeOpt, writeU16 } from '../dns/reply.ts'
+import { readReply } from '../dns/scrub.ts'
 import { Cell, Drop, Source, UpstreamField, type WorkerCounters } from '../stats/counters.ts'
 import type { Cache } from './cache.ts'
 import { type ClientQuery, Variant } from './client-query.ts'
@@ -300,17 +301,17 @@ export class Forwarder {
     if (!isStream && (isCut || (flags & Flag.TC) !== 0)) return this.#askOverStream(a)
     if (isServerFailure(rcode)) return this.#serverFailed(a, rcode, true)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
-    if (!readAnswer(packet, start, length, HEADER_BYTES + keyLength + 1, type, answer)) {
+    if (!readReply(packet, start, length, HEADER_BYTES + keyLength + 1, type, answer)) {
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }
     if (answer.rcode === 16 && !this.upstreams.isEdnsBroken(server)) return this.#serverFailed(a, Rcode.FORMERR, true)
     this.upstreams.succeeded(server, this.#context.now - inFlight.attemptSentAt[a]!, true)
-    this.#answered(x, packet, start)
+    this.#answered(x)
   }
 
   /** The answer in `context.answer` is the one: keep it, and give it to all who wait. */
-  #answered(x: number, packet: Uint8Array, start: number): void {
+  #answered(x: number): void {
     const { inFlight } = this
     const { answer, cache, counters, now, outlet, random } = this.#context
     const scratch = this.#scratch
@@ -321,8 +322,8 @@ export class Forwarder {
     const lifetime = storeAnswer(
       scratch,
       0,
-      packet,
-      start,
+      answer.packet,
+      answer.start,
       answer,
       inFlight.keys,
       keyAt,
