@@ -22,8 +22,10 @@ const SOCK_CLOEXEC = 0x80000
 const SOL_SOCKET = 1
 const SO_REUSEADDR = 2
 const SO_ERROR = 4
+const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const SO_REUSEPORT = 15
+const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 const IPPROTO_IPV6 = 41
 const IPV6_V6ONLY = 26
@@ -52,6 +54,11 @@ export const ECONNREFUSED = 111
 /** Bytes of a `struct sockaddr_in6`, the larger of the two. */
 export const SOCKADDR_BYTES = 28
 export const SOCKADDR_IN_BYTES = 16
+
+const BUFFER_OPTIONS: readonly (readonly [number, number])[] = [
+  [SO_RCVBUFFORCE, SO_RCVBUF],
+  [SO_SNDBUFFORCE, SO_SNDBUF],
+]
 
 /** The calls, bound once a thread. */
 export interface Syscalls {
@@ -91,7 +98,8 @@ export interface DatagramOptions {
   reusePort: boolean
   /** Ask for the address that a datagram was sent to (for wildcard listeners). */
   packetInfo: boolean
-  receiveBufferBytes: number
+  /** Receive and send buffer to ask for. */
+  bufferBytes: number
 }
 
 /** Name of an error number, for messages. */
@@ -194,9 +202,10 @@ function bind(koffi: typeof import('koffi')): Syscalls {
         if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
         else setOption(fd, 0, IP_PKTINFO, 1)
       }
-      // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may.
-      if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, options.receiveBufferBytes) < 0) {
-        setOption(fd, SOL_SOCKET, SO_RCVBUF, options.receiveBufferBytes)
+      // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may. As much for sending: on
+      // loopback a reply counts there until the client has read it, and a client that is starved of CPU reads late.
+      for (const [forced, asked] of BUFFER_OPTIONS) {
+        if (setOption(fd, SOL_SOCKET, forced, options.bufferBytes) < 0) setOption(fd, SOL_SOCKET, asked, options.bufferBytes)
       }
       if (address === null) return fd
       const bound = result(bindTo(fd, address, address.length) as number)

@@ -7,7 +7,7 @@ import { EADDRINUSE, EADDRNOTAVAIL, errorName, type Syscalls } from '../os/sysca
 import type { WorkerListener } from './mailbox.ts'
 
 const BACKLOG = 1024
-const RECEIVE_BUFFER_BYTES = 4 << 20
+const BUFFER_BYTES = 4 << 20
 const EAFNOSUPPORT = 97
 /** Tries at one port for both transports when the system may choose it. */
 const PORT_TRIES = 16
@@ -59,7 +59,7 @@ function tryOpen(sys: Syscalls, address: string, port: number, workers: number, 
     const fd = sys.openDatagram(family, bytes, {
       reusePort: workers > 1,
       packetInfo: isWildcard(address),
-      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      bufferBytes: BUFFER_BYTES,
     })
     if (fd >= 0) {
       udpFds.push(fd)

@@ -13,7 +13,7 @@ const MAX_USES = 8192
 const MAX_AGE_MS = 60_000
 /** Replaced sockets that wait for replies; the oldest is closed early when there are more. */
 const MAX_RETIRED = 32
-const RECEIVE_BUFFER_BYTES = 1 << 20
+const BUFFER_BYTES = 1 << 20
 
 export interface UpstreamSocket {
   /** Never used twice in the life of the worker. */
@@ -96,7 +96,7 @@ export class UpstreamSockets {
     const fd = this.#sys.openDatagram(family, null, {
       reusePort: false,
       packetInfo: false,
-      receiveBufferBytes: RECEIVE_BUFFER_BYTES,
+      bufferBytes: BUFFER_BYTES,
     })
     if (fd < 0) return null
     // Connecting binds the socket to a port that the kernel draws at random from the ephemeral range.
