@@ -117,7 +117,7 @@ export class Engine {
 
   /** True if nothing is under way. */
   get isQuiet(): boolean {
-    return this.forwarder.inFlight.open === 0
+    return this.forwarder.isQuiet
   }
 
   /**

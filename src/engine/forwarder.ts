@@ -25,15 +25,22 @@ import { Upstreams } from './upstreams.ts'
 
 /** Payload size that we tell upstream servers: what crosses any path unfragmented (DNS Flag Day 2020). */
 const UPSTREAM_PAYLOAD = 1232
-/** Bounds the messages that one client query can cause, whatever the servers do. */
-const MAX_ATTEMPTS_MADE = 8
+/** Bounds the messages that one client query can cause, whatever the servers do: repeats over TCP and without EDNS count. */
+const MAX_MESSAGES = 8
+/** Repeats at one server leave this many of them for servers that were not asked yet, if there are so many. */
+const KEPT_FOR_OTHERS = 3
+/** Servers asked at once under policy `parallel`. */
+const PARALLEL = 3
+/** Hedges are paid from what every question of a client puts aside, so that a slow network is not doubled. */
+const HEDGE_SHARE = 0.1
+const HEDGE_BURST = 10
 /** Between tries at servers that are unreachable. */
 const NETWORK_RETRY_MS = 500
 /** TTL of a stale answer (RFC 8767 §4). */
 const STALE_TTL_SECONDS = 30
 
-/** Why an exchange exists. */
-export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2 } as const
+/** Why an exchange exists. LINGER: it has been answered, and waits only to learn how the servers that lost do. */
+export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
 
 const FAILURE_REASONS: readonly FailureReason[] = ['timeout', 'refused', 'servfail', 'malformed', 'network', 'truncated', 'formerr']
 
@@ -65,6 +72,8 @@ export class Forwarder {
   readonly timers: Timers
   upstreams: Upstreams
   #settings: EngineSettings
+  #hedgesSaved: number = HEDGE_BURST
+  #lingering = 0
   /** One answer in the form in which it is kept; 64 KiB and what surrounds it. */
   readonly #scratch: AnswerStore = new AnswerStore(96 * 1024)
   readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
@@ -89,6 +98,7 @@ export class Forwarder {
       this.inFlight.triedServers[x] = 0
       this.inFlight.failedOnce[x] = 0
       this.inFlight.failedTwice[x] = 0
+      this.inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
       this.inFlight.route[x] = this.upstreams.routeFor(this.inFlight.keys, this.inFlight.keyAt(x), this.inFlight.keyLength[x]! - 3)
       this.timers.arm(x, this.#context.now)
     }
@@ -160,6 +170,11 @@ export class Forwarder {
     }
   }
 
+  /** True if nobody waits for anything. */
+  get isQuiet(): boolean {
+    return this.inFlight.open === this.#lingering
+  }
+
   /** Fires what is due. */
   tick(): void {
     this.timers.expire(this.#context.now, this.#fire)
@@ -174,14 +189,16 @@ export class Forwarder {
     inFlight.route[x] = this.upstreams.routeFor(key, 0, keyLength - 3)
     inFlight.startedAt[x] = now
     inFlight.deadlineAt[x] = now + this.#settings.deadlineMs
-    this.#context.counters.set(Cell.inFlight, inFlight.open)
+    this.#context.counters.set(Cell.inFlight, inFlight.open - this.#lingering)
     return x
   }
 
   #start(x: number): void {
+    const { inFlight } = this
     this.#attempt(x)
-    if (this.inFlight.purpose[x] !== Purpose.CLIENT) return
-    const probed = this.upstreams.takeProbe(this.inFlight.route[x]!, this.#context.now)
+    if (inFlight.purpose[x] !== Purpose.CLIENT) return
+    this.#hedgesSaved = Math.min(HEDGE_BURST, this.#hedgesSaved + HEDGE_SHARE)
+    const probed = this.upstreams.takeProbe(inFlight.route[x]!, inFlight.triedServers[x]!, this.#context.now)
     if (probed >= 0) this.#probe(x, probed)
   }
 
@@ -193,53 +210,142 @@ export class Forwarder {
     const key = inFlight.keys.subarray(from, from + length)
     const x = this.#open(Purpose.PROBE, inFlight.hash[of]!, key, length)
     if (x === NONE) return
-    inFlight.deadlineAt[x] = this.#context.now + this.#settings.attemptTimeoutMs
-    this.#send(x, server)
+    inFlight.deadlineAt[x] = this.#context.now + this.#attemptMs
+    if (this.#send(x, server)) this.#arm(x)
+    else this.#close(x)
   }
 
-  /** Asks the next server, or ends the exchange if there is none left to ask. */
+  /** How long an answer is waited for before the next server is asked. */
+  get #attemptMs(): number {
+    return Math.min(this.#settings.attemptTimeoutMs, this.#settings.deadlineMs)
+  }
+
+  /** Asks the next server, or the next few, or ends the exchange if there is none left to ask. */
   #attempt(x: number): void {
-    const { inFlight } = this
-    const server = this.upstreams.choose(inFlight.route[x]!, inFlight.failedTwice[x]!, inFlight.triedServers[x]! | inFlight.failedOnce[x]!)
-    const isExhausted = server < 0 || inFlight.attemptsMade[x]! >= MAX_ATTEMPTS_MADE || this.#context.now >= inFlight.deadlineAt[x]!
-    if (isExhausted) {
-      // Answers may still come to what is under way; only the deadline ends that.
-      if (inFlight.openAttempts[x] === 0 || this.#context.now >= inFlight.deadlineAt[x]!) this.#settle(x)
-      else this.timers.arm(x, inFlight.deadlineAt[x]!)
-      return
+    const { inFlight, upstreams } = this
+    const { now } = this.#context
+    const route = inFlight.route[x]!
+    const { policy, servers } = upstreams.routes[route]!
+    const width = policy === 'parallel' ? PARALLEL : 1
+    const tried = inFlight.triedServers[x]! | inFlight.failedOnce[x]!
+    const failedBefore = inFlight.failedOnce[x]!
+    let excluded = inFlight.failedTwice[x]!
+    let isSent = false
+    let picked = -1
+    for (let k = 0; k < width; k++) {
+      const server = this.#isSpent(x) ? -1 : upstreams.choose(route, excluded, tried)
+      // Beside one that works, one that is down would only be in the way: it has its probes.
+      if (server < 0 || (k > 0 && upstreams.isDown(server))) break
+      excluded |= 1 << server
+      picked = server
+      isSent = this.#pick(x, server) || isSent
     }
-    this.#send(x, server)
+    if (isSent) {
+      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks[x] === 1) this.#planHedge(x, picked)
+      return this.#arm(x)
+    }
+    if (picked >= 0) {
+      // No way there (no route, say): the next tick turns to another server, and to this one again only after a while.
+      const isFirstFailure = (inFlight.failedOnce[x]! & ~failedBefore & (1 << picked)) !== 0
+      return this.timers.arm(x, Math.min(now + (isFirstFailure ? 0 : NETWORK_RETRY_MS), inFlight.deadlineAt[x]!))
+    }
+    // Answers may still come to what is under way; only the deadline ends that.
+    if (inFlight.openAttempts[x] === 0 || now >= inFlight.deadlineAt[x]!) this.#settle(x)
+    else this.timers.arm(x, inFlight.deadlineAt[x]!)
   }
 
-  #armTimer(x: number): void {
-    this.timers.arm(x, Math.min(this.#context.now + this.#settings.attemptTimeoutMs, this.inFlight.deadlineAt[x]!))
-  }
-
-  /** Opens an attempt, sends it by the server's transport and arms the timer. */
-  #send(x: number, server: number): void {
+  /** True if the exchange may ask nobody any more. */
+  #isSpent(x: number): boolean {
     const { inFlight } = this
-    const { counters, outlet } = this.#context
-    this.#armTimer(x)
-    const a = inFlight.openAttempt(x, server, this.#context.now, this.#context.random)
-    if (a === NONE) return
+    const most = this.#settings.maxAttempts ?? MAX_MESSAGES
+    return inFlight.attemptsMade[x]! >= MAX_MESSAGES || inFlight.picks[x]! >= most || this.#context.now >= inFlight.deadlineAt[x]!
+  }
+
+  /** True if the exchange can afford to ask a server a second time in another way. */
+  #mayRepeat(x: number): boolean {
+    const { inFlight } = this
+    let others = 0
+    for (const server of this.upstreams.routes[inFlight.route[x]!]!.servers) {
+      if ((inFlight.triedServers[x]! & (1 << server)) === 0) others++
+    }
+    return inFlight.attemptsMade[x]! + Math.min(others, KEPT_FOR_OTHERS) < MAX_MESSAGES
+  }
+
+  /** Decides when to ask a second server if `server` has not answered. */
+  #planHedge(x: number, server: number): void {
+    const { inFlight } = this
+    if (inFlight.purpose[x] !== Purpose.CLIENT) return
+    const after = this.upstreams.hedgeAfterMs(server)
+    if (after < this.#attemptMs) inFlight.hedgeAt[x] = this.#context.now + after
+  }
+
+  /** The first server takes long: asks a healthy other one beside it, if that can be paid. */
+  #hedge(x: number): void {
+    const { inFlight, upstreams } = this
+    inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
+    if (this.#hedgesSaved < 1 || this.#isSpent(x)) return
+    const tried = inFlight.triedServers[x]! | inFlight.failedOnce[x]!
+    const server = upstreams.choose(inFlight.route[x]!, tried, 0)
+    if (server < 0 || upstreams.isDown(server)) return
+    this.#hedgesSaved--
+    this.#pick(x, server)
+  }
+
+  /** Arms the timer for what comes next: a hedge, the end of an attempt's time, or the deadline. */
+  #arm(x: number): void {
+    const { inFlight } = this
+    const attemptMs = this.#attemptMs
+    let due = inFlight.deadlineAt[x]!
+    let isHopeful = false
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
+      if (inFlight.attemptTimedOut[a] !== 0) continue
+      isHopeful = true
+      due = Math.min(due, inFlight.attemptSentAt[a]! + attemptMs)
+    }
+    this.timers.arm(x, isHopeful ? Math.min(due, inFlight.hedgeAt[x]!) : due)
+  }
+
+  /** True if an answer may come within the time of an attempt. */
+  #isHopeful(x: number): boolean {
+    const { inFlight } = this
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) if (inFlight.attemptTimedOut[a] === 0) return true
+    return false
+  }
+
+  /** Sends to a server and counts it as picked. */
+  #pick(x: number, server: number): boolean {
+    const { inFlight } = this
+    const before = inFlight.attemptsMade[x]!
+    const isSent = this.#send(x, server)
+    if (inFlight.attemptsMade[x] !== before) inFlight.picks[x] = inFlight.picks[x]! + 1
+    return isSent
+  }
+
+  /** Opens an attempt and sends it by the server's transport. False if it cannot be sent; the timer is the caller's. */
+  #send(x: number, server: number): boolean {
+    const { inFlight } = this
+    const { counters, now, outlet } = this.#context
+    const a = inFlight.openAttempt(x, server, now, this.#context.random)
+    // All attempts are in use: to be tried again when some have ended.
+    if (a === NONE) return false
     inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
     inFlight.triedServers[x] = inFlight.triedServers[x]! | (1 << server)
     const { transport } = this.upstreams.server(server)
-    if (transport !== 'udp') return this.#sendStream(a, transport)
+    if (transport !== 'udp') {
+      this.#sendStream(a, transport)
+      return true
+    }
     const length = this.#writeQuery(a)
     counters.upstreamAdd(server, UpstreamField.requestsUdp, 1)
     const socket = outlet.sendQuery(server, length, inFlight.lastSocket[x]!)
     inFlight.attemptSocket[a] = socket
     inFlight.lastSocket[x] = socket
-    if (socket >= 0) return
-    // No way there (no route, say): the timer's next tick turns to another server, and to this one again only after a while.
-    this.upstreams.failed(server, 'network', this.#context.now, true)
+    if (socket >= 0) return true
+    this.upstreams.failed(server, 'network', now, true)
     inFlight.closeAttempt(a)
     inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('network')
-    const bit = 1 << server
-    const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
-    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
-    this.timers.arm(x, Math.min(this.#context.now + (isAgain ? NETWORK_RETRY_MS : 0), inFlight.deadlineAt[x]!))
+    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | (1 << server)
+    return false
   }
 
   #sendStream(a: number, transport: 'tcp' | 'tls' | 'https'): void {
@@ -277,7 +383,7 @@ export class Forwarder {
     setCounts(out, at, 0, 0, 0)
     copyBytes(inFlight.keys, keyAt, keyLength - 1, out, at + HEADER_BYTES)
     const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
-    if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!)) return end - at
+    if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!, this.#context.now)) return end - at
     setCounts(out, at, 0, 0, 1)
     return writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0) - at
   }
@@ -298,16 +404,39 @@ export class Forwarder {
       if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) return counters.drop(Drop.spoofedReply)
       return this.#serverFailed(a, rcode, length > HEADER_BYTES)
     }
-    if (!isStream && (isCut || (flags & Flag.TC) !== 0)) return this.#askOverStream(a)
+    if (inFlight.purpose[x]! >= Purpose.PROBE) return this.#showedItself(a, rcode)
+    if (isStream ? (flags & Flag.TC) !== 0 : isCut || (flags & Flag.TC) !== 0) {
+      // Cut even where there is room for all: half an answer passed on as a whole one would be a lie.
+      return isStream ? this.#attemptFailed(a, 'truncated', false) : this.#askOverStream(a)
+    }
     if (isServerFailure(rcode)) return this.#serverFailed(a, rcode, true)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
     if (!readReply(packet, start, length, HEADER_BYTES + keyLength + 1, type, answer)) {
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }
-    if (answer.rcode === 16 && !this.upstreams.isEdnsBroken(server)) return this.#serverFailed(a, Rcode.FORMERR, true)
-    this.upstreams.succeeded(server, this.#context.now - inFlight.attemptSentAt[a]!, true)
+    if (answer.rcode === Rcode.BADVERS && !this.upstreams.isEdnsBroken(server, this.#context.now)) return this.#serverFailed(a, Rcode.FORMERR, true)
+    // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
+    if (answer.rcode > Flag.RCODE) return this.#serverFailed(a, Rcode.SERVFAIL, true)
+    this.upstreams.succeeded(server, this.#context.now - inFlight.attemptSentAt[a]!)
+    this.upstreams.outdone(inFlight.failedOnce[x]! & ~(1 << server), this.#context.now)
+    inFlight.closeAttempt(a)
     this.#answered(x)
+  }
+
+  /** An answer that nobody waits for any more: it says how the server does, and no more. */
+  #showedItself(a: number, rcode: number): void {
+    const { inFlight, upstreams } = this
+    const { now } = this.#context
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    const isAboutEdns = rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP
+    if (isAboutEdns && !upstreams.isEdnsBroken(server, now)) upstreams.markEdnsBroken(server, now)
+    else if (isAboutEdns) upstreams.clearEdnsBroken(server)
+    if (isServerFailure(rcode)) upstreams.failed(server, reasonOf(rcode), now, false)
+    else upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
+    inFlight.closeAttempt(a)
+    this.#turnOn(x)
   }
 
   /** The answer in `context.answer` is the one: keep it, and give it to all who wait. */
@@ -342,7 +471,19 @@ export class Forwarder {
       outlet.sendReply(w, length)
       inFlight.freeWaiter(w)
     }
-    this.#close(x)
+    if (this.#isHopeful(x) && this.#lingering < inFlight.capacity >> 2) this.#linger(x)
+    else this.#close(x)
+  }
+
+  /** Lets an answered exchange wait for the servers that were asked as well: without it a dead one would never be found out. */
+  #linger(x: number): void {
+    const { inFlight } = this
+    inFlight.unlink(x)
+    inFlight.purpose[x] = Purpose.LINGER
+    inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
+    this.#lingering++
+    this.#context.counters.set(Cell.inFlight, inFlight.open - this.#lingering)
+    this.#arm(x)
   }
 
   /** The server answered with an rcode that another server may not give. */
@@ -351,27 +492,33 @@ export class Forwarder {
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     const isAboutEdns = rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP
-    if (isAboutEdns && !this.upstreams.isEdnsBroken(server)) {
+    const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
+    if (isAboutEdns && isWaitedFor && !this.upstreams.isEdnsBroken(server, this.#context.now) && this.#mayRepeat(x)) {
       // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without.
-      this.upstreams.markEdnsBroken(server)
+      this.upstreams.markEdnsBroken(server, this.#context.now)
       this.upstreams.failed(server, 'formerr', this.#context.now, false)
       inFlight.closeAttempt(a)
-      return this.#send(x, server)
+      if (this.#send(x, server)) return this.#arm(x)
+      return this.#turnOn(x)
     }
     if (isAboutEdns) this.upstreams.clearEdnsBroken(server)
-    this.#attemptFailed(a, isAboutEdns ? 'formerr' : rcode === Rcode.REFUSED ? 'refused' : 'servfail', !hasQuestion)
+    this.#attemptFailed(a, reasonOf(rcode), !hasQuestion)
   }
 
   #askOverStream(a: number): void {
     const { inFlight } = this
     const x = inFlight.attemptExchange[a]!
+    if (!this.#mayRepeat(x)) return this.#attemptFailed(a, 'truncated', false)
     // The datagram's socket plays no part any more: a second truncated copy of the reply is a stray.
     inFlight.attemptSocket[a] = NONE
+    inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
+    inFlight.attemptSentAt[a] = this.#context.now
+    inFlight.attemptTimedOut[a] = 0
     this.#sendStream(a, 'tcp')
-    this.timers.arm(x, Math.min(this.#context.now + this.#settings.attemptTimeoutMs, inFlight.deadlineAt[x]!))
+    this.#arm(x)
   }
 
-  /** Ends an attempt and asks the next server at once. */
+  /** Ends an attempt and asks the next server at once, unless another one's answer is still out. */
   #attemptFailed(a: number, reason: FailureReason, isItsFault: boolean): void {
     const { inFlight } = this
     const x = inFlight.attemptExchange[a]!
@@ -382,26 +529,44 @@ export class Forwarder {
     const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
     inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
-    if (inFlight.purpose[x] === Purpose.PROBE) return this.#close(x)
-    if (reason === 'network' && isAgain) {
-      // Nobody is there at the moment (a resolver that restarts, say): give it time, up to the deadline.
-      if (inFlight.openAttempts[x] === 0) this.timers.arm(x, Math.min(this.#context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
-      return
+    if (isAgain && reason !== 'network') inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
+    // Nobody is there at the moment (a resolver that restarts, say): give it time, up to the deadline.
+    if (isAgain && reason === 'network' && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
+      return this.timers.arm(x, Math.min(this.#context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
     }
-    if (isAgain) inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
-    this.#attempt(x)
+    this.#turnOn(x)
   }
 
-  /** The exchange's timer: the newest attempt has had its time, or the deadline has come. */
+  /** After an attempt has ended without an answer: waits for those still out, or asks the next server. */
+  #turnOn(x: number): void {
+    const { inFlight } = this
+    if (inFlight.purpose[x]! >= Purpose.PROBE) {
+      if (this.#isHopeful(x)) this.#arm(x)
+      else this.#close(x)
+    } else if (this.#isHopeful(x)) this.#arm(x)
+    else this.#attempt(x)
+  }
+
+  /** The exchange's timer: attempts have had their time, a hedge is due, or the deadline has come. */
   #timeUp(x: number): void {
     const { inFlight } = this
-    const a = inFlight.firstAttempt[x]!
-    if (a !== NONE) {
-      this.upstreams.failed(inFlight.attemptServer[a]!, 'timeout', this.#context.now, true)
+    const { now } = this.#context
+    const attemptMs = this.#attemptMs
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
+      if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
+      inFlight.attemptTimedOut[a] = 1
+      this.upstreams.failed(inFlight.attemptServer[a]!, 'timeout', now, true)
       inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('timeout')
     }
-    if (inFlight.purpose[x] === Purpose.PROBE) return this.#close(x)
-    this.#attempt(x)
+    if (inFlight.purpose[x]! < Purpose.PROBE && this.#isHopeful(x) && now < inFlight.deadlineAt[x]!) {
+      if (now >= inFlight.hedgeAt[x]!) this.#hedge(x)
+      return this.#arm(x)
+    }
+    if (now >= inFlight.deadlineAt[x]!) {
+      if (inFlight.purpose[x]! >= Purpose.PROBE) return this.#close(x)
+      return this.#settle(x)
+    }
+    this.#turnOn(x)
   }
 
   /** No server gave an answer: a stale one if there is one (RFC 8767), else SERVFAIL, to all who wait. */
@@ -440,9 +605,14 @@ export class Forwarder {
   }
 
   #close(x: number): void {
+    if (this.inFlight.purpose[x] === Purpose.LINGER) this.#lingering--
     this.timers.cancel(x)
     this.inFlight.closeExchange(x)
-    this.#context.counters.set(Cell.inFlight, this.inFlight.open)
+    this.#context.counters.set(Cell.inFlight, this.inFlight.open - this.#lingering)
   }
 }
 
+function reasonOf(rcode: number): FailureReason {
+  if (rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP) return 'formerr'
+  return rcode === Rcode.REFUSED ? 'refused' : 'servfail'
+}

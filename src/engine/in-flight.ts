@@ -41,8 +41,12 @@ export class InFlight {
   readonly waiters: Uint16Array
   readonly firstAttempt: Int32Array
   readonly openAttempts: Uint8Array
-  /** Attempts made so far, open or not. */
+  /** Messages sent so far, whatever became of them. */
   readonly attemptsMade: Uint8Array
+  /** Servers picked so far: repeats without EDNS and over a stream do not count. */
+  readonly picks: Uint8Array
+  /** When a second server is asked beside a slow first one; Infinity: not (any more). */
+  readonly hedgeAt: Float64Array
   readonly route: Uint8Array
   readonly purpose: Uint8Array
   /** Servers that were asked, and those that answered with a failure once and twice: bit = index. */
@@ -79,6 +83,8 @@ export class InFlight {
   readonly attemptSocket: Int32Array
   readonly attemptServer: Uint8Array
   readonly attemptSentAt: Float64Array
+  /** 1 once its time is up: its answer still counts, but nobody waits for it. */
+  readonly attemptTimedOut: Uint8Array
   readonly #nextAttempt: Int32Array
   /** Attempt + 1 by id; zero is none, so that untouched pages stay untouched. */
   readonly #byId: Int32Array = new Int32Array(65_536)
@@ -100,6 +106,8 @@ export class InFlight {
     this.firstAttempt = new Int32Array(n)
     this.openAttempts = new Uint8Array(n)
     this.attemptsMade = new Uint8Array(n)
+    this.picks = new Uint8Array(n)
+    this.hedgeAt = new Float64Array(n)
     this.route = new Uint8Array(n)
     this.purpose = new Uint8Array(n)
     this.triedServers = new Uint32Array(n)
@@ -131,6 +139,7 @@ export class InFlight {
     this.attemptSocket = new Int32Array(a)
     this.attemptServer = new Uint8Array(a)
     this.attemptSentAt = new Float64Array(a)
+    this.attemptTimedOut = new Uint8Array(a)
     this.#nextAttempt = chain(a)
   }
 
@@ -165,6 +174,8 @@ export class InFlight {
     this.firstAttempt[x] = NONE
     this.openAttempts[x] = 0
     this.attemptsMade[x] = 0
+    this.picks[x] = 0
+    this.hedgeAt[x] = Number.POSITIVE_INFINITY
     this.triedServers[x] = 0
     this.failedOnce[x] = 0
     this.failedTwice[x] = 0
@@ -182,6 +193,15 @@ export class InFlight {
   /** Closes an exchange that has no waiters left, and its attempts. */
   closeExchange(x: number): void {
     while (this.firstAttempt[x] !== NONE) this.closeAttempt(this.firstAttempt[x]!)
+    this.unlink(x)
+    this.use[x] = this.use[x]! + 1
+    this.#nextInBucket[x] = this.#freeExchange
+    this.#freeExchange = x
+    this.open--
+  }
+
+  /** Hides an exchange from equal questions. */
+  unlink(x: number): void {
     const bucket = this.hash[x]! & (this.#buckets.length - 1)
     let before = NONE
     for (let y = this.#buckets[bucket]!; y !== NONE; before = y, y = this.#nextInBucket[y]!) {
@@ -190,10 +210,7 @@ export class InFlight {
       else this.#nextInBucket[before] = this.#nextInBucket[x]!
       break
     }
-    this.use[x] = this.use[x]! + 1
-    this.#nextInBucket[x] = this.#freeExchange
-    this.#freeExchange = x
-    this.open--
+    this.#nextInBucket[x] = NONE
   }
 
   /** A number below 2^37 for an exchange that is good only as long as it is open. */
@@ -280,6 +297,7 @@ export class InFlight {
     this.attemptId[a] = id
     this.attemptServer[a] = server
     this.attemptSentAt[a] = now
+    this.attemptTimedOut[a] = 0
     this.attemptSocket[a] = NONE
     this.#nextAttempt[a] = this.firstAttempt[x]!
     this.firstAttempt[x] = a
@@ -307,10 +325,9 @@ export class InFlight {
     this.attemptsOpen--
   }
 
-  /** The exchange's open attempt at `server`, or NONE. */
-  attemptAt(x: number, server: number): number {
-    for (let a = this.firstAttempt[x]!; a !== NONE; a = this.#nextAttempt[a]!) if (this.attemptServer[a] === server) return a
-    return NONE
+  /** The open attempt after `a` of the same exchange, or NONE: with `firstAttempt` a walk over all, newest first. */
+  attemptAfter(a: number): number {
+    return this.#nextAttempt[a]!
   }
 }
 

@@ -49,6 +49,8 @@ export interface EngineSettings {
   routes: UpstreamRoute[]
   attemptTimeoutMs: number
   deadlineMs: number
+  /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
+  maxAttempts?: number
   maxInFlight: number
   cache: {
     /** This worker's share. 0 turns the cache off. */

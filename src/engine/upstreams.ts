@@ -1,6 +1,12 @@
 /**
  * What is known of the upstream servers, and the choice among them. A server that fails twice in a row is down: it is
  * tried last, and a copy of a live question probes it now and then until it answers again.
+ *
+ * ```
+ *  random      any                             sequential  the first that is not down
+ *  fastest     the least smoothed round trip;  parallel    any three at once
+ *              one in twenty goes elsewhere
+ * ```
  */
 import { type WorkerCounters, UpstreamField } from '../stats/counters.ts'
 import type { FailureReason } from './outlet.ts'
@@ -14,6 +20,15 @@ const LAST_PROBE_MS = 30_000
 const RTT_GAIN = 0.125
 /** Under `fastest`, one question in so many goes to another server, so that it may become the fastest. */
 const EXPLORE_ONE_IN = 20
+/** What an answer that another server could give weighs beside a time-out: it may be about the one name. */
+const OUTDONE_WEIGHT = 0.5
+/** A server that does not understand EDNS is asked with it again after this long: it may have been replaced. */
+const EDNS_BROKEN_MS = 900_000
+/** Least time before a slow answer is hedged, in ms. */
+const HEDGE_LEAST_MS = 50
+/** Scores of `choose`: what counts more than any round trip. */
+const DOWN_SCORE = 2e9
+const TRIED_SCORE = 4e9
 
 const FAILURE_FIELDS: Record<FailureReason, number> = {
   timeout: UpstreamField.failuresTimeout,
@@ -31,11 +46,10 @@ interface ServerState {
   isDown: boolean
   probeAt: number
   probeEveryMs: number
-  isProbing: boolean
   /** Smoothed round trip in ms; 0 before the first. */
   rttMs: number
-  /** Answers FORMERR to an OPT: asked without. */
-  isEdnsBroken: boolean
+  /** Answers FORMERR to an OPT: asked without until then. */
+  ednsBrokenUntil: number
 }
 
 export class Upstreams {
@@ -59,11 +73,9 @@ export class Upstreams {
         isDown: false,
         probeAt: 0,
         probeEveryMs: FIRST_PROBE_MS,
-        isProbing: false,
         rttMs: 0,
-        isEdnsBroken: false,
+        ednsBrokenUntil: 0,
       }
-      state.isProbing = false
       counters.upstreamSet(index, UpstreamField.healthy, state.isDown ? 0 : 1)
       counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
       return state
@@ -78,17 +90,17 @@ export class Upstreams {
     return this.#states[index]!.server
   }
 
-  isEdnsBroken(index: number): boolean {
-    return this.#states[index]!.isEdnsBroken
+  isEdnsBroken(index: number, now: number): boolean {
+    return now < this.#states[index]!.ednsBrokenUntil
   }
 
-  markEdnsBroken(index: number): void {
-    this.#states[index]!.isEdnsBroken = true
+  markEdnsBroken(index: number, now: number): void {
+    this.#states[index]!.ednsBrokenUntil = now + EDNS_BROKEN_MS
   }
 
   /** It fails without an OPT as well: that was not the reason. */
   clearEdnsBroken(index: number): void {
-    this.#states[index]!.isEdnsBroken = false
+    this.#states[index]!.ednsBrokenUntil = 0
   }
 
   isDown(index: number): boolean {
@@ -117,13 +129,21 @@ export class Upstreams {
 
   /**
    * The server to ask next on a route: not one of `excluded` (bits), if possible not one of `tried`, those that are down
-   * last. -1 if all are excluded. `attempt` counts from 0 (the policy `sequential` and ties use it).
+   * last. -1 if all are excluded.
    */
   choose(route: number, excluded: number, tried: number): number {
     const { servers, policy } = this.routes[route]!
+    // Nearly every pod has one server.
+    if (servers.length === 1) return (excluded & (1 << servers[0]!)) === 0 ? servers[0]! : -1
+    const best = this.#best(servers, policy, excluded, tried)
+    if (policy !== 'fastest' || best < 0 || (this.#random() >>> 0) % EXPLORE_ONE_IN !== 0) return best
+    const other = this.#best(servers, 'random', excluded | (1 << best), tried)
+    return other < 0 || this.isDown(other) || (tried & (1 << other)) !== 0 ? best : other
+  }
+
+  #best(servers: readonly number[], policy: UpstreamRoute['policy'], excluded: number, tried: number): number {
     let best = -1
     let bestScore = Number.POSITIVE_INFINITY
-    const explore = policy === 'fastest' && servers.length > 1 && (this.#random() >>> 0) % EXPLORE_ONE_IN === 0
     for (let k = 0; k < servers.length; k++) {
       const index = servers[k]!
       const bit = 1 << index
@@ -131,10 +151,10 @@ export class Upstreams {
       const state = this.#states[index]!
       let score = 0
       // A server whose answer is still out comes after one that is down but was not asked yet.
-      if ((tried & bit) !== 0) score += 4e9
-      if (state.isDown) score += 2e9 + state.failuresInARow * 1e5
+      if ((tried & bit) !== 0) score += TRIED_SCORE
+      if (state.isDown) score += DOWN_SCORE + Math.min(state.failuresInARow, 1000) * 1e5
       if (policy === 'sequential') score += k
-      else if (policy === 'fastest' && !explore) score += state.rttMs
+      else if (policy === 'fastest') score += state.rttMs
       else score += (this.#random() >>> 0) / 0x1_0000_0000
       if (score < bestScore) {
         bestScore = score
@@ -144,27 +164,33 @@ export class Upstreams {
     return best
   }
 
-  /** A server of the route that is down and due to be probed, or -1. It counts as being probed until it answers or fails. */
-  takeProbe(route: number, now: number): number {
+  /** Milliseconds after which a question to a server deserves a second one: twice what is usual. */
+  hedgeAfterMs(index: number): number {
+    return Math.max(2 * this.#states[index]!.rttMs, HEDGE_LEAST_MS)
+  }
+
+  /**
+   * A server of the route that is down, due to be probed, and not one of `asked` (bits): those have their probe already.
+   * -1 if there is none. It is due again after a while, longer each time.
+   */
+  takeProbe(route: number, asked: number, now: number): number {
     for (const index of this.routes[route]!.servers) {
       const state = this.#states[index]!
-      if (!state.isDown || state.isProbing || now < state.probeAt) continue
-      state.isProbing = true
+      if (!state.isDown || now < state.probeAt || (asked & (1 << index)) !== 0) continue
+      state.probeAt = now + state.probeEveryMs
+      state.probeEveryMs = Math.min(state.probeEveryMs * 2, LAST_PROBE_MS)
       return index
     }
     return -1
   }
 
-  succeeded(index: number, rttMs: number, hadAnswerTime: boolean): void {
+  succeeded(index: number, rttMs: number): void {
     const state = this.#states[index]!
     state.failuresInARow = 0
-    state.isProbing = false
-    state.probeEveryMs = FIRST_PROBE_MS
     if (state.isDown) {
       state.isDown = false
       this.#counters.upstreamSet(index, UpstreamField.healthy, 1)
     }
-    if (!hadAnswerTime) return
     state.rttMs = state.rttMs === 0 ? rttMs : state.rttMs + RTT_GAIN * (rttMs - state.rttMs)
     this.#counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
     this.#counters.upstreamDuration(index, rttMs / 1000)
@@ -174,15 +200,29 @@ export class Upstreams {
   failed(index: number, reason: FailureReason, now: number, isItsFault: boolean): void {
     const state = this.#states[index]!
     this.#counters.upstreamAdd(index, FAILURE_FIELDS[reason], 1)
-    state.isProbing = false
     if (!isItsFault) return
-    state.failuresInARow++
     // A time-out is at least this slow: `fastest` must not prefer it.
     if (reason === 'timeout' && state.rttMs < 1000) state.rttMs = Math.max(state.rttMs * 2, 50)
-    if (state.failuresInARow < DOWN_AFTER) return
-    if (state.isDown) state.probeEveryMs = Math.min(state.probeEveryMs * 2, LAST_PROBE_MS)
+    this.#weigh(index, 1, now)
+  }
+
+  /**
+   * These servers (bits) answered with a failure what another one then answered properly. One that does so again and
+   * again, and nothing else, is no better than one that is dead.
+   */
+  outdone(servers: number, now: number): void {
+    for (let index = 0; index < this.#states.length; index++) {
+      if ((servers & (1 << index)) !== 0) this.#weigh(index, OUTDONE_WEIGHT, now)
+    }
+  }
+
+  #weigh(index: number, weight: number, now: number): void {
+    const state = this.#states[index]!
+    state.failuresInARow += weight
+    if (state.isDown || state.failuresInARow < DOWN_AFTER) return
     state.isDown = true
-    state.probeAt = now + state.probeEveryMs
+    state.probeEveryMs = FIRST_PROBE_MS
+    state.probeAt = now + FIRST_PROBE_MS
     this.#counters.upstreamSet(index, UpstreamField.healthy, 0)
   }
 }
