@@ -1,15 +1,20 @@
 /**
  * Compiles a name table into an image: serialized NameTable in, shared bytes that the workers read in place out. Runs on
  * the control thread. Three passes: the content is fingerprinted (most pushes change nothing), the entries become
- * records (record-writer.ts), the records are indexed (index-writer.ts).
+ * records (record-writer.ts), the records are indexed (index-writer.ts). Where few entries differ from the table held, and
+ * in nothing but which addresses they have, the image held is copied and those are laid over (image-patch.ts).
  */
-import { isSameContent, surveyTable, type TableSurvey } from './content-hash.ts'
+import { writeAddressIndex } from './address-index.ts'
+import { TableSurvey } from './content-hash.ts'
+import { EntryChanges } from './entry-changes.ts'
 import type { TableIdentity } from './identity.ts'
 import { Image, imageBytes } from './image.ts'
 import { verifyImage } from './image-check.ts'
 import { ImageHeader } from './image-header.ts'
+import { layAddresses, pairUp } from './image-patch.ts'
 import { ImagePool, type ImageSlot } from './image-pool.ts'
 import { IndexWriter, slotsFor } from './index-writer.ts'
+import { IntList } from './int-list.ts'
 import { toWireIdentity, type WireIdentity } from './name-text.ts'
 import { NdsReader, TAG_1 } from './nds-reader.ts'
 import { RecordWriter } from './record-writer.ts'
@@ -42,6 +47,8 @@ export type CompileResult =
       /** One of what was skipped, in words, for the log. */
       firstSkipped: string | null
       compileSeconds: number
+      /** Hosts whose addresses were laid over the image held; 0 if the table was compiled anew. */
+      patchedHosts: number
     }
   /** The table is the one held, perhaps in another order. */
   | { kind: 'unchanged' }
@@ -63,6 +70,12 @@ export class TableCompiler {
   private who: WireIdentity
   /** What `held` was compiled from, null if that no longer counts. */
   private heldSurvey: TableSurvey | null = null
+  /** Of its entries, what `RecordWriter.outlines` has. Only valid with `heldSurvey`. */
+  private heldOutlines: IntList = new IntList(2 * 1024)
+  private heldFirstSkipped: string | null = null
+  /** Of the table at hand. */
+  private survey: TableSurvey = new TableSurvey()
+  private readonly changes: EntryChanges = new EntryChanges()
 
   constructor(options: TableCompilerOptions) {
     this.pool = options.pool ?? new ImagePool()
@@ -83,14 +96,16 @@ export class TableCompiler {
   compile(nameTable: Uint8Array, version: string): CompileResult {
     const startedMs = this.now()
     if (nameTable.length > this.maxBytes) return this.tooLarge(nameTable.length)
-    const survey = surveyTable(nameTable, this.seed)
-    if (typeof survey === 'number') return malformed(survey, nameTable.length)
-    if (this.heldSurvey !== null && isSameContent(survey, this.heldSurvey)) return { kind: 'unchanged' }
+    const malformedAt = this.survey.take(nameTable, this.seed)
+    if (malformedAt !== -1) return malformed(malformedAt, nameTable.length)
+    if (this.heldSurvey?.isSameContent(this.survey)) return { kind: 'unchanged' }
     // More than most tables need, as untouched pages cost nothing; enlarging copies.
-    const slot = this.pool.acquire(nameTable.length * 1.5 + 65_536)
+    const slot = this.pool.acquire(Math.max(nameTable.length * 1.5, this.held?.byteLength ?? 0) + 65_536)
     if (slot === null) return { kind: 'busy' }
     try {
-      return this.writeImage(nameTable, version, survey, slot, startedMs)
+      return (
+        this.patchImage(nameTable, version, slot, startedMs) ?? this.writeImage(nameTable, version, slot, startedMs)
+      )
     } finally {
       this.writer.end()
       // Of no effect on a slot that was published.
@@ -118,14 +133,30 @@ export class TableCompiler {
     return result
   }
 
-  private writeImage(
-    nameTable: Uint8Array,
-    version: string,
-    survey: TableSurvey,
-    slot: ImageSlot,
-    startedMs: number,
-  ): CompileResult {
-    const { writer, who } = this
+  /** The image held with the addresses of the table, or null if it differs from that in more than these. */
+  private patchImage(nameTable: Uint8Array, version: string, slot: ImageSlot, startedMs: number): CompileResult | null {
+    const { held, heldSurvey, heldOutlines, survey, changes, writer } = this
+    if (held === null || heldSurvey === null || !changes.find(heldSurvey, survey)) return null
+    // The entries that changed are compiled by themselves, to where the copy of the image will have its end.
+    const entries = Array.from(changes.added.view(), (entry) => survey.entryAt(entry))
+    if (writer.writeSome(nameTable, entries, this.who, slot, held.byteLength) !== null) return null
+    const bytes = new Uint8Array(slot.buffer)
+    if (!pairUp(held.bytes, heldOutlines, changes.gone, bytes, writer.outlines)) return null
+
+    bytes.set(imageBytes(held))
+    layAddresses(bytes, heldOutlines, changes.gone, writer.outlines)
+    const header = new ImageHeader(slot.buffer)
+    // All of it: an address that is gone may have been another host's too.
+    header.addressIndex().fill(0)
+    writeAddressIndex(header.addressIndex(), bytes, header.recordsAt, header.recordsEnd, this.seed)
+    header.version(version)
+    header.content(this.seed, survey.low, survey.high, startedMs)
+    heldSurvey.replace(changes.gone.view(), survey, changes.added.view())
+    return this.publish(header, slot, startedMs, this.heldFirstSkipped, entries.length)
+  }
+
+  private writeImage(nameTable: Uint8Array, version: string, slot: ImageSlot, startedMs: number): CompileResult {
+    const { writer, who, survey } = this
     const recordsAt = new ImageHeader(slot.buffer).putStrings(version, who.identity)
     const problem = writer.write(nameTable, who, slot, recordsAt)
     if (problem === 'malformed') return malformed(writer.malformedAt, nameTable.length)
@@ -144,7 +175,7 @@ export class TableCompiler {
     const index = new IndexWriter(new Uint8Array(slot.buffer), this.seed, writer.hosts, hostText)
     index.writeNames(header.nameIndex(), writer.aliases)
     index.writeWildcards(header.wildcardIndex())
-    index.writeAddresses(header.addressIndex())
+    writeAddressIndex(header.addressIndex(), new Uint8Array(slot.buffer), recordsAt, recordsEnd, this.seed)
     const hosts = writer.hosts.length / 3 - index.shadowed
     const skippedHosts = writer.skippedHosts + index.shadowed
     // An empty table is one; a table of nothing but rubbish is somebody's mistake and must not take the names away.
@@ -154,9 +185,18 @@ export class TableCompiler {
     header.counts(hosts, skippedHosts, writer.skippedAddresses, index.wildcardMin, index.wildcardMax)
     header.content(this.seed, survey.low, survey.high, startedMs)
     header.searchDomain(who)
-    // The fingerprint knows no order, so it cannot vouch for a table in which the order decided.
-    this.heldSurvey = index.hasRepeated ? null : survey
+    this.keep(index.hasRepeated)
     return this.publish(header, slot, startedMs, writer.firstSkipped)
+  }
+
+  /** The table at hand becomes the one held. */
+  private keep(hasRepeated: boolean): void {
+    const { heldSurvey, survey, writer } = this
+    this.heldFirstSkipped = writer.firstSkipped
+    this.heldOutlines = writer.swapOutlines(this.heldOutlines)
+    this.survey = heldSurvey ?? new TableSurvey()
+    // The fingerprint knows no order, so it cannot vouch for a table in which the order decided.
+    this.heldSurvey = hasRepeated ? null : survey
   }
 
   private copyImage(bytes: Uint8Array, startedMs: number): CompileResult {
@@ -176,7 +216,13 @@ export class TableCompiler {
     return this.publish(header, slot, startedMs, null)
   }
 
-  private publish(header: ImageHeader, slot: ImageSlot, startedMs: number, firstSkipped: string | null): CompileResult {
+  private publish(
+    header: ImageHeader,
+    slot: ImageSlot,
+    startedMs: number,
+    firstSkipped: string | null,
+    patchedHosts: number = 0,
+  ): CompileResult {
     header.seal(slot.generation)
     this.pool.published(slot.generation)
     const image = new Image(slot.buffer)
@@ -191,6 +237,7 @@ export class TableCompiler {
       skippedAddresses: image.skippedAddresses,
       firstSkipped,
       compileSeconds: (this.now() - startedMs) / 1000,
+      patchedHosts,
     }
   }
 

@@ -3,54 +3,103 @@
  * table may come in another order. Each entry's bytes are hashed by themselves and the hashes are added up.
  */
 import { finishHash } from '../dns/name.ts'
+import { IntList } from './int-list.ts'
 import { NdsReader, TAG_1 } from './nds-reader.ts'
 
-/** What was found by `surveyTable`. `low` and `high` are the hash's 64 bits. */
-export interface TableSurvey {
-  entries: number
-  bytes: number
-  low: number
-  high: number
-}
+/** Numbers that `entryHashes` has for an entry. */
+export const HASH_STRIDE = 3
 
-/** Counts and fingerprints the entries of a serialized NameTable; returns the offset where it is malformed, if it is. */
-export function surveyTable(table: Uint8Array, seed: number): TableSurvey | number {
-  const reader = new NdsReader()
-  reader.reset(table)
-  const view = new DataView(table.buffer, table.byteOffset, table.byteLength)
-  const survey: TableSurvey = { entries: 0, bytes: 0, low: 0, high: 0 }
-  for (let tag = reader.field(table.length); tag !== 0; tag = reader.field(table.length)) {
-    if (tag === TAG_1) {
-      survey.entries++
-      survey.bytes += reader.length
-      addEntry(view, reader.at, reader.length, seed, survey)
+/** What a look over a serialized NameTable tells. Reusable: what it keeps is bounded by the last table or two. */
+export class TableSurvey {
+  entries = 0
+  /** Of the entries alone, without their tags and lengths. */
+  bytes = 0
+  /** The hash's 64 bits. */
+  low = 0
+  high = 0
+  /** Of each entry in turn: its hash in two words, and where it is in the table. */
+  readonly entryHashes: IntList = new IntList(HASH_STRIDE * 1024)
+  private readonly reader: NdsReader = new NdsReader()
+
+  /** Counts and fingerprints the entries; returns the offset where the table is malformed, or -1. Nothing of it is kept. */
+  take(table: Uint8Array, seed: number): number {
+    const { reader, entryHashes } = this
+    const view = new DataView(table.buffer, table.byteOffset, table.byteLength)
+    this.entries = this.bytes = this.low = this.high = 0
+    entryHashes.clear()
+    reader.reset(table)
+    for (let at = 0, tag = reader.field(table.length); tag !== 0; at = reader.at, tag = reader.field(table.length)) {
+      if (tag === TAG_1) this.addEntry(view, reader.at, reader.length, seed, at)
+      reader.at += reader.length
     }
-    reader.at += reader.length
+    const malformedAt = reader.malformed ? reader.at : -1
+    reader.reset(new Uint8Array(0))
+    return malformedAt
   }
-  return reader.malformed ? reader.at : survey
+
+  private addEntry(view: DataView, at: number, length: number, seed: number, entryAt: number): void {
+    let a = seed ^ length
+    let b = ~seed
+    let i = at
+    for (const end = at + length - 3; i < end; i += 4) {
+      const word = view.getInt32(i, true)
+      a = Math.imul(a ^ word, 0x9e3779b1)
+      a ^= a >>> 15
+      b = Math.imul(((b << 13) | (b >>> 19)) ^ word, 0x85ebca6b)
+    }
+    for (; i < at + length; i++) {
+      const byte = view.getUint8(i)
+      a = Math.imul(a ^ byte, 0x9e3779b1)
+      a ^= a >>> 15
+      b = Math.imul(((b << 13) | (b >>> 19)) ^ byte, 0x85ebca6b)
+    }
+    const low = finishHash(a)
+    const high = finishHash(b ^ Math.imul(a, 0xc2b2ae35))
+    this.entryHashes.push3(low, high, entryAt)
+    this.entries++
+    this.bytes += length
+    this.low = (this.low + low) | 0
+    this.high = (this.high + high) | 0
+  }
+
+  /** True if the other survey is of a table with the same entries, in whatever order. */
+  isSameContent(other: TableSurvey): boolean {
+    return (
+      this.low === other.low && this.high === other.high && this.entries === other.entries && this.bytes === other.bytes
+    )
+  }
+
+  /** Where in the table the entry of this ordinal is, with its tag and length. */
+  entryAt(ordinal: number): number {
+    return this.entryHashes.items[ordinal * HASH_STRIDE + 2]!
+  }
+
+  /** Becomes the other survey, but in this one's order: entry `ordinals[k]` turns into `others[k]` of the other. */
+  replace(ordinals: Int32Array, other: TableSurvey, others: Int32Array): void {
+    const to = this.entryHashes.items
+    const from = other.entryHashes.items
+    for (let k = 0; k < ordinals.length; k++) {
+      to[ordinals[k]! * HASH_STRIDE] = from[others[k]! * HASH_STRIDE]!
+      to[ordinals[k]! * HASH_STRIDE + 1] = from[others[k]! * HASH_STRIDE + 1]!
+    }
+    this.entries = other.entries
+    this.bytes = other.bytes
+    this.low = other.low
+    this.high = other.high
+  }
 }
 
-function addEntry(view: DataView, at: number, length: number, seed: number, survey: TableSurvey): void {
-  let a = seed ^ length
-  let b = ~seed
+/** Feeds `length` bytes at `at` of the view, which are no part of another hash's, into a hash of 32 bits. */
+export function hashWords(state: number, view: DataView, at: number, length: number): number {
+  let h = Math.imul(state ^ length, 0x85ebca6b)
   let i = at
   for (const end = at + length - 3; i < end; i += 4) {
-    const word = view.getInt32(i, true)
-    a = Math.imul(a ^ word, 0x9e3779b1)
-    a ^= a >>> 15
-    b = Math.imul(((b << 13) | (b >>> 19)) ^ word, 0x85ebca6b)
+    h = Math.imul(h ^ view.getInt32(i, true), 0x9e3779b1)
+    h ^= h >>> 15
   }
   for (; i < at + length; i++) {
-    const byte = view.getUint8(i)
-    a = Math.imul(a ^ byte, 0x9e3779b1)
-    a ^= a >>> 15
-    b = Math.imul(((b << 13) | (b >>> 19)) ^ byte, 0x85ebca6b)
+    h = Math.imul(h ^ view.getUint8(i), 0x9e3779b1)
+    h ^= h >>> 15
   }
-  survey.low = (survey.low + finishHash(a)) | 0
-  survey.high = (survey.high + finishHash(b ^ Math.imul(a, 0xc2b2ae35))) | 0
-}
-
-/** True if the two surveys are of tables with the same entries, in whatever order. */
-export function isSameContent(a: TableSurvey, b: TableSurvey): boolean {
-  return a.low === b.low && a.high === b.high && a.entries === b.entries && a.bytes === b.bytes
+  return h
 }

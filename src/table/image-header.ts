@@ -40,6 +40,10 @@ import type { WireIdentity } from './name-text.ts'
 /** Longer strings are cut: they are names of 253 characters and a version for people. */
 const MAX_STRING = 255
 
+const ENCODER = new TextEncoder()
+/** Used within one call that calls nobody back. */
+const scratch: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_STRING)
+
 export class ImageHeader {
   private readonly buffer: SharedArrayBuffer
   private readonly words: Int32Array
@@ -55,21 +59,36 @@ export class ImageHeader {
   putStrings(version: string, identity: TableIdentity): number {
     this.words.fill(0, 0, HEADER_WORDS)
     let at = HEADER_BYTES
-    at = this.putString(AT_VERSION, at, version)
     at = this.putString(AT_NAMESPACE, at, identity.namespace)
     at = this.putString(AT_DOMAIN, at, identity.domain)
-    this.bytes.fill(0, at, align4(at))
-    return align4(at)
+    this.words[AT_VERSION] = at
+    this.version(version)
+    return align4(at + MAX_STRING)
+  }
+
+  /** Puts a version in place of the one there is: it has room for the longest, so that no record need move. */
+  version(version: string): void {
+    const at = this.words[AT_VERSION]!
+    const end = this.putString(AT_VERSION, at, version)
+    this.bytes.fill(0, end, align4(at + MAX_STRING))
   }
 
   private putString(field: number, at: number, text: string): number {
     // By way of a copy, because TextEncoder refuses shared memory; `encodeInto` does not cut a character in two.
-    const scratch = new Uint8Array(MAX_STRING)
-    const { written } = new TextEncoder().encodeInto(text, scratch)
+    const { written } = ENCODER.encodeInto(text, scratch)
     this.bytes.set(scratch.subarray(0, written), at)
     this.words[field] = at
     this.words[field + 1] = written
     return at + written
+  }
+
+  /** Offset of the first record, and the end of the last. */
+  get recordsAt(): number {
+    return this.words[AT_RECORDS]!
+  }
+
+  get recordsEnd(): number {
+    return this.words[AT_RECORDS_END]!
   }
 
   /** Notes where everything is, and empties the indexes. */

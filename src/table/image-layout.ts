@@ -5,7 +5,7 @@
  *
  * ```
  *  header          HEADER_BYTES, the fields named AT_…; then the search domain in wire format (256 bytes)
- *  strings         version, namespace, domain (UTF-8)
+ *  strings         namespace, domain, version (UTF-8), the last with room for a longer one
  *  records         one after the other, see below
  *  name index      slots × (hash, reference)            a reference of 0 is an empty slot
  *  wildcard index  slots × (hash of x, record)          for the hosts *.x

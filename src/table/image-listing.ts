@@ -22,7 +22,8 @@ export interface ListedHost extends NameInfo {
 }
 
 /**
- * The hosts of the image in the order of the table. What is not stored comes out as good as it goes: names are in lower
+ * The hosts of the image in the order of the table that it was compiled from (later ones may have changed addresses in it,
+ * and have another order). What is not stored comes out as good as it goes: names are in lower
  * case, a registry other than `Kubernetes` and `External` is empty, `shortname` and `namespace` are there where the host
  * begins with them (as istiod's do), and where it does not the names made from them are among `altHosts`. The same
  * names have the same answers. Take what you need before the image's slot can be rewritten.

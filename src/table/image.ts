@@ -37,6 +37,11 @@ import {
 
 const WILDCARD_LABEL_BYTES = 2
 
+// Hashes of a question's suffixes, by the label they begin with, and of those of the question less S0. Used within one
+// `findWildcard`, which calls nobody back, and the same for every image, of which a push makes a new one.
+const suffixHashes: Int32Array = new Int32Array(128)
+const prefixSuffixHashes: Int32Array = new Int32Array(128)
+
 /**
  * A view of one image. The buffer must hold what the compiler wrote or `verifyImage` accepted; it is only read. What a
  * look-up found is in the fields until the next one.
@@ -55,13 +60,6 @@ export class Image {
   readonly skippedAddresses: number
   /** When the table was compiled, milliseconds since 1970. */
   readonly timeMs: number
-  /** The source's word for the table. */
-  readonly version: string
-  /** Identity that the short names were made for. */
-  readonly namespace: string
-  readonly domain: string
-  /** Content hash of the name table, 16 hexadecimal digits; comparable among images of one seed. */
-  readonly contentHash: string
   /** First search domain in wire format, lower case, root included; empty if there is none. */
   readonly search: Uint8Array
   readonly searchLabels: number
@@ -97,9 +95,6 @@ export class Image {
   private readonly wildcardMax: number
   private readonly addresses: Int32Array
   private readonly addressesMask: number
-  /** Hashes of a question's suffixes, by the label they begin with, and of those of the question less S0. */
-  private readonly suffixHashes: Int32Array = new Int32Array(128)
-  private readonly prefixSuffixHashes: Int32Array = new Int32Array(128)
 
   constructor(buffer: SharedArrayBuffer) {
     const words = new Int32Array(buffer)
@@ -114,10 +109,6 @@ export class Image {
     this.skippedHosts = words[AT_SKIPPED_HOSTS]!
     this.skippedAddresses = words[AT_SKIPPED_ADDRESSES]!
     this.timeMs = new Float64Array(buffer, AT_TIME * 4, 1)[0]!
-    this.version = readString(this.bytes, words, AT_VERSION)
-    this.namespace = readString(this.bytes, words, AT_NAMESPACE)
-    this.domain = readString(this.bytes, words, AT_DOMAIN)
-    this.contentHash = [0, 1].map((i) => (words[AT_CONTENT + i]! >>> 0).toString(16).padStart(8, '0')).join('')
     this.search = this.bytes.subarray(SEARCH_AT, SEARCH_AT + words[AT_SEARCH_LENGTH]!)
     this.searchLabels = words[AT_SEARCH_LABELS]!
     this.names = table(AT_NAME_INDEX, AT_NAME_SLOTS)
@@ -128,6 +119,33 @@ export class Image {
     this.wildcardMax = words[AT_WILDCARD_MAX]!
     this.addresses = table(AT_ADDRESS_INDEX, AT_ADDRESS_SLOTS)
     this.addressesMask = this.addresses.length - 1
+  }
+
+  // Strings are made when they are asked for, which no worker does. They are gone when the slot is rewritten.
+
+  /** The source's word for the table. */
+  get version(): string {
+    return this.readString(AT_VERSION)
+  }
+
+  /** Identity that the short names were made for. */
+  get namespace(): string {
+    return this.readString(AT_NAMESPACE)
+  }
+
+  get domain(): string {
+    return this.readString(AT_DOMAIN)
+  }
+
+  /** Content hash of the name table, 16 hexadecimal digits; comparable among images of one seed. */
+  get contentHash(): string {
+    return [0, 1].map((i) => (this.words[AT_CONTENT + i]! >>> 0).toString(16).padStart(8, '0')).join('')
+  }
+
+  private readString(field: number): string {
+    const at = this.words[field]!
+    // Copied because TextDecoder refuses shared memory.
+    return new TextDecoder().decode(this.bytes.slice(at, at + this.words[field + 1]!))
   }
 
   /** True if the image has hosts `*.x`: only then does a miss cost a second pass over the name. */
@@ -239,8 +257,8 @@ export class Image {
    */
   private findWildcard(name: ScannedName, below: number): boolean {
     const { labels } = name
-    const own = this.suffixHashes
-    const prefix = this.prefixSuffixHashes
+    const own = suffixHashes
+    const prefix = prefixSuffixHashes
     this.hashSuffixes(name, labels, own)
     const expandFrom = below === 0 ? 1 : this.labelsBeforeSearch(name, below) + 1
     if (below !== 0) this.hashSuffixes(name, below, prefix)
@@ -329,9 +347,4 @@ export function hashAddress(seed: number, bytes: Uint8Array, at: number, length:
 /** The bytes of the image alone: what a last-known-good file holds. A view, valid until the slot is rewritten. */
 export function imageBytes(image: Image): Uint8Array {
   return image.bytes.subarray(0, image.byteLength)
-}
-
-function readString(bytes: Uint8Array, words: Int32Array, at: number): string {
-  // Copied because TextDecoder refuses shared memory.
-  return new TextDecoder().decode(bytes.slice(words[at], words[at]! + words[at + 1]!))
 }

@@ -1,13 +1,11 @@
 /**
- * Second half of the compiler: the three hash indexes over the records. Linear probing at a load of at most 3/4, so that a
- * look-up touches one or two cache lines before the record. Where two hosts claim the same name or address, the rules
- * below decide, whatever order the table has them in.
+ * Second half of the compiler: the hash indexes of names over the records (that of addresses is address-index.ts). Linear
+ * probing at a load of at most 3/4, so that a look-up touches one or two cache lines before the record. Where two hosts
+ * claim the same name, the rules below decide, whatever order the table has them in.
  */
 import { finishHash, hashBytes } from '../dns/name.ts'
-import { hashAddress } from './image.ts'
 import {
   aliasTarget,
-  align4,
   FLAG_ALIAS,
   FLAG_KUBERNETES,
   FLAG_OWN_NAMESPACE,
@@ -18,10 +16,9 @@ import {
   RECORD_HEADER,
 } from './image-layout.ts'
 import type { IntList } from './int-list.ts'
-import { countLabels } from './name-text.ts'
+import { compareNames, countLabels } from './name-text.ts'
 
 const WILDCARD_LABEL_BYTES = 2
-const DOT = 0x2e
 
 /** Slots for `entries`: a power of two, of which a quarter at least stays empty. */
 export function slotsFor(entries: number): number {
@@ -30,7 +27,7 @@ export function slotsFor(entries: number): number {
   return slots
 }
 
-/** Fills the indexes of one image. Made for one use. */
+/** Fills the indexes of names of one image. Made for one use. */
 export class IndexWriter {
   /** Hosts that lost their name to another one, spelt alike but for case or a trailing dot. */
   shadowed = 0
@@ -77,21 +74,6 @@ export class IndexWriter {
     }
   }
 
-  /** Fills the index of addresses. Wildcard hosts are no name that an address could be given. */
-  writeAddresses(index: Int32Array): void {
-    const { bytes } = this
-    const { items, length } = this.hosts
-    for (let i = 0; i < length; i += 3) {
-      const record = items[i]!
-      if (bytes[record]! & (FLAG_WILDCARD | FLAG_SHADOWED)) continue
-      const v4Count = bytes[record + 4]! | (bytes[record + 5]! << 8)
-      const v6Count = bytes[record + 6]! | (bytes[record + 7]! << 8)
-      let at = record + RECORD_HEADER + align4(bytes[record + 1]!)
-      for (let k = 0; k < v4Count; k++, at += 4) this.addAddress(index, record, at, 4)
-      for (let k = 0; k < v6Count; k++, at += 16) this.addAddress(index, record | 1, at, 16)
-    }
-  }
-
   private addHost(index: Int32Array, hash: number, record: number): void {
     const mask = index.length - 1
     let slot = (hash << 1) & mask
@@ -126,24 +108,6 @@ export class IndexWriter {
     index[slot + 1] = reference
   }
 
-  private addAddress(index: Int32Array, entry: number, at: number, length: 4 | 16): void {
-    const { bytes } = this
-    const mask = index.length - 1
-    let slot = (hashAddress(this.seed, bytes, at, length) << 1) & mask
-    for (let other = index[slot]!; other !== 0; other = index[slot]!) {
-      if ((other & 1) === (entry & 1) && this.sameAddress(index[slot + 1]!, at, length)) {
-        if (this.addressWins(entry & ~KEY_MASK, other & ~KEY_MASK)) {
-          index[slot] = entry
-          index[slot + 1] = at
-        }
-        return
-      }
-      slot = (slot + 2) & mask
-    }
-    index[slot] = entry
-    index[slot + 1] = at
-  }
-
   /** Equal names of two hosts: own namespace, then Kubernetes, then the spelling in the table; of one spelling the last counts (protobuf maps). */
   private hostWins(record: number, other: number): boolean {
     const flags = this.bytes[record]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
@@ -159,41 +123,9 @@ export class IndexWriter {
   private aliasWins(record: number, other: number): boolean {
     const own = this.bytes[record]! & FLAG_OWN_NAMESPACE
     const otherOwn = this.bytes[other]! & FLAG_OWN_NAMESPACE
-    return own === otherOwn ? this.compareNames(record, other) < 0 : own > otherOwn
-  }
-
-  /** Equal addresses: Kubernetes hosts, then the host's name. */
-  private addressWins(record: number, other: number): boolean {
-    const kubernetes = this.bytes[record]! & FLAG_KUBERNETES
-    const otherKubernetes = this.bytes[other]! & FLAG_KUBERNETES
-    return kubernetes === otherKubernetes ? this.compareNames(record, other) < 0 : kubernetes > otherKubernetes
-  }
-
-  /** Order of the hosts' names as text, byte by byte. */
-  private compareNames(record: number, other: number): number {
-    const { bytes } = this
-    let a = record + RECORD_HEADER
-    let b = other + RECORD_HEADER
-    let aLeft = bytes[a++]!
-    let bLeft = bytes[b++]!
-    let wireOrder = aLeft - bLeft
-    for (;;) {
-      // At the end of a label its dot counts, at the end of the name nothing.
-      const aEnds = aLeft === 0
-      const bEnds = bLeft === 0
-      if (aEnds) aLeft = bytes[a]! + 1
-      if (bEnds) bLeft = bytes[b]! + 1
-      const aByte = aEnds ? (bytes[a] === 0 ? -1 : DOT) : bytes[a]!
-      const bByte = bEnds ? (bytes[b] === 0 ? -1 : DOT) : bytes[b]!
-      if (aByte !== bByte) return aByte - bByte
-      // Only an escaped dot gives two names of the same text: their bytes decide, so that the order is total.
-      if (wireOrder === 0) wireOrder = bytes[a]! - bytes[b]!
-      if (aByte === -1) return wireOrder
-      a++
-      b++
-      aLeft--
-      bLeft--
-    }
+    return own === otherOwn
+      ? compareNames(this.bytes, record + RECORD_HEADER, other + RECORD_HEADER) < 0
+      : own > otherOwn
   }
 
   /** True if the two references mean the same name. */
@@ -205,11 +137,6 @@ export class IndexWriter {
     const a = otherRecord + RECORD_HEADER
     const b = (reference & ~KEY_MASK) + RECORD_HEADER
     for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false
-    return true
-  }
-
-  private sameAddress(a: number, b: number, length: number): boolean {
-    for (let i = 0; i < length; i++) if (this.bytes[a + i] !== this.bytes[b + i]) return false
     return true
   }
 

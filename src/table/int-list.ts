@@ -10,6 +10,11 @@ export class IntList {
     this.items = new Int32Array(minCapacity)
   }
 
+  push(a: number): void {
+    if (this.length === this.items.length) this.grow()
+    this.items[this.length++] = a
+  }
+
   push2(a: number, b: number): void {
     if (this.length + 2 > this.items.length) this.grow()
     this.items[this.length++] = a
@@ -21,6 +26,11 @@ export class IntList {
     this.items[this.length++] = a
     this.items[this.length++] = b
     this.items[this.length++] = c
+  }
+
+  /** The numbers: a view, valid until the list grows. */
+  view(): Int32Array {
+    return this.items.subarray(0, this.length)
   }
 
   /** Empties the list, and gives memory back if the last use needed little of it. */

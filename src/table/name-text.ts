@@ -50,6 +50,32 @@ function oddTextToWire(text: Uint8Array, at: number, length: number, out: Uint8A
   return wire.length
 }
 
+/** Order of the wire names at `a` and `b` as text, byte by byte: negative if that at `a` comes first. */
+export function compareNames(bytes: Uint8Array, a: number, b: number): number {
+  let i = a
+  let k = b
+  let left = bytes[i++]!
+  let otherLeft = bytes[k++]!
+  let wireOrder = left - otherLeft
+  for (;;) {
+    // At the end of a label its dot counts, at the end of the name nothing.
+    const ends = left === 0
+    const otherEnds = otherLeft === 0
+    if (ends) left = bytes[i]! + 1
+    if (otherEnds) otherLeft = bytes[k]! + 1
+    const byte = ends ? (bytes[i] === 0 ? -1 : DOT) : bytes[i]!
+    const otherByte = otherEnds ? (bytes[k] === 0 ? -1 : DOT) : bytes[k]!
+    if (byte !== otherByte) return byte - otherByte
+    // Only an escaped dot gives two names of the same text: their bytes decide, so that the order is total.
+    if (wireOrder === 0) wireOrder = bytes[i]! - bytes[k]!
+    if (byte === -1) return wireOrder
+    i++
+    k++
+    left--
+    otherLeft--
+  }
+}
+
 /** Labels of the wire name at `at`, without the root. */
 export function countLabels(wire: Uint8Array, at: number): number {
   let labels = 0

@@ -5,6 +5,7 @@
 import { finishHash, hashBytes } from '../dns/name.ts'
 import { parseAddress } from './address.ts'
 import { AddressSet } from './address-set.ts'
+import { hashWords } from './content-hash.ts'
 import {
   align4,
   FLAG_ALIAS,
@@ -29,6 +30,8 @@ const STAR = 0x2a
 const KUBERNETES = new TextEncoder().encode('Kubernetes')
 const EXTERNAL = new TextEncoder().encode('External')
 
+const NO_SLOT: ImageSlot = { buffer: new SharedArrayBuffer(0), generation: 0 }
+
 /** Why `write` gave up. */
 export type WriteProblem = 'malformed' | 'too large'
 
@@ -37,6 +40,8 @@ export class RecordWriter {
   readonly hosts: IntList = new IntList(3 * 1024)
   /** Of each other name: reference (image-layout.ts) and hash. */
   readonly aliases: IntList = new IntList(2 * 2048)
+  /** Of each entry that was written: offset of its record, 0 if it has none or had to do without an address, and its shape. */
+  outlines: IntList = new IntList(2 * 1024)
   /** Addresses of all hosts but the wildcards. */
   exactAddresses = 0
   wildcardHosts = 0
@@ -50,9 +55,10 @@ export class RecordWriter {
   private readonly reader: NdsReader = new NdsReader()
   private readonly pool: ImagePool
   private readonly maxBytes: number
-  private slot: ImageSlot = { buffer: new SharedArrayBuffer(0), generation: 0 }
+  private slot: ImageSlot = NO_SLOT
   private bytes: Uint8Array = new Uint8Array(0)
   private table: Uint8Array = new Uint8Array(0)
+  private view: DataView = new DataView(new ArrayBuffer(0))
   private who!: WireIdentity
   private readonly seed: number
 
@@ -71,6 +77,8 @@ export class RecordWriter {
   private namespaceAt = 0
   private namespaceLength = 0
   private altHosts = 0
+  /** Hash of everything in the entry that counts but its addresses, of which it has the numbers. */
+  private shape = 0
   private v4Count = 0
   private v6Count = 0
 
@@ -88,30 +96,41 @@ export class RecordWriter {
     const { reader } = this
     for (;;) {
       const entryAt = reader.at
-      const entryTag = reader.field(table.length)
-      if (entryTag === 0) return reader.malformed ? 'malformed' : null
-      const entryEnd = reader.at + reader.length
-      if (entryTag === TAG_1) {
-        let hostAt = entryEnd
-        let hostLength = 0
-        let infoAt = entryEnd
-        let infoEnd = entryEnd
-        for (let tag = reader.field(entryEnd); tag !== 0; tag = reader.field(entryEnd)) {
-          if (tag === TAG_1) {
-            hostAt = reader.at
-            hostLength = reader.length
-          } else if (tag === TAG_2) {
-            infoAt = reader.at
-            infoEnd = infoAt + reader.length
-          }
-          reader.at += reader.length
-        }
-        if (reader.malformed) return 'malformed'
-        const problem = this.writeHost(entryAt, hostAt, hostLength, infoAt, infoEnd)
+      const tag = reader.field(table.length)
+      if (tag === 0) return reader.malformed ? 'malformed' : null
+      const end = reader.at + reader.length
+      if (tag === TAG_1) {
+        const problem = this.writeEntry(entryAt, end)
         if (problem !== null) return problem
       }
-      reader.at = entryEnd
+      reader.at = end
     }
+  }
+
+  /** The same for some entries alone, `entries` says where in the table they are. */
+  writeSome(
+    table: Uint8Array,
+    entries: readonly number[],
+    who: WireIdentity,
+    slot: ImageSlot,
+    at: number,
+  ): WriteProblem | null {
+    this.begin(table, who, slot, at)
+    const { reader } = this
+    for (const entryAt of entries) {
+      reader.at = entryAt
+      if (reader.field(table.length) !== TAG_1) return 'malformed'
+      const problem = this.writeEntry(entryAt, reader.at + reader.length)
+      if (problem !== null) return problem
+    }
+    return null
+  }
+
+  /** The list of outlines for one of the next `write`: theirs belongs to the caller from now on. */
+  swapOutlines(spare: IntList): IntList {
+    const { outlines } = this
+    this.outlines = spare
+    return outlines
   }
 
   /** Where the bytes stopped making sense. */
@@ -123,10 +142,13 @@ export class RecordWriter {
   end(): void {
     this.reader.reset(new Uint8Array(0))
     this.table = this.bytes = this.reader.bytes
+    this.view = new DataView(new ArrayBuffer(0))
+    this.slot = NO_SLOT
   }
 
   private begin(table: Uint8Array, who: WireIdentity, slot: ImageSlot, at: number): void {
     this.table = table
+    this.view = new DataView(table.buffer, table.byteOffset, table.byteLength)
     this.reader.reset(table)
     this.who = who
     this.slot = slot
@@ -134,8 +156,36 @@ export class RecordWriter {
     this.at = at
     this.hosts.clear()
     this.aliases.clear()
+    this.outlines.clear()
     this.exactAddresses = this.wildcardHosts = this.skippedHosts = this.skippedAddresses = 0
     this.firstSkipped = null
+  }
+
+  /** Writes the entry whose content begins where the reader is. */
+  private writeEntry(entryAt: number, end: number): WriteProblem | null {
+    const { reader } = this
+    let hostAt = end
+    let hostLength = 0
+    let infoAt = end
+    let infoEnd = end
+    for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
+      if (tag === TAG_1) {
+        hostAt = reader.at
+        hostLength = reader.length
+      } else if (tag === TAG_2) {
+        infoAt = reader.at
+        infoEnd = infoAt + reader.length
+      }
+      reader.at += reader.length
+    }
+    if (reader.malformed) return 'malformed'
+    const record = this.at
+    const skippedBefore = this.skippedAddresses
+    this.shape = hashWords(this.seed, this.view, hostAt, hostLength)
+    const problem = this.writeHost(entryAt, hostAt, hostLength, infoAt, infoEnd)
+    const isWhole = this.at > record && this.skippedAddresses === skippedBefore
+    this.outlines.push2(isWhole ? record : 0, finishHash(this.shape))
+    return problem
   }
 
   private writeHost(
@@ -213,22 +263,30 @@ export class RecordWriter {
           }
         } else if (size === 16 && this.v6Count < MAX_ADDRESSES) this.addV6()
         else this.skipAddress(from, length)
-      } else if (tag === TAG_2) {
-        this.registryAt = from
-        this.registryLength = length
-      } else if (tag === TAG_3) {
-        this.shortAt = from
-        this.shortLength = length
-      } else if (tag === TAG_4) {
-        this.namespaceAt = from
-        this.namespaceLength = length
-      } else if (tag === TAG_5) this.altHosts++
+      } else this.noteField(tag, from, length)
       reader.at = from + length
     }
     if (reader.malformed) return -1
+    this.shape = Math.imul(Math.imul(this.shape ^ this.v4Count, 0x9e3779b1) ^ this.v6Count, 0x85ebca6b)
     const v6Bytes = this.v6Count * 16
     for (let i = 0; i < v6Bytes; i++) bytes[to + i] = this.v6[i]!
     return to + v6Bytes
+  }
+
+  /** Notes where a field other than an address is. Unknown ones count for nothing. */
+  private noteField(tag: number, at: number, length: number): void {
+    if (tag === TAG_2) {
+      this.registryAt = at
+      this.registryLength = length
+    } else if (tag === TAG_3) {
+      this.shortAt = at
+      this.shortLength = length
+    } else if (tag === TAG_4) {
+      this.namespaceAt = at
+      this.namespaceLength = length
+    } else if (tag === TAG_5) this.altHosts++
+    else return
+    this.shape = hashWords(this.shape ^ tag, this.view, at, length)
   }
 
   private addV6(): void {

@@ -103,7 +103,7 @@ export class TableKeeper implements TableSink {
     try {
       bytes = readFileSync(file)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT'))
         log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
       return
     }
@@ -124,7 +124,10 @@ export class TableKeeper implements TableSink {
   /** The table in use as proto3 JSON, a host at a time; its slot is kept as long as the listing is read. */
   *json(): Generator<string, void, undefined> {
     const { held, pool } = this.#options.compiler
-    if (held === null || !pool.retain(held.generation)) return yield '{"table":{}}\n'
+    if (held === null || !pool.retain(held.generation)) {
+      yield '{"table":{}}\n'
+      return
+    }
     try {
       let before = '{"table":{'
       for (const { host, ...info } of listHosts(held)) {
@@ -159,10 +162,13 @@ export class TableKeeper implements TableSink {
     publish(result.image)
     this.#first.resolve()
     onUpdate('changed', result.compileSeconds)
-    const { hosts, bytes, skippedHosts, skippedAddresses, firstSkipped } = result
+    const { hosts, bytes, patchedHosts, skippedHosts, skippedAddresses, firstSkipped } = result
     // Pushes may come many times a second: after the first they are the metrics' to tell.
     const level = this.hasTable ? 'debug' : 'info'
-    log[level]({ version, hosts, bytes, ms: Math.round(result.compileSeconds * 1000) }, 'name table adopted')
+    log[level](
+      { version, hosts, bytes, patchedHosts, ms: Math.round(result.compileSeconds * 1000) },
+      'name table adopted',
+    )
     if (skippedHosts + skippedAddresses > 0) {
       log.warn({ skippedHosts, skippedAddresses, first: firstSkipped }, 'parts of the name table were left out')
     }

@@ -53,7 +53,7 @@ export const host: fc.Arbitrary<string> = fc.oneof(
   { weight: 1, arbitrary: rubbish },
 )
 
-const ip = fc.oneof(
+export const ip: fc.Arbitrary<string> = fc.oneof(
   fc.constantFrom(
     '192.0.2.1',
     '192.0.2.2',
@@ -70,7 +70,7 @@ const ip = fc.oneof(
   fc.ipV6(),
 )
 
-const nameInfo: fc.Arbitrary<NameInfo> = fc.record({
+export const nameInfo: fc.Arbitrary<NameInfo> = fc.record({
   ips: fc.array(ip, { maxLength: 20 }),
   registry: fc.constantFrom('Kubernetes', 'Kubernetes', 'External', '', 'kubernetes'),
   shortname: fc.oneof(fc.constantFrom('', 'a', 'a.b', 'B', 'a.', 'b.a'), prefix),

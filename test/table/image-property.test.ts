@@ -4,23 +4,10 @@ import { encodeNameTable, type NameTable } from '../../src/table/nds.ts'
 import { listHosts } from '../../src/table/image-listing.ts'
 import { imageBytes } from '../../src/table/image.ts'
 import { verifyImage } from '../../src/table/image-check.ts'
-import type { TableIdentity } from '../../src/table/identity.ts'
 import { host, identity, nameTable } from './arbitraries.ts'
 import { find, findAddress, newCompiler } from './compiled.ts'
-import { labelsOf, ReferenceTable, wireOf } from './reference-table.ts'
-
-/** Every name near those of the table: the names themselves, with labels added or taken away, with each search domain. */
-function questions(table: NameTable, who: TableIdentity, reference: ReferenceTable, extra: string[]): string[][] {
-  const known = [...reference.exact.keys(), ...reference.wildcards.keys(), ...reference.aliases.keys()].map((key) =>
-    key.split('\0'),
-  )
-  const names = [...known, ...[...table.keys(), ...extra].map(labelsOf).filter((labels) => labels !== null)]
-  const search = labelsOf(who.searchDomain ?? '') ?? []
-  return names
-    .flatMap((name) => [name, name.slice(1), name.slice(0, -1), ['a', ...name], ['zz', ...name.slice(1)]])
-    .flatMap((name) => [name, [...name, ...search], [...name, ...search, ...search]])
-    .filter((name) => wireOf(name).length <= 255)
-}
+import { questions } from './questions.ts'
+import { ReferenceTable } from './reference-table.ts'
 
 test('the image answers every name and address as the reference does', () => {
   fc.assert(
