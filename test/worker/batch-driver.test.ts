@@ -66,7 +66,7 @@ class Loop {
     })
     this.#engine = new Engine({ settings, outlet: this.driver, counters, random, seed: SEED, now: sys.time })
     this.#engine.adopt(IMAGE)
-    sys.onIdle = () => this.driver.drain(0)
+    sys.onIdle = () => this.driver.drain(0, false)
   }
 
   /** Runs the loop: each step happens in a poll, then the driver is drained. */

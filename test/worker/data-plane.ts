@@ -146,7 +146,7 @@ export class DataPlane {
 
   async stop(): Promise<void> {
     await this.#stream?.stop(2000)
-    const { overdue } = await this.workers.stop(2000)
+    const { overdue } = await this.workers.stop(2000, false)
     for (const { tcpFd, udpFds } of this.listeners) for (const fd of [tcpFd, ...udpFds]) if (fd >= 0) sys.close(fd)
     if (overdue > 0) throw new Error(`${overdue} data workers did not end`)
   }
