@@ -80,8 +80,9 @@ function standardError(): LogDestination {
 
 /** pino-pretty's formatter alone: its stream is asynchronous and would lose the last lines of a process that ends. */
 async function prettyLines(lines: LogDestination, colorize: boolean): Promise<LogDestination> {
-  const { prettyFactory } = await import('pino-pretty')
-  const format = prettyFactory({ colorize, singleLine: true, translateTime: 'SYS:HH:MM:ss.l' })
+  // A CommonJS module: once bundled, its default export is all that an import has.
+  const { default: pinoPretty } = await import('pino-pretty')
+  const format = pinoPretty.prettyFactory({ colorize, singleLine: true, translateTime: 'SYS:HH:MM:ss.l' })
   return { write: (line) => lines.write(format(line)) }
 }
 

@@ -58,6 +58,12 @@ test.each(['SIGTERM', 'SIGINT'] as const)('run answers, and %s ends it with exit
   expect(await once(child!, 'exit')).toEqual([0, null])
 })
 
+test('as on a terminal, the log is for people: the formatter works in the bundle, too', async () => {
+  child = startByname(['run', '--config', CONFIG, '--listen', '127.0.0.1:0'], { ...ENV, BYNAME_LOG_FORMAT: 'pretty' })
+  const [line] = await once(createInterface({ input: child.stderr! }), 'line')
+  expect(line).toMatch(/^\[\d\d:\d\d:\d\d\.\d{3}\] INFO: /)
+})
+
 test('a port in use: which, in one line, exit code 1', async () => {
   const blocker = createServer().listen(0, '127.0.0.1')
   await once(blocker, 'listening')
