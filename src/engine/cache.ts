@@ -16,6 +16,8 @@ import { AnswerStore, StoredFlag } from './stored-answer.ts'
 /** An average answer's block; the index is at most two thirds full with such. */
 const TYPICAL_BLOCK = 160
 const MIN_BYTES = 4096
+/** Offsets in a generation are 32-bit numbers with a sign. */
+const MAX_BYTES: number = 2 ** 32
 
 class Generation {
   readonly store: AnswerStore
@@ -91,7 +93,7 @@ class Generation {
 export class Cache {
   #young: Generation
   #old: Generation
-  /** Total bound in bytes, index and keys included. */
+  /** Total bound in bytes, index and keys included: 4 GiB at most, whatever was asked for. */
   readonly maxBytes: number
   /** Answers that had to go for newer ones, in all. */
   evictions = 0
@@ -99,7 +101,7 @@ export class Cache {
   store: AnswerStore
 
   constructor(maxBytes: number) {
-    this.maxBytes = Math.max(MIN_BYTES, maxBytes)
+    this.maxBytes = Math.min(MAX_BYTES, Math.max(MIN_BYTES, maxBytes))
     this.#young = new Generation(this.maxBytes / 2)
     this.#old = new Generation(this.maxBytes / 2)
     this.store = this.#young.store
