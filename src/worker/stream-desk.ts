@@ -54,6 +54,9 @@ export class StreamDesk {
     this.#port = port
     this.#used = 0
     this.#connection = NO_CONNECTION
+    this.#settled = 0
+    // The new one counts its connections from the start: an old number would name somebody else's.
+    this.#held.fill(NO_CONNECTION)
   }
 
   /** Handles one message of the stream worker. */
@@ -106,6 +109,8 @@ export class StreamDesk {
   }
 
   send(length: number): void {
+    // The client's connection went with its stream worker.
+    if (this.#connection === NO_CONNECTION) return
     if (length > 0) this.#commit(length)
     else this.#settled++
   }
@@ -128,6 +133,7 @@ export class StreamDesk {
   #turnTo(connection: number): void {
     if (connection === this.#connection) return
     this.#endRun()
+    if (connection === NO_CONNECTION) return
     if (this.#used + WRITE_HEADER_BYTES > OUT_BYTES) this.flush()
     this.#connection = connection
     this.#headerAt = this.#used
