@@ -58,6 +58,7 @@ export function writeMeshAnswer(
   if (v4 + v6 === 0) return writeNoData(image, query, settings, owner, answers, out, outAt, at)
 
   const stop = outAt + query.limit - replyOptBytes(query, Ede.NONE)
+  if (at > stop) return writeTruncated(query, out, outAt)
   const fit4 = Math.min(v4, Math.max(0, Math.floor((stop - at) / A_BYTES)))
   at = writeAddresses(image.bytes, image.v4At, 4, v4, fit4, Type.A, owner, settings.ttlSeconds, random, out, at)
   const fit6 = fit4 < v4 ? 0 : Math.min(v6, Math.max(0, Math.floor((stop - at) / AAAA_BYTES)))
@@ -139,7 +140,16 @@ function writeNoData(
     out[at - RECORD_HEAD + 1] = b
   }
   at = writeSoaData(out, at, settings.ttlSeconds)
+  if (at + replyOptBytes(query, Ede.NONE) > outAt + query.limit) return writeTruncated(query, out, outAt)
   setCounts(out, outAt, answers, 1, query.hasEdns ? 1 : 0)
+  if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
+  return at - outAt
+}
+
+/** Nothing but the question and TC=1: two names near the longest leave no room for a record. */
+function writeTruncated(query: ClientQuery, out: Uint8Array, outAt: number): number {
+  let at = beginReply(query, Flag.AA | Flag.TC, out, outAt)
+  setCounts(out, outAt, 0, 0, query.hasEdns ? 1 : 0)
   if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
 }
