@@ -26,8 +26,13 @@ export interface UdpReply {
 
 let nextId = 1
 
+/** Types that dns-packet has no name for have their number. */
+export type AskedType = RecordType | 'HTTPS' | 'ANY'
+const HTTPS = 65
+const ANY = 255
+
 /** The wire form of a question. */
-export function encodeQuery(name: string, type: RecordType, asking: Asking = {}): Buffer {
+export function encodeQuery(name: string, type: AskedType, asking: Asking = {}): Buffer {
   const additionals: Packet['additionals'] = []
   if (asking.edns !== undefined) {
     additionals.push({
@@ -41,13 +46,17 @@ export function encodeQuery(name: string, type: RecordType, asking: Asking = {})
       options: [],
     })
   }
-  return dnsPacket.encode({
+  const query = dnsPacket.encode({
     type: 'query',
     id: asking.id ?? nextId++ & 0xffff,
     flags: asking.flags ?? dnsPacket.RECURSION_DESIRED,
-    questions: [{ name, type, class: 'IN' }],
+    questions: [{ name, type: type === 'HTTPS' || type === 'ANY' ? 'A' : type, class: 'IN' }],
     additionals,
   })
+  const typeAt = query.indexOf(0, 12) + 1
+  if (type === 'HTTPS') query.writeUInt16BE(HTTPS, typeAt)
+  if (type === 'ANY') query.writeUInt16BE(ANY, typeAt)
+  return query
 }
 
 /** The data of all A and AAAA records in the answer, sorted. */
@@ -94,7 +103,7 @@ export class UdpClient {
   async ask(
     to: { address: string; port: number },
     name: string,
-    type: RecordType = 'A',
+    type: AskedType = 'A',
     asking: Asking = {},
   ): Promise<UdpReply> {
     return await this.askRaw(to, encodeQuery(name, type, asking))
@@ -154,7 +163,7 @@ export class TcpClient {
     return new TcpClient(socket)
   }
 
-  async ask(name: string, type: RecordType = 'A', asking: Asking = {}): Promise<DecodedPacket> {
+  async ask(name: string, type: AskedType = 'A', asking: Asking = {}): Promise<DecodedPacket> {
     const query = encodeQuery(name, type, asking)
     const waiting = Promise.withResolvers<DecodedPacket>()
     this.#waiting.set(query.readUInt16BE(0), waiting)
@@ -176,7 +185,7 @@ export class TcpClient {
 export async function askTcp(
   to: { address: string; port: number },
   name: string,
-  type: RecordType = 'A',
+  type: AskedType = 'A',
   asking: Asking = {},
 ): Promise<DecodedPacket> {
   const client = await TcpClient.open(to)

@@ -1,0 +1,145 @@
+/** The daemon as a process of its own, started as people start it. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { StatusReport } from '../../src/observe/status.ts'
+import { startByname } from '../cli/byname-process.ts'
+import { parseExposition, valueOf } from '../observe/exposition.ts'
+
+const START_MS = 30_000
+const STOP_MS = 20_000
+
+/** A log line. */
+export type LogLine = Record<string, unknown> & { level: string; msg: string }
+
+export interface DaemonStart {
+  /** Of the configuration file; listen, metrics and admin are on free ports unless it says otherwise. */
+  config?: { upstream?: object; log?: object; [key: string]: unknown }
+  env?: Record<string, string>
+  /** resolv.conf; an empty one if not given. */
+  resolvConf?: string
+}
+
+export class DaemonProcess {
+  readonly child: ChildProcess
+  /** A folder for files of this daemon; it goes with the daemon. */
+  readonly folder: string
+  readonly resolvConf: string
+  readonly lines: LogLine[] = []
+  /** What was printed on standard error besides log lines. */
+  readonly otherLines: string[] = []
+  #changed: PromiseWithResolvers<void> = Promise.withResolvers()
+  #hasEnded = false
+
+  private constructor(options: DaemonStart) {
+    this.folder = mkdtempSync(join(tmpdir(), 'byname-daemon-'))
+    this.resolvConf = join(this.folder, 'resolv.conf')
+    if (options.resolvConf !== 'missing') writeFileSync(this.resolvConf, options.resolvConf ?? '')
+    const file = join(this.folder, 'byname.yaml')
+    const { upstream, log, ...config } = options.config ?? {}
+    const whole = {
+      listen: ['127.0.0.1:0'],
+      metrics: { listen: '127.0.0.1:0' },
+      admin: { listen: '127.0.0.1:0' },
+      ...config,
+      upstream: { resolvConf: this.resolvConf, ...upstream },
+      log: { format: 'json', ...log },
+    }
+    // JSON is YAML.
+    writeFileSync(file, JSON.stringify(whole))
+    this.child = startByname(['run', '--config', file], options.env)
+    this.child.stdout!.resume()
+    createInterface({ input: this.child.stderr! }).on('line', (line) => {
+      try {
+        this.lines.push(JSON.parse(line))
+      } catch {
+        this.otherLines.push(line)
+      }
+      this.#tell()
+    })
+    this.child.on('close', () => {
+      this.#hasEnded = true
+      this.#tell()
+    })
+  }
+
+  /** Starts it and waits until it answers. */
+  static async start(options: DaemonStart = {}): Promise<DaemonProcess> {
+    const daemon = new DaemonProcess(options)
+    try {
+      await daemon.line('byname is answering', START_MS)
+      return daemon
+    } catch (error) {
+      await daemon.stop()
+      throw error
+    }
+  }
+
+  /** Waits for a log line whose message begins so, one that is there already included. */
+  async line(message: string, timeoutMs: number = 15_000): Promise<LogLine> {
+    const deadline = AbortSignal.timeout(timeoutMs)
+    const over = once(deadline, 'abort')
+    for (;;) {
+      const found = this.lines.find(({ msg }) => msg.startsWith(message))
+      if (found !== undefined) return found
+      if (this.#hasEnded || deadline.aborted) {
+        const said = [...this.lines.map((line) => JSON.stringify(line)), ...this.otherLines].join('\n')
+        throw new Error(`no line "${message}" ${this.#hasEnded ? 'before it ended' : 'in time'}; it said:\n${said}`)
+      }
+      await Promise.race([this.#changed.promise, over])
+    }
+  }
+
+  /** Where it listens, by the order in the configuration. */
+  at(index: number = 0): { address: string; port: number } {
+    const listen: unknown = this.lines.find(({ msg }) => msg === 'byname is answering')?.['listen']
+    const [, address, port] = /^\[?(.*?)\]?:(\d+)$/.exec(Array.isArray(listen) ? String(listen[index]) : '')!
+    return { address: address!, port: Number(port) }
+  }
+
+  async get(endpoint: 'metrics' | 'admin', path: string): Promise<Response> {
+    const { address, port } = await this.line(`${endpoint} endpoint is listening`)
+    return await fetch(`http://${String(address)}:${String(port)}${path}`)
+  }
+
+  /** A metric's value; labels as in the exposition format. */
+  async metric(name: string, labels: Record<string, string> = {}): Promise<number | undefined> {
+    return valueOf(parseExposition(await (await this.get('metrics', '/metrics')).text()), name, labels)
+  }
+
+  async status(): Promise<StatusReport> {
+    const report: StatusReport = JSON.parse(await (await this.get('admin', '/debug/status')).text())
+    return report
+  }
+
+  /** Ends it with a signal and returns exit code and signal. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<[number | null, NodeJS.Signals | null]> {
+    if (!this.#hasEnded) {
+      const ended = once(this.child, 'exit', { signal: AbortSignal.timeout(STOP_MS) })
+      this.child.kill(signal)
+      await ended
+    }
+    return [this.child.exitCode, this.child.signalCode]
+  }
+
+  /** Ends it whatever it takes, and cleans up. */
+  async stop(): Promise<void> {
+    try {
+      await this.end()
+    } catch {
+      this.child.kill('SIGKILL')
+      throw new Error('the daemon did not end on SIGTERM')
+    } finally {
+      rmSync(this.folder, { recursive: true, force: true })
+    }
+  }
+
+  #tell(): void {
+    const { resolve } = this.#changed
+    this.#changed = Promise.withResolvers()
+    resolve()
+  }
+}
