@@ -50,6 +50,7 @@ export function deriveSettings(config: Config, resolvConf: ResolvConf, ownAddres
     startedAtMs: 0,
     maxUdpPayload: config.maxUdpPayload,
     access: accessOf(config),
+    rateLimit: config.rateLimit,
     ownAddresses: ownAddresses.map(addressBytes),
     servers,
     routes: [...routes, fallback],

@@ -88,6 +88,8 @@ export interface FileConfig {
   maxUdpPayload: { local: number; remote: number }
   /** Who may ask; empty: the defaults. */
   access: AddressPrefix[]
+  /** For each client address and worker; 0 queries a second: no limit. */
+  rateLimit: { queriesPerSecond: number; burst: number }
   cache: {
     /** For all workers together; 0 turns the cache off. */
     maxBytes: number
@@ -287,6 +289,10 @@ export const configSchema: z.ZodType<FileConfig> = section({
     remote: wholeNumber(512, 65_507).default(1232),
   }).prefault({}),
   access: listOf(parsed(parsePrefix, 'a prefix'), 'prefixes').default([]),
+  rateLimit: section({
+    queriesPerSecond: wholeNumber(0, 1_000_000).default(0),
+    burst: wholeNumber(1, 1_000_000).default(100),
+  }).prefault({}),
   cache: cache.prefault({}),
   metrics: section({ listen: listenOrOff.prefault('[::]:9153') }).prefault({}),
   admin: section({ listen: listenOrOff.prefault('127.0.0.1:15054') }).prefault({}),

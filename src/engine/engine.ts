@@ -20,6 +20,7 @@ import { ClientQuery, Variant } from './client-query.ts'
 import { Forwarder } from './forwarder.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
 import type { Outlet } from './outlet.ts'
+import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
@@ -60,6 +61,7 @@ export class Engine {
   #image: Image | null = null
   readonly #query: ClientQuery = new ClientQuery()
   readonly #key: Uint8Array = new Uint8Array(264)
+  #rateLimit: RateLimit | null
   /** Address of the client of the queries in hand, where the driver has it. */
   #address: Uint8Array = new Uint8Array(4)
   #addressAt = 0
@@ -78,6 +80,7 @@ export class Engine {
     this.#settings = options.settings
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
+    this.#rateLimit = this.#makeRateLimit()
     this.forwarder = new Forwarder(this, options.settings, new ClientQuery())
   }
 
@@ -99,7 +102,12 @@ export class Engine {
   /** Takes new settings between two batches. The cache is kept unless its size changed. */
   configure(settings: EngineSettings): void {
     const isResized = settings.cache.maxBytes !== this.#settings.cache.maxBytes
+    const before = this.#settings.rateLimit
     this.#settings = settings
+    const { rateLimit } = settings
+    if (rateLimit?.queriesPerSecond !== before?.queriesPerSecond || rateLimit?.burst !== before?.burst) {
+      this.#rateLimit = this.#makeRateLimit()
+    }
     if (isResized) this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
     this.forwarder.configure(settings)
   }
@@ -149,6 +157,7 @@ export class Engine {
     this.counters.request(query.proto, query.family, query.type)
     this.#setLimit(query)
     if (query.cookieAt > 0) this.#makeCookie(query)
+    if (this.#rateLimit !== null && this.#isOverLimit()) return this.#refuseOverLimit(query, out, outAt)
     if (!this.#isAllowed) return this.#refuse(query, out, outAt)
     if (verdict !== Verdict.OK) return this.#refuseFault(query, verdict, out, outAt)
     if (query.questionEnd === query.at) return this.#writeEmpty(query, out, outAt)
@@ -225,6 +234,22 @@ export class Engine {
       at = writeReplyOpt(query, rcode, ede, out, at)
     }
     return this.#count(query, Source.local, rcode, at - outAt)
+  }
+
+  #makeRateLimit(): RateLimit | null {
+    const { rateLimit } = this.#settings
+    if (rateLimit === undefined || rateLimit.queriesPerSecond === 0) return null
+    return new RateLimit(rateLimit.queriesPerSecond, rateLimit.burst, this.random())
+  }
+
+  #isOverLimit(): boolean {
+    return !this.#rateLimit!.take(this.#address, this.#addressAt, this.#addressLength, this.now)
+  }
+
+  /** A datagram's sender may be a lie, and a reply would hit whoever is named: only a stream's is told. */
+  #refuseOverLimit(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    this.counters.drop(Drop.rateLimited)
+    return query.proto === 1 ? this.#refuse(query, out, outAt) : 0
   }
 
   #setLimit(query: ClientQuery): void {

@@ -42,6 +42,8 @@ export interface EngineSettings {
   access: Prefix[]
   /** 16 bytes that server cookies are made with, the same for all workers. Without them cookies go unanswered. */
   cookieSecret?: Uint8Array
+  /** What one client address may ask of one worker; no limit if not given or 0 a second. */
+  rateLimit?: { queriesPerSecond: number; burst: number }
   /** Addresses of this machine: they count as local. */
   ownAddresses: Uint8Array[]
   servers: UpstreamServer[]

@@ -39,6 +39,7 @@ describe('defaults', () => {
       deadlineMs: 4500,
       maxInFlight: 4096,
     })
+    expect(config.rateLimit).toEqual({ queriesPerSecond: 0, burst: 100 })
     expect(config.cache.maxBytes).toBe(8_388_608)
     expect(config.metrics.listen?.text).toBe('[::]:9153')
     expect(config.admin.listen?.text).toBe('127.0.0.1:15054')
@@ -137,6 +138,10 @@ describe('problems name file, line, column and key', () => {
     [
       'access: [10.0.0.0/33]',
       'byname.yaml:1:10: access[0]: "10.0.0.0/33" is no prefix; write CIDR such as 10.0.0.0/8 or fd00::/8',
+    ],
+    [
+      'rateLimit: { burst: 0 }',
+      'byname.yaml:1:21: rateLimit.burst: must be a whole number from 1 to 1000000, not 0',
     ],
     [
       'cache: { minTtlSeconds: 60, maxTtlSeconds: 30 }',
