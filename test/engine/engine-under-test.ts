@@ -77,14 +77,16 @@ export class EngineUnderTest {
   readonly outlet: FakeOutlet = new FakeOutlet()
   readonly counters: WorkerCounters = new WorkerCounters()
   readonly engine: Engine
+  readonly settings: EngineSettings
   now = 0
   readonly #out: Uint8Array = new Uint8Array(OUT_AT + 65_535)
   readonly #waiting: Map<number, Asked> = new Map()
   #repliesSeen = 0
 
   constructor(change: SettingsChange = {}, image: Image | null = null) {
+    this.settings = settingsWith(change)
     this.engine = new Engine({
-      settings: settingsWith(change),
+      settings: this.settings,
       outlet: this.outlet,
       counters: this.counters,
       random: randomNumbers(),

@@ -1,0 +1,171 @@
+import { describe, expect, it } from 'vitest'
+import { a } from '../dns/messages.ts'
+import { EngineUnderTest } from './engine-under-test.ts'
+import { pass, serversWith } from './servers.ts'
+
+/** Server 0 stays silent, the next one answers. */
+function askPastDead(byname: EngineUnderTest, name: string): void {
+  const asked = byname.ask(name)
+  for (let waited = 0; asked.reply === null && waited < 3000; waited += 100) {
+    if (byname.lastQuery.server !== 0) byname.answer({ answers: [a(1)] })
+    else pass(byname, 100)
+  }
+  expect(asked.reply?.rcode).toBe(0)
+}
+
+/** With server 0 down. */
+function withDown(): EngineUnderTest {
+  const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+  askPastDead(byname, 'one.example')
+  askPastDead(byname, 'two.example')
+  expect(byname.upstream(0, 'healthy')).toBe(0)
+  byname.outlet.queries.length = 0
+  return byname
+}
+
+describe('a server that fails', () => {
+  it('is asked in its turn after one failure', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    askPastDead(byname, 'one.example')
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    byname.ask('two.example')
+    expect(byname.lastQuery.server).toBe(0)
+  })
+
+  it('twice in a row is tried last', () => {
+    const byname = withDown()
+    const asked = byname.ask('three.example')
+    expect(byname.serversAsked).toEqual([1])
+    byname.fail(2)
+    expect(byname.serversAsked).toEqual([1, 0])
+    byname.answer({ answers: [a(9)] })
+    expect(asked.reply?.rcode).toBe(0)
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+  })
+
+  it('is probed with a live question after a second, and is back when it answers', () => {
+    const byname = withDown()
+    pass(byname, 1000)
+    const asked = byname.ask('three.example')
+    expect(byname.serversAsked).toEqual([1, 0])
+    const [question, probe] = byname.outlet.queries
+    byname.answer({ answers: [a(66)] }, probe)
+    expect(asked.reply).toBeNull()
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    byname.answer({ answers: [a(1)] }, question)
+    expect(asked.reply?.answers[0]?.data).toBe('192.0.2.1')
+    byname.ask('four.example')
+    expect(byname.lastQuery.server).toBe(0)
+  })
+
+  it('is probed after 1, 1, 2, 4 … 30 seconds, whatever the probes bring, once at a time', () => {
+    const byname = withDown()
+    const probedAt: number[] = []
+    const start = byname.now
+    for (let n = 0; n < 1500; n++) {
+      const asked = byname.ask(`n${n}.example`)
+      for (const sent of byname.outlet.queries.splice(0)) {
+        if (sent.server === 1) byname.answer({ answers: [a(1)] }, sent)
+        else {
+          probedAt.push(byname.now - start)
+          // Some stay without an answer, some bring one that says nothing.
+          if (probedAt.length % 2 === 0) byname.fail(2, sent)
+        }
+      }
+      expect(asked.reply?.rcode).toBe(0)
+      pass(byname, 100, 100)
+    }
+    const gaps = probedAt.slice(1).map((at, k) => Math.round((at - probedAt[k]!) / 1000))
+    expect(gaps.slice(0, 6)).toEqual([1, 2, 4, 8, 16, 30])
+    expect(Math.max(...gaps)).toBe(30)
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+  })
+
+  it('is probed although there was no room for a probe before', () => {
+    const byname = new EngineUnderTest({ ...serversWith(2, 'sequential'), maxInFlight: 1 })
+    askPastDead(byname, 'one.example')
+    askPastDead(byname, 'two.example')
+    pass(byname, 1000)
+    const asked = byname.ask('three.example')
+    byname.answer({ answers: [a(1)] })
+    expect(asked.reply?.rcode).toBe(0)
+    byname.engine.configure({ ...byname.settings, maxInFlight: 8 })
+    pass(byname, 5000)
+    byname.ask('four.example')
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+  })
+
+  it('is not probed by the question that asks it anyway', () => {
+    const byname = new EngineUnderTest(serversWith(1, 'random'))
+    for (let n = 0; n < 3; n++) {
+      byname.ask(`n${n}.example`)
+      pass(byname, 6000)
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+    byname.outlet.queries.length = 0
+    byname.ask('last.example')
+    expect(byname.outlet.queries).toHaveLength(1)
+  })
+
+  it('all down: they are asked all the same', () => {
+    const byname = new EngineUnderTest(serversWith(3, 'random'))
+    for (let n = 0; n < 3; n++) {
+      byname.ask(`n${n}.example`)
+      pass(byname, 6000)
+    }
+    for (let k = 0; k < 3; k++) expect(byname.upstream(k, 'healthy')).toBe(0)
+    byname.outlet.queries.length = 0
+    const asked = byname.ask('last.example')
+    // Behind it goes the probe of another one.
+    byname.answer({ answers: [a(1)] }, byname.outlet.queries[0])
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
+  it('SERVFAIL that all servers give says nothing about them', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (let n = 0; n < 10; n++) {
+      const asked = byname.ask(`broken${n}.example`)
+      while (asked.reply === null) byname.fail(2)
+      expect(asked.reply.rcode).toBe(2)
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    expect(byname.upstream(1, 'healthy')).toBe(1)
+  })
+
+  it('a server that always fails where another one answers is down after four times', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (let n = 0; n < 4; n++) {
+      expect(byname.upstream(0, 'healthy')).toBe(1)
+      const asked = byname.ask(`n${n}.example`)
+      expect(byname.lastQuery.server).toBe(0)
+      byname.fail(5)
+      byname.answer({ answers: [a(1)] })
+      expect(asked.reply?.rcode).toBe(0)
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+    byname.ask('last.example')
+    expect(byname.lastQuery.server).toBe(1)
+  })
+
+  it('one that fails now and then only stays in its turn', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (let n = 0; n < 40; n++) {
+      byname.ask(`n${n}.example`)
+      if (n % 3 === 0) byname.answer({ answers: [a(1)] })
+      else {
+        byname.fail(2)
+        byname.answer({ answers: [a(1)] })
+      }
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+  })
+
+  it('a time-out is counted once, however long the exchange goes on', () => {
+    const byname = new EngineUnderTest(serversWith(1, 'random', { deadlineMs: 4500 }))
+    byname.ask('example.org')
+    pass(byname, 5000)
+    // Four had a second each; the fifth had half of one.
+    expect(byname.outlet.queries).toHaveLength(5)
+    expect(byname.upstream(0, 'failuresTimeout')).toBe(4)
+  })
+})
