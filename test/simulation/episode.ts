@@ -161,7 +161,7 @@ function makeSettings(random: Random, hasPerfect: boolean): EngineSettings[] {
   const attemptTimeoutMs = random.pick([100, 300, 1000])
   // A perfect server is found in time however many bad ones are asked before it: see reference-resolver.ts.
   const deadlineMs = hasPerfect ? attemptTimeoutMs * 6 : random.pick([150, 1000, 4500])
-  const maxInFlight = random.pick([1, 3, 16, 64, 256])
+  const maxInFlight = random.pick([2, 3, 16, 64, 256])
   const servers: UpstreamServer[] = Array.from({ length: SERVERS }, (_, k) => ({
     label: `192.0.2.${k + 1}:53`,
     transport: k === SERVERS - 1 ? 'tcp' : 'udp',

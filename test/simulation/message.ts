@@ -8,6 +8,7 @@ export interface ParsedRecord {
   id: string
   owner: string
   type: number
+  class: number
   ttl: number
   data: string
 }
@@ -34,6 +35,10 @@ export interface ParsedMessage {
   /** Answer, authority, additional (without OPT). */
   sections: [ParsedRecord[], ParsedRecord[], ParsedRecord[]]
   opt: ParsedOpt | null
+  /** Records behind the OPT (a TSIG, say), which are between two hops and no part of the answer. */
+  behindOpt: number
+  /** Records have been left out of it since it was read. */
+  isScrubbed: boolean
   /** Bytes of the message less its OPT and what follows that. */
   bytesBeforeOpt: number
 }
@@ -155,6 +160,8 @@ function read(reader: Reader): ParsedMessage {
     class: 0,
     sections: [[], [], []],
     opt: null,
+    behindOpt: 0,
+    isScrubbed: false,
     bytesBeforeOpt: 0,
   }
   if (questions > 1) throw new Malformed(`${questions} questions`)
@@ -197,7 +204,8 @@ function readRecord(reader: Reader, section: number, message: ParsedMessage): vo
     message.bytesBeforeOpt = from - reader.start
   } else {
     const data = readData(reader, type, stop)
-    message.sections[section as 0 | 1 | 2].push({ id: recordId(owner, type, cls, data), owner, type, ttl, data })
+    if (message.opt !== null) message.behindOpt++
+    else     message.sections[section as 0 | 1 | 2].push({ id: recordId(owner, type, cls, data), owner, type, class: cls, ttl, data })
   }
   if (reader.at !== stop) throw new Malformed(`a record of type ${type} whose data do not fit its length`)
 }
@@ -316,6 +324,12 @@ export class MessageWriter {
       false,
       () => this.text(options),
     )
+  }
+
+  /** True if the section, or one behind it, has records. */
+  hasRecords(section: number): boolean {
+    for (let s = section; s <= 3; s++) if (this.bytes.readUInt16BE(4 + s * 2) > 0) return true
+    return false
   }
 
   take(): Buffer {

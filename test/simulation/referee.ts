@@ -51,7 +51,7 @@ interface Accepted {
 const MESSAGES_PER_QUESTION = 20
 /** How long a failure may be remembered (RFC 9520). */
 const FAILURE_MS = 5000
-const KNOWN_EACH = 6
+const KNOWN_EACH = 32
 const SERVFAIL = 2
 
 export class Referee {
@@ -155,6 +155,7 @@ export class Referee {
     if (verdict.kind !== 'answer') return
     const known = knownAnswer(verdict.message, now, this.settings.cache)
     this.context.known = known
+    if (known.lifetimeSeconds === 0) return
     for (const key of verdict.sent.keys) {
       const list = this.known.get(key)
       if (list === undefined) this.known.set(key, [known])

@@ -10,6 +10,7 @@ import type { Client } from './episode.ts'
 import { type ParsedMessage, type ParsedRecord, recordId } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
+import { isAtOrBelow } from './reference-scrub.ts'
 
 export const A = 1
 const CNAME = 5
@@ -44,6 +45,8 @@ export interface KnownAnswer {
   message: ParsedMessage
   at: number
   lifetimeSeconds: number
+  /** Records were left out that do not belong to the answer. */
+  isScrubbed: boolean
   /** By section: TTL at the start by record. */
   ttls: [Map<string, number>, Map<string, number>, Map<string, number>]
 }
@@ -145,28 +148,18 @@ function pointedAt(name: string, table: ReferenceTable): string[] | null {
 }
 
 function expectSpecial(asked: Asked): Expectation | null {
-  const isAtOrBelow = (zone: string): boolean =>
-    asked.name === zone ||
-    (asked.name.endsWith(zone) && labelsOf(asked.name).length > labelsOf(zone).length && isLabelEnd(asked.name, zone))
   const { name, type } = asked
   const localhost = wireName('localhost')
-  if (isAtOrBelow(localhost)) {
+  if (isAtOrBelow(name, localhost)) {
     const answers: string[] = []
     if (type === A || type === ANY) answers.push(recordId(name, A, 1, '\u007f\0\0\u0001'))
     if (type === AAAA || type === ANY) answers.push(recordId(name, AAAA, 1, `${'\0'.repeat(15)}\u0001`))
     return local(false, NOERROR, answers, answers.length > 0 ? 86_400 : 3600, answers.length > 0 ? null : localhost)
   }
   for (const zone of ['invalid', 'onion'].map(wireName))
-    if (isAtOrBelow(zone)) return local(false, NXDOMAIN, [], 3600, zone)
+    if (isAtOrBelow(name, zone)) return local(false, NXDOMAIN, [], 3600, zone)
   const resolver = wireName('resolver.arpa')
-  return isAtOrBelow(resolver) ? local(false, NOERROR, [], 3600, resolver) : null
-}
-
-/** True if `zone` begins at a label of `name`, not in the middle of one. */
-function isLabelEnd(name: string, zone: string): boolean {
-  for (let at = 0; at <= name.length - zone.length; at += name.charCodeAt(at) + 1)
-    if (at === name.length - zone.length) return true
-  return false
+  return isAtOrBelow(name, resolver) ? local(false, NOERROR, [], 3600, resolver) : null
 }
 
 /** What a server's reply is, once it fits the question: an answer, or a reason to ask elsewhere. */
@@ -202,7 +195,7 @@ export function knownAnswer(message: ParsedMessage, at: number, bounds: EngineSe
   if (isNegative && soa === undefined) lifetimeSeconds = 0
   if (message.rcode !== NOERROR && message.rcode !== NXDOMAIN) lifetimeSeconds = 0
   if (!Number.isFinite(lifetimeSeconds)) lifetimeSeconds = 0
-  return { message, at, lifetimeSeconds, ttls }
+  return { message, at, lifetimeSeconds, isScrubbed: message.isScrubbed, ttls }
 }
 
 function sound(ttl: number): number {

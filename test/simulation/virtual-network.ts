@@ -5,6 +5,7 @@ import { type Episode, type Habit, SERVERS } from './episode.ts'
 import { type ParsedMessage, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
+import { scrub } from './reference-scrub.ts'
 import { forge, serve } from './virtual-server.ts'
 
 /** A query on its way to a server. */
@@ -35,6 +36,8 @@ interface Socket {
   uses: number
 }
 
+/** Habits that make the engine ask without OPT. */
+const MISUNDERSTANDING: ReadonlySet<Habit> = new Set(['formerr', 'formerr to opt', 'notimp', 'badvers', 'mixed', 'odd rcodes'])
 const STRAY: Verdict = { kind: 'stray' }
 const POOL = 4
 /** Largest datagram that the drivers receive whole. */
@@ -129,15 +132,7 @@ export class VirtualNetwork {
     this.messages++
     const habit = this.habits[server]!
     const isPerfect = habit === 'perfect' || !this.isTroubled
-    if (
-      habit !== 'perfect' &&
-      (habit === 'badvers' ||
-        habit === 'formerr' ||
-        habit === 'notimp' ||
-        habit === 'formerr to opt' ||
-        habit === 'mixed')
-    )
-      this.mayBeAskedPlainly[server] = true
+    if (MISUNDERSTANDING.has(habit)) this.mayBeAskedPlainly[server] = true
     const isLost = (): boolean => !isPerfect && !isStream && fate.chance(episode.loss)
     const rtt = isPerfect ? Math.min(20, episode.rttMs[server]!) : episode.rttMs[server]!
     if (isLost()) return
@@ -177,7 +172,8 @@ export class VirtualNetwork {
     if (!isStream && ((flags & 0x0200) !== 0 || bytes.length > UPSTREAM_BUFFER)) return { kind: 'truncated', sent }
     const message = parseMessage(bytes, 0, bytes.length)
     if (typeof message === 'string' || isFailure(message) || (flags & 0x0200) !== 0) return { kind: 'failure', sent }
-    return { kind: 'answer', sent, message }
+    const kept = scrub(message)
+    return kept === null ? { kind: 'failure', sent } : { kind: 'answer', sent, message: kept }
   }
 
   /** Forged replies at the sockets that are open, and to the questions that are open. None of them fits. */

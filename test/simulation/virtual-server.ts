@@ -222,6 +222,7 @@ function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: n
   if (shape === 'nodata' || shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.7)))
     soa(query, ttl, fate.weighted(TTLS), serial)
   if (shape === 'records' && fate.chance(0.2)) delegation(query, fate, serial)
+  if (fate.chance(0.05)) unrelated(query, fate)
   addOpt(query, 0, fate)
   if (fate.chance(0.02) && !isPerfect) writer.record(3, '\0', 250, 255, 0, false, () => writer.text('a signature'))
   const room = query.opt === null ? 512 : Math.max(512, query.opt.payload)
@@ -305,7 +306,20 @@ function chain(query: ParsedMessage, ttl: number, serial: number, fate: Random, 
     writer.record(1, name, 5, 1, fate.weighted(TTLS), true, () => writer.name(target, true))
     name = target
   }
+  if (!hasEnd && fate.chance(0.2)) writer.record(1, name, 5, 1, 60, true, () => writer.name(query.question.slice(0, -4), true))
   if (hasEnd) records(query.type, name, true, ttl, serial, fate.pick([1, 2, 8]), fate)
+}
+
+/** Records that a server adds to plant them: of other names, of other zones, or of another class. */
+function unrelated(query: ParsedMessage, fate: Random): void {
+  const victim = '\u0006victim\u0007example\0'
+  const section = 1 + fate.below(3)
+  // Sections are written in their order: nothing may come before what is there already.
+  if (section < 3 && writer.hasRecords(section + 1)) return
+  const kind = fate.below(3)
+  if (kind === 0) writer.record(section, victim, 1, 1, 86_400, true, () => writer.u32(0x0666_0666))
+  else if (kind === 1) writer.record(section, victim, 2, 1, 86_400, true, () => writer.name(victim, true))
+  else writer.record(section, query.question.slice(0, -4), 16, 3, 86_400, true, () => writer.text('\u0004evil'))
 }
 
 function soaData(serial: number, minimum: number): void {
