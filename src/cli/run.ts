@@ -17,7 +17,11 @@ new process that takes over without losing a query.`,
     const { config, warnings } = loadGiven(given, context)
     const { runDaemon } = await import('../daemon.ts')
     const { signal, env } = context
-    await explainBusyAddress('--listen', async () => await runDaemon({ config, warnings, signal, env: { ...env } }))
+    const reload = (): ReturnType<typeof loadGiven> => loadGiven(given, context)
+    await explainBusyAddress(
+      '--listen',
+      async () => await runDaemon({ config, warnings, signal, env: { ...env }, reload }),
+    )
     return ExitCode.done
   },
 }
