@@ -80,10 +80,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const handedOver = new AbortController()
   const onHangUp = (): void => daemon.reload(options.reload)
   const onHandOver = (): void => void daemon.handOver().then((isDone) => isDone && handedOver.abort())
+  process.on('SIGHUP', onHangUp)
+  process.on('SIGUSR2', onHandOver)
   try {
     await daemon.start()
-    process.on('SIGHUP', onHangUp)
-    process.on('SIGUSR2', onHandOver)
     inherited?.reportReady()
     options.onStarted?.(await daemon.started())
     await aborted(AbortSignal.any([options.signal, handedOver.signal]))
@@ -227,7 +227,8 @@ class Daemon {
       this.#resolvConf = this.#readResolvConf()
       this.#applySettings()
       log.info({}, 'configuration read again')
-      if (fixed.length > 0) log.warn({ keys: fixed }, 'these keys changed and need a new process: send SIGUSR2 or restart')
+      if (fixed.length > 0)
+        log.warn({ keys: fixed }, 'these keys changed and need a new process: send SIGUSR2 or restart')
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [String(error)]
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
@@ -237,9 +238,10 @@ class Daemon {
   /** SIGUSR2: starts a new process and resolves with true once it answers; then this one is to stop. */
   async handOver(): Promise<boolean> {
     const log = this.#log
-    if (this.#isHandingOver) return false
+    if (this.#isHandingOver || this.#observer === null) return false
     if (this.#sys === null || process.pid === 1) {
-      const reason = process.pid === 1 ? 'this process is the first of its container, which ends with it' : this.#driver.why
+      const reason =
+        process.pid === 1 ? 'this process is the first of its container, which ends with it' : this.#driver.why
       log.warn({ reason }, 'SIGUSR2: cannot hand over; restart instead')
       return false
     }
@@ -249,7 +251,10 @@ class Daemon {
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {
-      log.error({ reason: error instanceof Error ? error.message : String(error) }, 'the new process did not take over; this one goes on')
+      log.error(
+        { reason: error instanceof Error ? error.message : String(error) },
+        'the new process did not take over; this one goes on',
+      )
       return false
     } finally {
       this.#isHandingOver = false

@@ -66,7 +66,9 @@ export async function handOver(listeners: readonly OpenListener[]): Promise<numb
   const ready = Promise.withResolvers<void>()
   report.once('data', () => ready.resolve())
   child.once('error', (error) => ready.reject(new Error(`it cannot be started: ${error.message}`)))
-  child.once('exit', (code, signal) => ready.reject(new Error(`it ended with ${signal ?? `code ${code}`} before it was ready`)))
+  child.once('exit', (code, signal) =>
+    ready.reject(new Error(`it ended with ${signal ?? `code ${code}`} before it was ready`)),
+  )
   const timer = setTimeout(() => ready.reject(new Error(`it was not ready within ${READY_MS / 1000} s`)), READY_MS)
   try {
     await ready.promise

@@ -93,6 +93,18 @@ export class DaemonProcess {
     }
   }
 
+  /** Waits for the n-th log line whose message begins so (from 1). */
+  async nthLine(message: string, n: number, timeoutMs: number = 30_000): Promise<LogLine> {
+    const deadline = AbortSignal.timeout(timeoutMs)
+    const over = once(deadline, 'abort')
+    for (;;) {
+      const found = this.lines.filter(({ msg }) => msg.startsWith(message))
+      if (found.length >= n) return found[n - 1]!
+      if (this.#hasEnded || deadline.aborted) throw new Error(`no ${n} lines "${message}"`)
+      await Promise.race([this.#changed.promise, over])
+    }
+  }
+
   /** Where it listens, by the order in the configuration. */
   at(index: number = 0): { address: string; port: number } {
     const listen: unknown = this.lines.find(({ msg }) => msg === 'byname is answering')?.['listen']
@@ -118,7 +130,9 @@ export class DaemonProcess {
   /** Ends it with a signal and returns exit code and signal. */
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<[number | null, NodeJS.Signals | null]> {
     if (!this.#hasEnded) {
-      const ended = once(this.child, 'exit', { signal: AbortSignal.timeout(STOP_MS) })
+      // One that has handed over is gone; its pipes close with the last process after it.
+      const event = this.child.exitCode === null ? 'exit' : 'close'
+      const ended = once(this.child, event, { signal: AbortSignal.timeout(STOP_MS) })
       this.child.kill(signal)
       await ended
     }
