@@ -12,12 +12,13 @@ import { networkInterfaces } from 'node:os'
 import { socketText } from './config/address.ts'
 import { ConfigError } from './config/config-error.ts'
 import { type FileWatch, watchFile, watchFolder } from './config/file-watch.ts'
+import { parseHostsFile } from './config/hosts-file.ts'
 import { parseResolvConf, type ResolvConf } from './config/resolv-conf.ts'
 import type { Config } from './config/schema.ts'
 import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
-import type { EngineSettings } from './engine/settings.ts'
-import { deriveSettings } from './engine-settings.ts'
+import type { EngineSettings, HostEntry } from './engine/settings.ts'
+import { deriveSettings, hostEntries } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
@@ -110,6 +111,7 @@ class Daemon {
   readonly #watches: FileWatch[] = []
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   #resolvConf: ResolvConf
+  #hosts: readonly HostEntry[]
   #settings: EngineSettings
   #searchDomain: string | null
   #listeners: OpenListener[] = []
@@ -131,6 +133,7 @@ class Daemon {
     this.#sys = typeof sys === 'string' ? null : sys
     this.#driver = chooseDriver(config.driver, sys)
     this.#resolvConf = this.#readResolvConf()
+    this.#hosts = this.#readHosts()
     this.#settings = this.#deriveSettings(true)
     this.#searchDomain = this.#identity().searchDomain
   }
@@ -182,6 +185,7 @@ class Daemon {
     const threads = Promise.all([workers.start(), this.#startStream(workers, ports)])
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     this.#watchResolvConf()
+    this.#watchHostsFile()
     await this.#startObserver()
     this.#log.info(
       {
@@ -225,6 +229,7 @@ class Daemon {
       this.#warnings = warnings
       log.level = config.log.level
       this.#resolvConf = this.#readResolvConf()
+      this.#hosts = this.#readHosts()
       this.#applySettings()
       log.info({}, 'configuration read again')
       if (fixed.length > 0)
@@ -365,9 +370,21 @@ class Daemon {
     }
   }
 
+  #readHosts(): HostEntry[] {
+    const file = this.#config.hostsFile
+    if (file === '') return []
+    try {
+      return hostEntries(parseHostsFile(readFileSync(file, 'utf8')))
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#log.warn({ file, reason }, 'the hosts file cannot be read: no names from it')
+      return []
+    }
+  }
+
   #deriveSettings(isStart: boolean): EngineSettings {
     const own = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map((info) => info.address))
-    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own)
+    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own, this.#hosts)
     for (const label of loops) {
       const configured = this.#config.upstream.servers.some((server) => server.label === label)
       const message = `upstream server ${label} is byname's own listener: that would be a loop`
@@ -402,6 +419,19 @@ class Daemon {
         this.#resolvConf = this.#readResolvConf()
         this.#applySettings()
         this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
+      }),
+    )
+  }
+
+  #watchHostsFile(): void {
+    const file = this.#config.hostsFile
+    if (file === '') return
+    this.#watches.push(
+      watchFile(file, () => {
+        if (!existsSync(file)) return this.#log.warn({ file }, 'the hosts file is gone: its last names stay')
+        this.#hosts = this.#readHosts()
+        this.#applySettings()
+        this.#log.info({ file, names: this.#hosts.length }, 'hosts file changed')
       }),
     )
   }
@@ -508,10 +538,10 @@ class Daemon {
 
 /** The new configuration with the old values of what sockets, threads and table are made by, and those keys that differ. */
 function keepFixed(config: Config, old: Config): { merged: Config; fixed: string[] } {
-  const { listen, workers, driver, identity, maxUdpPayload, metrics, admin, istio } = old
+  const { listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio } = old
   const merged: Config = {
     ...config,
-    ...{ listen, workers, driver, identity, maxUdpPayload, metrics, admin, istio },
+    ...{ listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio },
     mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
     upstream: { ...config.upstream, resolvConf: old.upstream.resolvConf, maxInFlight: old.upstream.maxInFlight },
   }

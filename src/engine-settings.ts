@@ -1,9 +1,10 @@
 /** From the configuration, resolv.conf and this machine's addresses to what the engine must know. Pure. */
 import type { ServerAddress, SocketAddress } from './config/address.ts'
+import type { HostsFile } from './config/hosts-file.ts'
 import type { ResolvConf } from './config/resolv-conf.ts'
 import { type Config, MAX_SERVERS } from './config/schema.ts'
 import { nameToWire } from './dns/name.ts'
-import type { EngineSettings, Prefix, UpstreamRoute, UpstreamServer } from './engine/settings.ts'
+import type { EngineSettings, HostEntry, Prefix, UpstreamRoute, UpstreamServer } from './engine/settings.ts'
 import { addressBytes, isWildcard } from './os/socket-address.ts'
 
 /** Always beside loopback and own addresses: link scope. */
@@ -18,8 +19,13 @@ export interface DerivedSettings {
   loops: string[]
 }
 
-/** `ownAddresses`: literal addresses of this machine's interfaces. */
-export function deriveSettings(config: Config, resolvConf: ResolvConf, ownAddresses: readonly string[]): DerivedSettings {
+/** `ownAddresses`: literal addresses of this machine's interfaces; `hosts`: what `hostEntries` made of the hosts file. */
+export function deriveSettings(
+  config: Config,
+  resolvConf: ResolvConf,
+  ownAddresses: readonly string[],
+  hosts: readonly HostEntry[] = [],
+): DerivedSettings {
   const loops: string[] = []
   const servers: UpstreamServer[] = []
   const indexOf = (server: ServerAddress): number | null => {
@@ -57,9 +63,33 @@ export function deriveSettings(config: Config, resolvConf: ResolvConf, ownAddres
     attemptTimeoutMs: upstream.attemptTimeoutMs,
     deadlineMs: upstream.deadlineMs,
     maxInFlight: upstream.maxInFlight,
+    hosts,
     cache: { ...config.cache, maxBytes: Math.floor(config.cache.maxBytes / config.workers) },
   }
   return { settings, loops }
+}
+
+/** What the engine must know of a hosts file: its names, and the reverse names of its addresses (RFC 1035 §3.5). */
+export function hostEntries({ addresses, names }: HostsFile): HostEntry[] {
+  const none = new Uint8Array(0)
+  const forward = [...addresses].map(([name, literals]): HostEntry => {
+    const all = literals.map(addressBytes)
+    const of = (length: number): Uint8Array => new Uint8Array(all.filter((each) => each.length === length).flatMap((each) => [...each]))
+    return { name: nameToWire(name)!, v4: of(4), v6: of(16), target: none }
+  })
+  const reverse = new Map<string, HostEntry>()
+  for (const [literal, name] of names) {
+    const reversed = reverseName(addressBytes(literal))
+    if (!reverse.has(reversed)) reverse.set(reversed, { name: nameToWire(reversed)!, v4: none, v6: none, target: nameToWire(name)! })
+  }
+  return [...forward, ...reverse.values()]
+}
+
+/** `4.3.2.1.in-addr.arpa` or the nibbles of `ip6.arpa` (RFC 3596 §2.5). */
+function reverseName(address: Uint8Array): string {
+  if (address.length === 4) return `${[...address].toReversed().join('.')}.in-addr.arpa`
+  const nibbles = [...address].flatMap((byte) => [byte >> 4, byte & 15])
+  return `${nibbles.toReversed().map((nibble) => nibble.toString(16)).join('.')}.ip6.arpa`
 }
 
 /** On a VM that listens on port 53 itself nothing else can answer before the first table: forward at once. */

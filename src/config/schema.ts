@@ -88,6 +88,8 @@ export interface FileConfig {
   maxUdpPayload: { local: number; remote: number }
   /** Who may ask; empty: the defaults. */
   access: AddressPrefix[]
+  /** Names for it to answer, hosts(5), watched; empty: none. */
+  hostsFile: string
   /** For each client address and worker; 0 queries a second: no limit. */
   rateLimit: { queriesPerSecond: number; burst: number }
   cache: {
@@ -289,6 +291,7 @@ export const configSchema: z.ZodType<FileConfig> = section({
     remote: wholeNumber(512, 65_507).default(1232),
   }).prefault({}),
   access: listOf(parsed(parsePrefix, 'a prefix'), 'prefixes').default([]),
+  hostsFile: file.default(''),
   rateLimit: section({
     queriesPerSecond: wholeNumber(0, 1_000_000).default(0),
     burst: wholeNumber(1, 1_000_000).default(100),

@@ -3,7 +3,7 @@
  * time it is, and says what to send (outlet.ts). So the same code runs behind both drivers and in the simulation.
  *
  * ```
- *  sanity → EDNS → access → mesh → special names → cache → forward
+ *  sanity → EDNS → rate limit → access → mesh → special names → hosts file → cache → forward
  * ```
  */
 import { Answer } from '../dns/answer.ts'
@@ -18,13 +18,14 @@ import { isAllowed, isLocal } from './access.ts'
 import { Cache } from './cache.ts'
 import { ClientQuery, Variant } from './client-query.ts'
 import { Forwarder } from './forwarder.ts'
+import { HostNames } from './host-names.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
 import type { Outlet } from './outlet.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
-import { rcodeOf, writeSpecialAnswer } from './special-names.ts'
+import { rcodeOf, writeMinimalAny, writeSpecialAnswer } from './special-names.ts'
 import { ageOf, StoredFlag, writeStored } from './stored-answer.ts'
 
 /** `beforeSync: auto` waits this long for a table before it forwards. */
@@ -62,6 +63,7 @@ export class Engine {
   readonly #query: ClientQuery = new ClientQuery()
   readonly #key: Uint8Array = new Uint8Array(264)
   #rateLimit: RateLimit | null
+  #hosts: HostNames | null
   /** Address of the client of the queries in hand, where the driver has it. */
   #address: Uint8Array = new Uint8Array(4)
   #addressAt = 0
@@ -81,6 +83,7 @@ export class Engine {
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()
+    this.#hosts = this.#indexHosts()
     this.forwarder = new Forwarder(this, options.settings, new ClientQuery())
   }
 
@@ -94,6 +97,7 @@ export class Engine {
     if (image.seed !== this.#seed) {
       this.#seed = image.seed
       this.cache?.flush()
+      this.#hosts = this.#indexHosts()
     }
     this.#image = image
     this.counters.set(Cell.imageGeneration, image.generation)
@@ -108,6 +112,7 @@ export class Engine {
     if (rateLimit?.queriesPerSecond !== before?.queriesPerSecond || rateLimit?.burst !== before?.burst) {
       this.#rateLimit = this.#makeRateLimit()
     }
+    this.#hosts = this.#indexHosts()
     if (isResized) this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
     this.forwarder.configure(settings)
   }
@@ -176,9 +181,15 @@ export class Engine {
     const special = writeSpecialAnswer(query, out, outAt)
     if (special !== NOT_OURS) return this.#count(query, Source.local, rcodeOf(out, outAt), special)
 
+    if (this.#hosts !== null) {
+      const written = this.#hosts.answer(query, this.#settings, this.random(), out, outAt)
+      if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written)
+    }
+
     if (image === null && this.#isWaitingForTable()) {
       return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
     }
+    if (query.type === Type.ANY) return this.#count(query, Source.local, Rcode.NOERROR, writeMinimalAny(query, out, outAt))
     return this.#answerFromUpstream(query, out, outAt)
   }
 
@@ -234,6 +245,11 @@ export class Engine {
       at = writeReplyOpt(query, rcode, ede, out, at)
     }
     return this.#count(query, Source.local, rcode, at - outAt)
+  }
+
+  #indexHosts(): HostNames | null {
+    const { hosts } = this.#settings
+    return hosts === undefined || hosts.length === 0 ? null : new HostNames(hosts, this.#seed)
   }
 
   #makeRateLimit(): RateLimit | null {

@@ -23,7 +23,7 @@ const A_BYTES = 16
 const AAAA_BYTES = 28
 const RECORD_HEAD = 12
 /** Two root names and five numbers: nobody is meant to write to this zone's keeper. */
-const SOA_DATA = 22
+export const SOA_DATA = 22
 
 /**
  * Answers `query` for the host that `image.find` has just found, into `out` at `outAt`. Returns the reply's length, or
@@ -70,7 +70,7 @@ export function writeMeshAnswer(
 }
 
 /** Writes `fit` of a host's `count` addresses of `size` bytes each, beginning at a random one. */
-function writeAddresses(
+export function writeAddresses(
   bytes: Uint8Array,
   from: number,
   size: number,

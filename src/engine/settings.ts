@@ -29,6 +29,16 @@ export interface Prefix {
   length: number
 }
 
+/** A name of the hosts file, or the reverse name of one of its addresses. Names in wire format, lower case. */
+export interface HostEntry {
+  name: Uint8Array
+  /** Addresses one after the other, 4 and 16 bytes each. */
+  v4: Uint8Array
+  v6: Uint8Array
+  /** What PTR gives; empty if the name is not a reverse one. */
+  target: Uint8Array
+}
+
 export interface EngineSettings {
   /** TTL of mesh answers. */
   ttlSeconds: number
@@ -54,6 +64,8 @@ export interface EngineSettings {
   /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
   maxAttempts?: number
   maxInFlight: number
+  /** What the hosts file says. */
+  hosts?: readonly HostEntry[]
   cache: {
     /** This worker's share. 0 turns the cache off. */
     maxBytes: number

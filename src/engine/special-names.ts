@@ -4,14 +4,18 @@
  */
 import { Ede, Rcode, Type } from '../dns/constants.ts'
 import { nameToWire } from '../dns/name.ts'
-import { beginReply, QUESTION_NAME, setCounts, writeRecordHead } from '../dns/reply.ts'
+import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeRecordHead } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
-import { NOT_OURS, writeSoaData } from './mesh-answers.ts'
+import { NOT_OURS, SOA_DATA, writeSoaData } from './mesh-answers.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 
 const TTL_SECONDS = 86_400
 const NEGATIVE_TTL_SECONDS = 3600
-const SOA_DATA = 22
+
+/** Long, so that nobody asks often; the number is CoreDNS's joke. */
+const ANY_TTL_SECONDS = 8482
+/** CPU `RFC8482`, OS empty. */
+const MINIMAL_ANY: Uint8Array = Uint8Array.of(7, ...new TextEncoder().encode('RFC8482'), 0)
 
 const LOCALHOST = nameToWire('localhost')!
 const RESOLVER_ARPA = nameToWire('resolver.arpa')!
@@ -31,6 +35,17 @@ export function writeSpecialAnswer(query: ClientQuery, out: Uint8Array, outAt: n
     if (isAtOrBelow(query, nowhere, 1)) return writeNegative(query, Rcode.NXDOMAIN, nowhere, out, outAt)
   }
   return NOT_OURS
+}
+
+/**
+ * Answers ANY with a record that says why there are no others (RFC 8482 §4.2): the one question whose answers are large
+ * and of use to nobody but those who flood others with them. Whether the name exists is not looked up.
+ */
+export function writeMinimalAny(query: ClientQuery, out: Uint8Array, outAt: number): number {
+  let at = beginReply(query, 0, out, outAt)
+  at = writeRecordHead(out, at, QUESTION_NAME, Type.HINFO, ANY_TTL_SECONDS, MINIMAL_ANY.length)
+  copyBytes(MINIMAL_ANY, 0, MINIMAL_ANY.length, out, at)
+  return finish(query, 1, 0, out, outAt, at + MINIMAL_ANY.length)
 }
 
 /** Result code of the answer written last, for the counters. */

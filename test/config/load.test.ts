@@ -39,6 +39,7 @@ describe('defaults', () => {
       deadlineMs: 4500,
       maxInFlight: 4096,
     })
+    expect(config.hostsFile).toBe('')
     expect(config.rateLimit).toEqual({ queriesPerSecond: 0, burst: 100 })
     expect(config.cache.maxBytes).toBe(8_388_608)
     expect(config.metrics.listen?.text).toBe('[::]:9153')
