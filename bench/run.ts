@@ -21,6 +21,7 @@ import { Bench } from './scenarios/bench.ts'
 import { idle, memoryLarge, memoryMedium, memorySmall, startUp } from './scenarios/footprint.ts'
 import { latencyBusy, latencyCalm } from './scenarios/latency.ts'
 import { pushChurn, pushSpeed, pushUnderLoad } from './scenarios/push.ts'
+import { restarts } from './scenarios/restarts.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import { cacheHit, meshHit, miss, mixed, nxdomain, tcpHit } from './scenarios/throughput.ts'
 import { workers } from './scenarios/workers.ts'
@@ -45,6 +46,7 @@ const SCENARIOS: readonly Scenario[] = [
   startUp,
   idle,
   workers,
+  restarts,
 ]
 
 const HELP = `npm run bench -- [options]

@@ -46,6 +46,7 @@ const GOALS: readonly Goal[] = [
       return share && { reached: format(share.median, '%'), met: share.median >= 95 }
     },
   },
+  atMost('restarts', '20 restarts a round under 20,000 q/s: questions lost', 'lost', 0, ''),
   atMost('memory-10k', 'Anonymous memory at 10,000 hosts', 'anonymousMb', 60, 'MB'),
   atMost('memory-100k', 'Anonymous memory at 100,000 hosts', 'anonymousMb', 90, 'MB'),
   {
