@@ -18,7 +18,7 @@ import type { Config } from './config/schema.ts'
 import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
 import type { EngineSettings, HostEntry } from './engine/settings.ts'
-import { deriveSettings, hostEntries } from './engine-settings.ts'
+import { deriveSettings, warningsOf, hostEntries } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
@@ -35,7 +35,7 @@ import type { TableIdentity } from './table/identity.ts'
 import { TableKeeper } from './table/table-keeper.ts'
 import { version } from './version.ts'
 import { DataWorkers } from './worker/data-workers.ts'
-import { BindError, bindError, forWorker, type OpenListener, openListener } from './worker/listeners.ts'
+import { BindError, bindError, forWorker, type OpenListener, openListener, probeListener } from './worker/listeners.ts'
 import type { WorkerListener } from './worker/mailbox.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
@@ -113,6 +113,7 @@ class Daemon {
   #resolvConf: ResolvConf
   #hosts: readonly HostEntry[]
   #settings: EngineSettings
+  readonly #rootCertificates: string | null
   #searchDomain: string | null
   #listeners: OpenListener[] = []
   #workers: DataWorkers | null = null
@@ -127,11 +128,12 @@ class Daemon {
     this.#config = config
     this.#inherited = inherited
     this.#log = log
-    this.#warnings = warnings
-    for (const warning of warnings) log.warn({}, warning)
+    this.#warnings = [...warnings, ...warningsOf(config)]
+    for (const warning of this.#warnings) log.warn({}, warning)
     const sys = loadSyscalls()
     this.#sys = typeof sys === 'string' ? null : sys
     this.#driver = chooseDriver(config.driver, sys)
+    this.#rootCertificates = readRootCertificates(config.upstream.rootCert)
     this.#resolvConf = this.#readResolvConf()
     this.#hosts = this.#readHosts()
     this.#settings = this.#deriveSettings(true)
@@ -140,7 +142,7 @@ class Daemon {
 
   async start(): Promise<void> {
     const config = this.#config
-    this.#listeners = this.#openListeners()
+    this.#listeners = await this.#openListeners()
     // Nobody outside can choose names that collide in the index or the cache.
     const seed = randomInt(2 ** 32) | 0
     const compiler = new TableCompiler({ identity: this.#identity(), seed, now: epochMs })
@@ -226,7 +228,7 @@ class Daemon {
       const { config, warnings } = load()
       const { merged, fixed } = keepFixed(config, this.#config)
       this.#config = merged
-      this.#warnings = warnings
+      this.#warnings = [...warnings, ...warningsOf(merged)]
       log.level = config.log.level
       this.#resolvConf = this.#readResolvConf()
       this.#hosts = this.#readHosts()
@@ -287,28 +289,25 @@ class Daemon {
 
   // ── listeners and workers ───────────────────────────────────────────────────────────────────────────────────────────
 
-  #openListeners(): OpenListener[] {
+  async #openListeners(): Promise<OpenListener[]> {
     const { listen, workers } = this.#config
     const sys = this.#sys
     const open: OpenListener[] = []
     const inherited = [...(this.#inherited?.listeners ?? [])]
-    for (const { address, port, family } of listen) {
+    for (const { address, port } of listen) {
       const known = inherited.findIndex((other) => other.address === address && (port === 0 || other.port === port))
       if (known >= 0 && inherited[known]!.udpFds.length === workers) {
         open.push(...inherited.splice(known, 1))
         continue
       }
-      if (sys === null) {
-        open.push({ address, port, family: family === 6 ? 1 : 0, isWildcard: false, tcpFd: -1, udpFds: [] })
-        continue
-      }
       try {
-        const listener = openListener(sys, address, port, workers)
+        const listener =
+          sys === null ? await probeListener(address, port, workers) : openListener(sys, address, port, workers)
         if (listener === null)
           this.#log.info({ address }, 'no such address family on this machine: not listening there')
         else open.push(listener)
       } catch (error) {
-        for (const { tcpFd, udpFds } of open) for (const fd of [tcpFd, ...udpFds]) sys.close(fd)
+        for (const { tcpFd, udpFds } of open) for (const fd of [tcpFd, ...udpFds]) sys?.close(fd)
         throw error
       }
     }
@@ -337,7 +336,10 @@ class Daemon {
           port,
           fd: tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd),
         })),
-      settings: DEFAULT_STREAM_SETTINGS,
+      settings: {
+        ...DEFAULT_STREAM_SETTINGS,
+        upstream: { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates: this.#rootCertificates },
+      },
       servers: this.#settings.servers,
       counters: this.#streamCounters.buffer,
       openPorts: () => workers.openStreamPorts(),
@@ -347,7 +349,7 @@ class Daemon {
     const { failed } = await stream.start(ports)
     const [first] = failed
     if (first === undefined) return
-    if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', 98)
+    if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', first.code)
     throw new BindError(socketText(first.address, first.port), first.code, first.message)
   }
 
@@ -386,9 +388,11 @@ class Daemon {
     const own = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map((info) => info.address))
     const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own, this.#hosts)
     for (const label of loops) {
-      const configured = this.#config.upstream.servers.some((server) => server.label === label)
+      const { servers, routes } = this.#config.upstream
+      const isIn = (list: readonly { label: string }[]): boolean => list.some((server) => server.label === label)
+      const key = isIn(servers) ? 'upstream.servers' : routes.some((route) => isIn(route.servers)) ? 'upstream.routes' : null
       const message = `upstream server ${label} is byname's own listener: that would be a loop`
-      if (configured && isStart) throw new ConfigError([`upstream.servers: ${message}; name the resolver behind it`])
+      if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
       this.#log.error({ server: label }, `${message}; it is left out`)
     }
     if (settings.routes.at(-1)!.servers.length === 0) {
@@ -543,13 +547,33 @@ function keepFixed(config: Config, old: Config): { merged: Config; fixed: string
     ...config,
     ...{ listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio },
     mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
-    upstream: { ...config.upstream, resolvConf: old.upstream.resolvConf, maxInFlight: old.upstream.maxInFlight },
+    upstream: {
+      ...config.upstream,
+      resolvConf: old.upstream.resolvConf,
+      maxInFlight: old.upstream.maxInFlight,
+      rootCert: old.upstream.rootCert,
+    },
   }
   const fixed: string[] = []
   for (const [key, value] of Object.entries(config) as [keyof Config, unknown][]) {
     if (JSON.stringify(merged[key]) !== JSON.stringify(value)) fixed.push(key)
   }
   return { merged, fixed }
+}
+
+/** Text of the file of root certificates, null where none is named. @throws ConfigError */
+function readRootCertificates(file: string): string | null {
+  if (file === '') return null
+  const problem = (reason: string): ConfigError =>
+    new ConfigError([`upstream.rootCert: ${file} ${reason}; name a file of root certificates (PEM), or leave it empty`])
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw problem(`cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`)
+  }
+  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
+  return text
 }
 
 /** The driver that runs, and why that one. @throws ConfigError if `batch` is asked for and is not to be had */

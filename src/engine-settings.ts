@@ -13,13 +13,30 @@ const LINK_SCOPE = ['169.254.0.0/16', 'fe80::/10']
 const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7']
 const DNS_PORT = 53
 
+/** Unless the configuration or resolv.conf says otherwise. */
+const ATTEMPT_TIMEOUT_MS = 1000
+/** The engine sends no more for one question. */
+const MAX_ATTEMPTS = 8
+
 /** Settings, and the servers that were left out because asking them would be a loop. */
 export interface DerivedSettings {
   settings: EngineSettings
   loops: string[]
 }
 
-/** `ownAddresses`: literal addresses of this machine's interfaces; `hosts`: what `hostEntries` made of the hosts file. */
+/**
+ * The settings that the configuration and resolv.conf make together. Of resolv.conf's options (resolv.conf(5)):
+ *
+ * - `timeout`: what an attempt may take, if resolv.conf's servers are used and `upstream.attemptTimeoutMs` is not set;
+ *   at most half of the deadline, so that a second server has its turn before the client gives up.
+ * - `attempts`: rounds through resolv.conf's servers, as far as the engine's bound on messages goes.
+ * - `use-vc`: resolv.conf's servers are asked over TCP (resolv-conf.ts).
+ * - `rotate`: nothing to do. The default policy spreads questions over all servers anyway, and another policy is the
+ *   configuration's wish.
+ * - `edns0`: nothing to do, servers are always asked with EDNS. `ndots` is for who searches, which we never do.
+ *
+ * `ownAddresses`: literal addresses of this machine's interfaces; `hosts`: what `hostEntries` made of the hosts file.
+ */
 export function deriveSettings(
   config: Config,
   resolvConf: ResolvConf,
@@ -44,11 +61,13 @@ export function deriveSettings(
     servers: indices(upstream.servers.length > 0 ? upstream.servers : resolvConf.servers),
     policy: upstream.policy,
   }
-  const routes = upstream.routes.map((route): UpstreamRoute => ({
-    domains: route.domains.map((domain) => nameToWire(domain)!),
-    servers: indices(route.servers),
-    policy: route.policy,
-  }))
+  const routes = upstream.routes.map(
+    (route): UpstreamRoute => ({
+      domains: route.domains.map((domain) => nameToWire(domain)!),
+      servers: indices(route.servers),
+      policy: route.policy,
+    }),
+  )
   const settings: EngineSettings = {
     ttlSeconds: config.mesh.ttlSeconds,
     httpsRecords: config.mesh.httpsRecords,
@@ -60,7 +79,7 @@ export function deriveSettings(
     ownAddresses: ownAddresses.map(addressBytes),
     servers,
     routes: [...routes, fallback],
-    attemptTimeoutMs: upstream.attemptTimeoutMs,
+    ...attemptsOf(config, resolvConf),
     deadlineMs: upstream.deadlineMs,
     maxInFlight: upstream.maxInFlight,
     hosts,
@@ -74,13 +93,15 @@ export function hostEntries({ addresses, names }: HostsFile): HostEntry[] {
   const none = new Uint8Array(0)
   const forward = [...addresses].map(([name, literals]): HostEntry => {
     const all = literals.map(addressBytes)
-    const of = (length: number): Uint8Array => new Uint8Array(all.filter((each) => each.length === length).flatMap((each) => [...each]))
+    const of = (length: number): Uint8Array =>
+      new Uint8Array(all.filter((each) => each.length === length).flatMap((each) => [...each]))
     return { name: nameToWire(name)!, v4: of(4), v6: of(16), target: none }
   })
   const reverse = new Map<string, HostEntry>()
   for (const [literal, name] of names) {
     const reversed = reverseName(addressBytes(literal))
-    if (!reverse.has(reversed)) reverse.set(reversed, { name: nameToWire(reversed)!, v4: none, v6: none, target: nameToWire(name)! })
+    if (!reverse.has(reversed))
+      reverse.set(reversed, { name: nameToWire(reversed)!, v4: none, v6: none, target: nameToWire(name)! })
   }
   return [...forward, ...reverse.values()]
 }
@@ -89,7 +110,32 @@ export function hostEntries({ addresses, names }: HostsFile): HostEntry[] {
 function reverseName(address: Uint8Array): string {
   if (address.length === 4) return `${[...address].toReversed().join('.')}.in-addr.arpa`
   const nibbles = [...address].flatMap((byte) => [byte >> 4, byte & 15])
-  return `${nibbles.toReversed().map((nibble) => nibble.toString(16)).join('.')}.ip6.arpa`
+  return `${nibbles
+    .toReversed()
+    .map((nibble) => nibble.toString(16))
+    .join('.')}.ip6.arpa`
+}
+
+function attemptsOf(
+  { upstream }: Config,
+  { options, servers }: ResolvConf,
+): Pick<EngineSettings, 'attemptTimeoutMs' | 'maxAttempts'> {
+  const isFromFile = upstream.servers.length === 0
+  const wanted = isFromFile && options.timeoutSeconds !== undefined ? options.timeoutSeconds * 1000 : ATTEMPT_TIMEOUT_MS
+  const attemptTimeoutMs = upstream.attemptTimeoutMs ?? Math.min(wanted, Math.ceil(upstream.deadlineMs / 2))
+  if (!isFromFile || options.attempts === undefined) return { attemptTimeoutMs }
+  return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, options.attempts * Math.max(1, servers.length)) }
+}
+
+/** What an operator should know about the configuration, a sentence each. */
+export function warningsOf({ access, listen }: Config): string[] {
+  if (access.length > 0) return []
+  return listen
+    .filter(({ address }) => isWildcard(address))
+    .map(
+      ({ text }) =>
+        `listen: ${text} is every address of this machine, and access is empty: only this machine and private ranges are answered; list in access who may ask`,
+    )
 }
 
 /** On a VM that listens on port 53 itself nothing else can answer before the first table: forward at once. */
@@ -108,11 +154,18 @@ function accessOf(config: Config): Prefix[] {
 }
 
 /** True for a server that is one of our own listeners: asking it would be a loop. */
-function isOwnListener(server: ServerAddress, listen: readonly SocketAddress[], ownAddresses: readonly string[]): boolean {
+function isOwnListener(
+  server: ServerAddress,
+  listen: readonly SocketAddress[],
+  ownAddresses: readonly string[],
+): boolean {
   if (server.transport !== 'udp' && server.transport !== 'tcp') return false
   return listen.some(({ address, port }) => {
     if (port !== server.port) return false
     if (address === server.address) return true
-    return isWildcard(address) && (ownAddresses.includes(server.address) || server.address.startsWith('127.') || server.address === '::1')
+    return (
+      isWildcard(address) &&
+      (ownAddresses.includes(server.address) || server.address.startsWith('127.') || server.address === '::1')
+    )
   })
 }

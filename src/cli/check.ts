@@ -72,7 +72,8 @@ function sourceText(config: Config, warnings: string[]): string {
 }
 
 function upstreamText({ upstream }: Config, warnings: string[]): string {
-  const policy = `${upstream.policy}, ${upstream.attemptTimeoutMs} ms a try, ${upstream.deadlineMs} ms in all`
+  const attempt = upstream.attemptTimeoutMs === null ? '' : `${upstream.attemptTimeoutMs} ms a try, `
+  const policy = `${upstream.policy}, ${attempt}${upstream.deadlineMs} ms in all`
   let found = { servers: upstream.servers, search: '' }
   let from = ''
   try {

@@ -80,9 +80,12 @@ export interface FileConfig {
     servers: ServerAddress[]
     routes: RouteConfig[]
     policy: UpstreamPolicy
-    attemptTimeoutMs: number
+    /** Null: as resolv.conf's `timeout` says if its servers are used, else a second. */
+    attemptTimeoutMs: number | null
     deadlineMs: number
     maxInFlight: number
+    /** File of root certificates (PEM) that servers over TLS and HTTPS are verified by; empty: those that Node brings. */
+    rootCert: string
   }
   /** Bytes. */
   maxUdpPayload: { local: number; remote: number }
@@ -238,11 +241,13 @@ const upstream = section({
     'routes',
   ).default([]),
   policy: policy.default('random'),
-  attemptTimeoutMs: wholeNumber(10, 60_000).default(1000),
+  attemptTimeoutMs: wholeNumber(10, 60_000).optional(),
   deadlineMs: wholeNumber(10, 120_000).default(4500),
   maxInFlight: wholeNumber(1, 60_000).default(4096),
+  rootCert: file.default(''),
 }).transform((read, context): FileConfig['upstream'] => {
-  if (read.attemptTimeoutMs > read.deadlineMs) {
+  const attemptTimeoutMs = read.attemptTimeoutMs ?? null
+  if (attemptTimeoutMs !== null && attemptTimeoutMs > read.deadlineMs) {
     context.issues.push(problem(['attemptTimeoutMs'], `must not be over deadlineMs (${read.deadlineMs})`, read))
   }
   read.routes.forEach((route, index) => {
@@ -255,7 +260,7 @@ const upstream = section({
     context.issues.push(problem(['servers'], `must be at most ${MAX_SERVERS} servers, those of routes included`, read))
   }
   const routes = read.routes.map((route) => ({ ...route, policy: route.policy ?? read.policy }))
-  return { ...read, routes }
+  return { ...read, routes, attemptTimeoutMs }
 })
 
 const cache = section({

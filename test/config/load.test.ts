@@ -35,9 +35,10 @@ describe('defaults', () => {
       servers: [],
       routes: [],
       policy: 'random',
-      attemptTimeoutMs: 1000,
+      attemptTimeoutMs: null,
       deadlineMs: 4500,
       maxInFlight: 4096,
+      rootCert: '',
     })
     expect(config.hostsFile).toBe('')
     expect(config.rateLimit).toEqual({ queriesPerSecond: 0, burst: 100 })

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest'
+import { loadConfig } from '../src/config/load.ts'
+import { parseResolvConf } from '../src/config/resolv-conf.ts'
+import type { EngineSettings } from '../src/engine/settings.ts'
+import { deriveSettings, warningsOf } from '../src/engine-settings.ts'
+
+function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
+  const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
+  return deriveSettings(config, parseResolvConf(resolvConf), ['192.0.2.1', 'fd00::1']).settings
+}
+
+function warnings(yaml: string): string[] {
+  return warningsOf(loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml }).config)
+}
+
+/** Prefixes of those who may ask. */
+function prefixes(yaml: string): string[] {
+  return settingsOf('', yaml).access.map(({ address, length }) => `${address.join('.')}/${length}`)
+}
+
+/** Labels of the servers that are left out on a machine with two addresses. */
+function loops(yaml: string, resolvConf: string = ''): string[] {
+  const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
+  return deriveSettings(config, parseResolvConf(resolvConf), ['192.0.2.1', 'fd00::1']).loops
+}
+
+const TWO = 'nameserver 10.0.0.10\nnameserver 10.0.0.11\n'
+
+describe("resolv.conf's options", () => {
+  it('none: a second for an attempt, eight attempts', () => {
+    const { attemptTimeoutMs, maxAttempts } = settingsOf(TWO)
+    expect(attemptTimeoutMs).toBe(1000)
+    expect(maxAttempts).toBeUndefined()
+  })
+
+  it('timeout: seconds for an attempt', () => {
+    expect(settingsOf(`${TWO}options timeout:2`).attemptTimeoutMs).toBe(2000)
+  })
+
+  it('timeout: at most half of the deadline, so that another server has its turn', () => {
+    expect(settingsOf(`${TWO}options timeout:30`).attemptTimeoutMs).toBe(2250)
+    expect(settingsOf(TWO, 'upstream: { deadlineMs: 500 }').attemptTimeoutMs).toBe(250)
+  })
+
+  it('timeout: the configuration wins where it says something', () => {
+    expect(settingsOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 300 }').attemptTimeoutMs).toBe(300)
+    expect(settingsOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 1000 }').attemptTimeoutMs).toBe(1000)
+  })
+
+  it('attempts: rounds through the servers', () => {
+    expect(settingsOf(`${TWO}options attempts:1`).maxAttempts).toBe(2)
+    expect(settingsOf(`${TWO}options attempts:3`).maxAttempts).toBe(6)
+    expect(settingsOf(`${TWO}options attempts:5`).maxAttempts).toBe(8)
+    expect(settingsOf('nameserver 10.0.0.10\noptions attempts:1').maxAttempts).toBe(1)
+  })
+
+  it('use-vc: the servers are asked over TCP', () => {
+    expect(settingsOf(`${TWO}options use-vc`).servers.map((server) => server.transport)).toEqual(['tcp', 'tcp'])
+  })
+
+  it('timeout, attempts and use-vc are not for the servers of the configuration', () => {
+    const { attemptTimeoutMs, maxAttempts, servers } = settingsOf(
+      `${TWO}options timeout:2 attempts:1 use-vc`,
+      'upstream: { servers: [10.9.9.9] }',
+    )
+    expect(attemptTimeoutMs).toBe(1000)
+    expect(maxAttempts).toBeUndefined()
+    expect(servers.map((server) => server.transport)).toEqual(['udp'])
+  })
+
+  it('rotate: questions are spread over the servers, as they are without it', () => {
+    expect(settingsOf(`${TWO}options rotate`).routes.at(-1)!.policy).toBe('random')
+    expect(settingsOf(TWO).routes.at(-1)!.policy).toBe('random')
+    expect(settingsOf(`${TWO}options rotate`, 'upstream: { policy: sequential }').routes.at(-1)!.policy).toBe(
+      'sequential',
+    )
+  })
+})
+
+describe('routes', () => {
+  const { servers, routes } = settingsOf(
+    TWO,
+    'upstream: { policy: fastest, routes: [{ domains: [Corp.Example.], servers: [10.0.0.11, 10.5.5.5], policy: parallel }, { domains: [lab], servers: [10.6.6.6] }] }',
+  )
+
+  it('a server that stands in several is one server', () => {
+    expect(servers.map((server) => server.label)).toEqual([
+      '10.0.0.10:53',
+      '10.0.0.11:53',
+      '10.5.5.5:53',
+      '10.6.6.6:53',
+    ])
+    expect(routes.map((route) => route.servers)).toEqual([[1, 2], [3], [0, 1]])
+  })
+
+  it('each has its policy, or the one of all', () => {
+    expect(routes.map((route) => route.policy)).toEqual(['parallel', 'fastest', 'fastest'])
+  })
+})
+
+describe('a wildcard listen address', () => {
+  it.each(['0.0.0.0:53', '[::]:53'])('%s without an access list is warned about', (listen) => {
+    const found = warnings(`listen: ["${listen}"]`)
+    expect(found).toHaveLength(1)
+    expect(found[0]).toContain(listen)
+    expect(found[0]).toContain('private ranges')
+  })
+
+  it('with an access list it is nobody else’s business', () => {
+    expect(warnings('{ listen: ["0.0.0.0:53"], access: [0.0.0.0/0] }')).toEqual([])
+  })
+
+  it('a specific address is not warned about', () => {
+    expect(warnings('listen: ["127.0.0.1:53", "192.0.2.1:53"]')).toEqual([])
+  })
+
+  it('answers private ranges only, a specific one link scope only', () => {
+    expect(prefixes('listen: ["0.0.0.0:53"]')).toContain('10.0.0.0/8')
+    expect(prefixes('listen: ["0.0.0.0:53"]')).not.toContain('0.0.0.0/0')
+    expect(prefixes('listen: ["192.0.2.1:53"]')).toHaveLength(2)
+  })
+})
+
+describe('a server that is our own listener', () => {
+  it.each([
+    ['{ listen: ["127.0.0.1:53"], upstream: { servers: [127.0.0.1] } }', ['127.0.0.1:53']],
+    ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.1, 127.0.0.53] } }', ['192.0.2.1:53', '127.0.0.53:53']],
+    ['{ listen: ["[::]:53"], upstream: { servers: ["fd00::1", "::1"] } }', ['[fd00::1]:53', '[::1]:53']],
+    [
+      '{ listen: ["127.0.0.1:15053"], upstream: { routes: [{ domains: [a], servers: ["tcp://127.0.0.1:15053"] }] } }',
+      ['tcp://127.0.0.1:15053'],
+    ],
+    [
+      '{ listen: ["127.0.0.1:15053"], upstream: { servers: [127.0.0.1, "127.0.0.1:15054", "tls://127.0.0.1:15053"] } }',
+      [],
+    ],
+    ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.2] } }', []],
+  ])('%s', (yaml, found) => {
+    expect(loops(yaml)).toEqual(found)
+  })
+
+  it('in resolv.conf: left out, and the others stay', () => {
+    expect(loops('listen: ["127.0.0.1:53"]', 'nameserver 127.0.0.1\nnameserver 10.0.0.10')).toEqual(['127.0.0.1:53'])
+  })
+})
