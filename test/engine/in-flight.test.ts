@@ -1,0 +1,208 @@
+import * as fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { Type } from '../../src/dns/constants.ts'
+import { ClientQuery } from '../../src/engine/client-query.ts'
+import { InFlight, MAX_ATTEMPTS, NONE } from '../../src/engine/in-flight.ts'
+import { randomNumbers } from './engine-under-test.ts'
+import { clientQuery, keyOf, weakHash } from './stored-message.ts'
+
+function open(inFlight: InFlight, name: string, joinable: boolean = true): number {
+  const key = keyOf(name)
+  return inFlight.openExchange(weakHash(key), key, key.length, joinable)
+}
+
+function find(inFlight: InFlight, name: string): number {
+  const key = keyOf(name)
+  return inFlight.find(weakHash(key), key, key.length)
+}
+
+describe('exchanges', () => {
+  it('are found by their key as long as they are open', () => {
+    const inFlight = new InFlight(4)
+    const x = open(inFlight, 'a')
+    expect(find(inFlight, 'a')).toBe(x)
+    expect(find(inFlight, 'b')).toBe(NONE)
+    inFlight.closeExchange(x)
+    expect(find(inFlight, 'a')).toBe(NONE)
+    expect(inFlight.open).toBe(0)
+  })
+
+  it('are not found if nobody may join', () => {
+    const inFlight = new InFlight(4)
+    const alone = open(inFlight, 'a', false)
+    expect(find(inFlight, 'a')).toBe(NONE)
+    const joinable = open(inFlight, 'a')
+    inFlight.closeExchange(alone)
+    expect(find(inFlight, 'a')).toBe(joinable)
+  })
+
+  it('are as many as there may be', () => {
+    const inFlight = new InFlight(2)
+    const first = open(inFlight, 'a')
+    open(inFlight, 'b')
+    expect(open(inFlight, 'c')).toBe(NONE)
+    inFlight.closeExchange(first)
+    expect(open(inFlight, 'c')).not.toBe(NONE)
+  })
+
+  it('have a capacity between 1 and 16,384', () => {
+    expect([0, 1, 60_000].map((capacity) => new InFlight(capacity).capacity)).toEqual([1, 1, 16_384])
+  })
+
+  it('have tokens that are good for one use', () => {
+    const inFlight = new InFlight(3)
+    open(inFlight, 'z')
+    const x = open(inFlight, 'a')
+    const token = inFlight.token(x)
+    expect(inFlight.ofToken(token)).toBe(x)
+    inFlight.closeExchange(x)
+    expect(inFlight.ofToken(token)).toBe(NONE)
+    expect(open(inFlight, 'a')).toBe(x)
+    expect(inFlight.ofToken(token)).toBe(NONE)
+    expect(inFlight.ofToken(65_535)).toBe(NONE)
+    expect(inFlight.token(x)).toBeLessThan(2 ** 37)
+  })
+
+  it('stay apart from each other, whatever is opened and closed', () => {
+    const names = Array.from({ length: 12 }, (_, k) => `n${k}`)
+    fc.assert(
+      fc.property(fc.array(fc.nat(names.length - 1), { maxLength: 80 }), (steps) => {
+        const inFlight = new InFlight(6)
+        const model = new Map<string, number>()
+        for (const step of steps) {
+          const name = names[step]!
+          const known = model.get(name)
+          if (known !== undefined) {
+            inFlight.closeExchange(known)
+            model.delete(name)
+          } else {
+            const x = open(inFlight, name)
+            expect(x === NONE).toBe(model.size === 6)
+            if (x !== NONE) model.set(name, x)
+          }
+          expect(inFlight.open).toBe(model.size)
+          for (const other of names) expect(find(inFlight, other)).toBe(model.get(other) ?? NONE)
+        }
+      }),
+    )
+  })
+})
+
+describe('waiters', () => {
+  it('come back in order, each with its own query', () => {
+    const inFlight = new InFlight(4)
+    const x = open(inFlight, 'a')
+    const queries = ['A.example', 'a.EXAMPLE'].map((name, k) => {
+      const query = clientQuery(name, {
+        type: Type.MX,
+        flags: k === 0 ? 0x0130 : 0x0100,
+        ...(k === 0 ? { edns: { dnssecOk: true } } : {}),
+      })
+      query.id = 100 + k
+      query.packet[query.at + 1] = 100 + k
+      query.packet[query.at] = 0
+      query.limit = 600 + k
+      query.proto = k
+      query.family = 1 - k
+      query.receivedAt = 0.5 + k
+      query.advertise = 4096 - k
+      inFlight.addWaiter(x, query)
+      return query
+    })
+    expect([inFlight.waiters[x], inFlight.waitersHeld]).toEqual([2, 2])
+    const taken = new ClientQuery()
+    for (const query of queries) {
+      const w = inFlight.takeWaiter(x, taken)
+      expect(w).not.toBe(NONE)
+      for (const field of [
+        'id',
+        'flags',
+        'type',
+        'hasEdns',
+        'dnssecOk',
+        'limit',
+        'proto',
+        'family',
+        'receivedAt',
+        'advertise',
+      ] as const) {
+        expect(taken[field], field).toBe(query[field])
+      }
+      expect(taken.packet.slice(taken.at, taken.questionEnd)).toEqual(query.packet.slice(query.at, query.questionEnd))
+      inFlight.freeWaiter(w)
+    }
+    expect(inFlight.takeWaiter(x, taken)).toBe(NONE)
+    expect(inFlight.waitersHeld).toBe(0)
+  })
+
+  it('keep their place until they are given back', () => {
+    const inFlight = new InFlight(1)
+    const x = open(inFlight, 'a')
+    const query = clientQuery('a')
+    expect(
+      [inFlight.addWaiter(x, query), inFlight.addWaiter(x, query), inFlight.addWaiter(x, query)].indexOf(NONE),
+    ).toBe(2)
+    const w = inFlight.takeWaiter(x, new ClientQuery())
+    expect(inFlight.addWaiter(x, query)).toBe(NONE)
+    inFlight.freeWaiter(w)
+    expect(inFlight.addWaiter(x, query)).toBe(w)
+  })
+
+  it('are at most 512 to an exchange', () => {
+    const inFlight = new InFlight(1000)
+    const x = open(inFlight, 'a')
+    const query = clientQuery('a')
+    for (let k = 0; k < 512; k++) expect(inFlight.addWaiter(x, query)).not.toBe(NONE)
+    expect(inFlight.addWaiter(x, query)).toBe(NONE)
+    expect(inFlight.addWaiter(open(inFlight, 'b'), query)).not.toBe(NONE)
+  })
+
+  it('hold the longest question', () => {
+    const inFlight = new InFlight(4)
+    const label = 'x'.repeat(63)
+    const query = clientQuery(`${label}.${label}.${label}.${'y'.repeat(61)}`)
+    const x = open(inFlight, 'a')
+    inFlight.addWaiter(x, query)
+    inFlight.addWaiter(x, clientQuery('after'))
+    const taken = new ClientQuery()
+    inFlight.takeWaiter(x, taken)
+    expect(taken.packet.slice(taken.at, taken.questionEnd)).toEqual(query.packet.slice(query.at, query.questionEnd))
+  })
+})
+
+describe('attempts', () => {
+  it('have ids of their own, even where the random numbers repeat', () => {
+    const inFlight = new InFlight(200)
+    const ids = new Set<number>()
+    for (let k = 0; k < 200; k++) {
+      const a = inFlight.openAttempt(open(inFlight, `n${k}`), 0, 0, () => 0x1_ffff)
+      expect(inFlight.attemptById(inFlight.attemptId[a]!)).toBe(a)
+      ids.add(inFlight.attemptId[a]!)
+    }
+    expect(ids.size).toBe(200)
+  })
+
+  it('are bounded for each exchange and in all', () => {
+    const inFlight = new InFlight(2)
+    const x = open(inFlight, 'a')
+    const random = randomNumbers()
+    for (let k = 0; k < MAX_ATTEMPTS; k++) expect(inFlight.openAttempt(x, k, 0, random)).not.toBe(NONE)
+    expect(inFlight.openAttempt(x, 9, 0, random)).toBe(NONE)
+    const y = open(inFlight, 'b')
+    let opened = 0
+    while (inFlight.openAttempt(y, opened, 0, random) !== NONE) opened++
+    expect(opened + MAX_ATTEMPTS).toBe(inFlight.attemptCapacity)
+  })
+
+  it('end with their exchange, and their ids with them', () => {
+    const inFlight = new InFlight(4)
+    const x = open(inFlight, 'a')
+    const random = randomNumbers()
+    const ids = [0, 1, 2].map((server) => inFlight.attemptId[inFlight.openAttempt(x, server, 0, random)]!)
+    inFlight.closeAttempt(inFlight.attemptById(ids[1]!))
+    expect(ids.map((id) => inFlight.attemptById(id) === NONE)).toEqual([false, true, false])
+    inFlight.closeExchange(x)
+    expect(ids.map((id) => inFlight.attemptById(id))).toEqual([NONE, NONE, NONE])
+    expect(inFlight.attemptsOpen).toBe(0)
+  })
+})
