@@ -126,7 +126,8 @@ export class DgramDriver implements Driver {
     const socket = createSocket({
       type: listener.family === 1 ? 'udp6' : 'udp4',
       ipv6Only: listener.family === 1,
-      reusePort: listener.fd < 0,
+      // Not without need: macOS has no such thing.
+      reusePort: listener.fd < 0 && listener.isShared,
       recvBufferSize: RECEIVE_BUFFER_BYTES,
     })
     socket.on('message', (packet, from) => this.#receiveQuery(socket, packet, from))

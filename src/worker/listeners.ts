@@ -2,6 +2,9 @@
  * The control thread opens every listener and lends the descriptors to the workers. TCP first and without SO_REUSEPORT:
  * that is the lock that shows a port in use, which a second SO_REUSEPORT socket would not.
  */
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:net'
 import { isWildcard, socketAddress } from '../os/socket-address.ts'
 import { EADDRINUSE, EADDRNOTAVAIL, errorName, type Syscalls } from '../os/syscalls.ts'
 import type { WorkerListener } from './mailbox.ts'
@@ -32,8 +35,10 @@ export interface OpenListener {
   family: 0 | 1
   isWildcard: boolean
   tcpFd: number
-  /** One per data worker. */
+  /** One per data worker; none where the workers open their own. */
   udpFds: number[]
+  /** Several workers take datagrams from it. */
+  isShared: boolean
 }
 
 /**
@@ -51,7 +56,7 @@ function tryOpen(sys: Syscalls, address: string, port: number, workers: number, 
   const wanted = socketAddress(address, port)
   const tcpFd = sys.openListener(wanted.family, wanted.bytes, BACKLOG)
   if (tcpFd === -EAFNOSUPPORT || (tcpFd === -EADDRNOTAVAIL && address === '::1')) return null
-  if (tcpFd < 0) throw bindError(address, port, 'TCP', -tcpFd)
+  if (tcpFd < 0) throw bindError(address, port, 'TCP', errorName(-tcpFd))
   const bound = port === 0 ? sys.boundPort(tcpFd) : port
   const { bytes, family } = socketAddress(address, bound)
   const udpFds: number[] = []
@@ -67,21 +72,58 @@ function tryOpen(sys: Syscalls, address: string, port: number, workers: number, 
     }
     for (const open of [tcpFd, ...udpFds]) sys.close(open)
     if (port === 0 && -fd === EADDRINUSE && mayTryAgain) return 'again'
-    throw bindError(address, bound, 'UDP', -fd)
+    throw bindError(address, bound, 'UDP', errorName(-fd))
   }
-  return { address, port: bound, family: address.includes(':') ? 1 : 0, isWildcard: isWildcard(address), tcpFd, udpFds }
+  return { address, port: bound, family: address.includes(':') ? 1 : 0, isWildcard: isWildcard(address), tcpFd, udpFds, isShared: workers > 1 }
+}
+
+/**
+ * The same without koffi, where descriptors cannot be lent: tries the address over both transports and closes it again,
+ * so that whoever opens it next finds it free, and port 0 becomes a port. @throws BindError
+ */
+export async function probeListener(address: string, port: number, workers: number): Promise<OpenListener | null> {
+  for (let n = 1; ; n++) {
+    const server = createServer()
+    const socket = createSocket({ type: address.includes(':') ? 'udp6' : 'udp4', ipv6Only: address.includes(':') })
+    let transport = 'TCP'
+    let bound = port
+    try {
+      server.listen({ host: address, port, ipv6Only: true, exclusive: true })
+      await once(server, 'listening')
+      const at = server.address()
+      if (typeof at === 'object' && at !== null) bound = at.port
+      transport = 'UDP'
+      socket.bind({ address, port: bound, exclusive: true })
+      await once(socket, 'listening')
+      const family = address.includes(':') ? 1 : 0
+      return { address, port: bound, family, isWildcard: isWildcard(address), tcpFd: -1, udpFds: [], isShared: workers > 1 }
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+      if (code === 'EAFNOSUPPORT' || (code === 'EADDRNOTAVAIL' && address === '::1')) return null
+      if (port === 0 && code === 'EADDRINUSE' && n < PORT_TRIES) continue
+      throw bindError(address, bound, transport, code)
+    } finally {
+      await closed(server)
+      await closed(socket)
+    }
+  }
+}
+
+async function closed(listener: Server | Socket): Promise<void> {
+  await new Promise<void>((resolve) => {
+    listener.close(() => resolve())
+  })
 }
 
 /** What a data worker needs to know of a listener. */
 export function forWorker(listener: OpenListener, worker: number): WorkerListener {
-  const { address, port, family } = listener
-  return { address, port, family, fd: listener.udpFds[worker] ?? -1, isWildcard: listener.isWildcard }
+  const { address, port, family, isShared, isWildcard } = listener
+  return { address, port, family, fd: listener.udpFds[worker] ?? -1, isWildcard, isShared }
 }
 
 /** The error for an address that could not be bound, with what to do about it. */
-export function bindError(address: string, port: number, transport: string, error: number): BindError {
+export function bindError(address: string, port: number, transport: string, code: string): BindError {
   const where = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-  const code = errorName(error)
   const remedy: Record<string, string> = {
     EADDRINUSE: 'is in use by another process',
     EADDRNOTAVAIL: 'is not an address of this machine',

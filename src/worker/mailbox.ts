@@ -11,6 +11,8 @@ export interface WorkerListener {
   fd: number
   /** The address is 0.0.0.0 or ::, so replies must name the one that was asked. */
   isWildcard: boolean
+  /** Other workers take datagrams from the same address. */
+  isShared: boolean
 }
 
 /** `workerData` of a data worker. */
@@ -50,6 +52,8 @@ export type FromWorker =
   | { kind: 'adopted'; generation: number }
   | { kind: 'reply'; request: number; value: unknown }
   | { kind: 'drained' }
+  /** A server forwards to us: its label, and the address (4 or 16 bytes) that its query came from. */
+  | { kind: 'loop'; server: string; from: Uint8Array }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
 
 /** An answer in the cache, for people. */

@@ -1,12 +1,12 @@
 /** The daemon as a process of its own, started as people start it. */
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { StatusReport } from '../../src/observe/status.ts'
-import { startByname } from '../cli/byname-process.ts'
+import { type Ended, LAUNCHER } from '../cli/byname-process.ts'
 import { parseExposition, valueOf } from '../observe/exposition.ts'
 
 const START_MS = 30_000
@@ -19,8 +19,37 @@ export interface DaemonStart {
   /** Of the configuration file; listen, metrics and admin are on free ports unless it says otherwise. */
   config?: { upstream?: object; log?: object; [key: string]: unknown }
   env?: Record<string, string>
-  /** resolv.conf; an empty one if not given. */
+  /** Text of resolv.conf, `missing` for none at all; an empty one if not given. */
   resolvConf?: string
+  /** Of another copy of the package. */
+  launcher?: string
+}
+
+/** Starts a copy of byname; only PATH comes from this process's environment. */
+export function startLauncher(
+  launcher: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): ChildProcess {
+  return spawn(process.execPath, [launcher, ...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
+
+/** Runs a copy of byname to its end. */
+export async function runLauncher(
+  launcher: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Ended> {
+  const child = startLauncher(launcher, args, env)
+  let out = ''
+  let err = ''
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => (out += text))
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (err += text))
+  await once(child, 'close')
+  return { code: child.exitCode, out, err }
 }
 
 export class DaemonProcess {
@@ -50,7 +79,7 @@ export class DaemonProcess {
     }
     // JSON is YAML.
     writeFileSync(file, JSON.stringify(whole))
-    this.child = startByname(['run', '--config', file], options.env)
+    this.child = startLauncher(options.launcher ?? LAUNCHER, ['run', '--config', file], options.env)
     this.child.stdout!.resume()
     createInterface({ input: this.child.stderr! }).on('line', (line) => {
       try {

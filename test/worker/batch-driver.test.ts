@@ -50,7 +50,7 @@ class Loop {
       const { fd, socket } = sys.addSocket()
       this.listeners.push(socket)
       const isWildcard = address === '0.0.0.0' || address === '::'
-      return { address, port: 15_053, family: address.includes(':') ? 1 : 0, fd, isWildcard }
+      return { address, port: 15_053, family: address.includes(':') ? 1 : 0, fd, isWildcard, isShared: false }
     })
     const { counters, openedFds, wakeFd } = this
     this.driver = new BatchDriver({

@@ -106,7 +106,7 @@ export class DataPlane {
       if (driver === 'dgram, sockets of its own') {
         const family = address.includes(':') ? 1 : 0
         const port = await freePort(address)
-        listeners.push({ address, port, family, isWildcard: false, tcpFd: -1, udpFds: [] })
+        listeners.push({ address, port, family, isWildcard: false, tcpFd: -1, udpFds: [], isShared: workers > 1 })
       } else listeners.push(openListener(sys, address, 0, workers)!)
     }
     const plane = new DataPlane(options, listeners)

@@ -70,7 +70,7 @@ const random = randomNumbers()
 const driver = new BatchDriver({
   sys,
   counters,
-  listeners: [{ address: '127.0.0.1', port: 53, family: 0, fd, isWildcard: false }],
+  listeners: [{ address: '127.0.0.1', port: 53, family: 0, fd, isWildcard: false, isShared: false }],
   control: port1,
   wakeFd: sys.eventfd(),
   openedFds: new Int32Array(256).fill(-1),

@@ -1,0 +1,190 @@
+/** The daemon's start and end, with good and with bad surroundings. */
+import { createSocket } from 'node:dgram'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { nameTableToJson } from '../../src/table/nds.ts'
+import { byname, LAUNCHER } from '../cli/byname-process.ts'
+import { services, Stage, until } from '../scenario/scenario.ts'
+import { freePort } from '../worker/data-plane.ts'
+import { addressesOf, askTcp } from '../worker/dns-client.ts'
+import { runLauncher } from './daemon-process.ts'
+
+const stage = new Stage()
+
+function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'byname-start-'))
+  stage.closing(() => rmSync(folder, { recursive: true }))
+  return folder
+}
+
+function tableFile(): string {
+  const file = join(scratch(), 'table.json')
+  writeFileSync(file, nameTableToJson(services({ web: '10.0.0.1' })))
+  return file
+}
+
+test('both families, UDP and TCP on each', async () => {
+  const daemon = await stage.daemon({
+    config: { listen: ['127.0.0.1:0', '[::1]:0'], mesh: { source: { table: tableFile() } } },
+  })
+  const clients = [await stage.client(), await stage.client('::1')]
+  for (const [k, client] of clients.entries()) {
+    await until(async () => expect(addressesOf((await client.ask(daemon.at(k), 'web')).packet)).toEqual(['10.0.0.1']))
+    expect(addressesOf(await askTcp(daemon.at(k), 'web'))).toEqual(['10.0.0.1'])
+  }
+  for (const family of ['4', '6']) {
+    expect(await daemon.metric('byname_dns_requests_total', { proto: 'udp', family, type: 'A' })).toBeGreaterThan(0)
+    expect(await daemon.metric('byname_dns_requests_total', { proto: 'tcp', family, type: 'A' })).toBe(1)
+  }
+})
+
+test.each(['batch', 'dgram'])(
+  'driver %s: a port that is busy over UDP alone: the address, the transport and what to do',
+  async (driver) => {
+    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    await once(socket, 'listening')
+    stage.closing(() => socket.close())
+    const listen = `127.0.0.1:${socket.address().port}`
+    const env = {
+      BYNAME_DRIVER: driver,
+      BYNAME_MESH_SOURCE_TABLE: tableFile(),
+      BYNAME_METRICS_LISTEN: '127.0.0.1:0',
+      BYNAME_ADMIN_LISTEN: '127.0.0.1:0',
+      BYNAME_LOG_LEVEL: 'error',
+    }
+    const { code, err } = await byname(['run', '--listen', listen], env)
+    expect(code).toBe(1)
+    expect(err.trimEnd().split('\n')).toHaveLength(1)
+    expect(err).toContain(`cannot listen on ${listen} (UDP)`)
+    expect(err).toContain('--listen ADDR:PORT')
+  },
+)
+
+test('a server that is an own listener would be a loop: refused at start', async () => {
+  const port = await freePort('127.0.0.1')
+  const env = { BYNAME_UPSTREAM_SERVERS: `127.0.0.1:${port}`, BYNAME_LOG_LEVEL: 'error' }
+  const { code, err } = await byname(['run', '--listen', `127.0.0.1:${port}`], env)
+  expect(code).toBe(2)
+  expect(err).toContain(`127.0.0.1:${port} is byname's own listener`)
+})
+
+test('a bad configuration: exit code 2, file, line and key', async () => {
+  const file = join(scratch(), 'byname.yaml')
+  writeFileSync(file, 'listen: ["127.0.0.1:0"]\ncache:\n  maxBites: 5\n')
+  const { code, err } = await byname(['run', '--config', file])
+  expect(code).toBe(2)
+  expect(err).toMatch(/byname\.yaml:3:\d+: cache\.maxBites: unknown key/)
+})
+
+test('a metrics port that is busy is no reason for DNS to stop', async () => {
+  const first = await stage.daemon({ config: { mesh: { source: { table: tableFile() } } } })
+  const { port } = await first.line('metrics endpoint is listening')
+  const second = await stage.daemon({
+    config: { mesh: { source: { table: tableFile() } }, metrics: { listen: `127.0.0.1:${String(port)}` } },
+  })
+  const client = await stage.client()
+  await until(async () => expect(addressesOf((await client.ask(second.at(), 'web')).packet)).toEqual(['10.0.0.1']))
+})
+
+test.each(['batch', 'dgram'])('driver %s: SIGTERM ends an idle daemon at once, with exit code 0', async (driver) => {
+  const daemon = await stage.daemon({ config: { driver, mesh: { source: { table: tableFile() } } } })
+  const client = await stage.client()
+  await until(async () => expect(addressesOf((await client.ask(daemon.at(), 'web')).packet)).toEqual(['10.0.0.1']))
+  const startedAt = performance.now()
+  expect(await daemon.end('SIGTERM')).toEqual([0, null])
+  expect(performance.now() - startedAt).toBeLessThan(5000)
+  await daemon.line('byname has stopped')
+})
+
+test('SIGINT while a question is under way: it is answered, then the daemon ends; a second SIGINT ends it at once', async () => {
+  const upstream = await stage.resolver(() => {})
+  const daemon = await stage.daemon({
+    config: {
+      mesh: { source: { table: tableFile() }, beforeSync: 'forward' },
+      upstream: { servers: [upstream.text], attemptTimeoutMs: 60_000, deadlineMs: 60_000 },
+    },
+  })
+  const client = await stage.client()
+  client.ask(daemon.at(), 'silent.example').catch(() => {})
+  await until(() => expect(upstream.queries).toHaveLength(1))
+  daemon.child.kill('SIGINT')
+  await daemon.line('draining')
+  expect(await daemon.end('SIGINT')).toEqual([null, 'SIGINT'])
+})
+
+test('SIGKILL of the process leaves nothing that keeps the port', async () => {
+  const daemon = await stage.daemon({ config: { mesh: { source: { table: tableFile() } } } })
+  const { address, port } = daemon.at()
+  await daemon.end('SIGKILL')
+  const again = await stage.daemon({
+    config: { listen: [`${address}:${port}`], mesh: { source: { table: tableFile() } } },
+  })
+  expect(again.at().port).toBe(port)
+})
+
+/** A copy of the package as npm lays it out, but with a node_modules in which koffi is missing. */
+function packageWithoutKoffi(): string {
+  const root = scratch()
+  const from = join(LAUNCHER, '..', '..')
+  for (const part of ['bin', 'dist', 'protos', 'config', 'package.json'])
+    cpSync(join(from, part), join(root, part), { recursive: true })
+  return root
+}
+
+test('without koffi: the other driver runs, says why, and answers over both transports and families', async () => {
+  const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
+  const ports = [await freePort('127.0.0.1'), await freePort('::1')]
+  const listen = [`127.0.0.1:${ports[0]}`, ...(hasV6() ? [`[::1]:${ports[1]}`] : [])]
+  const daemon = await stage.daemon({ launcher, config: { listen, mesh: { source: { table: tableFile() } } } })
+  const said = await daemon.line('byname is answering')
+  expect(said).toMatchObject({ driver: 'dgram' })
+  expect(said['why']).toMatch(/^koffi cannot be loaded: Cannot find (module|package) 'koffi'/)
+  for (const [k] of listen.entries()) {
+    const client = await stage.client(k === 0 ? '127.0.0.1' : '::1')
+    await until(async () => expect(addressesOf((await client.ask(daemon.at(k), 'web')).packet)).toEqual(['10.0.0.1']))
+    expect(addressesOf(await askTcp(daemon.at(k), 'web'))).toEqual(['10.0.0.1'])
+  }
+  expect((await daemon.status()).driver).toMatchObject({ name: 'dgram' })
+})
+
+test('without koffi `driver: batch` is refused, with the reason and the remedy', async () => {
+  const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
+  const { code, err } = await runLauncher(launcher, ['run', '--listen', '127.0.0.1:0'], {
+    BYNAME_DRIVER: 'batch',
+    BYNAME_LOG_LEVEL: 'error',
+  })
+  expect(code).toBe(2)
+  expect(err).toMatch(/driver: batch is not to be had here: koffi cannot be loaded.*; use auto/)
+})
+
+test.each(['udp4', 'tcp'])(
+  'without koffi: a port that is busy (%s) ends the start with its name',
+  async (transport) => {
+    const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
+    const port = await freePort('127.0.0.1')
+    if (transport === 'udp4') {
+      const socket = createSocket('udp4').bind(port, '127.0.0.1')
+      await once(socket, 'listening')
+      stage.closing(() => socket.close())
+    } else {
+      const blocker = await stage.resolver(() => {}, { port })
+      expect(blocker.port).toBe(port)
+    }
+    const env = {
+      BYNAME_MESH_SOURCE_TABLE: tableFile(),
+      BYNAME_METRICS_LISTEN: '127.0.0.1:0',
+      BYNAME_ADMIN_LISTEN: '127.0.0.1:0',
+      BYNAME_LOG_LEVEL: 'error',
+    }
+    const { code, err } = await runLauncher(launcher, ['run', '--listen', `127.0.0.1:${port}`], env)
+    expect(code).toBe(1)
+    expect(err.trimEnd().split('\n').at(-1)).toContain(`cannot listen on 127.0.0.1:${port}`)
+  },
+)
+
+function hasV6(): boolean {
+  return Object.values(networkInterfaces()).some((infos) => infos?.some(({ address }) => address === '::1'))
+}
