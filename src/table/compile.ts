@@ -8,7 +8,7 @@ import { writeAddressIndex } from './address-index.ts'
 import { TableSurvey } from './content-hash.ts'
 import { EntryChanges } from './entry-changes.ts'
 import type { TableIdentity } from './identity.ts'
-import { Image, imageBytes } from './image.ts'
+import { Image } from './image.ts'
 import { verifyImage } from './image-check.ts'
 import { ImageHeader } from './image-header.ts'
 import { layAddresses, pairUp } from './image-patch.ts'
@@ -128,7 +128,7 @@ export class TableCompiler {
   refresh(): CompileResult {
     if (this.held === null) return { kind: 'unchanged' }
     const survey = this.heldSurvey
-    const result = this.copyImage(imageBytes(this.held), this.now())
+    const result = this.copyImage(this.held.bytes.subarray(0, this.held.byteLength), this.now())
     this.heldSurvey = survey
     return result
   }
@@ -143,7 +143,7 @@ export class TableCompiler {
     const bytes = new Uint8Array(slot.buffer)
     if (!pairUp(held.bytes, heldOutlines, changes.gone, bytes, writer.outlines)) return null
 
-    bytes.set(imageBytes(held))
+    bytes.set(held.bytes.subarray(0, held.byteLength))
     layAddresses(bytes, heldOutlines, changes.gone, writer.outlines)
     const header = new ImageHeader(slot.buffer)
     // All of it: an address that is gone may have been another host's too.
@@ -158,7 +158,7 @@ export class TableCompiler {
   private writeImage(nameTable: Uint8Array, version: string, slot: ImageSlot, startedMs: number): CompileResult {
     const { writer, who, survey } = this
     const recordsAt = new ImageHeader(slot.buffer).putStrings(version, who.identity)
-    const problem = writer.write(nameTable, who, slot, recordsAt)
+    const problem = writer.write(nameTable, survey.entries, who, slot, recordsAt)
     if (problem === 'malformed') return malformed(writer.malformedAt, nameTable.length)
     if (problem === 'too large') return this.tooLarge(writer.at)
     const recordsEnd = writer.at

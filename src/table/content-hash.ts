@@ -37,21 +37,26 @@ export class TableSurvey {
     return malformedAt
   }
 
+  /** Two lanes that both see every word, so that their multiplications overlap: eight bytes in the time of one. */
   private addEntry(view: DataView, at: number, length: number, seed: number, entryAt: number): void {
     let a = seed ^ length
     let b = ~seed
-    let i = at
-    for (const end = at + length - 3; i < end; i += 4) {
-      const word = view.getInt32(i, true)
-      a = Math.imul(a ^ word, 0x9e3779b1)
-      a ^= a >>> 15
-      b = Math.imul(((b << 13) | (b >>> 19)) ^ word, 0x85ebca6b)
-    }
-    for (; i < at + length; i++) {
-      const byte = view.getUint8(i)
-      a = Math.imul(a ^ byte, 0x9e3779b1)
-      a ^= a >>> 15
-      b = Math.imul(((b << 13) | (b >>> 19)) ^ byte, 0x85ebca6b)
+    const end = at + length
+    if (length >= 8) {
+      for (let i = at; i < end; i += 8) {
+        // The last eight bytes may be in part those before.
+        const from = Math.min(i, end - 8)
+        const first = view.getInt32(from, true)
+        const second = view.getInt32(from + 4, true)
+        a = Math.imul(a ^ first, 0x9e3779b1)
+        a = ((a ^ (a >>> 15)) + second) | 0
+        b = Math.imul(((b << 13) | (b >>> 19)) ^ second, 0x85ebca6b) ^ first
+      }
+    } else {
+      for (let i = at; i < end; i++) {
+        a = Math.imul(a ^ view.getUint8(i), 0x9e3779b1)
+        b = Math.imul(((b << 13) | (b >>> 19)) ^ view.getUint8(i), 0x85ebca6b)
+      }
     }
     const low = finishHash(a)
     const high = finishHash(b ^ Math.imul(a, 0xc2b2ae35))

@@ -10,6 +10,7 @@ import {
   AT_ADDRESS_INDEX,
   AT_ADDRESS_SLOTS,
   AT_BYTES,
+  AT_CHECKSUM,
   AT_CONTENT,
   AT_DOMAIN,
   AT_GENERATION,
@@ -28,6 +29,7 @@ import {
   AT_WILDCARD_MAX,
   AT_WILDCARD_MIN,
   AT_WILDCARD_SLOTS,
+  checksum,
   FLAG_ALIAS,
   KEY_MASK,
   keyLength,
@@ -344,7 +346,12 @@ export function hashAddress(seed: number, bytes: Uint8Array, at: number, length:
   return finishHash(state)
 }
 
-/** The bytes of the image alone: what a last-known-good file holds. A view, valid until the slot is rewritten. */
+/**
+ * The bytes of the image alone: what a last-known-good file holds. A view, valid until the slot is rewritten. The control
+ * thread's to call: the checksum is made here, because no look-up needs it and most images never become a file.
+ */
 export function imageBytes(image: Image): Uint8Array {
+  const words = new Int32Array(image.buffer, 0, image.byteLength >> 2)
+  words[AT_CHECKSUM] = checksum(words, words.length)
   return image.bytes.subarray(0, image.byteLength)
 }

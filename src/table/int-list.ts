@@ -41,9 +41,15 @@ export class IntList {
     this.length = 0
   }
 
-  private grow(): void {
-    const larger = new Int32Array(this.items.length * 2)
-    larger.set(this.items)
+  /** Makes room for `capacity` numbers in all, so that nothing is copied until there are more. */
+  reserve(capacity: number): void {
+    if (capacity <= this.items.length) return
+    const larger = new Int32Array(capacity)
+    larger.set(this.view())
     this.items = larger
+  }
+
+  private grow(): void {
+    this.reserve(this.items.length * 2)
   }
 }

@@ -90,9 +90,14 @@ export class RecordWriter {
     this.knownV6 = new AddressSet(16, seed)
   }
 
-  /** Writes the records of `table` to `slot` from byte `at` on, enlarging it where it must. Returns null or what went wrong. */
-  write(table: Uint8Array, who: WireIdentity, slot: ImageSlot, at: number): WriteProblem | null {
+  /**
+   * Writes the records of `table`, which has so many entries, to `slot` from byte `at` on, enlarging it where it must.
+   * Returns null or what went wrong.
+   */
+  write(table: Uint8Array, entries: number, who: WireIdentity, slot: ImageSlot, at: number): WriteProblem | null {
     this.begin(table, who, slot, at)
+    this.hosts.reserve(entries * 3)
+    this.outlines.reserve(entries * 2)
     const { reader } = this
     for (;;) {
       const entryAt = reader.at
@@ -107,7 +112,7 @@ export class RecordWriter {
     }
   }
 
-  /** The same for some entries alone, `entries` says where in the table they are. */
+  /** The same for some entries alone; `entries` says where in the table they are. */
   writeSome(
     table: Uint8Array,
     entries: readonly number[],
@@ -235,8 +240,7 @@ export class RecordWriter {
       return null
     }
     this.exactAddresses += addresses
-    if (kubernetes && this.isUnderCluster(nameAt, nameLength))
-      return this.writeNames(entryAt, record, own, infoAt, infoEnd)
+    if (kubernetes && this.isUnderCluster(record)) return this.writeNames(entryAt, record, own, infoAt, infoEnd)
     this.hosts.push3(record, finishHash(hashBytes(this.seed, bytes, nameAt, nameLength - 1)), entryAt)
     return null
   }
@@ -402,12 +406,16 @@ export class RecordWriter {
   }
 
   /** True if the name ends in the cluster's domain and has labels before it. */
-  private isUnderCluster(nameAt: number, nameLength: number): boolean {
+  private isUnderCluster(record: number): boolean {
     const { bytes } = this
     const { cluster } = this.who
     if (cluster.length === 1) return false
+    const nameAt = record + RECORD_HEADER
+    const nameLength = bytes[record + 1]!
     const from = nameAt + nameLength - cluster.length
-    let at = nameAt
+    // Where the short name and the namespace end, which is at a label, there is usually nothing left to walk.
+    const known = nameAt + bytes[record + 2]! + bytes[record + 3]!
+    let at = known <= from ? known : nameAt
     while (at < from) at += bytes[at]! + 1
     if (at !== from || from === nameAt) return false
     for (let i = 0; i < cluster.length; i++) if (bytes[at + i] !== cluster[i]) return false

@@ -35,6 +35,8 @@ export class TableKeeper implements TableSink {
   readonly #options: TableKeeperOptions
   /** The latest table that found no free slot; compiled at the next acknowledgement. */
   #waiting: { bytes: Uint8Array; version: string } | null = null
+  /** The image in use is still to be made anew for the identity of now: that, too, found no free slot. */
+  #refreshWaits = false
   #saveTimer: NodeJS.Timeout | null = null
   #saving: Promise<void> = Promise.resolve()
   readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
@@ -81,16 +83,21 @@ export class TableKeeper implements TableSink {
   /** A slot of the image pool may have become free. */
   slotFreed(): void {
     const waiting = this.#waiting
-    if (waiting === null) return
     this.#waiting = null
-    this.accept(waiting.bytes, waiting.version)
+    if (waiting !== null) this.accept(waiting.bytes, waiting.version)
+    else if (this.#refreshWaits) this.#refresh()
   }
 
   /** The identity or the search domain is another: the image in use is made anew for it. */
   setIdentity(identity: TableIdentity): void {
+    this.#options.compiler.setIdentity(identity)
+    this.#refresh()
+  }
+
+  #refresh(): void {
     const { compiler, log } = this.#options
-    compiler.setIdentity(identity)
     const result = compiler.refresh()
+    this.#refreshWaits = result.kind === 'busy'
     if (result.kind === 'image') this.#take(result, result.image.version)
     else if (result.kind === 'refused') log.warn({ reason: result.reason }, 'the name table waits for the next push')
   }
@@ -159,6 +166,7 @@ export class TableKeeper implements TableSink {
 
   #take(result: CompileResult & { kind: 'image' }, version: string): void {
     const { log, onUpdate, publish } = this.#options
+    this.#refreshWaits = false
     publish(result.image)
     this.#first.resolve()
     onUpdate('changed', result.compileSeconds)
