@@ -62,6 +62,14 @@ export const STAR_RULES: readonly StarRule[] = [
     },
   },
   {
+    name: 'ANY of other names: one HINFO that says why (RFC 8482)',
+    applies: 3,
+    correct: (recorded, context) => {
+      if (recorded.t !== 'ANY' || isMeshName(recorded, context)) return null
+      return { ...recorded, rcode: 'NOERROR', aa: false, answer: [[nameOf(recorded), 8482, 'HINFO', '']] }
+    },
+  },
+  {
     name: 'HTTPS: NOERROR without records',
     applies: 8,
     correct: (recorded, context) =>
