@@ -6,7 +6,7 @@
  *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ DataWorkers ⇄ StreamThread        Observer reads all of them
  * ```
  */
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { socketText } from './config/address.ts'
@@ -18,7 +18,7 @@ import type { Config } from './config/schema.ts'
 import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
 import type { EngineSettings, HostEntry } from './engine/settings.ts'
-import { deriveSettings, warningsOf, hostEntries } from './engine-settings.ts'
+import { deriveSettings, hostEntries, loopProbeNames, warningsOf } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
@@ -26,6 +26,7 @@ import { createLog, type Log } from './observe/log.ts'
 import type { Observer } from './observe/observer.ts'
 import { readSocketTables } from './observe/socket-drops.ts'
 import type { Listener, MeshState, ObserveSources, XdsStateLike } from './observe/sources.ts'
+import { addressText } from './os/socket-address.ts'
 import { loadSyscalls, type Syscalls } from './os/syscalls.ts'
 import { StreamCounters } from './stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from './stream/stream-settings.ts'
@@ -110,6 +111,9 @@ class Daemon {
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
   readonly #watches: FileWatch[] = []
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
+  /** Names that are asked for to find loops, and the servers that were found to forward to us. */
+  #loopProbeId: string = randomUUID()
+  readonly #looping: Set<string> = new Set()
   #resolvConf: ResolvConf
   #hosts: readonly HostEntry[]
   #settings: EngineSettings
@@ -170,6 +174,7 @@ class Daemon {
       log: this.#log,
       images: compiler.pool,
       onAdopted: () => keeper.slotFreed(),
+      onLoop: (server, from) => this.#loopFound(server, from),
       onStreamPort: (index, port, wakeFd) => {
         if (this.#stream === null) ports[index] = { port, wakeFd }
         else this.#stream.replace(index, { port, wakeFd })
@@ -232,6 +237,7 @@ class Daemon {
       log.level = config.log.level
       this.#resolvConf = this.#readResolvConf()
       this.#hosts = this.#readHosts()
+      this.#forgetLoops()
       this.#applySettings()
       log.info({}, 'configuration read again')
       if (fixed.length > 0)
@@ -395,13 +401,32 @@ class Daemon {
       if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
       this.#log.error({ server: label }, `${message}; it is left out`)
     }
+    const loopProbe = loopProbeNames(this.#loopProbeId, settings)
+    for (const route of settings.routes) route.servers = route.servers.filter((index) => !this.#looping.has(settings.servers[index]!.label))
     if (settings.routes.at(-1)!.servers.length === 0) {
       this.#log.warn(
         { resolvConf: this.#config.upstream.resolvConf },
         'no upstream servers: names outside the mesh get SERVFAIL',
       )
     }
-    return { ...settings, cookieSecret: this.#cookieSecret }
+    return { ...settings, loopProbe, cookieSecret: this.#cookieSecret }
+  }
+
+  /** A query for a name that only one server was asked for has come to us: that server is asked no more. */
+  #loopFound(label: string, from: Uint8Array): void {
+    if (this.#looping.has(label)) return
+    this.#looping.add(label)
+    this.#log.error(
+      { server: label, from: addressText(from) },
+      `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until resolv.conf changes`,
+    )
+    this.#applySettings()
+  }
+
+  /** Servers may be others now, or lead elsewhere: loops are looked for anew. */
+  #forgetLoops(): void {
+    this.#loopProbeId = randomUUID()
+    this.#looping.clear()
   }
 
   /** Hands what the configuration and resolv.conf say now to everybody. */
@@ -421,6 +446,7 @@ class Daemon {
       watchFile(file, () => {
         if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
         this.#resolvConf = this.#readResolvConf()
+        this.#forgetLoops()
         this.#applySettings()
         this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
       }),

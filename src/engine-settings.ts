@@ -4,7 +4,14 @@ import type { HostsFile } from './config/hosts-file.ts'
 import type { ResolvConf } from './config/resolv-conf.ts'
 import { type Config, MAX_SERVERS } from './config/schema.ts'
 import { nameToWire } from './dns/name.ts'
-import type { EngineSettings, HostEntry, Prefix, UpstreamRoute, UpstreamServer } from './engine/settings.ts'
+import type {
+  EngineSettings,
+  HostEntry,
+  LoopProbeNames,
+  Prefix,
+  UpstreamRoute,
+  UpstreamServer,
+} from './engine/settings.ts'
 import { addressBytes, isWildcard } from './os/socket-address.ts'
 
 /** Always beside loopback and own addresses: link scope. */
@@ -125,6 +132,12 @@ function attemptsOf(
   const attemptTimeoutMs = upstream.attemptTimeoutMs ?? Math.min(wanted, Math.ceil(upstream.deadlineMs / 2))
   if (!isFromFile || options.attempts === undefined) return { attemptTimeoutMs }
   return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, options.attempts * Math.max(1, servers.length)) }
+}
+
+/** A name for each default server, which nobody else can know, to find out whether it forwards to us. */
+export function loopProbeNames(id: string, { routes, servers }: EngineSettings): LoopProbeNames {
+  const asked = routes.at(-1)!.servers
+  return { id, names: servers.map((_, k) => (asked.includes(k) ? nameToWire(`${k}.${id}`) : null)), sends: true }
 }
 
 /** What an operator should know about the configuration, a sentence each. */

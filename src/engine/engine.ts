@@ -45,6 +45,8 @@ export interface EngineOptions {
   seed: number
   /** Engine time in ms: any clock that never goes back. */
   now: number
+  /** Told the label of a server that forwards to us, and the address (4 or 16 bytes) that the query came back from. */
+  onLoop?: (server: string, from: Uint8Array) => void
 }
 
 export class Engine {
@@ -57,6 +59,7 @@ export class Engine {
   now: number
   cache: Cache | null
   readonly forwarder: Forwarder
+  readonly #onLoop: EngineOptions['onLoop']
   #settings: EngineSettings
   #seed: number
   #image: Image | null = null
@@ -80,6 +83,7 @@ export class Engine {
     this.random = options.random
     this.now = options.now
     this.#settings = options.settings
+    this.#onLoop = options.onLoop
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()
@@ -125,7 +129,7 @@ export class Engine {
 
   /** No timer fires before this engine time; Infinity if none is armed. */
   get nextDue(): number {
-    return this.forwarder.timers.nextDue
+    return this.forwarder.nextDue
   }
 
   /** True if nothing is under way. */
@@ -186,6 +190,7 @@ export class Engine {
       if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written)
     }
 
+    if (query.type === Type.HINFO && this.#isFromLoop(query)) return this.writeError(query, Rcode.REFUSED, Ede.OTHER, out, outAt)
     if (image === null && this.#isWaitingForTable()) {
       return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
     }
@@ -314,6 +319,16 @@ export class Engine {
   /** QDCOUNT 0 with a COOKIE (RFC 7873 §5.4): NOERROR, nothing else. */
   #writeEmpty(query: ClientQuery, out: Uint8Array, outAt: number): number {
     return this.writeError(query, Rcode.NOERROR, Ede.NONE, out, outAt)
+  }
+
+  /** True for a probe of ours that has come back; whoever wants to know is told. */
+  #isFromLoop(query: ClientQuery): boolean {
+    const server = this.forwarder.loopProbe.serverOf(query.name.lower, query.name.length)
+    if (server < 0) return false
+    this.counters.add(Cell.loopsDetected, 1)
+    const from = this.#address.slice(this.#addressAt, this.#addressAt + this.#addressLength)
+    this.#onLoop?.(this.forwarder.upstreams.server(server).label, from)
+    return true
   }
 
   #isWaitingForTable(): boolean {

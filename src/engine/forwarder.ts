@@ -9,13 +9,14 @@
  * ```
  */
 import { type Answer, isSameQuestion } from '../dns/answer.ts'
-import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
+import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode, Type } from '../dns/constants.ts'
 import { copyBytes, isServerFailure, readU16, setCounts, writeOpt, writeU16 } from '../dns/reply.ts'
 import { readReply } from '../dns/scrub.ts'
 import { Cell, Drop, Source, UpstreamField, type WorkerCounters } from '../stats/counters.ts'
 import type { Cache } from './cache.ts'
 import { type ClientQuery, Variant } from './client-query.ts'
 import { InFlight, NONE } from './in-flight.ts'
+import { LoopProbe } from './loop-probe.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
@@ -71,6 +72,7 @@ export class Forwarder {
   readonly inFlight: InFlight
   readonly timers: Timers
   upstreams: Upstreams
+  readonly loopProbe: LoopProbe = new LoopProbe()
   #settings: EngineSettings
   #hedgesSaved: number = HEDGE_BURST
   #lingering = 0
@@ -85,12 +87,14 @@ export class Forwarder {
     this.inFlight = new InFlight(settings.maxInFlight)
     this.timers = new Timers(this.inFlight.capacity, context.now)
     this.upstreams = new Upstreams(settings, context.counters, context.random)
+    this.loopProbe.configure(settings.loopProbe, context.now)
   }
 
   /** Takes new settings; exchanges under way go on with servers that still exist and end with those that do not. */
   configure(settings: EngineSettings): void {
     this.#settings = settings
     this.upstreams = new Upstreams(settings, this.#context.counters, this.#context.random, this.upstreams)
+    this.loopProbe.configure(settings.loopProbe, this.#context.now)
     for (let x = 0; x < this.inFlight.capacity; x++) {
       // Indices mean other servers now: attempts under way are given up and made again.
       if (!this.timers.isArmed(x)) continue
@@ -175,9 +179,24 @@ export class Forwarder {
     return this.inFlight.open === this.#lingering
   }
 
+  /** Nothing is due before this time; Infinity if nothing is to come. */
+  get nextDue(): number {
+    return Math.min(this.timers.nextDue, this.loopProbe.dueAt)
+  }
+
   /** Fires what is due. */
   tick(): void {
     this.timers.expire(this.#context.now, this.#fire)
+    this.loopProbe.takeDue(this.#context.now)?.forEach((name, server) => {
+      if (name !== null && server < this.upstreams.count) this.#askForLoop(server, name)
+    })
+  }
+
+  #askForLoop(server: number, name: Uint8Array): void {
+    const key = new Uint8Array(name.length + 3)
+    key.set(name)
+    key[name.length + 1] = Type.HINFO
+    this.#probeWith(server, 0, key)
   }
 
   #open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
@@ -207,8 +226,12 @@ export class Forwarder {
     const { inFlight } = this
     const from = inFlight.keyAt(of)
     const length = inFlight.keyLength[of]!
-    const key = inFlight.keys.subarray(from, from + length)
-    const x = this.#open(Purpose.PROBE, inFlight.hash[of]!, key, length)
+    this.#probeWith(server, inFlight.hash[of]!, inFlight.keys.subarray(from, from + length))
+  }
+
+  #probeWith(server: number, hash: number, key: Uint8Array): void {
+    const { inFlight } = this
+    const x = this.#open(Purpose.PROBE, hash, key, key.length)
     if (x === NONE) return
     inFlight.deadlineAt[x] = this.#context.now + this.#attemptMs
     if (this.#send(x, server)) this.#arm(x)

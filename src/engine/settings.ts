@@ -39,6 +39,16 @@ export interface HostEntry {
   target: Uint8Array
 }
 
+/** What servers are asked for to find loops (loop-probe.ts). */
+export interface LoopProbeNames {
+  /** Another one for other names. */
+  id: string
+  /** By server: a name in wire format, lower case; null for one that is not asked. */
+  names: readonly (Uint8Array | null)[]
+  /** All workers know the names, because a query may come back to any; one of them asks. */
+  sends: boolean
+}
+
 export interface EngineSettings {
   /** TTL of mesh answers. */
   ttlSeconds: number
@@ -64,6 +74,8 @@ export interface EngineSettings {
   /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
   maxAttempts?: number
   maxInFlight: number
+  /** Not given: loops are not looked for. */
+  loopProbe?: LoopProbeNames
   /** What the hosts file says. */
   hosts?: readonly HostEntry[]
   cache: {

@@ -34,6 +34,11 @@ export function isWildcard(address: string): boolean {
   return ipaddr.parse(address).toByteArray().every((byte) => byte === 0)
 }
 
+/** The literal address that 4 or 16 bytes are. */
+export function addressText(bytes: Uint8Array): string {
+  return ipaddr.fromByteArray([...bytes]).toString()
+}
+
 /** The bytes of a literal address, 4 or 16; an IPv4-mapped one has 4. */
 export function addressBytes(address: string): Uint8Array {
   return Uint8Array.from(ipaddr.process(address.split('%')[0]!).toByteArray())

@@ -44,6 +44,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   const localSettings = (settings: EngineSettings): EngineSettings => ({
     ...settings,
     startedAtMs: driver.now() - (Date.now() - start.startedAtEpochMs),
+    ...(settings.loopProbe && { loopProbe: { ...settings.loopProbe, sends: start.index === 0 } }),
   })
   const engine = new Engine({
     settings: localSettings(start.settings),
@@ -52,6 +53,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     random,
     seed: start.seed,
     now: driver.now(),
+    onLoop: (server, from) => post({ kind: 'loop', server, from }),
   })
   const desk = new StreamDesk(waiters)
   const adopt = (buffer: SharedArrayBuffer): void => {

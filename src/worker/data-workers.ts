@@ -30,6 +30,8 @@ export interface DataWorkersOptions {
   images: { workerStarted(worker: number): void; acknowledged(worker: number, generation: number): void; workerGone(worker: number): void }
   /** A worker has adopted an image: a slot may have become free. */
   onAdopted: () => void
+  /** A server, named by its label, forwards to us; its query came from that address (4 or 16 bytes). */
+  onLoop?: (server: string, from: Uint8Array) => void
   /** The way to the stream worker changed: it gets this end. */
   onStreamPort: (worker: number, port: MessagePort, wakeFd: number) => void
 }
@@ -191,6 +193,8 @@ export class DataWorkers {
       }
       case 'log':
         return this.#options.log[message.level]({ worker: keeper.index, ...message.fields }, message.message)
+      case 'loop':
+        return this.#options.onLoop?.(message.server, message.from)
       case 'drained':
     }
   }

@@ -1,4 +1,3 @@
-import { nameToWire } from '../../src/dns/name.ts'
 import { Type } from '../../src/dns/constants.ts'
 import { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
@@ -78,6 +77,8 @@ export class EngineUnderTest {
   readonly counters: WorkerCounters = new WorkerCounters()
   readonly engine: Engine
   readonly settings: EngineSettings
+  /** Servers that were found to forward to us, and from where their queries came. */
+  readonly loops: [server: string, from: string][] = []
   now = 0
   readonly #out: Uint8Array = new Uint8Array(OUT_AT + 65_535)
   readonly #waiting: Map<number, Asked> = new Map()
@@ -92,6 +93,7 @@ export class EngineUnderTest {
       random: randomNumbers(),
       seed: SEED,
       now: 0,
+      onLoop: (label, from) => void this.loops.push([label, from.join('.')]),
     })
     if (image !== null) this.engine.adopt(image)
     this.from(LOOPBACK)
@@ -239,16 +241,14 @@ export class EngineUnderTest {
   }
 }
 
-/** A reply to the query of these bytes: QR, RD and RA unless `parts.flags` says otherwise. */
+/** A reply to the query of these bytes: QR, RD, RA and its question, unless `parts` says otherwise. */
 export function replyTo(query: Uint8Array, parts: WireMessage): Uint8Array {
-  const asked = decode(query)
-  const question = asked.questions[0]!
-  const typeAt = 12 + nameToWire(question.name)!.length
-  const built = message({
-    id: asked.id,
-    flags: 0x8180,
-    questions: [[question.name, (query[typeAt]! << 8) | query[typeAt + 1]!]],
-    ...parts,
-  })
-  return built
+  const id = (query[0]! << 8) | query[1]!
+  const built = message({ id, flags: 0x8180, ...parts })
+  if (parts.questions !== undefined) return built
+  let end = 12
+  while (query[end]! !== 0) end += query[end]! + 1
+  const whole = bytes(built.subarray(0, 12), query.subarray(12, end + 5), built.subarray(12))
+  whole[5] = 1
+  return whole
 }
