@@ -7,7 +7,7 @@
  * ```
  */
 import { Answer } from '../dns/answer.ts'
-import { Ede, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
 import { writeCookie } from '../dns/cookie.ts'
 import { finishHash } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
@@ -175,26 +175,31 @@ export class Engine {
     if (image !== null) {
       if (image.find(query.name)) {
         const written = writeMeshAnswer(image, query, this.#settings, this.random(), out, outAt)
-        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written)
-      } else if (query.type === Type.PTR) {
+        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written, out, outAt)
+      }
+      // Also where a wildcard host has the reverse name: it has no pointers of its own.
+      if (query.type === Type.PTR) {
         const written = writePointerAnswer(image, query, this.#settings, out, outAt)
-        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written)
+        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written, out, outAt)
       }
     }
 
     const special = writeSpecialAnswer(query, out, outAt)
-    if (special !== NOT_OURS) return this.#count(query, Source.local, rcodeOf(out, outAt), special)
+    if (special !== NOT_OURS) return this.#count(query, Source.local, rcodeOf(out, outAt), special, out, outAt)
 
     if (this.#hosts !== null) {
       const written = this.#hosts.answer(query, this.#settings, this.random(), out, outAt)
-      if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written)
+      if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written, out, outAt)
     }
 
     if (query.type === Type.HINFO && this.#isFromLoop(query)) return this.writeError(query, Rcode.REFUSED, Ede.OTHER, out, outAt)
     if (image === null && this.#isWaitingForTable()) {
       return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
     }
-    if (query.type === Type.ANY) return this.#count(query, Source.local, Rcode.NOERROR, writeMinimalAny(query, out, outAt))
+    if (query.type === Type.ANY) {
+      const written = writeMinimalAny(query, out, outAt)
+      return this.#count(query, Source.local, Rcode.NOERROR, written, out, outAt)
+    }
     return this.#answerFromUpstream(query, out, outAt)
   }
 
@@ -208,6 +213,8 @@ export class Engine {
       return 0
     }
     this.counters.request(query.proto, query.family, 0)
+    this.#setLimit(query)
+    if (!this.#isAllowed) return this.#refuse(query, out, outAt)
     return this.writeError(query, Rcode.FORMERR, Ede.NONE, out, outAt)
   }
 
@@ -249,7 +256,7 @@ export class Engine {
       setCounts(out, outAt, 0, 0, 1)
       at = writeReplyOpt(query, rcode, ede, out, at)
     }
-    return this.#count(query, Source.local, rcode, at - outAt)
+    return this.#count(query, Source.local, rcode, at - outAt, out, outAt)
   }
 
   #indexHosts(): HostNames | null {
@@ -296,8 +303,9 @@ export class Engine {
     writeCookie(secret, query.packet, query.cookieAt, seconds, address, this.#addressAt, this.#addressLength, query.replyCookie, 0)
   }
 
-  #count(query: ClientQuery, source: Source, rcode: number, length: number): number {
+  #count(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number {
     this.counters.response(source, rcode, query.proto, length)
+    if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) this.counters.add(Cell.truncated, 1)
     if (query.receivedAt === this.now) this.#batchAnswers[source]!++
     else this.counters.duration(source, (this.now - query.receivedAt) / 1000, 1)
     return length
@@ -361,7 +369,7 @@ export class Engine {
           this.counters.add(store.has(block, StoredFlag.NEGATIVE) ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
           const length = writeStored(store, block, query, age, -1, Ede.NONE, this.random(), out, outAt)
           if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1)) this.#prefetch(hash, keyLength, block)
-          return this.#count(query, Source.cache, store.rcode(block), length)
+          return this.#count(query, Source.cache, store.rcode(block), length, out, outAt)
         }
       }
     }

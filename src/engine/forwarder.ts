@@ -490,6 +490,7 @@ export class Forwarder {
       outlet.openReply(w)
       const length = writeStored(scratch, 0, waiter, 0, -1, Ede.NONE, random(), outlet.reply, outlet.replyAt)
       counters.response(Source.upstream, answer.rcode, waiter.proto, length)
+      if ((outlet.reply[outlet.replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
       counters.duration(Source.upstream, (now - waiter.receivedAt) / 1000, 1)
       outlet.sendReply(w, length)
       inFlight.freeWaiter(w)
@@ -611,6 +612,7 @@ export class Forwarder {
       if (isStaleUsable) {
         length = writeStored(cache.store, block, waiter, 0, STALE_TTL_SECONDS, Ede.STALE_ANSWER, random(), reply, replyAt)
         counters.response(Source.stale, cache.store.rcode(block), waiter.proto, length)
+        if ((reply[replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
         counters.duration(Source.stale, (now - waiter.receivedAt) / 1000, 1)
         counters.add(Cell.cacheHitsStale, 1)
       } else {

@@ -200,6 +200,7 @@ function makeSettings(random: Random, hasPerfect: boolean): EngineSettings[] {
         { address: Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xfc : 0)), length: 7 },
       ],
       ownAddresses: [Uint8Array.of(10, 0, 0, 7)],
+      cookieSecret: new Uint8Array(16).fill(7),
       servers: chosen.map((k) => servers[k]!),
       routes,
       attemptTimeoutMs,

@@ -205,7 +205,15 @@ function readRecord(reader: Reader, section: number, message: ParsedMessage): vo
   } else {
     const data = readData(reader, type, stop)
     if (message.opt !== null) message.behindOpt++
-    else     message.sections[section as 0 | 1 | 2].push({ id: recordId(owner, type, cls, data), owner, type, class: cls, ttl, data })
+    else
+      message.sections[section as 0 | 1 | 2].push({
+        id: recordId(owner, type, cls, data),
+        owner,
+        type,
+        class: cls,
+        ttl,
+        data,
+      })
   }
   if (reader.at !== stop) throw new Malformed(`a record of type ${type} whose data do not fit its length`)
 }

@@ -37,6 +37,8 @@ export interface Pending {
   /** The engine did not answer it at once. */
   isHeld: boolean
   isDone: boolean
+  /** Its connection has ended: the engine answers it, and nobody sees that. */
+  isGone: boolean
   /** What the engine was told when it answered, and when: a stream's reply is seen only later. */
   answeredIn: { context: Context; at: number } | null
 }
@@ -51,7 +53,7 @@ interface Accepted {
 const MESSAGES_PER_QUESTION = 20
 /** How long a failure may be remembered (RFC 9520). */
 const FAILURE_MS = 5000
-const KNOWN_EACH = 32
+const KNOWN_EACH = 64
 const SERVFAIL = 2
 
 export class Referee {
@@ -98,7 +100,7 @@ export class Referee {
   restarted(): void {
     this.see('restart')
     for (const pending of this.waiting) {
-      if (pending.isDone) continue
+      if (pending.isDone || pending.answeredIn !== null) continue
       pending.isDone = true
       this.lost++
     }
@@ -108,7 +110,7 @@ export class Referee {
 
   /** A query whose client has gone, so that nobody sees the reply. */
   gone(pending: Pending): void {
-    pending.isDone = true
+    pending.isGone = true
   }
 
   configured(settings: EngineSettings, now: number): void {
@@ -206,6 +208,7 @@ export class Referee {
       deadlineAt: now + settings.deadlineMs,
       isHeld: false,
       isDone: false,
+      isGone: false,
       answeredIn: null,
     }
   }
@@ -415,7 +418,7 @@ export class Referee {
   }
 
   checkQuiet(engine: Engine, counters: WorkerCounters): void {
-    const left = this.waiting.filter((pending) => !pending.isDone)
+    const left = this.waiting.filter((pending) => !pending.isDone && !(pending.isGone && pending.answeredIn !== null))
     if (left.length > 0) this.fail(left[0]!, 'no reply, and nothing is under way any more')
     if (!engine.isQuiet) throw new Violation(`${engine.forwarder.inFlight.open} exchanges that do not end`)
     void counters

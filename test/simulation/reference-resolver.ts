@@ -16,6 +16,7 @@ export const A = 1
 const CNAME = 5
 const SOA = 6
 const PTR = 12
+const HINFO = 13
 export const AAAA = 28
 const SVCB = 64
 const HTTPS = 65
@@ -82,6 +83,9 @@ export class ReferenceResolver {
     const isWaiting =
       settings.beforeSync === 'servfail' || (settings.beforeSync === 'auto' && now - settings.startedAtMs < 5000)
     if (this.table < 0 && isWaiting) return { kind: 'error', rcodes: [SERVFAIL] }
+    // RFC 8482 §4.2: nobody who asks for everything needs it.
+    if (asked.type === ANY)
+      return local(false, NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
     return { kind: 'upstream' }
   }
 

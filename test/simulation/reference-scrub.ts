@@ -37,7 +37,8 @@ export function scrub(message: ParsedMessage): ParsedMessage | null {
   const answers = answer.filter(
     (record) =>
       isIn(record) &&
-      (chain.includes(record.owner) || (covered(record) === DNAME && chain.some((name) => isAtOrBelow(name, record.owner)))),
+      (chain.includes(record.owner) ||
+        (covered(record) === DNAME && chain.some((name) => isAtOrBelow(name, record.owner)))),
   )
   const authorities = authority.filter((record) => {
     if (!isIn(record)) return false

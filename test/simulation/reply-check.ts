@@ -59,6 +59,7 @@ function checkOpt(asked: Asked, limits: ReplyLimits, reply: ParsedMessage): stri
   if (asked.edns === null) return 'an OPT to a query without'
   if (opt.payload !== limits.advertise) return `OPT says ${opt.payload} bytes instead of ${limits.advertise}`
   if (opt.version !== 0 || opt.dnssecOk !== asked.edns.dnssecOk) return 'OPT with another version or DO bit'
+  if (asked.edns.hasCookie && opt.options.get(COOKIE)?.length !== 24) return 'no server cookie to a query with a cookie'
   for (const [code, data] of opt.options) {
     if (code === EDE && data.length >= 2) continue
     if (code === COOKIE && asked.edns.hasCookie) continue
@@ -111,9 +112,14 @@ function checkSoa(record: ParsedRecord, wanted: { owner: string; ttl: number }):
     : `SOA with TTL ${record.ttl} and MINIMUM ${minimum} instead of ${wanted.ttl}`
 }
 
+function optBytes({ opt }: ParsedMessage): number {
+  if (opt === null) return 0
+  return [...opt.options.values()].reduce((sum, data) => sum + 4 + data.length, 11)
+}
+
 /** Bytes of the whole reply, if names are compressed as far as they can be by pointing to the question and the alias's target. */
 function localBytes(reply: ParsedMessage, wanted: Extract<Expectation, { kind: 'local' }>): number {
-  let bytes = 12 + reply.question.length + (reply.opt === null ? 0 : 11)
+  let bytes = 12 + reply.question.length + optBytes(reply)
   for (const id of wanted.answers) {
     const [, type] = id.split('|', 2) as [string, string]
     const data = id.slice(id.indexOf('|', id.indexOf('|', id.indexOf('|') + 1) + 1) + 1)
@@ -152,6 +158,5 @@ export function checkKnown(
   if (!isTruncated(reply)) return isWhole ? null : 'records are missing, and TC is not set'
   // An answer of which records were left out is written anew, with longer names.
   if (known.isScrubbed) return null
-  const opt = asked.edns === null ? 0 : 11
-  return message.bytesBeforeOpt + opt + 6 > limits.limit ? null : 'TC, although all would fit'
+  return message.bytesBeforeOpt + optBytes(reply) + 6 > limits.limit ? null : 'TC, although all would fit'
 }

@@ -38,8 +38,7 @@ export function checkCounters(counters: WorkerCounters, referee: Referee): void 
   )
   expect('stale hits counted', counters.get(Cell.cacheHitsStale), responses[Source.stale]!)
   if (counters.get(Cell.cacheRequests) < responses[Source.cache]!) throw new Violation('more cache hits than look-ups')
-  if (process.env['TRUNC'])
-    expect('truncated replies counted', counters.get(Cell.truncated), referee.sightings.get('truncated reply') ?? 0)
+  expect('truncated replies counted', counters.get(Cell.truncated), referee.sightings.get('truncated reply') ?? 0)
 }
 
 /** Tables are empty, and every place in them is free. Ends the engine's usefulness. */

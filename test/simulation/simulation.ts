@@ -171,7 +171,7 @@ class Simulation {
       if (event.worker === this.worker) this.adopt(this.engine, event.image)
       return
     }
-    referee.arrived(this.network.judge(event), event.kind === 'datagram' && event.isForged, this.now)
+    referee.arrived(this.network.judge(event, this.now), event.kind === 'datagram' && event.isForged, this.now)
     if (event.kind === 'socket error') return this.engine.upstreamFailed(event.socket)
     if (event.kind === 'exchanged') {
       if (!event.isStray) this.streams.exchanged(event.token, event.bytes, event.failure, this.engine)

@@ -37,7 +37,14 @@ interface Socket {
 }
 
 /** Habits that make the engine ask without OPT. */
-const MISUNDERSTANDING: ReadonlySet<Habit> = new Set(['formerr', 'formerr to opt', 'notimp', 'badvers', 'mixed', 'odd rcodes'])
+const MISUNDERSTANDING: ReadonlySet<Habit> = new Set([
+  'formerr',
+  'formerr to opt',
+  'notimp',
+  'badvers',
+  'mixed',
+  'odd rcodes',
+])
 const STRAY: Verdict = { kind: 'stray' }
 const POOL = 4
 /** Largest datagram that the drivers receive whole. */
@@ -54,6 +61,7 @@ export class VirtualNetwork {
   private servers: number[] = []
   private pools: Socket[][] = []
   private nextSocket = 1
+  private deadlineMs = 0
   private readonly serverOfSocket: number[] = []
   private readonly sent: Map<number, Sent> = new Map()
   private readonly streams: Map<number, Sent> = new Map()
@@ -71,6 +79,7 @@ export class VirtualNetwork {
   configure(settings: EngineSettings): void {
     this.servers = settings.servers.map((server) => Number(server.address.split('.')[3]) - 1)
     this.pools = this.servers.map(() => [])
+    this.deadlineMs = settings.deadlineMs
   }
 
   /** Index of the settings' server in the world. */
@@ -149,7 +158,7 @@ export class VirtualNetwork {
   }
 
   /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
-  judge(event: NetworkEvent): Verdict {
+  judge(event: NetworkEvent, now: number): Verdict {
     if (event.kind === 'socket error') return STRAY
     const isStream = event.kind === 'exchanged'
     const { bytes } = event
@@ -158,7 +167,8 @@ export class VirtualNetwork {
       return sent === undefined ? STRAY : { kind: 'failure', sent }
     }
     const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
-    if (sent === undefined || sent.isSettled) return STRAY
+    // No question is open for longer than the deadline.
+    if (sent === undefined || sent.isSettled || now > sent.at + this.deadlineMs) return STRAY
     if ((bytes.readUInt16BE(2) & 0xf800) !== 0x8000) return STRAY
     const verdict = this.judgeReply(sent, bytes, isStream)
     if (verdict.kind !== 'stray') sent.isSettled = true

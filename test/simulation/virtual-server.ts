@@ -218,7 +218,8 @@ function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: n
   const ttl = fate.weighted(TTLS)
   begin(query, shape === 'nxdomain' ? NXDOMAIN : 0, fate)
   if (shape === 'records') address(query, ttl, serial, fate)
-  else if (shape === 'chain' || shape === 'chain to nothing') chain(query, ttl, serial, fate, shape === 'chain')
+  else if (shape === 'chain' || shape === 'chain to nothing')
+    chain(query, ttl, serial, fate, shape === 'chain', !isPerfect)
   if (shape === 'nodata' || shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.7)))
     soa(query, ttl, fate.weighted(TTLS), serial)
   if (shape === 'records' && fate.chance(0.2)) delegation(query, fate, serial)
@@ -298,7 +299,14 @@ function recordData(type: number, serial: number, k: number): void {
   }
 }
 
-function chain(query: ParsedMessage, ttl: number, serial: number, fate: Random, hasEnd: boolean): void {
+function chain(
+  query: ParsedMessage,
+  ttl: number,
+  serial: number,
+  fate: Random,
+  hasEnd: boolean,
+  mayLoop: boolean,
+): void {
   if (query.type === 5) return records(5, query.question.slice(0, -4), true, ttl, serial, 1, fate)
   let name = query.question.slice(0, -4)
   for (let k = 0; k <= fate.below(3); k++) {
@@ -306,7 +314,8 @@ function chain(query: ParsedMessage, ttl: number, serial: number, fate: Random, 
     writer.record(1, name, 5, 1, fate.weighted(TTLS), true, () => writer.name(target, true))
     name = target
   }
-  if (!hasEnd && fate.chance(0.2)) writer.record(1, name, 5, 1, 60, true, () => writer.name(query.question.slice(0, -4), true))
+  if (mayLoop && !hasEnd && fate.chance(0.2))
+    writer.record(1, name, 5, 1, 60, true, () => writer.name(query.question.slice(0, -4), true))
   if (hasEnd) records(query.type, name, true, ttl, serial, fate.pick([1, 2, 8]), fate)
 }
 
