@@ -125,8 +125,8 @@ function writeNoData(
 ): number {
   let at = from
   const named = image.wildcard || image.expanded
-  // The owner is the tail of a name that stands in the message already, unless the question was a short name.
-  const isTail = named || image.ownerLength === query.name.length
+  // The owner is the tail of a name that stands in the message already, unless the question was a short or other name.
+  const isTail = named || isOwnName(image, query)
   const nameLength = image.expanded ? expandedLength(image, query) : query.name.length
   if (isTail) {
     at = writeRecordHead(out, at, answerOwner + nameLength - image.ownerLength, Type.SOA, settings.ttlSeconds, SOA_DATA)
@@ -144,6 +144,14 @@ function writeNoData(
   setCounts(out, outAt, answers, 1, query.hasEdns ? 1 : 0)
   if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
+}
+
+/** True if the question is for the host's own name. */
+function isOwnName(image: Image, query: ClientQuery): boolean {
+  const { lower, length } = query.name
+  if (image.ownerLength !== length) return false
+  for (let i = 0; i < length; i++) if (lower[i] !== image.bytes[image.ownerAt + i]) return false
+  return true
 }
 
 /** Nothing but the question and TC=1: two names near the longest leave no room for a record. */

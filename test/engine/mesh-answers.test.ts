@@ -180,6 +180,18 @@ describe('a host without addresses of the family', () => {
     expect(soaOf(ask(name, type, { edns: {} }))).toEqual([owner, 'SOA', 30, 30])
   })
 
+  it('has an SOA of the host for another name of the same length', () => {
+    const host = {
+      ips: ['10.0.0.1'],
+      registry: 'Kubernetes',
+      shortname: 'web',
+      namespace: 'shop',
+      altHosts: ['abc.shop.svc.cluster.local'],
+    }
+    const byname = new EngineUnderTest({}, imageOf(new Map([[WEB, host]])))
+    expect(soaOf(byname.ask('abc.shop.svc.cluster.local', Type.AAAA).reply!)).toEqual([WEB, 'SOA', 30, 30])
+  })
+
   it('keeps the CNAME', () => {
     expect(summary(ask(`api.example.com.${SEARCH}`, Type.AAAA))).toEqual([
       [`api.example.com.${SEARCH}`, 'CNAME', 30, 'api.example.com'],
