@@ -52,14 +52,15 @@ function soaOf(reply: DecodedMessage): unknown[] {
   expect(reply.answers.every(({ type }) => type === 'CNAME')).toBe(true)
   expect(reply.authorities.length).toBe(1)
   const [soa] = reply.authorities
-  return [soa!.name, soa!.type, soa!.ttl, (soa!.data as { minimum: number }).minimum]
+  expect(soa).toMatchObject({ data: { minimum: expect.any(Number) } })
+  return [soa!.name, soa!.type, soa!.ttl, Reflect.get(Object(soa!.data), 'minimum')]
 }
 
 describe('a host of the table', () => {
   it('is answered with its addresses of the family asked, with authority', () => {
     const reply = ask(WEB)
     expect([reply.rcode, reply.aa, reply.ra, reply.rd, reply.tc, reply.ad]).toEqual([0, true, true, true, false, false])
-    expect(summary(reply).toSorted()).toEqual([
+    expect(summary(reply).toSorted((x, y) => String(x).localeCompare(String(y)))).toEqual([
       [WEB, 'A', 30, '10.0.0.1'],
       [WEB, 'A', 30, '10.0.0.2'],
     ])
