@@ -192,6 +192,14 @@ export class Cache {
     return count
   }
 
+  /** Forgets all failures: what failed may work now. */
+  forgetFailures(): void {
+    for (const generation of [this.#young, this.#old]) {
+      for (const block of generation.blocks())
+        if (generation.store.has(block, StoredFlag.FAILURE)) generation.kill(block)
+    }
+  }
+
   /** Shows every answer kept, for people: not for the path of a query. */
   *blocks(): Generator<{ store: AnswerStore; block: number }> {
     for (const generation of [this.#young, this.#old]) {

@@ -118,6 +118,8 @@ export class Engine {
     }
     this.#hosts = this.#indexHosts()
     if (isResized) this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
+    // Other servers may know better.
+    this.cache?.forgetFailures()
     this.forwarder.configure(settings)
   }
 
@@ -192,7 +194,8 @@ export class Engine {
       if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written, out, outAt)
     }
 
-    if (query.type === Type.HINFO && this.#isFromLoop(query)) return this.writeError(query, Rcode.REFUSED, Ede.OTHER, out, outAt)
+    if (query.type === Type.HINFO && this.#isFromLoop(query))
+      return this.writeError(query, Rcode.REFUSED, Ede.OTHER, out, outAt)
     if (image === null && this.#isWaitingForTable()) {
       return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
     }
@@ -300,7 +303,17 @@ export class Engine {
     }
     const seconds = Math.floor(this.now / 1000)
     const address = this.#address
-    writeCookie(secret, query.packet, query.cookieAt, seconds, address, this.#addressAt, this.#addressLength, query.replyCookie, 0)
+    writeCookie(
+      secret,
+      query.packet,
+      query.cookieAt,
+      seconds,
+      address,
+      this.#addressAt,
+      this.#addressLength,
+      query.replyCookie,
+      0,
+    )
   }
 
   #count(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number {
@@ -351,13 +364,16 @@ export class Engine {
     const { name } = query
     const isRecursive = (query.flags & 0x0100) !== 0
     const variant =
-      (query.dnssecOk ? Variant.DO : 0) | ((query.flags & 0x0010) !== 0 ? Variant.CD : 0) | (isRecursive ? 0 : Variant.NO_RECURSION)
+      (query.dnssecOk ? Variant.DO : 0) |
+      ((query.flags & 0x0010) !== 0 ? Variant.CD : 0) |
+      (isRecursive ? 0 : Variant.NO_RECURSION)
     copyBytes(name.lower, 0, name.length, key, 0)
     key[name.length] = query.type >>> 8
     key[name.length + 1] = query.type
     key[name.length + 2] = variant
     const keyLength = name.length + 3
     const hash = finishHash(name.hash() ^ Math.imul((query.type << 3) | variant, 0x9e3779b1))
+    let isStale = false
     if (cache !== null && isRecursive) {
       this.counters.add(Cell.cacheRequests, 1)
       const block = cache.find(hash, key, 0, keyLength)
@@ -366,14 +382,22 @@ export class Engine {
         const age = ageOf(store, block, this.now)
         const lifetime = store.lifetimeSeconds(block)
         if (age < lifetime) {
-          this.counters.add(store.has(block, StoredFlag.NEGATIVE) ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
-          const length = writeStored(store, block, query, age, -1, Ede.NONE, this.random(), out, outAt)
-          if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1)) this.#prefetch(hash, keyLength, block)
+          const isNegative = store.has(block, StoredFlag.NEGATIVE)
+          this.counters.add(isNegative ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
+          const ede = isNegative && store.has(block, StoredFlag.FAILURE) ? Ede.CACHED_ERROR : Ede.NONE
+          const length = writeStored(store, block, query, age, -1, ede, this.random(), out, outAt)
+          if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1))
+            this.#prefetch(hash, keyLength, block)
           return this.#count(query, Source.cache, store.rcode(block), length, out, outAt)
+        }
+        isStale = this.forwarder.isServable(store, block)
+        if (isStale && age < store.staleUntilSeconds(block)) {
+          const length = this.forwarder.writeStale(query, store, block, out, outAt)
+          return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
         }
       }
     }
-    return this.forwarder.forward(query, hash, key, keyLength, out, outAt)
+    return this.forwarder.forward(query, hash, key, keyLength, isStale, out, outAt)
   }
 
   #prefetch(hash: number, keyLength: number, block: number): void {

@@ -6,6 +6,7 @@
  *  forward → join an open exchange │ open one → attempt → datagram ──→ reply → store → waiters
  *                                             ↑    │ truncated ─→ stream ─┘
  *                                             └────┴ failure, time-out: next server, until the deadline → SERVFAIL
+ *  a stale answer: given to those who wait after 1.8 s, while the exchange goes on, and if all servers fail (RFC 8767)
  * ```
  */
 import { type Answer, isSameQuestion } from '../dns/answer.ts'
@@ -20,7 +21,7 @@ import { LoopProbe } from './loop-probe.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
-import { AnswerStore, ageOf, storeAnswer, writeStored } from './stored-answer.ts'
+import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from './stored-answer.ts'
 import { Timers } from './timers.ts'
 import { Upstreams } from './upstreams.ts'
 
@@ -39,11 +40,27 @@ const HEDGE_BURST = 10
 const NETWORK_RETRY_MS = 500
 /** TTL of a stale answer (RFC 8767 §4). */
 const STALE_TTL_SECONDS = 30
+/** Clients with a stale answer in the cache wait so long for a fresh one: the client response timer (RFC 8767 §5). */
+const STALE_AFTER_MS = 1800
+/** After a failure to refresh it a stale answer serves at once: the failure recheck timer (RFC 8767 §5). */
+const STALE_RECHECK_SECONDS = 30
+/** How long a failure is kept, doubled each time it repeats (RFC 9520 §3.2); how long after that it counts as repeated. */
+const FIRST_FAILURE_SECONDS = 1
+const LONGEST_FAILURE_SECONDS = 5
+const REPEATED_WITHIN_SECONDS = 30
 
 /** Why an exchange exists. LINGER: it has been answered, and waits only to learn how the servers that lost do. */
 export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
 
-const FAILURE_REASONS: readonly FailureReason[] = ['timeout', 'refused', 'servfail', 'malformed', 'network', 'truncated', 'formerr']
+const FAILURE_REASONS: readonly FailureReason[] = [
+  'timeout',
+  'refused',
+  'servfail',
+  'malformed',
+  'network',
+  'truncated',
+  'formerr',
+]
 
 /** How a stream's failures count: `refused` is a server's word (an rcode), not a closed port. */
 const STREAM_FAILURES: Record<NonNullable<StreamExchanged['failure']>, FailureReason> = {
@@ -71,6 +88,8 @@ export class Forwarder {
   readonly #waiter: ClientQuery
   readonly inFlight: InFlight
   readonly timers: Timers
+  /** When those who wait for an exchange get a stale answer. */
+  readonly #staleTimers: Timers
   upstreams: Upstreams
   readonly loopProbe: LoopProbe = new LoopProbe()
   #settings: EngineSettings
@@ -79,6 +98,7 @@ export class Forwarder {
   /** One answer in the form in which it is kept; 64 KiB and what surrounds it. */
   readonly #scratch: AnswerStore = new AnswerStore(96 * 1024)
   readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
+  readonly #fireStale: (exchange: number) => void = (exchange) => void this.#settleStale(exchange)
 
   constructor(context: ForwarderContext, settings: EngineSettings, waiter: ClientQuery) {
     this.#context = context
@@ -86,6 +106,7 @@ export class Forwarder {
     this.#settings = settings
     this.inFlight = new InFlight(settings.maxInFlight)
     this.timers = new Timers(this.inFlight.capacity, context.now)
+    this.#staleTimers = new Timers(this.inFlight.capacity, context.now)
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.loopProbe.configure(settings.loopProbe, context.now)
   }
@@ -103,16 +124,29 @@ export class Forwarder {
       this.inFlight.failedOnce[x] = 0
       this.inFlight.failedTwice[x] = 0
       this.inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
-      this.inFlight.route[x] = this.upstreams.routeFor(this.inFlight.keys, this.inFlight.keyAt(x), this.inFlight.keyLength[x]! - 3)
+      this.inFlight.route[x] = this.upstreams.routeFor(
+        this.inFlight.keys,
+        this.inFlight.keyAt(x),
+        this.inFlight.keyLength[x]! - 3,
+      )
       this.timers.arm(x, this.#context.now)
     }
   }
 
   /**
    * Sends the query on its way. Returns 0 when the client will be answered later, or the length of a reply written at
-   * `outAt` at once (SERVFAIL because a bound is reached).
+   * `outAt` at once (SERVFAIL because a bound is reached). `isStale`: the cache has an answer that may serve if this
+   * takes long.
    */
-  forward(query: ClientQuery, hash: number, key: Uint8Array, keyLength: number, out: Uint8Array, outAt: number): number {
+  forward(
+    query: ClientQuery,
+    hash: number,
+    key: Uint8Array,
+    keyLength: number,
+    isStale: boolean,
+    out: Uint8Array,
+    outAt: number,
+  ): number {
     const { inFlight } = this
     const { counters, outlet } = this.#context
     let x = inFlight.find(hash, key, keyLength)
@@ -129,6 +163,9 @@ export class Forwarder {
       return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
     }
     outlet.hold(waiter)
+    if (isStale && !this.#staleTimers.isArmed(x)) {
+      this.#staleTimers.arm(x, Math.max(this.#context.now, inFlight.startedAt[x]! + STALE_AFTER_MS))
+    }
     if (isJoining) counters.add(Cell.coalesced, 1)
     else this.#start(x)
     return 0
@@ -162,7 +199,8 @@ export class Forwarder {
     const x = inFlight.ofToken(token % 2 ** 37)
     const a = x === NONE ? NONE : inFlight.attemptById(id)
     if (a === NONE || inFlight.attemptExchange[a] !== x) return this.#context.counters.drop(Drop.lateReply)
-    if (reply === null || reply.length < HEADER_BYTES) return this.#attemptFailed(a, STREAM_FAILURES[failure ?? 'malformed'], true)
+    if (reply === null || reply.length < HEADER_BYTES)
+      return this.#attemptFailed(a, STREAM_FAILURES[failure ?? 'malformed'], true)
     this.#reply(a, reply, 0, reply.length, false, true)
   }
 
@@ -170,7 +208,8 @@ export class Forwarder {
   socketFailed(socket: number): void {
     const { inFlight } = this
     for (let a = 0; a < inFlight.attemptCapacity; a++) {
-      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket) this.#attemptFailed(a, 'network', true)
+      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket)
+        this.#attemptFailed(a, 'network', true)
     }
   }
 
@@ -181,11 +220,12 @@ export class Forwarder {
 
   /** Nothing is due before this time; Infinity if nothing is to come. */
   get nextDue(): number {
-    return Math.min(this.timers.nextDue, this.loopProbe.dueAt)
+    return Math.min(this.timers.nextDue, this.#staleTimers.nextDue, this.loopProbe.dueAt)
   }
 
   /** Fires what is due. */
   tick(): void {
+    this.#staleTimers.expire(this.#context.now, this.#fireStale)
     this.timers.expire(this.#context.now, this.#fire)
     this.loopProbe.takeDue(this.#context.now)?.forEach((name, server) => {
       if (name !== null && server < this.upstreams.count) this.#askForLoop(server, name)
@@ -264,7 +304,8 @@ export class Forwarder {
       isSent = this.#pick(x, server) || isSent
     }
     if (isSent) {
-      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks[x] === 1) this.#planHedge(x, picked)
+      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks[x] === 1)
+        this.#planHedge(x, picked)
       return this.#arm(x)
     }
     if (picked >= 0) {
@@ -281,7 +322,11 @@ export class Forwarder {
   #isSpent(x: number): boolean {
     const { inFlight } = this
     const most = this.#settings.maxAttempts ?? MAX_MESSAGES
-    return inFlight.attemptsMade[x]! >= MAX_MESSAGES || inFlight.picks[x]! >= most || this.#context.now >= inFlight.deadlineAt[x]!
+    return (
+      inFlight.attemptsMade[x]! >= MAX_MESSAGES ||
+      inFlight.picks[x]! >= most ||
+      this.#context.now >= inFlight.deadlineAt[x]!
+    )
   }
 
   /** True if the exchange can afford to ask a server a second time in another way. */
@@ -331,7 +376,8 @@ export class Forwarder {
   /** True if an answer may come within the time of an attempt. */
   #isHopeful(x: number): boolean {
     const { inFlight } = this
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) if (inFlight.attemptTimedOut[a] === 0) return true
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a))
+      if (inFlight.attemptTimedOut[a] === 0) return true
     return false
   }
 
@@ -377,7 +423,12 @@ export class Forwarder {
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     const length = this.#writeQuery(a)
-    const field = transport === 'tcp' ? UpstreamField.requestsTcp : transport === 'tls' ? UpstreamField.requestsTls : UpstreamField.requestsHttps
+    const field =
+      transport === 'tcp'
+        ? UpstreamField.requestsTcp
+        : transport === 'tls'
+          ? UpstreamField.requestsTls
+          : UpstreamField.requestsHttps
     counters.upstreamAdd(server, field, 1)
     const token = inFlight.token(x) + inFlight.attemptId[a]! * 2 ** 37
     const timeout = Math.max(1, inFlight.deadlineAt[x]! - this.#context.now)
@@ -424,7 +475,8 @@ export class Forwarder {
     const rcode = flags & Flag.RCODE
     if (!isSameQuestion(packet, start, length, inFlight.keys, keyAt, keyLength - 3)) {
       // A bare header with an error is how some servers refuse what they do not understand.
-      if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) return counters.drop(Drop.spoofedReply)
+      if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN)
+        return counters.drop(Drop.spoofedReply)
       return this.#serverFailed(a, rcode, length > HEADER_BYTES)
     }
     if (inFlight.purpose[x]! >= Purpose.PROBE) return this.#showedItself(a, rcode)
@@ -438,7 +490,8 @@ export class Forwarder {
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }
-    if (answer.rcode === Rcode.BADVERS && !this.upstreams.isEdnsBroken(server, this.#context.now)) return this.#serverFailed(a, Rcode.FORMERR, true)
+    if (answer.rcode === Rcode.BADVERS && !this.upstreams.isEdnsBroken(server, this.#context.now))
+      return this.#serverFailed(a, Rcode.FORMERR, true)
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
     if (answer.rcode > Flag.RCODE) return this.#serverFailed(a, Rcode.SERVFAIL, true)
     this.upstreams.succeeded(server, this.#context.now - inFlight.attemptSentAt[a]!)
@@ -485,6 +538,7 @@ export class Forwarder {
       this.#settings.cache,
     )
     const isCacheable = lifetime > 0 && (variant & Variant.NO_RECURSION) === 0 && (answer.flags & Flag.TC) === 0
+    this.#staleTimers.cancel(x)
     if (cache !== null && isCacheable) cache.put(scratch, 0)
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
@@ -596,42 +650,87 @@ export class Forwarder {
   /** No server gave an answer: a stale one if there is one (RFC 8767), else SERVFAIL, to all who wait. */
   #settle(x: number): void {
     const { inFlight } = this
-    const { cache, counters, now, outlet, random } = this.#context
-    const waiter = this.#waiter
-    const keyAt = inFlight.keyAt(x)
-    const keyLength = inFlight.keyLength[x]!
-    const key = inFlight.keys.subarray(keyAt, keyAt + keyLength)
-    const block = cache === null ? -1 : cache.find(inFlight.hash[x]!, key, 0, keyLength)
-    const isStaleUsable = cache !== null && block >= 0 && this.isServable(cache.store, block)
-    const reason = FAILURE_REASONS[inFlight.lastFailure[x]!]!
-    const ede = reason === 'network' || reason === 'refused' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
-    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
-      outlet.openReply(w)
-      const { reply, replyAt } = outlet
-      let length: number
-      if (isStaleUsable) {
-        length = writeStored(cache.store, block, waiter, 0, STALE_TTL_SECONDS, Ede.STALE_ANSWER, random(), reply, replyAt)
-        counters.response(Source.stale, cache.store.rcode(block), waiter.proto, length)
-        if ((reply[replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
-        counters.duration(Source.stale, (now - waiter.receivedAt) / 1000, 1)
-        counters.add(Cell.cacheHitsStale, 1)
-      } else {
-        length = this.#context.writeError(waiter, Rcode.SERVFAIL, ede, reply, replyAt)
+    const { outlet } = this.#context
+    if (!this.#settleStale(x)) {
+      const waiter = this.#waiter
+      const reason = FAILURE_REASONS[inFlight.lastFailure[x]!]!
+      const ede = reason === 'network' || reason === 'refused' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+      for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+        outlet.openReply(w)
+        outlet.sendReply(w, this.#context.writeError(waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt))
+        inFlight.freeWaiter(w)
       }
-      outlet.sendReply(w, length)
-      inFlight.freeWaiter(w)
+      // Without a server to ask nothing has failed.
+      if (inFlight.attemptsMade[x]! > 0) this.#keepFailure(x)
     }
     this.#close(x)
   }
 
+  /**
+   * Gives all who wait for an exchange the stale answer, and those after them at once; false if there is none. The
+   * exchange may go on to refresh it.
+   */
+  #settleStale(x: number): boolean {
+    const { inFlight } = this
+    const { cache, counters, now, outlet } = this.#context
+    const waiter = this.#waiter
+    const block = this.#cached(x)
+    if (cache === null || block < 0 || !this.isServable(cache.store, block)) return false
+    const { store } = cache
+    store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
+    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+      outlet.openReply(w)
+      const length = this.writeStale(waiter, store, block, outlet.reply, outlet.replyAt)
+      counters.response(Source.stale, store.rcode(block), waiter.proto, length)
+      if ((outlet.reply[outlet.replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
+      counters.duration(Source.stale, (now - waiter.receivedAt) / 1000, 1)
+      outlet.sendReply(w, length)
+      inFlight.freeWaiter(w)
+    }
+    return true
+  }
+
+  /** Writes a stale answer as the reply to `query` and counts it as a hit; returns its length. */
+  writeStale(query: ClientQuery, store: AnswerStore, block: number, out: Uint8Array, outAt: number): number {
+    this.#context.counters.add(Cell.cacheHitsStale, 1)
+    return writeStored(store, block, query, 0, STALE_TTL_SECONDS, Ede.STALE_ANSWER, this.#context.random(), out, outAt)
+  }
+
+  /** Remembers that nobody could answer: for a second, and longer if that was so a moment ago (RFC 9520). */
+  #keepFailure(x: number): void {
+    const { inFlight } = this
+    const { cache, now } = this.#context
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    if (cache === null || (inFlight.keys[keyAt + keyLength - 1]! & Variant.NO_RECURSION) !== 0) return
+    const block = this.#cached(x)
+    let lifetime = FIRST_FAILURE_SECONDS
+    if (block >= 0 && cache.store.has(block, StoredFlag.FAILURE)) {
+      const before = cache.store.lifetimeSeconds(block)
+      const isRepeated = ageOf(cache.store, block, now) < before + REPEATED_WITHIN_SECONDS
+      if (isRepeated) lifetime = Math.min(before * 2, LONGEST_FAILURE_SECONDS)
+    }
+    storeFailure(this.#scratch, 0, inFlight.keys, keyAt, keyLength, inFlight.hash[x]!, now, lifetime)
+    cache.put(this.#scratch, 0)
+  }
+
+  /** The block in the cache for an exchange's question, -1 if there is none. */
+  #cached(x: number): number {
+    const { inFlight } = this
+    const { cache } = this.#context
+    return cache === null ? -1 : cache.find(inFlight.hash[x]!, inFlight.keys, inFlight.keyAt(x), inFlight.keyLength[x]!)
+  }
+
   /** True if an answer may still be served, fresh or stale. */
   isServable(store: AnswerStore, block: number): boolean {
+    if (store.has(block, StoredFlag.FAILURE)) return false
     return ageOf(store, block, this.#context.now) < store.lifetimeSeconds(block) + this.#settings.cache.staleSeconds
   }
 
   #close(x: number): void {
     if (this.inFlight.purpose[x] === Purpose.LINGER) this.#lingering--
     this.timers.cancel(x)
+    this.#staleTimers.cancel(x)
     this.inFlight.closeExchange(x)
     this.#context.counters.set(Cell.inFlight, this.inFlight.open - this.#lingering)
   }

@@ -6,12 +6,12 @@
  *   0 u32 bytes of the whole block     4 i32 hash of the key
  *   8 f64 time stored, in ms          16 u32 lifetime in seconds
  *  20 u16 message length  22 u16 TTLs  24 u16 rotate at  26 u16 rotate size  28 u16 rotate count
- *  30 u16 key length      32 u16 rcode 34 u16 StoredFlag  36 … 39 free
+ *  30 u16 key length      32 u16 rcode 34 u16 StoredFlag  36 u32 age in seconds until which it is served stale at once
  *  40 message … │ offsets of TTLs (u16 each, at an even address) │ key
  *  key: the question's name in lower case, type, variant (see `variantOf`)
  * ```
  */
-import { Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
+import { CLASS_IN, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import type { Answer } from '../dns/answer.ts'
 import { skipName } from '../dns/name.ts'
 import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../dns/reply.ts'
@@ -23,6 +23,7 @@ const WORD_SIZE = 0
 const WORD_HASH = 1
 const DOUBLE_STORED_AT = 1
 const WORD_LIFETIME = 4
+const WORD_STALE_UNTIL = 9
 const HALF_LENGTH = 10
 const HALF_TTLS = 11
 const HALF_ROTATE_AT = 12
@@ -33,7 +34,7 @@ const HALF_RCODE = 16
 const HALF_FLAGS = 17
 
 export const StoredFlag = {
-  /** NXDOMAIN or NODATA. */
+  /** NXDOMAIN, NODATA or a failure. */
   NEGATIVE: 1,
   /** The upstream server had set AD. */
   AUTHENTIC: 2,
@@ -41,7 +42,7 @@ export const StoredFlag = {
   PREFETCHED: 4,
   /** Replaced or flushed. */
   DEAD: 8,
-  /** A failure kept for a few seconds (RFC 9520). */
+  /** A failure kept for a few seconds (RFC 9520): never served stale. */
   FAILURE: 16,
 } as const
 
@@ -72,6 +73,13 @@ export class AnswerStore {
   }
   lifetimeSeconds(at: number): number {
     return this.words[(at >> 2) + WORD_LIFETIME]!
+  }
+  /** Age in seconds up to which the answer, once stale, is served without asking anybody; 0 as long as nobody failed. */
+  staleUntilSeconds(at: number): number {
+    return this.words[(at >> 2) + WORD_STALE_UNTIL]!
+  }
+  setStaleUntilSeconds(at: number, ageSeconds: number): void {
+    this.words[(at >> 2) + WORD_STALE_UNTIL] = ageSeconds
   }
   rcode(at: number): number {
     return this.halves[(at >> 1) + HALF_RCODE]!
@@ -158,6 +166,7 @@ export function storeAnswer(
   words[(at >> 2) + WORD_HASH] = hash
   store.doubles[(at >> 3) + DOUBLE_STORED_AT] = now
   words[(at >> 2) + WORD_LIFETIME] = lifetime
+  words[(at >> 2) + WORD_STALE_UNTIL] = 0
   halves[half + HALF_LENGTH] = answer.end
   halves[half + HALF_TTLS] = answer.ttlCount
   halves[half + HALF_ROTATE_AT] = answer.rotateAt
@@ -168,6 +177,43 @@ export function storeAnswer(
   halves[half + HALF_FLAGS] =
     (isNegative ? StoredFlag.NEGATIVE : 0) | ((answer.flags & Flag.AD) !== 0 ? StoredFlag.AUTHENTIC : 0)
   return lifetime
+}
+
+/**
+ * Writes a block at `at` that says that nobody could answer the key's question (RFC 9520): SERVFAIL without records, to
+ * be served for `lifetimeSeconds`.
+ */
+export function storeFailure(
+  store: AnswerStore,
+  at: number,
+  key: Uint8Array,
+  keyAt: number,
+  keyLength: number,
+  hash: number,
+  now: number,
+  lifetimeSeconds: number,
+): void {
+  const { bytes, words, halves } = store
+  const half = at >> 1
+  const message = at + STORED_HEAD
+  // Name and type as the key has them, and the class.
+  const length = HEADER_BYTES + keyLength + 1
+  bytes.fill(0, message, message + HEADER_BYTES)
+  bytes[message + 5] = 1
+  copyBytes(key, keyAt, keyLength - 1, bytes, message + HEADER_BYTES)
+  writeU16(bytes, message + length - 2, CLASS_IN)
+  copyBytes(key, keyAt, keyLength, bytes, message + length + (length & 1))
+  words[(at >> 2) + WORD_SIZE] = storedBytes(length, 0, keyLength)
+  words[(at >> 2) + WORD_HASH] = hash
+  store.doubles[(at >> 3) + DOUBLE_STORED_AT] = now
+  words[(at >> 2) + WORD_LIFETIME] = lifetimeSeconds
+  words[(at >> 2) + WORD_STALE_UNTIL] = 0
+  halves[half + HALF_LENGTH] = length
+  halves[half + HALF_TTLS] = 0
+  halves[half + HALF_ROTATE_COUNT] = 0
+  halves[half + HALF_KEY] = keyLength
+  halves[half + HALF_RCODE] = Rcode.SERVFAIL
+  halves[half + HALF_FLAGS] = StoredFlag.NEGATIVE | StoredFlag.FAILURE
 }
 
 function clampTtl(ttl: number, floor: number, cap: number): number {
@@ -245,7 +291,14 @@ function finish(
   return writeReplyOpt(query, rcode, ede, out, outAt + length) - outAt
 }
 
-function patchTtls(store: AnswerStore, at: number, ageSeconds: number, staleTtl: number, out: Uint8Array, outAt: number): void {
+function patchTtls(
+  store: AnswerStore,
+  at: number,
+  ageSeconds: number,
+  staleTtl: number,
+  out: Uint8Array,
+  outAt: number,
+): void {
   if (ageSeconds === 0 && staleTtl < 0) return
   const { halves } = store
   const half = at >> 1
@@ -341,4 +394,3 @@ function patchKeptTtls(
 export function ageOf(store: AnswerStore, at: number, now: number): number {
   return Math.max(0, Math.floor((now - store.storedAt(at)) / 1000))
 }
-
