@@ -9,6 +9,7 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import type { MessagePort } from 'node:worker_threads'
 import { socketText } from './config/address.ts'
 import { ConfigError } from './config/config-error.ts'
 import { type FileWatch, watchFile, watchFolder } from './config/file-watch.ts'
@@ -18,7 +19,7 @@ import type { Config } from './config/schema.ts'
 import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import { nameToWire } from './dns/name.ts'
 import type { EngineSettings, HostEntry } from './engine/settings.ts'
-import { deriveSettings, hostEntries, loopProbeNames, warningsOf } from './engine-settings.ts'
+import { deriveSettings, hostEntries, loopProbeNames, serverUses, warningsOf } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from './observe/bucket-counts.ts'
 import type { HttpServer } from './observe/http-server.ts'
@@ -56,7 +57,7 @@ export interface DaemonOptions {
   env: NodeJS.ProcessEnv
   /** Loads the configuration again, for SIGHUP. @throws ConfigError; without it SIGHUP changes nothing */
   reload?: () => { config: Config; warnings: string[] }
-  /** Called once every socket is bound. */
+  /** Called once every socket is bound and the first table is there, or has been waited for. */
   onStarted?: (started: StartedDaemon) => void
 }
 
@@ -67,6 +68,8 @@ const OBSERVER_STOP_MS = 1000
 const SOURCE_STOP_MS = 1000
 /** After a handover the new process waits so long for its table before it takes queries. */
 const FIRST_TABLE_MS = 15_000
+/** Whoever wants to be told of the start is told after so long without a table. */
+const SHOWN_TABLE_MS = 5000
 
 /** Whatever brings the name table. */
 interface TableSource {
@@ -87,7 +90,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   try {
     await daemon.start()
     inherited?.reportReady()
-    options.onStarted?.(await daemon.started())
+    if (options.onStarted !== undefined) {
+      await daemon.firstTable(SHOWN_TABLE_MS)
+      options.onStarted(await daemon.started())
+    }
     await aborted(AbortSignal.any([options.signal, handedOver.signal]))
     log.info({}, 'draining')
   } finally {
@@ -162,7 +168,7 @@ class Daemon {
       now: Date.now,
     })
     this.#keeper = keeper
-    const ports: { port: import('node:worker_threads').MessagePort; wakeFd: number }[] = []
+    const ports: { port: MessagePort; wakeFd: number }[] = []
     const workers = new DataWorkers({
       count: config.workers,
       driver: this.#driver.name,
@@ -215,6 +221,11 @@ class Daemon {
       log: this.#log,
     })
     await this.#observer.start()
+  }
+
+  /** Resolves once there is a table, or after `timeoutMs` without one. */
+  async firstTable(timeoutMs: number): Promise<void> {
+    await this.#keeper?.firstTable(timeoutMs)
   }
 
   async started(): Promise<StartedDaemon> {
@@ -331,10 +342,7 @@ class Daemon {
     })
   }
 
-  async #startStream(
-    workers: DataWorkers,
-    ports: { port: import('node:worker_threads').MessagePort; wakeFd: number }[],
-  ): Promise<void> {
+  async #startStream(workers: DataWorkers, ports: { port: MessagePort; wakeFd: number }[]): Promise<void> {
     const stream = new StreamThread({
       listeners: () =>
         this.#listeners.map(({ address, port, tcpFd }) => ({
@@ -371,7 +379,7 @@ class Daemon {
     try {
       return parseResolvConf(readFileSync(resolvConf, 'utf8'))
     } catch (error) {
-      const reason = (error as NodeJS.ErrnoException).code ?? String(error)
+      const reason = errorCode(error)
       const remedy = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
       this.#log.warn({ file: resolvConf, reason }, `resolv.conf cannot be read: ${remedy}`)
       return parseResolvConf('')
@@ -396,13 +404,18 @@ class Daemon {
     for (const label of loops) {
       const { servers, routes } = this.#config.upstream
       const isIn = (list: readonly { label: string }[]): boolean => list.some((server) => server.label === label)
-      const key = isIn(servers) ? 'upstream.servers' : routes.some((route) => isIn(route.servers)) ? 'upstream.routes' : null
+      const key = isIn(servers)
+        ? 'upstream.servers'
+        : routes.some((route) => isIn(route.servers))
+          ? 'upstream.routes'
+          : null
       const message = `upstream server ${label} is byname's own listener: that would be a loop`
       if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
       this.#log.error({ server: label }, `${message}; it is left out`)
     }
     const loopProbe = loopProbeNames(this.#loopProbeId, settings)
-    for (const route of settings.routes) route.servers = route.servers.filter((index) => !this.#looping.has(settings.servers[index]!.label))
+    for (const route of settings.routes)
+      route.servers = route.servers.filter((index) => !this.#looping.has(settings.servers[index]!.label))
     if (settings.routes.at(-1)!.servers.length === 0) {
       this.#log.warn(
         { resolvConf: this.#config.upstream.resolvConf },
@@ -491,6 +504,12 @@ class Daemon {
         watchFolder,
       })
     }
+    if (source.tls !== null || source.token !== '') {
+      const problem = 'TLS and tokens towards the control plane are not there yet'
+      throw new ConfigError([
+        `mesh.source.xds: ${problem}; use the plaintext port (15010 of istiod) without tls and token`,
+      ])
+    }
     const { AdsClient } = await import('./xds/ads-client.ts')
     const { buildNode } = await import('./xds/node.ts')
     const { plaintext } = await import('./xds/credentials.ts')
@@ -534,6 +553,7 @@ class Daemon {
       workerRestarts: () => workers.restarts + (this.#stream?.restarts ?? 0),
       streamCounters: () => this.#streamCounters,
       serverLabels: () => this.#settings.servers.map(({ label }) => label),
+      serverUses: () => serverUses(this.#settings, this.#looping),
       mesh: () => this.#meshState(),
       xds: () => this.#xds?.() ?? null,
       tableJson: () => this.#keeper!.json(),
@@ -571,7 +591,15 @@ function keepFixed(config: Config, old: Config): { merged: Config; fixed: string
   const { listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio } = old
   const merged: Config = {
     ...config,
-    ...{ listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio },
+    listen,
+    workers,
+    driver,
+    identity,
+    maxUdpPayload,
+    hostsFile,
+    metrics,
+    admin,
+    istio,
     mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
     upstream: {
       ...config.upstream,
@@ -580,11 +608,14 @@ function keepFixed(config: Config, old: Config): { merged: Config; fixed: string
       rootCert: old.upstream.rootCert,
     },
   }
-  const fixed: string[] = []
-  for (const [key, value] of Object.entries(config) as [keyof Config, unknown][]) {
-    if (JSON.stringify(merged[key]) !== JSON.stringify(value)) fixed.push(key)
-  }
-  return { merged, fixed }
+  const values: Record<string, unknown> = { ...merged }
+  const fixed = Object.entries(config).filter(([key, value]) => JSON.stringify(values[key]) !== JSON.stringify(value))
+  return { merged, fixed: fixed.map(([key]) => key) }
+}
+
+/** ENOENT and the like; else the error in words. */
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }
 
 /** Text of the file of root certificates, null where none is named. @throws ConfigError */
@@ -596,7 +627,7 @@ function readRootCertificates(file: string): string | null {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw problem(`cannot be read (${(error as NodeJS.ErrnoException).code ?? String(error)})`)
+    throw problem(`cannot be read (${errorCode(error)})`)
   }
   if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
   return text

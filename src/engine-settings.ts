@@ -3,7 +3,7 @@ import type { ServerAddress, SocketAddress } from './config/address.ts'
 import type { HostsFile } from './config/hosts-file.ts'
 import type { ResolvConf } from './config/resolv-conf.ts'
 import { type Config, MAX_SERVERS } from './config/schema.ts'
-import { nameToWire } from './dns/name.ts'
+import { nameToText, nameToWire } from './dns/name.ts'
 import type {
   EngineSettings,
   HostEntry,
@@ -140,6 +140,19 @@ export function loopProbeNames(id: string, { routes, servers }: EngineSettings):
   return { id, names: servers.map((_, k) => (asked.includes(k) ? nameToWire(`${k}.${id}`) : null)), sends: true }
 }
 
+/** What each server is used for, in their order; `loops`: labels of those that were found to forward to us. */
+export function serverUses(
+  { routes, servers }: EngineSettings,
+  loops: ReadonlySet<string>,
+): { routes: string[]; isLoop: boolean }[] {
+  return servers.map(({ label }, k) => ({
+    routes: routes
+      .filter((route) => route.servers.includes(k))
+      .flatMap(({ domains }) => domains.map((domain) => (domain.length === 1 ? '.' : nameToText(domain, 0).replace(/\.$/, '')))),
+    isLoop: loops.has(label),
+  }))
+}
+
 /** What an operator should know about the configuration, a sentence each. */
 export function warningsOf({ access, listen }: Config): string[] {
   if (access.length > 0) return []
@@ -161,7 +174,7 @@ function accessOf(config: Config): Prefix[] {
   if (config.access.length > 0) return config.access.map(({ address, length }) => ({ address, length }))
   const hasWildcard = config.listen.some(({ address }) => isWildcard(address))
   return [...LINK_SCOPE, ...(hasWildcard ? PRIVATE : [])].map((text) => {
-    const [address, length] = text.split('/') as [string, string]
+    const [address = '', length] = text.split('/')
     return { address: addressBytes(address), length: Number(length) }
   })
 }

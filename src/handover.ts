@@ -11,7 +11,6 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, writeSync } from 'node:fs'
-import type { Readable } from 'node:stream'
 import type { OpenListener } from './worker/listeners.ts'
 
 /** What the new process is told, as JSON. */
@@ -35,7 +34,7 @@ export function inherit(env: NodeJS.ProcessEnv): Inherited | null {
   if (text === undefined) return null
   delete env[VARIABLE]
   delete process.env[VARIABLE]
-  const listeners = JSON.parse(text) as OpenListener[]
+  const listeners: OpenListener[] = JSON.parse(text)
   return {
     listeners,
     reportReady: () => {
@@ -62,9 +61,9 @@ export async function handOver(listeners: readonly OpenListener[]): Promise<numb
     // It outlives this process.
     detached: true,
   })
-  const report = child.stdio[REPORT_FD] as Readable
+  const report = child.stdio[REPORT_FD]
   const ready = Promise.withResolvers<void>()
-  report.once('data', () => ready.resolve())
+  report?.once('data', () => ready.resolve())
   child.once('error', (error) => ready.reject(new Error(`it cannot be started: ${error.message}`)))
   child.once('exit', (code, signal) =>
     ready.reject(new Error(`it ended with ${signal ?? `code ${code}`} before it was ready`)),
@@ -77,7 +76,7 @@ export async function handOver(listeners: readonly OpenListener[]): Promise<numb
     throw error
   } finally {
     clearTimeout(timer)
-    report.destroy()
+    report?.destroy()
     child.removeAllListeners()
     child.unref()
   }

@@ -14,6 +14,8 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['query', async () => (await import('./cli/query.ts')).queryCommand],
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
+  ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
+  ['cache', async () => (await import('./cli/cache.ts')).cacheCommand],
 ])
 
 /** After a service has stopped, whatever still keeps the event loop alive gets this long. */

@@ -18,6 +18,15 @@ const MOST_BYTES = 512 * 1024 * 1024
  * @throws Error in one line that names the address and a remedy: nothing listens, no answer, not byname, not status 200.
  */
 export async function getFromAdmin(path: string, given: CommandArguments, context: CommandContext): Promise<string> {
+  return await askAdmin('GET', path, given, context)
+}
+
+async function askAdmin(
+  method: 'GET' | 'POST',
+  path: string,
+  given: CommandArguments,
+  context: CommandContext,
+): Promise<string> {
   const written = given.text('admin') ?? (context.env.BYNAME_ADMIN_LISTEN || '127.0.0.1:15054')
   const address = parseHostPort(written)
   if ('reason' in address) throw new UsageError(`--admin: ${address.reason}`)
@@ -25,7 +34,7 @@ export async function getFromAdmin(path: string, given: CommandArguments, contex
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(DEADLINE_MS)])
   return await new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(error, text))
-    const get = request({ host, port, path, signal, agent: false }, (response) => {
+    const get = request({ method, host, port, path, signal, agent: false }, (response) => {
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {
@@ -51,7 +60,18 @@ export async function getFromAdmin(path: string, given: CommandArguments, contex
  * @throws as `getFromAdmin`
  */
 export async function getJson<T>(path: string, given: CommandArguments, context: CommandContext): Promise<T> {
-  const body = await getFromAdmin(path, given, context)
+  return readJson<T>(path, await getFromAdmin(path, given, context))
+}
+
+/**
+ * POSTs to the admin endpoint, which changes something, and returns what it says.
+ * @throws as `getFromAdmin`
+ */
+export async function postForJson<T>(path: string, given: CommandArguments, context: CommandContext): Promise<T> {
+  return readJson<T>(path, await askAdmin('POST', path, given, context))
+}
+
+function readJson<T>(path: string, body: string): T {
   try {
     const read: T = JSON.parse(body)
     return read

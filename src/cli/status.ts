@@ -1,7 +1,10 @@
 import type { StatusReport } from '../observe/status.ts'
 import { ADMIN_OPTION, getJson } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
+import { amount, bytesText, plural } from './figures.ts'
 import { alignColumns, printable } from './text-columns.ts'
+import { cacheText } from './cache.ts'
+import { upstreamsText } from './upstreams.ts'
 
 /** `byname status`: how the daemon is doing. */
 export const statusCommand: Command = {
@@ -31,21 +34,11 @@ export function statusText(report: StatusReport): string {
   if (xds !== null) {
     rows.push(['xds', `${xds.connected ? 'connected' : 'not connected'}, ${plural(xds.reconnects, 'reconnect')}`])
   }
-  rows.push(['queries', amount(report.requests)], ['cache', cacheLine(cache)])
+  rows.push(['queries', amount(report.requests)], ['cache', cacheText(cache)])
   const drops = Object.entries(report.drops).map(([reason, count]) => `${reason} ${amount(count)}`)
   if (report.socketDrops > 0) drops.push(`by the kernel ${amount(report.socketDrops)}`)
   rows.push(['no reply to', drops.length > 0 ? drops.join(', ') : 'none'])
-  const upstreams = report.upstreams.map(({ label, healthy, rttMs, requests, failures }) => [
-    label,
-    healthy ? 'healthy' : 'failing',
-    rttMs === null ? '-' : `${rttMs.toFixed(1)} ms`,
-    countsText(requests),
-    countsText(failures),
-  ])
-  const servers =
-    upstreams.length === 0
-      ? '\nNo upstream servers.\n'
-      : `\n${alignColumns([['SERVER', 'STATE', 'RTT', 'REQUESTS', 'FAILURES'], ...upstreams])}`
+  const servers = `\n${upstreamsText(report.upstreams)}`
   const warnings = report.warnings.map((warning) => `warning: ${printable(warning)}\n`).join('')
   return `${alignColumns(rows.map((row) => row.map(printable)))}${servers}${warnings === '' ? '' : `\n${warnings}`}`
 }
@@ -59,12 +52,6 @@ function tableLine(table: StatusReport['table']): string {
   return `${plural(table.hosts, 'host')}, ${bytesText(table.bytes)}${version}, ${age}, from ${table.source}; ${updates}`
 }
 
-function cacheLine(cache: StatusReport['cache']): string {
-  const ratio = cache.hitRatio === null ? 'no look-ups yet' : `${(cache.hitRatio * 100).toFixed(1)} % hits`
-  const hits = `${amount(cache.positiveHits)} positive, ${amount(cache.negativeHits)} negative, ${amount(cache.staleHits)} stale`
-  return `${ratio} (${hits}, ${amount(cache.misses)} missed), ${plural(cache.entries, 'entry', 'entries')} in ${bytesText(cache.bytes)}`
-}
-
 function listenersText(listeners: StatusReport['listeners']): string {
   const protosOf = new Map<string, string[]>()
   for (const { proto, address, port } of listeners) {
@@ -74,28 +61,9 @@ function listenersText(listeners: StatusReport['listeners']): string {
   return [...protosOf].map(([text, protos]) => `${text} ${protos.join('+')}`).join(', ') || 'nowhere'
 }
 
-function countsText(counts: Record<string, number>): string {
-  const parts = Object.entries(counts).map(([what, count]) => `${what} ${amount(count)}`)
-  return parts.length === 0 ? '-' : parts.join(', ')
-}
-
 function durationText(seconds: number): string {
   if (seconds < 60) return `${Math.round(seconds)} s`
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
-}
-
-function bytesText(bytes: number): string {
-  if (bytes < 1024) return `${bytes} bytes`
-  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KiB`
-  return `${(bytes / 1024 / 1024).toFixed(1)} MiB`
-}
-
-function amount(count: number): string {
-  return count.toLocaleString('en-US')
-}
-
-function plural(count: number, one: string, many: string = `${one}s`): string {
-  return `${amount(count)} ${count === 1 ? one : many}`
 }

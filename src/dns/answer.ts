@@ -63,7 +63,14 @@ const nameScratch = new Uint8Array(256)
  * Reads the reply of `length` bytes at `start`, whose header and question (`questionEnd`, from the start of the message)
  * have been matched already. False if it is malformed.
  */
-export function readAnswer(packet: Uint8Array, start: number, length: number, questionEnd: number, type: number, into: Answer): boolean {
+export function readAnswer(
+  packet: Uint8Array,
+  start: number,
+  length: number,
+  questionEnd: number,
+  type: number,
+  into: Answer,
+): boolean {
   const end = start + length
   into.packet = packet
   into.start = start
@@ -123,7 +130,13 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
       runSize = at - record
       runOwner = owner
       runCount = 1
-    } else if (owner === runOwner && owner >= 0xc000 && at - record === runSize && record === runAt + runCount * runSize) runCount++
+    } else if (
+      owner === runOwner &&
+      owner >= 0xc000 &&
+      at - record === runSize &&
+      record === runAt + runCount * runSize
+    )
+      runCount++
     else runCount = -1 // not one run: left in the server's order
   }
   // CNAMEs that lead nowhere may lead in a circle.
@@ -146,7 +159,8 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
     const type = readU16(packet, fixed)
     if (type === Type.OPT) return -1
     noteTtl(packet, start, fixed, into)
-    if ((type !== Type.SOA && type !== Type.NS) || !isQuestionTail(packet, start, record, into.questionEnd)) into.isPlain = false
+    if ((type !== Type.SOA && type !== Type.NS) || !isQuestionTail(packet, start, record, into.questionEnd))
+      into.isPlain = false
     if (readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
     if (type === Type.SOA && into.soaTtl < 0) {
       // MINIMUM is the last of the five numbers that end the data.
@@ -157,7 +171,14 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
   return at
 }
 
-function readAdditionals(packet: Uint8Array, start: number, from: number, end: number, count: number, into: Answer): boolean {
+function readAdditionals(
+  packet: Uint8Array,
+  start: number,
+  from: number,
+  end: number,
+  count: number,
+  into: Answer,
+): boolean {
   let at = from
   for (let k = 0; k < count; k++) {
     const record = at

@@ -18,7 +18,9 @@ const MAX_LABELS = 128
 const PRIME = 0x01000193
 
 /** ASCII lower case of each byte. Length bytes (at most 63) are below 'A', so whole wire names can be mapped. */
-export const LOWER: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte | 32 : byte))
+export const LOWER: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= 65 && byte <= 90 ? byte | 32 : byte,
+)
 
 /** A name as `scanName` left it. Owned by whoever made it and overwritten by the next scan. */
 export class ScannedName {
@@ -122,7 +124,14 @@ export function skipName(packet: Uint8Array, at: number, end: number): number {
  * that does not point to a whole name before itself or points into the header, a reserved label kind, over 255 bytes, or
  * past `end`.
  */
-export function expandName(packet: Uint8Array, start: number, at: number, end: number, out: Uint8Array, outAt: number): number {
+export function expandName(
+  packet: Uint8Array,
+  start: number,
+  at: number,
+  end: number,
+  out: Uint8Array,
+  outAt: number,
+): number {
   let from = at
   let to = 0
   let lowest = at

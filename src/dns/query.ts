@@ -68,7 +68,8 @@ export function readQuery(packet: Uint8Array, at: number, length: number, seed: 
   const additional = (packet[at + 10]! << 8) | packet[at + 11]!
   if (questions !== 1) {
     // Without a question the additional section starts at once: a COOKIE there makes it a legal query (RFC 7873 §5.4).
-    const lone = questions === 0 && packet[at + 7] === 0 && packet[at + 6] === 0 && packet[at + 8] === 0 && packet[at + 9] === 0
+    const lone =
+      questions === 0 && packet[at + 7] === 0 && packet[at + 6] === 0 && packet[at + 8] === 0 && packet[at + 9] === 0
     if (!lone || readAdditional(query, at + HEADER_BYTES, additional) !== Verdict.OK) return Rcode.FORMERR
     return query.cookieAt > 0 ? Verdict.OK : Rcode.FORMERR
   }
@@ -107,7 +108,8 @@ function readAdditional(query: Query, at: number, count: number): number {
       query.ednsVersion = packet[i + 5]!
       query.dnssecOk = (packet[i + 6]! & 0x80) !== 0
       // Options of a version that we do not know are not ours to read (RFC 6891 §6.1.3).
-      if (query.ednsVersion === 0 && dataLength > 0 && !readOptions(query, data, data + dataLength)) return Rcode.FORMERR
+      if (query.ednsVersion === 0 && dataLength > 0 && !readOptions(query, data, data + dataLength))
+        return Rcode.FORMERR
     }
     i = data + dataLength
   }

@@ -64,7 +64,13 @@ export function beginReply(query: Query, flags: number, out: Uint8Array, at: num
 }
 
 /** Sets the number of answer, authority and additional records of the message at `start`. */
-export function setCounts(out: Uint8Array, start: number, answers: number, authorities: number, additionals: number): void {
+export function setCounts(
+  out: Uint8Array,
+  start: number,
+  answers: number,
+  authorities: number,
+  additionals: number,
+): void {
   writeU16(out, start + 6, answers)
   writeU16(out, start + 8, authorities)
   writeU16(out, start + 10, additionals)

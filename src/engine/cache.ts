@@ -16,6 +16,8 @@ import { AnswerStore, StoredFlag } from './stored-answer.ts'
 /** An average answer's block; the index is at most two thirds full with such. */
 const TYPICAL_BLOCK = 160
 const MIN_BYTES = 4096
+/** A hash and an offset. */
+const SLOT_BYTES = 8
 /** Offsets in a generation are 32-bit numbers with a sign. */
 const MAX_BYTES: number = 2 ** 32
 
@@ -33,6 +35,10 @@ class Generation {
     const slots = 2 ** Math.max(4, Math.ceil(Math.log2((bytes / TYPICAL_BLOCK) * 1.5)))
     this.index = new Int32Array(slots * 2)
     this.store = new AnswerStore(Math.max(MIN_BYTES / 4, bytes - this.index.byteLength))
+  }
+
+  get bytes(): number {
+    return this.used + this.slotsUsed * SLOT_BYTES
   }
 
   clear(): void {
@@ -111,9 +117,9 @@ export class Cache {
     return this.#young.live + this.#old.live
   }
 
-  /** Bytes in use, index included. */
+  /** Bytes in use, their part of the index included: what was never used takes no memory. */
   get bytes(): number {
-    return this.#young.used + this.#old.used + (this.#young.index.byteLength + this.#old.index.byteLength)
+    return this.#young.bytes + this.#old.bytes
   }
 
   /** Finds the answer stored under a key; returns its block in `store`, or -1. Whether it is still fresh is for the caller. */

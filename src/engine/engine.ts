@@ -33,7 +33,7 @@ const SYNC_WAIT_MS = 5000
 /** A hit in this last part of an answer's life refreshes it. */
 const PREFETCH_PART = 10
 const MAX_TCP_REPLY = 65_535
-const SOURCES = 5
+const ALL_SOURCES: readonly Source[] = [Source.mesh, Source.cache, Source.stale, Source.upstream, Source.local]
 
 export interface EngineOptions {
   settings: EngineSettings
@@ -75,7 +75,7 @@ export class Engine {
   #isLocal = true
   #isAllowed = true
   /** Answers of the batch in hand by source, until `endBatch` knows how long they took. */
-  readonly #batchAnswers: Int32Array = new Int32Array(SOURCES)
+  readonly #batchAnswers: Int32Array = new Int32Array(ALL_SOURCES.length)
 
   constructor(options: EngineOptions) {
     this.outlet = options.outlet
@@ -240,9 +240,9 @@ export class Engine {
   endBatch(now: number): void {
     const seconds = Math.max(0, now - this.now) / 1000
     const answers = this.#batchAnswers
-    for (let source = 0; source < SOURCES; source++) {
+    for (const source of ALL_SOURCES) {
       if (answers[source] === 0) continue
-      this.counters.duration(source as Source, seconds, answers[source]!)
+      this.counters.duration(source, seconds, answers[source]!)
       answers[source] = 0
     }
     const { cache } = this

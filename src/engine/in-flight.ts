@@ -331,7 +331,6 @@ export class InFlight {
   }
 }
 
-
 /** 0 → 1 → … → NONE: a list of free places. */
 function chain(length: number): Int32Array {
   const next = new Int32Array(length)

@@ -3,14 +3,7 @@
  * one straight line; everything rarer is beside it.
  */
 import { Ede, Flag, HEADER_BYTES, Type } from '../dns/constants.ts'
-import {
-  beginReply,
-  copyBytes,
-  QUESTION_NAME,
-  setCounts,
-  writeRecordHead,
-  writeU32,
-} from '../dns/reply.ts'
+import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeRecordHead, writeU32 } from '../dns/reply.ts'
 import { nameToWire } from '../dns/name.ts'
 import type { Image } from '../table/image.ts'
 import type { ClientQuery } from './client-query.ts'
@@ -182,7 +175,13 @@ export function writeSoaData(out: Uint8Array, outAt: number, minimumSeconds: num
 const addressScratch = new Uint8Array(16)
 
 /** Answers a PTR question for an address of the table with the host's full name; NOT_OURS for any other. */
-export function writePointerAnswer(image: Image, query: ClientQuery, settings: EngineSettings, out: Uint8Array, outAt: number): number {
+export function writePointerAnswer(
+  image: Image,
+  query: ClientQuery,
+  settings: EngineSettings,
+  out: Uint8Array,
+  outAt: number,
+): number {
   const length = readReverseName(query, addressScratch)
   if (length === 0 || !image.findAddress(addressScratch, 0, length)) return NOT_OURS
   let at = beginReply(query, Flag.AA, out, outAt)

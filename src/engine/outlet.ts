@@ -27,5 +27,11 @@ export interface Outlet {
   sendQuery(server: number, length: number, avoid: number): number
 
   /** Ask over a stream instead; the answer comes as `Engine.streamReply` with the same token. Owns the copy it makes. */
-  sendStreamQuery(token: number, server: number, transport: 'tcp' | 'tls' | 'https', length: number, timeoutMs: number): void
+  sendStreamQuery(
+    token: number,
+    server: number,
+    transport: 'tcp' | 'tls' | 'https',
+    length: number,
+    timeoutMs: number,
+  ): void
 }

@@ -29,7 +29,8 @@ export function writeSpecialAnswer(query: ClientQuery, out: Uint8Array, outAt: n
   // One look at the last label's length spares nearly every name the comparisons.
   const last = name.lower[name.labelAt[name.labels - 1]!]!
   if (last === 9 && isAtOrBelow(query, LOCALHOST, 1)) return writeLoopback(query, out, outAt)
-  if (last === 4 && isAtOrBelow(query, RESOLVER_ARPA, 2)) return writeNegative(query, Rcode.NOERROR, RESOLVER_ARPA, out, outAt)
+  if (last === 4 && isAtOrBelow(query, RESOLVER_ARPA, 2))
+    return writeNegative(query, Rcode.NOERROR, RESOLVER_ARPA, out, outAt)
   if (last !== 7 && last !== 5) return NOT_OURS
   for (const nowhere of NOWHERE) {
     if (isAtOrBelow(query, nowhere, 1)) return writeNegative(query, Rcode.NXDOMAIN, nowhere, out, outAt)
@@ -91,7 +92,14 @@ function writeNegative(query: ClientQuery, rcode: number, zone: Uint8Array, out:
   return finish(query, 0, 1, out, outAt, at)
 }
 
-function finish(query: ClientQuery, answers: number, authorities: number, out: Uint8Array, outAt: number, end: number): number {
+function finish(
+  query: ClientQuery,
+  answers: number,
+  authorities: number,
+  out: Uint8Array,
+  outAt: number,
+  end: number,
+): number {
   setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
   return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
 }

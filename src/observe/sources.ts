@@ -39,6 +39,14 @@ export interface Listener {
   port: number
 }
 
+/** What an upstream server is used for. */
+export interface ServerUse {
+  /** Domains whose names are asked of it, `.` for all that no other route takes. */
+  routes: readonly string[]
+  /** It was found to forward to byname, and is asked no more. */
+  isLoop: boolean
+}
+
 /**
  * Everything that is observed, as the daemon provides it. Plain values never change; functions are called at every
  * scrape or request, must be quick, and return what they own: nobody here writes to it. One that throws costs only
@@ -62,6 +70,8 @@ export interface ObserveSources {
   streamCounters(): StreamCounters | null
   /** Labels of the upstream servers, by their index in the counters. */
   serverLabels(): readonly string[]
+  /** What each of them is used for, in the same order. */
+  serverUses(): readonly ServerUse[]
   mesh(): MeshState
   /** Null where the table does not come over xDS. */
   xds(): XdsStateLike | null

@@ -24,6 +24,10 @@ const FAILURE_FIELDS: readonly (readonly [reason: string, field: number])[] = [
 /** One upstream server, all workers together. */
 export interface UpstreamStatus {
   label: string
+  /** Domains whose names are asked of it, `.` for all that no other route takes. */
+  routes: string[]
+  /** It was found to forward to byname, and is asked no more. */
+  isLoop: boolean
   /** False when no worker gets answers from it. */
   healthy: boolean
   /** Smoothed round-trip time, the mean of the workers that have one; null before the first answer. */
@@ -35,12 +39,15 @@ export interface UpstreamStatus {
 }
 
 /** Upstream servers in the order of the settings. A label used twice is one server: an exposition must not repeat a series. */
-export function upstreamStatus(sources: Pick<ObserveSources, 'counters' | 'serverLabels'>): UpstreamStatus[] {
+export function upstreamStatus(sources: Pick<ObserveSources, 'counters' | 'serverLabels' | 'serverUses'>): UpstreamStatus[] {
   const counters = sources.counters()
+  const uses = sources.serverUses()
   return serverIndices(sources.serverLabels()).map(({ label, indices }) => {
     const rtts = values(counters, indices, UpstreamField.rttSeconds).filter((seconds) => seconds > 0)
     return {
       label,
+      routes: [...new Set(indices.flatMap((index) => uses[index]?.routes ?? []))],
+      isLoop: indices.some((index) => uses[index]?.isLoop === true),
       healthy: values(counters, indices, UpstreamField.healthy).some((healthy) => healthy > 0),
       rttMs: rtts.length > 0 ? (sum(rtts) / rtts.length) * 1000 : null,
       requests: counted(counters, indices, REQUEST_FIELDS),
@@ -86,6 +93,12 @@ export function upstreamMetrics(sources: ObserveSources): MetricDefinition[] {
       help: '1 if the server is asked in its turn, 0 if it keeps failing and is only asked last or to see whether it recovered.',
       type: 'gauge',
       read: perServer(({ label: server, healthy }) => [{ labels: { server }, value: healthy ? 1 : 0 }]),
+    },
+    {
+      name: 'byname_upstream_route',
+      help: '1 for each domain whose names are asked of the server; "." are all names that no other route takes.',
+      type: 'gauge',
+      read: perServer(({ label: server, routes }) => routes.map((route) => ({ labels: { server, route }, value: 1 }))),
     },
     {
       name: 'byname_upstream_rtt_seconds',

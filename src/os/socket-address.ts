@@ -31,7 +31,10 @@ function scopeOf(zone: string): number {
 
 /** True for 0.0.0.0 and ::. */
 export function isWildcard(address: string): boolean {
-  return ipaddr.parse(address).toByteArray().every((byte) => byte === 0)
+  return ipaddr
+    .parse(address)
+    .toByteArray()
+    .every((byte) => byte === 0)
 }
 
 /** The literal address that 4 or 16 bytes are. */

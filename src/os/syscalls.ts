@@ -12,6 +12,8 @@
  * ```
  */
 import { createRequire } from 'node:module'
+import type * as Koffi from 'koffi'
+import type { LibraryHandle } from 'koffi'
 
 export const AF_INET = 2
 export const AF_INET6 = 10
@@ -125,13 +127,14 @@ export function loadSyscalls(): Syscalls | string {
   if (process.platform !== 'linux') return `no batched system calls on ${process.platform}`
   if (process.arch !== 'x64' && process.arch !== 'arm64') return `struct layouts are not known on ${process.arch}`
   try {
-    return bind(createRequire(import.meta.url)('koffi') as typeof import('koffi'))
+    const koffi: typeof Koffi = createRequire(import.meta.url)('koffi')
+    return bind(koffi)
   } catch (error) {
     return `koffi cannot be loaded: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`
   }
 }
 
-function bind(koffi: typeof import('koffi')): Syscalls {
+function bind(koffi: typeof Koffi): Syscalls {
   const libc = koffi.load(null)
   const memmove = libc.func('void *memmove(void *to, const void *from, size_t length)')
   const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)')
@@ -205,7 +208,8 @@ function bind(koffi: typeof import('koffi')): Syscalls {
       // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may. As much for sending: on
       // loopback a reply counts there until the client has read it, and a client that is starved of CPU reads late.
       for (const [forced, asked] of BUFFER_OPTIONS) {
-        if (setOption(fd, SOL_SOCKET, forced, options.bufferBytes) < 0) setOption(fd, SOL_SOCKET, asked, options.bufferBytes)
+        if (setOption(fd, SOL_SOCKET, forced, options.bufferBytes) < 0)
+          setOption(fd, SOL_SOCKET, asked, options.bufferBytes)
       }
       if (address === null) return fd
       const bound = result(bindTo(fd, address, address.length) as number)
@@ -240,14 +244,14 @@ function bind(koffi: typeof import('koffi')): Syscalls {
  * glibc's sendmmsg is the system call; musl's is a loop of sendmsg, because its struct has padding that the kernel reads
  * as part of a number. The structs here are the kernel's, so there the call goes in by number.
  */
-function bindSendmmsg(libc: import('koffi').LibraryHandle): (fd: number, messages: Uint8Array, count: number, flags: number) => number {
+function bindSendmmsg(libc: LibraryHandle): (fd: number, messages: Uint8Array, count: number, flags: number) => number {
   if (isGlibc(libc)) return libc.func('int sendmmsg(int fd, void *messages, unsigned int count, int flags)')
   const call = libc.func('long syscall(long number, long fd, void *messages, long count, long flags)')
   const number = process.arch === 'x64' ? 307 : 269
   return (fd, messages, count, flags) => call(number, fd, messages, count, flags) as number
 }
 
-function isGlibc(libc: import('koffi').LibraryHandle): boolean {
+function isGlibc(libc: LibraryHandle): boolean {
   try {
     libc.func('const char *gnu_get_libc_version()')
     return true

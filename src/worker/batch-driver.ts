@@ -127,7 +127,9 @@ export class BatchDriver implements Driver {
 
   configure(settings: EngineSettings): void {
     this.#sockets.configure(settings.servers, this.#sys.now())
-    this.#upstreamOut = settings.servers.map((_, k) => this.#upstreamOut[k] ?? new DatagramRing(this.#sys, BATCH, UPSTREAM_QUERY_BYTES, 0, 0))
+    this.#upstreamOut = settings.servers.map(
+      (_, k) => this.#upstreamOut[k] ?? new DatagramRing(this.#sys, BATCH, UPSTREAM_QUERY_BYTES, 0, 0),
+    )
     this.#upstreamUsed = settings.servers.map(() => 0)
     this.#upstreamSocket = settings.servers.map(() => null)
   }
@@ -179,7 +181,11 @@ export class BatchDriver implements Driver {
     if (this.#polledChanges === this.#sockets.changes) return
     this.#polledChanges = this.#sockets.changes
     this.#polled = [...this.#sockets.all()]
-    const fds = [this.#wakeFd, ...this.#listeners.map((listener) => (this.#isHandedOver ? IGNORED_FD : listener.fd)), ...this.#polled.map((socket) => socket.fd)]
+    const fds = [
+      this.#wakeFd,
+      ...this.#listeners.map((listener) => (this.#isHandedOver ? IGNORED_FD : listener.fd)),
+      ...this.#polled.map((socket) => socket.fd),
+    ]
     this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD))
     fds.forEach((fd, k) => {
       this.#pollSet.writeInt32LE(fd, k * POLLFD)
@@ -206,12 +212,14 @@ export class BatchDriver implements Driver {
   // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #receiveMail(): void {
-    const { desk, engine, receive } = this.#context!
+    const context = this.#context!
+    const { desk, engine } = context
     this.#sys.drain(this.#wakeFd)
     for (let n = 0; ; n++) {
       const mail = receiveMessageOnPort(this.#control)
       if (mail === undefined) break
-      receive(mail.message as ToWorker)
+      const message: ToWorker = mail.message
+      context.receive(message)
       if (n < MAIL_IN_A_ROW) continue
       // More may be waiting, and nobody will say so again: come back in the next round.
       this.#sys.wake(this.#wakeFd)
@@ -222,7 +230,8 @@ export class BatchDriver implements Driver {
       const port = desk.port
       const mail = port === null ? undefined : receiveMessageOnPort(port)
       if (mail === undefined) return
-      desk.receive(mail.message as FromStream, engine)
+      const message: FromStream = mail.message
+      desk.receive(message, engine)
       if (n < MAIL_IN_A_ROW) continue
       this.#sys.wake(this.#wakeFd)
       return
@@ -278,7 +287,13 @@ export class BatchDriver implements Driver {
     copyName(ring.nameWords, k * NAME_WORDS, out.nameWords, slot * NAME_WORDS)
     let controlBytes = 0
     if (this.#listeners[this.#listener]!.isWildcard) {
-      controlBytes = copyPacketInfo(ring.controls, k * CONTROL_STRIDE, ring.controlLength(k), out.controls, slot * CONTROL_STRIDE)
+      controlBytes = copyPacketInfo(
+        ring.controls,
+        k * CONTROL_STRIDE,
+        ring.controlLength(k),
+        out.controls,
+        slot * CONTROL_STRIDE,
+      )
     }
     out.setLengths(slot, length, nameBytesOf(ring.names[name]!), controlBytes)
     this.#outUsed = slot + 1
@@ -377,7 +392,13 @@ export class BatchDriver implements Driver {
     return socket.number
   }
 
-  sendStreamQuery(token: number, server: number, transport: 'tcp' | 'tls' | 'https', length: number, timeoutMs: number): void {
+  sendStreamQuery(
+    token: number,
+    server: number,
+    transport: 'tcp' | 'tls' | 'https',
+    length: number,
+    timeoutMs: number,
+  ): void {
     this.#context!.desk.exchange(token, server, transport, this.#queryScratch.slice(0, length), timeoutMs)
   }
 

@@ -6,7 +6,6 @@ import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { nameToText } from '../dns/name.ts'
 import { Engine } from '../engine/engine.ts'
-import type { Outlet } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { ageOf } from '../engine/stored-answer.ts'
 import { loadSyscalls } from '../os/syscalls.ts'
@@ -48,7 +47,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   })
   const engine = new Engine({
     settings: localSettings(start.settings),
-    outlet: driver as Outlet,
+    outlet: driver,
     counters,
     random,
     seed: start.seed,
@@ -97,14 +96,30 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   return done === undefined ? end() : done.then(end)
 }
 
-function makeDriver(start: WorkerStart, control: MessagePort, counters: WorkerCounters, random: () => number, waiters: number): Driver {
+function makeDriver(
+  start: WorkerStart,
+  control: MessagePort,
+  counters: WorkerCounters,
+  random: () => number,
+  waiters: number,
+): Driver {
   const { listeners, settings } = start
   if (start.driver === 'dgram') return new DgramDriver({ counters, listeners, control, random, settings, waiters })
   const sys = loadSyscalls()
   // The control thread has tried it: that it fails here is a bug, and the thread's end says so.
   if (typeof sys === 'string') throw new Error(sys)
   const openedFds = new Int32Array(start.openedFds)
-  return new BatchDriver({ sys, counters, listeners, control, wakeFd: start.wakeFd, openedFds, random, settings, waiters })
+  return new BatchDriver({
+    sys,
+    counters,
+    listeners,
+    control,
+    wakeFd: start.wakeFd,
+    openedFds,
+    random,
+    settings,
+    waiters,
+  })
 }
 
 function flush(engine: Engine, name: Uint8Array | null): number {
@@ -131,4 +146,5 @@ function listCache(engine: Engine, limit: number): CacheListing[] {
   return listing
 }
 
-if (parentPort !== null) void main(workerData as WorkerStart, parentPort)
+const start: WorkerStart = workerData
+if (parentPort !== null) void main(start, parentPort)

@@ -25,9 +25,17 @@ export interface DataWorkersOptions {
   settings: EngineSettings
   startedAtEpochMs: number
   seed: number
-  log: { info(fields: object, message: string): void; warn(fields: object, message: string): void; error(fields: object, message: string): void }
+  log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+    error(fields: object, message: string): void
+  }
   /** The pool of images is told who reads what. */
-  images: { workerStarted(worker: number): void; acknowledged(worker: number, generation: number): void; workerGone(worker: number): void }
+  images: {
+    workerStarted(worker: number): void
+    acknowledged(worker: number, generation: number): void
+    workerGone(worker: number): void
+  }
   /** A worker has adopted an image: a slot may have become free. */
   onAdopted: () => void
   /** A server, named by its label, forwards to us; its query came from that address (4 or 16 bytes). */
@@ -43,7 +51,7 @@ interface Keeper {
   thread: Worker | null
   wakeFd: number
   counters: WorkerCounters
-  openedFds: Int32Array
+  openedFds: Int32Array<SharedArrayBuffer>
   startedAt: number
   restartMs: number
   isReady: boolean
@@ -137,18 +145,21 @@ export class DataWorkers {
       listeners: listeners(keeper.index),
       wakeFd: keeper.wakeFd,
       counters: keeper.counters.buffer,
-      openedFds: keeper.openedFds.buffer as SharedArrayBuffer,
+      openedFds: keeper.openedFds.buffer,
       settings: this.#settings,
       startedAtEpochMs,
       seed,
       image: this.#image?.buffer ?? null,
     }
-    const thread = new Worker(new URL(import.meta.url.endsWith('.ts') ? './data-worker.ts' : './data-worker.js', import.meta.url), {
-      workerData: start,
-      name: `data-${keeper.index}`,
-      // A worker in poll collects no garbage in between: a small young generation keeps it small.
-      resourceLimits: { maxYoungGenerationSizeMb: 4 },
-    })
+    const thread = new Worker(
+      new URL(import.meta.url.endsWith('.ts') ? './data-worker.ts' : './data-worker.js', import.meta.url),
+      {
+        workerData: start,
+        name: `data-${keeper.index}`,
+        // A worker in poll collects no garbage in between: a small young generation keeps it small.
+        resourceLimits: { maxYoungGenerationSizeMb: 4 },
+      },
+    )
     keeper.thread = thread
     const ready = Promise.withResolvers<void>()
     thread.on('message', (message: FromWorker) => {
@@ -156,7 +167,10 @@ export class DataWorkers {
       this.#receive(keeper, thread, message)
     })
     thread.on('error', (error) => {
-      this.#options.log.error({ worker: keeper.index, error: error instanceof Error ? error.message : String(error) }, 'a data worker failed')
+      this.#options.log.error(
+        { worker: keeper.index, error: error instanceof Error ? error.message : String(error) },
+        'a data worker failed',
+      )
     })
     thread.on('exit', () => {
       ready.reject(new Error(`data worker ${keeper.index} ended before it was ready`))
@@ -213,7 +227,10 @@ export class DataWorkers {
     this.restarts++
     const lived = performance.now() - keeper.startedAt
     keeper.restartMs = lived > HEALTHY_MS ? RESTART_MS : Math.min(keeper.restartMs * 2, LONGEST_RESTART_MS)
-    this.#options.log.error({ worker: keeper.index, livedMs: Math.round(lived) }, 'a data worker ended; starting it again')
+    this.#options.log.error(
+      { worker: keeper.index, livedMs: Math.round(lived) },
+      'a data worker ended; starting it again',
+    )
     const again = (): void => {
       if (!this.#isStopping) this.#start(keeper).catch(() => {})
     }

@@ -131,7 +131,9 @@ export class DgramDriver implements Driver {
       recvBufferSize: RECEIVE_BUFFER_BYTES,
     })
     socket.on('message', (packet, from) => this.#receiveQuery(socket, packet, from))
-    socket.on('error', (error) => this.#context?.log('warn', { listener: listener.address, error: error.message }, 'socket error'))
+    socket.on('error', (error) =>
+      this.#context?.log('warn', { listener: listener.address, error: error.message }, 'socket error'),
+    )
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject)
       const bound = (): void => {
@@ -250,7 +252,13 @@ export class DgramDriver implements Driver {
     return upstream.number
   }
 
-  sendStreamQuery(token: number, server: number, transport: 'tcp' | 'tls' | 'https', length: number, timeoutMs: number): void {
+  sendStreamQuery(
+    token: number,
+    server: number,
+    transport: 'tcp' | 'tls' | 'https',
+    length: number,
+    timeoutMs: number,
+  ): void {
     this.#context!.desk.exchange(token, server, transport, this.#queryBytes.slice(0, length), timeoutMs)
   }
 

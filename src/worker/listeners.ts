@@ -52,7 +52,13 @@ export function openListener(sys: Syscalls, address: string, port: number, worke
   }
 }
 
-function tryOpen(sys: Syscalls, address: string, port: number, workers: number, mayTryAgain: boolean): OpenListener | null | 'again' {
+function tryOpen(
+  sys: Syscalls,
+  address: string,
+  port: number,
+  workers: number,
+  mayTryAgain: boolean,
+): OpenListener | null | 'again' {
   const wanted = socketAddress(address, port)
   const tcpFd = sys.openListener(wanted.family, wanted.bytes, BACKLOG)
   if (tcpFd === -EAFNOSUPPORT || (tcpFd === -EADDRNOTAVAIL && address === '::1')) return null
@@ -74,7 +80,15 @@ function tryOpen(sys: Syscalls, address: string, port: number, workers: number, 
     if (port === 0 && -fd === EADDRINUSE && mayTryAgain) return 'again'
     throw bindError(address, bound, 'UDP', errorName(-fd))
   }
-  return { address, port: bound, family: address.includes(':') ? 1 : 0, isWildcard: isWildcard(address), tcpFd, udpFds, isShared: workers > 1 }
+  return {
+    address,
+    port: bound,
+    family: address.includes(':') ? 1 : 0,
+    isWildcard: isWildcard(address),
+    tcpFd,
+    udpFds,
+    isShared: workers > 1,
+  }
 }
 
 /**
@@ -96,7 +110,15 @@ export async function probeListener(address: string, port: number, workers: numb
       socket.bind({ address, port: bound, exclusive: true })
       await once(socket, 'listening')
       const family = address.includes(':') ? 1 : 0
-      return { address, port: bound, family, isWildcard: isWildcard(address), tcpFd: -1, udpFds: [], isShared: workers > 1 }
+      return {
+        address,
+        port: bound,
+        family,
+        isWildcard: isWildcard(address),
+        tcpFd: -1,
+        udpFds: [],
+        isShared: workers > 1,
+      }
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
       if (code === 'EAFNOSUPPORT' || (code === 'EADDRNOTAVAIL' && address === '::1')) return null
@@ -117,8 +139,8 @@ async function closed(listener: Server | Socket): Promise<void> {
 
 /** What a data worker needs to know of a listener. */
 export function forWorker(listener: OpenListener, worker: number): WorkerListener {
-  const { address, port, family, isShared, isWildcard } = listener
-  return { address, port, family, fd: listener.udpFds[worker] ?? -1, isWildcard, isShared }
+  const { tcpFd: _tcpFd, udpFds, ...rest } = listener
+  return { ...rest, fd: udpFds[worker] ?? -1 }
 }
 
 /** The error for an address that could not be bound, with what to do about it. */
@@ -130,5 +152,9 @@ export function bindError(address: string, port: number, transport: string, code
     EACCES: 'needs the right to bind ports below 1024 (CAP_NET_BIND_SERVICE)',
     EPERM: 'is not allowed here',
   }
-  return new BindError(where, code, `cannot listen on ${where} (${transport}): the address ${remedy[code] ?? `gives ${code}`}`)
+  return new BindError(
+    where,
+    code,
+    `cannot listen on ${where} (${transport}): the address ${remedy[code] ?? `gives ${code}`}`,
+  )
 }

@@ -1,4 +1,5 @@
 /** What the control thread and a data worker say to each other. All of it is plain data that can be cloned. */
+import type { MessagePort } from 'node:worker_threads'
 import type { EngineSettings } from '../engine/settings.ts'
 
 /** A socket that clients ask, as a worker gets it. */
@@ -37,7 +38,7 @@ export type ToWorker =
   | { kind: 'image'; image: SharedArrayBuffer }
   | { kind: 'settings'; settings: EngineSettings }
   /** The port to the stream worker comes with it, as a transferred object. */
-  | { kind: 'stream'; port: import('node:worker_threads').MessagePort }
+  | { kind: 'stream'; port: MessagePort }
   | { kind: 'flush'; request: number; name: Uint8Array | null }
   | { kind: 'listCache'; request: number; limit: number }
   | { kind: 'ping'; request: number }

@@ -116,7 +116,13 @@ export class StreamDesk {
   }
 
   /** Asks the stream worker for an exchange; `query` is given away. */
-  exchange(token: number, server: number, transport: 'tcp' | 'tls' | 'https', query: Uint8Array, timeoutMs: number): void {
+  exchange(
+    token: number,
+    server: number,
+    transport: 'tcp' | 'tls' | 'https',
+    query: Uint8Array,
+    timeoutMs: number,
+  ): void {
     const message: StreamExchange = { kind: 'exchange', exchange: token, server, transport, query, timeoutMs }
     this.#port?.postMessage(message)
   }
@@ -125,8 +131,10 @@ export class StreamDesk {
   flush(): void {
     this.#endRun()
     if (this.#used === 0) return
-    const message: StreamReplies = { kind: 'replies', writes: this.#out.slice(0, this.#used) }
-    this.#port?.postMessage(message, [message.writes.buffer as ArrayBuffer])
+    const writes = new Uint8Array(this.#used)
+    writes.set(this.#out.subarray(0, this.#used))
+    const message: StreamReplies = { kind: 'replies', writes }
+    this.#port?.postMessage(message, [writes.buffer])
     this.#used = 0
   }
 

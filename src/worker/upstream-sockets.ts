@@ -84,7 +84,7 @@ export class UpstreamSockets {
   }
 
   closeAll(): void {
-    for (const socket of [...this.all()]) this.#close(socket)
+    for (const socket of this.all()) this.#close(socket)
     this.#pools = []
     this.#retired = []
   }
