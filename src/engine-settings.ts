@@ -148,7 +148,9 @@ export function serverUses(
   return servers.map(({ label }, k) => ({
     routes: routes
       .filter((route) => route.servers.includes(k))
-      .flatMap(({ domains }) => domains.map((domain) => (domain.length === 1 ? '.' : nameToText(domain, 0).replace(/\.$/, '')))),
+      .flatMap(({ domains }) =>
+        domains.map((domain) => (domain.length === 1 ? '.' : nameToText(domain, 0).replace(/\.$/, ''))),
+      ),
     isLoop: loops.has(label),
   }))
 }

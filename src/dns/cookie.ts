@@ -9,7 +9,7 @@
 import { copyBytes, writeU32 } from './reply.ts'
 import { sipHash24 } from './siphash.ts'
 
-export const CLIENT_COOKIE_BYTES = 8
+const CLIENT_COOKIE_BYTES = 8
 /** Client and server cookie together. */
 export const COOKIE_BYTES = 24
 export const COOKIE_SECRET_BYTES = 16

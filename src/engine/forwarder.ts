@@ -50,7 +50,7 @@ const LONGEST_FAILURE_SECONDS = 5
 const REPEATED_WITHIN_SECONDS = 30
 
 /** Why an exchange exists. LINGER: it has been answered, and waits only to learn how the servers that lost do. */
-export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
+const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
 
 const FAILURE_REASONS: readonly FailureReason[] = [
   'timeout',

@@ -18,7 +18,7 @@ import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../d
 import type { ClientQuery } from './client-query.ts'
 import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
 
-export const STORED_HEAD = 40
+const STORED_HEAD = 40
 const WORD_SIZE = 0
 const WORD_HASH = 1
 const DOUBLE_STORED_AT = 1

@@ -39,7 +39,9 @@ export interface UpstreamStatus {
 }
 
 /** Upstream servers in the order of the settings. A label used twice is one server: an exposition must not repeat a series. */
-export function upstreamStatus(sources: Pick<ObserveSources, 'counters' | 'serverLabels' | 'serverUses'>): UpstreamStatus[] {
+export function upstreamStatus(
+  sources: Pick<ObserveSources, 'counters' | 'serverLabels' | 'serverUses'>,
+): UpstreamStatus[] {
   const counters = sources.counters()
   const uses = sources.serverUses()
   return serverIndices(sources.serverLabels()).map(({ label, indices }) => {

@@ -17,8 +17,8 @@ import type { LibraryHandle } from 'koffi'
 
 export const AF_INET = 2
 export const AF_INET6 = 10
-export const SOCK_STREAM = 1
-export const SOCK_DGRAM = 2
+const SOCK_STREAM = 1
+const SOCK_DGRAM = 2
 const SOCK_NONBLOCK = 0x800
 const SOCK_CLOEXEC = 0x80000
 const SOL_SOCKET = 1

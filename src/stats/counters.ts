@@ -46,7 +46,7 @@ const TYPE_CODES: readonly number[] = [-1, 1, 28, 255, 257, 5, 48, 43, 65, 15, 3
 const TYPE_SLOTS = 20
 
 /** Slot of a query type in the `requests` block. */
-export function typeSlot(type: number): number {
+function typeSlot(type: number): number {
   return type < 258 ? TYPE_SLOT_BY_CODE[type]! : 0
 }
 /** Read only after this line, so sharing it is safe. */

@@ -95,7 +95,7 @@ export const FLAG_SHADOWED = 32
 
 /** Low bits of a reference in the name index: which labels of the record's name are the key. */
 export const KEY_MASK = 3
-export const KEY_WHOLE = 0
+const KEY_WHOLE = 0
 export const KEY_SHORT = 1
 export const KEY_SHORT_NS = 2
 /** `short.ns` and the label after it. */

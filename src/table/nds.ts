@@ -37,7 +37,7 @@ export interface TableSink {
 export type TableVerdict = { accepted: true; changed: boolean } | { accepted: false; reason: string }
 
 /** A name table that cannot be read. The message names the host and field. */
-export class NameTableError extends Error {
+class NameTableError extends Error {
   readonly code = 'ERR_NAME_TABLE'
 
   constructor(message: string, options?: ErrorOptions) {

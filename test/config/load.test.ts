@@ -141,10 +141,7 @@ describe('problems name file, line, column and key', () => {
       'access: [10.0.0.0/33]',
       'byname.yaml:1:10: access[0]: "10.0.0.0/33" is no prefix; write CIDR such as 10.0.0.0/8 or fd00::/8',
     ],
-    [
-      'rateLimit: { burst: 0 }',
-      'byname.yaml:1:21: rateLimit.burst: must be a whole number from 1 to 1000000, not 0',
-    ],
+    ['rateLimit: { burst: 0 }', 'byname.yaml:1:21: rateLimit.burst: must be a whole number from 1 to 1000000, not 0'],
     [
       'cache: { minTtlSeconds: 60, maxTtlSeconds: 30 }',
       'byname.yaml:1:25: cache.minTtlSeconds: must not be over maxTtlSeconds (30)',

@@ -1,4 +1,4 @@
-import { createSocket } from 'node:dgram'
+import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,6 +9,7 @@ import { DaemonProcess } from './daemon-process.ts'
 
 const TABLE =
   '{"table":{"reviews.default.svc.cluster.local":{"ips":["10.96.0.11"],"registry":"Kubernetes","shortname":"reviews","namespace":"default"}}}'
+const QUERY = encode({ type: 'query', id: 7, flags: 256, questions: [{ type: 'A', name: 'reviews' }] })
 const OUTSTANDING = 50
 const HANDOVERS = 3
 
@@ -41,53 +42,51 @@ async function start(): Promise<DaemonProcess> {
 describe('a new process takes over on SIGUSR2', () => {
   it('and no query is lost while one process after the other is replaced', { timeout: 90_000 }, async () => {
     const byname = await start()
-    const { sent, answered, stop } = await askWithoutPause(byname.at())
+    const asker = new Asker(byname.at())
+    await asker.start()
     for (let n = 1; n <= HANDOVERS; n++) {
       process.kill(pid, 'SIGUSR2')
       pid = Number((await byname.nthLine('handed over', n))['pid'])
     }
-    await stop()
-    expect(answered()).toBe(sent())
-    expect(answered()).toBeGreaterThan(100)
+    await asker.stop()
+    expect(asker.answered).toBe(asker.sent)
+    expect(asker.answered).toBeGreaterThan(100)
   })
 })
 
 /** Keeps some questions on their way until stopped, then waits for the rest of the answers. */
-async function askWithoutPause(server: { address: string; port: number }): Promise<{
-  sent: () => number
-  answered: () => number
-  stop: () => Promise<void>
-}> {
-  const socket = createSocket('udp4')
-  const query = encode({ type: 'query', id: 7, flags: 256, questions: [{ type: 'A', name: 'reviews' }] })
-  let sent = 0
-  let answered = 0
-  let isStopping = false
-  const ask = (): void => {
-    if (isStopping) return
-    sent++
-    socket.send(query, server.port, server.address)
+class Asker {
+  sent = 0
+  answered = 0
+  readonly #socket: Socket = createSocket('udp4')
+  readonly #server: { address: string; port: number }
+  #isStopping = false
+
+  constructor(server: { address: string; port: number }) {
+    this.#server = server
   }
-  socket.on('message', (reply) => {
-    if ((reply[3]! & 15) !== 0 || reply[7] !== 1) throw new Error(`a bad reply: ${reply.toString('hex')}`)
-    answered++
-    ask()
-  })
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  for (let n = 0; n < OUTSTANDING; n++) ask()
-  return {
-    sent: () => sent,
-    answered: () => answered,
-    stop: async () => {
-      isStopping = true
-      const deadline = AbortSignal.timeout(10_000)
-      while (answered < sent)
-        await once(socket, 'message', { signal: deadline }).catch(() =>
-          Promise.reject(new Error(`${sent - answered} of ${sent} questions were lost`)),
-        )
-      socket.close()
-    },
+
+  async start(): Promise<void> {
+    this.#socket.on('message', (reply) => {
+      if ((reply[3]! & 15) !== 0 || reply[7] !== 1) throw new Error(`a bad reply: ${reply.toString('hex')}`)
+      this.answered++
+      if (!this.#isStopping) this.#ask()
+    })
+    this.#socket.bind(0, '127.0.0.1')
+    await once(this.#socket, 'listening')
+    for (let n = 0; n < OUTSTANDING; n++) this.#ask()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    const signal = AbortSignal.timeout(10_000)
+    while (this.answered < this.sent && !signal.aborted) await once(this.#socket, 'message', { signal }).catch(() => {})
+    this.#socket.close()
+  }
+
+  #ask(): void {
+    this.sent++
+    this.#socket.send(QUERY, this.#server.port, this.#server.address)
   }
 }
 
@@ -111,13 +110,13 @@ describe('SIGHUP reads the configuration again', () => {
 
 async function ttlOf(server: { address: string; port: number }): Promise<number> {
   const socket = createSocket('udp4')
-  socket.send(
-    encode({ type: 'query', id: 7, flags: 256, questions: [{ type: 'A', name: 'reviews' }] }),
-    server.port,
-    server.address,
-  )
-  const [reply] = await once(socket, 'message', { signal: AbortSignal.timeout(10_000) })
+  const replied = Promise.withResolvers<Buffer>()
+  socket.once('message', replied.resolve)
+  const timer = setTimeout(() => replied.reject(new Error('no reply')), 10_000)
+  socket.send(QUERY, server.port, server.address)
+  const reply = await replied.promise
+  clearTimeout(timer)
   socket.close()
   // The question takes 25 bytes (header, 9 + 4), the record's head before its TTL 6.
-  return (reply as Buffer).readUInt32BE(12 + 9 + 4 + 6)
+  return reply.readUInt32BE(12 + 9 + 4 + 6)
 }
