@@ -356,6 +356,7 @@ export class Forwarder {
     const server = upstreams.choose(inFlight.route[x]!, tried, 0)
     if (server < 0 || upstreams.isDown(server)) return
     this.#hedgesSaved--
+    this.#context.counters.add(Cell.hedges, 1)
     this.#pick(x, server)
   }
 

@@ -117,6 +117,12 @@ export function upstreamMetrics(sources: ObserveSources): MetricDefinition[] {
       read: cell(Cell.coalesced),
     },
     {
+      name: 'byname_upstream_hedges_total',
+      help: 'Questions that a second server was asked as well because the first took long; at most about one in ten.',
+      type: 'counter',
+      read: cell(Cell.hedges),
+    },
+    {
       name: 'byname_upstream_in_flight',
       help: 'Exchanges with upstream servers now under way; bounded by upstream.maxInFlight.',
       type: 'gauge',

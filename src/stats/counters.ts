@@ -160,6 +160,8 @@ export const Cell = {
   /** Replies that were cut to the client's limit (TC=1). */
   truncated: 16,
   loopsDetected: 17,
+  /** Questions that a second server was asked because the first took long. */
+  hedges: 18,
 } as const
 const CELL_SLOTS = 32
 

@@ -9,10 +9,10 @@ afterEach(() => {
   for (const server of servers.splice(0)) server.close()
 })
 
-/** An admin endpoint that answers these paths; returns its address. */
+/** An admin endpoint that answers these paths (`POST path` for those that are not got); returns its address. */
 async function serve(bodies: Record<string, string>): Promise<string> {
   const server = createServer((request, response) => {
-    const body = bodies[request.url ?? '']
+    const body = bodies[`${request.method === 'GET' ? '' : `${request.method} `}${request.url}`]
     response.statusCode = body === undefined ? 404 : 200
     response.end(body ?? 'not found\nmore')
   })
@@ -74,7 +74,17 @@ const status: StatusReport = {
     evictions: 0,
     prefetches: 0,
   },
-  upstreams: [{ label: '10.0.0.10:53', healthy: false, rttMs: 1.23, requests: { udp: 2 }, failures: { timeout: 1 } }],
+  upstreams: [
+    {
+      label: '10.0.0.10:53',
+      routes: ['.', 'corp.example'],
+      isLoop: false,
+      healthy: false,
+      rttMs: 1.23,
+      requests: { udp: 2 },
+      failures: { timeout: 1 },
+    },
+  ],
   drops: { runt: 2 },
   socketDrops: 5,
   receiveBufferBytes: 0,
@@ -120,8 +130,8 @@ queries      1,234
 cache        80.0 % hits (7 positive, 1 negative, 0 stale, 2 missed), 1 entry in 300 bytes
 no reply to  runt 2, by the kernel 5
 
-SERVER        STATE    RTT     REQUESTS  FAILURES
-10.0.0.10:53  failing  1.2 ms  udp 2     timeout 1
+SERVER        STATE    RTT     REQUESTS  FAILURES   ROUTES
+10.0.0.10:53  failing  1.2 ms  udp 2     timeout 1  . corp.example
 
 warning: mind the \\x1b[31m gap
 `)
@@ -150,6 +160,65 @@ warning: mind the \\x1b[31m gap
   test('--json passes it on', async () => {
     const admin = await serve({ '/debug/status': JSON.stringify(status) })
     expect(JSON.parse((await byname(['status', '--json', '--admin', admin])).out)).toEqual(status)
+  })
+})
+
+describe('upstreams', () => {
+  test('are shown for people', async () => {
+    const [first] = status.upstreams
+    const loop = {
+      ...first!,
+      label: 'tls://9.9.9.9:853#dns.quad9.net',
+      isLoop: true,
+      rttMs: null,
+      routes: [],
+      failures: {},
+    }
+    const admin = await serve({ '/debug/upstreams': JSON.stringify([{ ...first, healthy: true }, loop]) })
+    expect(
+      (await byname(['upstreams', '--admin', admin])).out,
+    ).toBe(`SERVER                           STATE    RTT     REQUESTS  FAILURES   ROUTES
+10.0.0.10:53                     healthy  1.2 ms  udp 2     timeout 1  . corp.example
+tls://9.9.9.9:853#dns.quad9.net  loop     -       udp 2     -          -
+`)
+  })
+
+  test('--json passes them on', async () => {
+    const admin = await serve({ '/debug/upstreams': JSON.stringify(status.upstreams) })
+    expect(JSON.parse((await byname(['upstreams', '--json', '--admin', admin])).out)).toEqual(status.upstreams)
+  })
+})
+
+describe('cache', () => {
+  test('shows figures', async () => {
+    const admin = await serve({ '/debug/cache': JSON.stringify(status.cache) })
+    const { out } = await byname(['cache', '--admin', admin])
+    expect(out).toBe('80.0 % hits (7 positive, 1 negative, 0 stale, 2 missed), 1 entry in 300 bytes\n')
+    expect(JSON.parse((await byname(['cache', '--json', '--admin', admin])).out)).toEqual(status.cache)
+  })
+
+  test('flush empties it', async () => {
+    const admin = await serve({ 'POST /debug/cache/flush': '{"name":null,"flushed":1234}' })
+    expect((await byname(['cache', 'flush', '--admin', admin])).out).toBe('1,234 answers removed\n')
+  })
+
+  test('flush NAME removes one name', async () => {
+    const admin = await serve({
+      'POST /debug/cache/flush?name=www.example.com': '{"name":"www.example.com","flushed":1}',
+    })
+    const { out } = await byname(['cache', 'flush', 'www.example.com', '--admin', admin])
+    expect(out).toBe('1 answer removed for www.example.com\n')
+  })
+
+  test.each([
+    [['flush', ''], '"" is no domain name'],
+    [['flush', 'a..b'], '"a..b" is no domain name'],
+    [['empty'], 'cache takes "flush" or nothing, not "empty"'],
+    [['flush', 'a', 'b'], 'unexpected argument "b"'],
+  ])('%j is bad usage', async (args, message) => {
+    const { code, err } = await byname(['cache', ...args])
+    expect(code).toBe(2)
+    expect(err).toContain(message)
   })
 })
 

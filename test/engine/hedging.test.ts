@@ -82,6 +82,7 @@ describe('a slow answer is hedged', () => {
     const sent = byname.upstream(0, 'requestsUdp') + byname.upstream(1, 'requestsUdp')
     expect(sent - questions).toBeLessThanOrEqual(questions * 0.1 + 10)
     expect(sent - questions).toBeGreaterThan(50)
+    expect(byname.cell('hedges')).toBe(sent - questions)
   })
 
   it('a dead server is found out although hedges answer for it', () => {

@@ -23,6 +23,10 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     workerRestarts: () => 0,
     streamCounters: () => streamCounters,
     serverLabels: () => ['10.96.0.10:53', 'tls://9.9.9.9:853#dns.quad9.net'],
+    serverUses: () => [
+      { routes: ['.', 'corp.example'], isLoop: false },
+      { routes: ['.'], isLoop: false },
+    ],
     mesh: () => mesh,
     xds: () => ({ connected: true, reconnects: 2 }),
     tableJson: () => ['{"table":{', '}}'],

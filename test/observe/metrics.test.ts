@@ -248,6 +248,14 @@ test('a server is healthy while one worker gets answers from it, and a label use
   expect(valueOf(parsed, 'byname_upstream_requests_total', { server: 'a:53', proto: 'tcp' })).toBe(4)
 })
 
+test('each route of a server has a line', async () => {
+  const { parsed } = await scrape(fakeSources())
+  const [first, second] = fakeSources().serverLabels()
+  expect(valueOf(parsed, 'byname_upstream_route', { server: first!, route: '.' })).toBe(1)
+  expect(valueOf(parsed, 'byname_upstream_route', { server: first!, route: 'corp.example' })).toBe(1)
+  expect(valueOf(parsed, 'byname_upstream_route', { server: second!, route: 'corp.example' })).toBeUndefined()
+})
+
 test('a label with quotes, backslashes and line ends is escaped', async () => {
   const label = 'a"b\\c\nd'
   const { parsed } = await scrape(fakeSources({ serverLabels: () => [label] }))
