@@ -36,6 +36,7 @@ async function main(): Promise<number> {
     options: {
       seed: { type: 'string' },
       queries: { type: 'string', default: '100000' },
+      seeds: { type: 'string' },
       episode: { type: 'string', default: String(EPISODE_QUERIES) },
       jobs: { type: 'string', default: String(Math.min(8, availableParallelism())) },
       keep: { type: 'string' },
@@ -51,13 +52,14 @@ async function main(): Promise<number> {
     return report.violation === null ? 0 : 1
   }
   const startedAt = performance.now()
-  const { failed, reports } = await playAll(
-    seed,
-    Number(values.queries),
+  const { failed, reports } = await playAll({
+    first: seed,
+    seeds: Number(values.seeds ?? Number.POSITIVE_INFINITY),
+    queries: values.seeds === undefined ? Number(values.queries) : Number.POSITIVE_INFINITY,
     perEpisode,
-    Number(values.jobs),
-    values['keep-going'],
-  )
+    jobs: Number(values.jobs),
+    keepsGoing: values['keep-going'],
+  })
   const seconds = (performance.now() - startedAt) / 1000
   summarize(seed, reports, seconds)
   if (failed === null) return 0
@@ -67,13 +69,18 @@ async function main(): Promise<number> {
   return 1
 }
 
-async function playAll(
-  first: number,
-  queries: number,
-  perEpisode: number,
-  jobs: number,
-  keepsGoing: boolean,
-): Promise<{ failed: Report | null; reports: Report[] }> {
+interface Run {
+  first: number
+  /** Most seeds, and queries after which no other seed is begun. */
+  seeds: number
+  queries: number
+  perEpisode: number
+  jobs: number
+  keepsGoing: boolean
+}
+
+async function playAll(run: Run): Promise<{ failed: Report | null; reports: Report[] }> {
+  const { first, seeds, queries, perEpisode, jobs, keepsGoing } = run
   const reports: Report[] = []
   let next = first
   let played = 0
@@ -81,7 +88,7 @@ async function playAll(
   const playOn = async (): Promise<void> => {
     const worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
     try {
-      while (played < queries && (keepsGoing || outcome.failed === null)) {
+      while (played < queries && next < first + seeds && (keepsGoing || outcome.failed === null)) {
         const seed = next++
         worker.postMessage(seed)
         const report = await new Promise<Report>((resolve, reject) => {

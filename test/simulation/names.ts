@@ -80,7 +80,16 @@ function makeTable(random: Random, all: string[]): NameTable {
 /** Tables that one after the other might be pushed. */
 export function makeTables(random: Random): NameTable[] {
   const all = hosts(random)
-  return [makeTable(random, all), makeTable(random, all), makeTable(random, all), new Map()]
+  const first = makeTable(random, all)
+  return [first, makeTable(random, all), makeTable(random, all), new Map(), moved(random, first), moved(random, first)]
+}
+
+/** The table after some pods have moved: the same hosts, a few with other addresses. */
+function moved(random: Random, table: NameTable): NameTable {
+  const hosts = [...table.keys()]
+  const chosen = new Set(Array.from({ length: 1 + random.below(2) }, () => random.pick(hosts)))
+  const move = (info: NameInfo): NameInfo => ({ ...info, ips: info.ips.map(() => address(random)) })
+  return new Map([...table].map(([host, info]) => [host, chosen.has(host) ? move(info) : info]))
 }
 
 export function makeNames(random: Random, tables: NameTable[], identity: TableIdentity): Names {

@@ -51,8 +51,9 @@ interface Accepted {
 
 /** Messages to servers that one question may cause: eight attempts, each again over a stream, a probe or a prefetch. */
 const MESSAGES_PER_QUESTION = 20
-/** How long a failure may be remembered (RFC 9520). */
+/** How long a failure may be remembered (RFC 9520), and how long a stale answer may be served at once after one (RFC 8767 §5). */
 const FAILURE_MS = 5000
+const STALE_RECHECK_MS = 31_000
 const KNOWN_EACH = 64
 const SERVFAIL = 2
 
@@ -74,7 +75,8 @@ export class Referee {
   private waiting: Pending[] = []
   private readonly known: Map<string, KnownAnswer[]> = new Map()
   private readonly accepted: Map<string, Accepted> = new Map()
-  private readonly failedAt: Map<string, number> = new Map()
+  /** When a server was asked last, by question. */
+  private readonly askedAt: Map<string, number> = new Map()
   private readonly budget: Map<string, number> = new Map()
   /** Since when nothing has happened that may cost a query its answer. */
   private calmSince = 0
@@ -183,6 +185,7 @@ export class Referee {
     if (left === 0)
       throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
     this.budget.set(key, left - 1)
+    for (const one of query.opt === null ? keys : [key]) this.askedAt.set(one, now)
   }
 
   /** The engine is about to be given a query. */
@@ -292,7 +295,9 @@ export class Referee {
         this.calmSince = now
         return null
       }
-      return this.isFailureFresh(key, now) ? null : 'SERVFAIL at once, although there is room'
+      if (!this.hasAskedWithin(FAILURE_MS, key, now)) return 'SERVFAIL at once, although there is room'
+      this.see('kept failure')
+      return null
     }
     if ((asked.flags & 0x0100) === 0) return 'an answer from the cache to a query without RD'
     const list = this.known.get(key) ?? []
@@ -314,12 +319,16 @@ export class Referee {
       this.see(reply.rcode === 3 || reply.sections[0].length === 0 ? 'negative hit' : 'hit')
       return null
     }
-    if (this.isFailureFresh(key, now) && this.isStale(pending, reply, now)) return null
+    if (this.hasAskedWithin(STALE_RECHECK_MS, key, now) && this.isStale(pending, reply, now)) {
+      this.see('stale at once')
+      return null
+    }
     return wrong
   }
 
-  private isFailureFresh(key: string, now: number): boolean {
-    return now - (this.failedAt.get(key) ?? Number.NEGATIVE_INFINITY) <= FAILURE_MS
+  /** True if servers were asked the question so lately that what came of it may still count. */
+  private hasAskedWithin(ms: number, key: string, now: number): boolean {
+    return now - (this.askedAt.get(key) ?? Number.NEGATIVE_INFINITY) <= ms + this.settings.deadlineMs
   }
 
   private checkLater(pending: Pending, reply: ParsedMessage, context: Context, now: number): string | null {
@@ -341,21 +350,21 @@ export class Referee {
     if (verdict?.kind === 'stray') wrong = 'a reply because of a message that has nothing to do with it'
     if (this.isStale(pending, reply, now)) {
       this.see('stale')
-      this.failedAt.set(key, now)
       return null
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
-    this.failedAt.set(key, now)
     return this.checkFailure(pending, now)
   }
 
   /** True if the reply is an expired answer that may still be served, as one. */
   private isStale(pending: Pending, reply: ParsedMessage, now: number): boolean {
     const { asked, key, limits } = pending
+    const newest = this.accepted.get(key)?.known.at ?? 0
     for (const known of this.known.get(key) ?? []) {
       const age = ageSeconds(known, now)
       if (
+        known.at < newest ||
         known.lifetimeSeconds === 0 ||
         age < known.lifetimeSeconds ||
         age >= known.lifetimeSeconds + this.settings.cache.staleSeconds

@@ -39,7 +39,8 @@ export class TableSource {
 
   /** Pushes a table, its hosts in some order. Returns the images that came of it for the worker. */
   push(table: number, shuffle: number): Image[] {
-    const before = this.latest
+    const { held } = this.compiler
+    const before = held === null ? -1 : this.tableOf(held.generation)
     this.latest = table
     const random = new Random(shuffle)
     const hosts = [...this.episode.tables[table]!]
@@ -47,8 +48,9 @@ export class TableSource {
       .toSorted((a, b) => a.order - b.order)
     const verdict = this.keeper.accept(encodeNameTable(new Map(hosts.map(({ entry }) => entry))), `table ${table}`)
     if (!verdict.accepted) throw new Violation(`a table was refused: ${verdict.reason}`)
-    if (before === table && verdict.changed && this.published.length > 0)
-      throw new Violation('an equal table counts as changed')
+    if (verdict.changed !== (before !== table)) {
+      throw new Violation(`table ${table} after table ${before} counts as ${verdict.changed ? 'changed' : 'equal'}`)
+    }
     return this.published.splice(0)
   }
 
