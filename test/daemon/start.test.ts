@@ -136,8 +136,7 @@ function packageWithoutKoffi(): string {
 
 test('without koffi: the other driver runs, says why, and answers over both transports and families', async () => {
   const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
-  const ports = [await freePort('127.0.0.1'), await freePort('::1')]
-  const listen = [`127.0.0.1:${ports[0]}`, ...(hasV6() ? [`[::1]:${ports[1]}`] : [])]
+  const listen = ['127.0.0.1:0', ...(hasV6() ? ['[::1]:0'] : [])]
   const daemon = await stage.daemon({ launcher, config: { listen, mesh: { source: { table: tableFile() } } } })
   const said = await daemon.line('byname is answering')
   expect(said).toMatchObject({ driver: 'dgram' })

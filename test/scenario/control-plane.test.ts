@@ -100,13 +100,13 @@ test('a control plane that flaps: every query is answered meanwhile', async () =
   const client = await stage.client()
   await answers(client, daemon, '10.0.0.1')
   const asking = new Asking(client, daemon)
-  for (let n = 0; n < 4; n++) {
+  for (let n = 0; n < 2; n++) {
     await server.streams.next()
     server.cut()
   }
   await server.streams.next()
   expect(await asking.end()).toBeGreaterThan(0)
-  expect(server.connections).toBeGreaterThan(4)
+  expect(server.connections).toBeGreaterThan(2)
   expect((await daemon.status()).workers.restarts).toBe(0)
 })
 

@@ -12,11 +12,11 @@ const REFUSED = 0x185
 const TRUNCATED = 0x380
 const BY_FORWARDING = { beforeSync: 'forward', source: { table: '/nowhere/table.json' } }
 
-describe.each(['batch', 'dgram'])('driver %s', (driver) => {
+describe('upstream servers', () => {
   const stage = new Stage()
 
   async function start(upstream: object): Promise<DaemonProcess> {
-    return await stage.daemon({ config: { driver, mesh: BY_FORWARDING, upstream } })
+    return await stage.daemon({ config: { mesh: BY_FORWARDING, upstream } })
   }
 
   test('forged replies are counted and change nothing; the true one that follows is the answer', async () => {

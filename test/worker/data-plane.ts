@@ -1,6 +1,4 @@
 /** Everything between the sockets and the name table, as the daemon puts it together: data workers, stream worker, table. */
-import { createSocket } from 'node:dgram'
-import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
 import { loadSyscalls, type Syscalls } from '../../src/os/syscalls.ts'
@@ -11,7 +9,7 @@ import { StreamThread } from '../../src/stream/stream-thread.ts'
 import type { TableCompiler } from '../../src/table/compile.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { DataWorkers } from '../../src/worker/data-workers.ts'
-import { forWorker, type OpenListener, openListener } from '../../src/worker/listeners.ts'
+import { forWorker, type OpenListener, openListener, probeListener } from '../../src/worker/listeners.ts'
 import { type SettingsChange, settingsWith } from '../engine/engine-under-test.ts'
 import { compiled, newCompiler } from '../table/compiled.ts'
 
@@ -93,7 +91,8 @@ export class DataPlane {
         log,
       })
       this.#stream = stream
-      await stream.start(ports)
+      const { failed } = await stream.start(ports)
+      if (failed.length > 0) throw new Error(failed[0]!.message)
     }
   }
 
@@ -103,11 +102,9 @@ export class DataPlane {
     const { driver = 'batch', workers = 1, listen = ['127.0.0.1'] } = options
     const listeners: OpenListener[] = []
     for (const address of listen) {
-      if (driver === 'dgram, sockets of its own') {
-        const family = address.includes(':') ? 1 : 0
-        const port = await freePort(address)
-        listeners.push({ address, port, family, isWildcard: false, tcpFd: -1, udpFds: [], isShared: workers > 1 })
-      } else listeners.push(openListener(sys, address, 0, workers)!)
+      const isOwn = driver === 'dgram, sockets of its own'
+      const listener = isOwn ? await probeListener(address, 0, workers) : openListener(sys, address, 0, workers)
+      listeners.push(listener!)
     }
     const plane = new DataPlane(options, listeners)
     if (options.table !== undefined) plane.publish(options.table)
@@ -152,15 +149,9 @@ export class DataPlane {
   }
 }
 
-/** A port of `address` that is free with UDP, at least a moment ago. */
+/** A port of `address` that is free over both transports, at least a moment ago. */
 export async function freePort(address: string): Promise<number> {
-  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4').bind(0, address)
-  await once(socket, 'listening')
-  const { port } = socket.address()
-  const closed = once(socket, 'close')
-  socket.close()
-  await closed
-  return port
+  return (await probeListener(address, 0, 1))!.port
 }
 
 /** Descriptors that this process has open. */

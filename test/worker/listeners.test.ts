@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { BindError, openListener, type OpenListener } from '../../src/worker/listeners.ts'
+import { BindError, openListener, type OpenListener, probeListener } from '../../src/worker/listeners.ts'
 import { openDescriptors, sys } from './data-plane.ts'
 
 const open: OpenListener[] = []
@@ -73,6 +73,26 @@ describe('a busy port', () => {
     expect(errorOf(() => openListener(sys, '127.0.0.1', port, 1)).message).toContain(`127.0.0.1:${port} (UDP)`)
     expect(openDescriptors()).toBe(before)
     socket.close()
+  })
+})
+
+describe('without koffi an address is tried and left free again', () => {
+  test.each(['127.0.0.1', '::1', '0.0.0.0', '::'])('%s: port 0 becomes a port', async (address) => {
+    const before = openDescriptors()
+    const probed = (await probeListener(address, 0, 1))!
+    expect(probed).toMatchObject({ address, tcpFd: -1, udpFds: [] })
+    expect(probed.port).toBeGreaterThan(0)
+    expect(openDescriptors()).toBe(before)
+    expect(listen(address, probed.port).port).toBe(probed.port)
+  })
+
+  test('a busy port and an address of another machine have the same errors', async () => {
+    const { port } = listen('127.0.0.1')
+    await expect(probeListener('127.0.0.1', port, 1)).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+      message: `cannot listen on 127.0.0.1:${port} (TCP): the address is in use by another process`,
+    })
+    await expect(probeListener('192.0.2.1', 5353, 1)).rejects.toMatchObject({ code: 'EADDRNOTAVAIL' })
   })
 })
 
