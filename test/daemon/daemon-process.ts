@@ -37,7 +37,7 @@ export function startLauncher(
   })
 }
 
-/** Runs a copy of byname to its end. */
+/** Runs a copy of byname to its end; one that does not end is killed, so that no test leaves it behind. */
 export async function runLauncher(
   launcher: string,
   args: readonly string[],
@@ -48,7 +48,9 @@ export async function runLauncher(
   let err = ''
   child.stdout!.setEncoding('utf8').on('data', (text: string) => (out += text))
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (err += text))
+  const timer = setTimeout(() => child.kill('SIGKILL'), START_MS)
   await once(child, 'close')
+  clearTimeout(timer)
   return { code: child.exitCode, out, err }
 }
 
