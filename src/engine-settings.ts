@@ -89,6 +89,7 @@ export function deriveSettings(
     ...attemptsOf(config, resolvConf),
     deadlineMs: upstream.deadlineMs,
     maxInFlight: upstream.maxInFlight,
+    caseRandomization: upstream.caseRandomization,
     hosts,
     cache: { ...config.cache, maxBytes: Math.floor(config.cache.maxBytes / config.workers) },
   }

@@ -84,6 +84,8 @@ export interface FileConfig {
     attemptTimeoutMs: number | null
     deadlineMs: number
     maxInFlight: number
+    /** Ask in a mixture of capitals and small letters that replies must repeat ("0x20"). */
+    caseRandomization: boolean
     /** File of root certificates (PEM) that servers over TLS and HTTPS are verified by; empty: those that Node brings. */
     rootCert: string
   }
@@ -244,6 +246,7 @@ const upstream = section({
   attemptTimeoutMs: wholeNumber(10, 60_000).optional(),
   deadlineMs: wholeNumber(10, 120_000).default(4500),
   maxInFlight: wholeNumber(1, 60_000).default(4096),
+  caseRandomization: flag.default(false),
   rootCert: file.default(''),
 }).transform((read, context): FileConfig['upstream'] => {
   const attemptTimeoutMs = read.attemptTimeoutMs ?? null

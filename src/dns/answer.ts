@@ -7,7 +7,7 @@
  *                            ↑ ttlAt[k]: where each TTL stands           records after an OPT go with it
  * ```
  */
-import { CLASS_IN, Flag, HEADER_BYTES, Type } from './constants.ts'
+import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, Type } from './constants.ts'
 import { expandName, LOWER, skipName } from './name.ts'
 import { readU16, readU32 } from './reply.ts'
 
@@ -36,6 +36,9 @@ export class Answer {
   /** Where the message ends without its OPT. */
   end = 0
   hasOpt = false
+  /** Data of a COOKIE option; the length is 0 if there is none. It stands in the message as it came. */
+  cookieAt = 0
+  cookieLength = 0
   readonly ttlAt: Uint16Array = new Uint16Array(MAX_RECORDS)
   ttlCount = 0
   /** Least TTL of all records but the OPT, in seconds; 2^31 − 1 if there is none. */
@@ -86,6 +89,7 @@ export function readAnswer(
   into.soaTtl = -1
   into.hasAnswer = false
   into.hasOpt = false
+  into.cookieLength = 0
   into.rotateCount = 0
   const additionals = readU16(packet, start + 10)
   if (into.answers + into.authorities + additionals > MAX_RECORDS) return false
@@ -190,6 +194,7 @@ function readAdditionals(
       into.hasOpt = true
       into.rcode |= packet[fixed + 4]! << 4
       into.end = record - start
+      if (at > fixed + 10) noteCookie(packet, start, fixed + 10, at, into)
       continue
     }
     into.isPlain = false
@@ -199,6 +204,17 @@ function readAdditionals(
   }
   if (!into.hasOpt) into.end = at - start
   return true
+}
+
+/** Finds the COOKIE among the options of an OPT; what comes after a broken one is not looked at. */
+function noteCookie(packet: Uint8Array, start: number, from: number, end: number, into: Answer): void {
+  for (let at = from; at + 4 <= end; at += 4 + readU16(packet, at + 2)) {
+    const length = readU16(packet, at + 2)
+    if (readU16(packet, at) !== EdnsOption.COOKIE || at + 4 + length > end) continue
+    into.cookieAt = at + 4 - start
+    into.cookieLength = length
+    return
+  }
 }
 
 /** What a compressed owner looks like that means the name at `at`, -1 if no pointer reaches so far. */

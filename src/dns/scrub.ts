@@ -56,10 +56,12 @@ export function readReply(
   if (markKept(into)) return true
   const end = rebuild(into)
   if (end < 0) return false
-  const { rcode } = into
+  const { rcode, cookieAt, cookieLength } = into
   if (!readAnswer(rebuilt, 0, end, questionEnd, type, into)) return false
-  // Its upper bits stood in the OPT.
+  // What stood in the OPT.
   into.rcode = rcode
+  into.cookieAt = cookieAt
+  into.cookieLength = cookieLength
   return true
 }
 

@@ -11,18 +11,20 @@
  */
 import { type Answer, isSameQuestion } from '../dns/answer.ts'
 import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode, Type } from '../dns/constants.ts'
+import { hasMixedCase, mixCase } from '../dns/name-case.ts'
 import { copyBytes, isServerFailure, readU16, setCounts, writeOpt, writeU16 } from '../dns/reply.ts'
 import { readReply } from '../dns/scrub.ts'
 import { Cell, Drop, Source, UpstreamField, type WorkerCounters } from '../stats/counters.ts'
 import type { Cache } from './cache.ts'
 import { type ClientQuery, Variant } from './client-query.ts'
-import { InFlight, NONE } from './in-flight.ts'
+import { AttemptCookie, InFlight, NONE } from './in-flight.ts'
 import { LoopProbe } from './loop-probe.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
 import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from './stored-answer.ts'
 import { Timers } from './timers.ts'
+import { CookieCheck, UpstreamCookies } from './upstream-cookies.ts'
 import { Upstreams } from './upstreams.ts'
 
 /** Payload size that we tell upstream servers: what crosses any path unfragmented (DNS Flag Day 2020). */
@@ -91,6 +93,7 @@ export class Forwarder {
   /** When those who wait for an exchange get a stale answer. */
   readonly #staleTimers: Timers
   upstreams: Upstreams
+  #cookies: UpstreamCookies
   readonly loopProbe: LoopProbe = new LoopProbe()
   #settings: EngineSettings
   #hedgesSaved: number = HEDGE_BURST
@@ -108,6 +111,7 @@ export class Forwarder {
     this.timers = new Timers(this.inFlight.capacity, context.now)
     this.#staleTimers = new Timers(this.inFlight.capacity, context.now)
     this.upstreams = new Upstreams(settings, context.counters, context.random)
+    this.#cookies = new UpstreamCookies(settings.servers, context.random)
     this.loopProbe.configure(settings.loopProbe, context.now)
   }
 
@@ -115,6 +119,7 @@ export class Forwarder {
   configure(settings: EngineSettings): void {
     this.#settings = settings
     this.upstreams = new Upstreams(settings, this.#context.counters, this.#context.random, this.upstreams)
+    this.#cookies = new UpstreamCookies(settings.servers, this.#context.random, this.#cookies)
     this.loopProbe.configure(settings.loopProbe, this.#context.now)
     for (let x = 0; x < this.inFlight.capacity; x++) {
       // Indices mean other servers now: attempts under way are given up and made again.
@@ -399,11 +404,18 @@ export class Forwarder {
     // All attempts are in use: to be tried again when some have ended.
     if (a === NONE) return false
     inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
+    const isRepeat = (inFlight.triedServers[x]! & (1 << server)) !== 0
     inFlight.triedServers[x] = inFlight.triedServers[x]! | (1 << server)
     const { transport } = this.upstreams.server(server)
+    // Where TLS proves who answers, cookies would only show who asks.
+    const isPlain = transport === 'udp' || transport === 'tcp'
+    if (isPlain && this.#cookies.isWanted(server, isRepeat, now)) inFlight.attemptCookie[a] = AttemptCookie.SENT
     if (transport !== 'udp') {
       this.#sendStream(a, transport)
       return true
+    }
+    if (this.#settings.caseRandomization === true && this.upstreams.keepsCase(server, now)) {
+      inFlight.attemptCase[a] = this.#context.random() | 1
     }
     const length = this.#writeQuery(a)
     counters.upstreamAdd(server, UpstreamField.requestsUdp, 1)
@@ -457,10 +469,17 @@ export class Forwarder {
     writeU16(out, at + 4, 1)
     setCounts(out, at, 0, 0, 0)
     copyBytes(inFlight.keys, keyAt, keyLength - 1, out, at + HEADER_BYTES)
+    const seed = inFlight.attemptCase[a]!
+    if (seed !== 0) mixCase(inFlight.keys, keyAt, keyLength - 3, seed, out, at + HEADER_BYTES)
     const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
-    if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!, this.#context.now)) return end - at
+    const server = inFlight.attemptServer[a]!
+    if (this.upstreams.isEdnsBroken(server, this.#context.now)) {
+      inFlight.attemptCookie[a] = AttemptCookie.NONE
+      return end - at
+    }
     setCounts(out, at, 0, 0, 1)
-    return writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0) - at
+    const opt = writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0)
+    return (inFlight.attemptCookie[a] === AttemptCookie.NONE ? opt : this.#cookies.add(server, out, end, opt)) - at
   }
 
   /** A message that came from where the attempt went, under its id. */
@@ -480,6 +499,10 @@ export class Forwarder {
         return counters.drop(Drop.spoofedReply)
       return this.#serverFailed(a, rcode, length > HEADER_BYTES)
     }
+    const seed = inFlight.attemptCase[a]!
+    if (seed !== 0 && !hasMixedCase(packet, start + HEADER_BYTES, inFlight.keys, keyAt, keyLength - 3, seed)) {
+      return this.#caseLost(a)
+    }
     if (inFlight.purpose[x]! >= Purpose.PROBE) return this.#showedItself(a, rcode)
     if (isStream ? (flags & Flag.TC) !== 0 : isCut || (flags & Flag.TC) !== 0) {
       // Cut even where there is room for all: half an answer passed on as a whole one would be a lie.
@@ -491,6 +514,14 @@ export class Forwarder {
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }
+    const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
+    const cookieAt = start + answer.cookieAt
+    const check = this.#cookies.check(server, wasSent, packet, cookieAt, answer.cookieLength, this.#context.now)
+    if (check !== CookieCheck.FINE) {
+      if (!isStream) return check === CookieCheck.FORGED ? counters.drop(Drop.spoofedReply) : this.#askOverStream(a)
+      this.#cookies.expectNone(server, this.#context.now)
+    }
+    if (answer.rcode === Rcode.BADCOOKIE && wasSent) return this.#badCookie(a)
     if (answer.rcode === Rcode.BADVERS && !this.upstreams.isEdnsBroken(server, this.#context.now))
       return this.#serverFailed(a, Rcode.FORMERR, true)
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
@@ -584,6 +615,42 @@ export class Forwarder {
     this.#attemptFailed(a, reasonOf(rcode), !hasQuestion)
   }
 
+  /**
+   * A reply in another case than the question: forged, or from a server that does not repeat it. Nothing in it is
+   * believed; the server is asked anew, in small letters.
+   */
+  #caseLost(a: number): void {
+    const server = this.inFlight.attemptServer[a]!
+    this.#context.counters.drop(Drop.spoofedReply)
+    this.upstreams.markCaseLost(server, this.#context.now)
+    this.#askAgain(a)
+  }
+
+  /** The server wants the cookie that it has just given (RFC 7873 §5.3); one that refuses that too gets none. */
+  #badCookie(a: number): void {
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    const isSecond = inFlight.attemptCookie[a] === AttemptCookie.AGAIN
+    if (isSecond) this.#cookies.stop(inFlight.attemptServer[a]!, this.#context.now)
+    const made = inFlight.attemptsMade[x]!
+    this.#askAgain(a)
+    // The newest attempt is the first of the list.
+    const again = inFlight.firstAttempt[x]!
+    if (!isSecond && inFlight.attemptsMade[x]! > made && again !== NONE)
+      inFlight.attemptCookie[again] = AttemptCookie.AGAIN
+  }
+
+  /** Gives up an attempt and asks the same server in another way, if that can be afforded. */
+  #askAgain(a: number): void {
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    if (inFlight.purpose[x]! >= Purpose.PROBE || !this.#mayRepeat(x)) return this.#attemptFailed(a, 'malformed', false)
+    inFlight.closeAttempt(a)
+    if (this.#send(x, server)) this.#arm(x)
+    else this.#turnOn(x)
+  }
+
   #askOverStream(a: number): void {
     const { inFlight } = this
     const x = inFlight.attemptExchange[a]!
@@ -593,6 +660,7 @@ export class Forwarder {
     inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
     inFlight.attemptSentAt[a] = this.#context.now
     inFlight.attemptTimedOut[a] = 0
+    inFlight.attemptCase[a] = 0
     this.#sendStream(a, 'tcp')
     this.#arm(x)
   }

@@ -23,6 +23,9 @@ export const MAX_ATTEMPTS = 8
 /** Clients that may wait for one exchange. */
 const MAX_WAITERS_EACH = 512
 
+/** AGAIN: the server has refused the one before (BADCOOKIE) and given this one. */
+export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2 } as const
+
 const WaiterBit = { EDNS: 1, DO: 2 } as const
 
 export class InFlight {
@@ -85,6 +88,10 @@ export class InFlight {
   readonly attemptSentAt: Float64Array
   /** 1 once its time is up: its answer still counts, but nobody waits for it. */
   readonly attemptTimedOut: Uint8Array
+  /** Whether its query has a cookie: an AttemptCookie. */
+  readonly attemptCookie: Uint8Array
+  /** What the mixture of its name's case follows from (name-case.ts); 0: all in small letters. */
+  readonly attemptCase: Int32Array
   readonly #nextAttempt: Int32Array
   /** Attempt + 1 by id; zero is none, so that untouched pages stay untouched. */
   readonly #byId: Int32Array = new Int32Array(65_536)
@@ -140,6 +147,8 @@ export class InFlight {
     this.attemptServer = new Uint8Array(a)
     this.attemptSentAt = new Float64Array(a)
     this.attemptTimedOut = new Uint8Array(a)
+    this.attemptCookie = new Uint8Array(a)
+    this.attemptCase = new Int32Array(a)
     this.#nextAttempt = chain(a)
   }
 
@@ -298,6 +307,8 @@ export class InFlight {
     this.attemptServer[a] = server
     this.attemptSentAt[a] = now
     this.attemptTimedOut[a] = 0
+    this.attemptCookie[a] = AttemptCookie.NONE
+    this.attemptCase[a] = 0
     this.attemptSocket[a] = NONE
     this.#nextAttempt[a] = this.firstAttempt[x]!
     this.firstAttempt[x] = a

@@ -74,6 +74,8 @@ export interface EngineSettings {
   /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
   maxAttempts?: number
   maxInFlight: number
+  /** Ask in a mixture of capitals and small letters that replies must repeat; off if not given. */
+  caseRandomization?: boolean
   /** Not given: loops are not looked for. */
   loopProbe?: LoopProbeNames
   /** What the hosts file says. */

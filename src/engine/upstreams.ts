@@ -24,6 +24,8 @@ const EXPLORE_ONE_IN = 20
 const OUTDONE_WEIGHT = 0.5
 /** A server that does not understand EDNS is asked with it again after this long: it may have been replaced. */
 const EDNS_BROKEN_MS = 900_000
+/** A server that does not repeat a name's case is asked in small letters for so long. */
+const CASE_LOST_MS = 3_600_000
 /** Least time before a slow answer is hedged, in ms. */
 const HEDGE_LEAST_MS = 50
 /** Scores of `choose`: what counts more than any round trip. */
@@ -50,6 +52,8 @@ interface ServerState {
   rttMs: number
   /** Answers FORMERR to an OPT: asked without until then. */
   ednsBrokenUntil: number
+  /** Answers in another case than it was asked in: asked in small letters until then. */
+  caseLostUntil: number
 }
 
 export class Upstreams {
@@ -75,6 +79,7 @@ export class Upstreams {
         probeEveryMs: FIRST_PROBE_MS,
         rttMs: 0,
         ednsBrokenUntil: 0,
+        caseLostUntil: 0,
       }
       counters.upstreamSet(index, UpstreamField.healthy, state.isDown ? 0 : 1)
       counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
@@ -101,6 +106,15 @@ export class Upstreams {
   /** It fails without an OPT as well: that was not the reason. */
   clearEdnsBroken(index: number): void {
     this.#states[index]!.ednsBrokenUntil = 0
+  }
+
+  /** True if it may be asked in a mixture of capitals and small letters. */
+  keepsCase(index: number, now: number): boolean {
+    return now >= this.#states[index]!.caseLostUntil
+  }
+
+  markCaseLost(index: number, now: number): void {
+    this.#states[index]!.caseLostUntil = now + CASE_LOST_MS
   }
 
   isDown(index: number): boolean {

@@ -38,6 +38,7 @@ describe('defaults', () => {
       attemptTimeoutMs: null,
       deadlineMs: 4500,
       maxInFlight: 4096,
+      caseRandomization: false,
       rootCert: '',
     })
     expect(config.hostsFile).toBe('')

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
+import { Ede, EdnsOption, Rcode, Type } from '../../src/dns/constants.ts'
 import { a, bytes, cname, decode, message, opt, record, soa, u16, wire } from '../dns/messages.ts'
 import {
   type Asking,
@@ -32,7 +32,7 @@ describe('a query upstream', () => {
     const sent = decode(byname.lastQuery.bytes)
     expect(sent.questions).toEqual([{ name: NAME, type: 'MX', class: 'IN' }])
     expect(sent.flags).toBe(0x0120)
-    expect(sent.opt).toMatchObject({ udpPayloadSize: 1232, ednsVersion: 0, flag_do: false, options: [] })
+    expect(sent.opt).toMatchObject({ udpPayloadSize: 1232, ednsVersion: 0, flag_do: false, options: [{ code: EdnsOption.COOKIE }] })
   })
 
   it.each<[string, Asking, number, boolean]>([

@@ -1,0 +1,199 @@
+import { describe, expect, test } from 'vitest'
+import { EdnsOption, Rcode } from '../../src/dns/constants.ts'
+import { a, bytes, decode, opt, record, type WireMessage } from '../dns/messages.ts'
+import { EngineUnderTest, server, settingsWith } from './engine-under-test.ts'
+import type { SentQuery, SentStream } from './fake-outlet.ts'
+
+const SERVER_COOKIE = Uint8Array.of(9, 8, 7, 6, 5, 4, 3, 2)
+const BADCOOKIE_LOW = 7
+let asked = 0
+
+/** The cookie that a query carries, null without one. */
+function cookieOf(sent: SentQuery | SentStream): Uint8Array | null {
+  const found = decode(sent.bytes).opt?.options?.find(({ code }) => code === EdnsOption.COOKIE)
+  return found ? Uint8Array.from(found.data) : null
+}
+
+/** An answer whose OPT has this cookie, or none. */
+function withCookie(cookie: Uint8Array | null, rcode: number = 0): WireMessage {
+  const options: [number, Uint8Array][] = cookie === null ? [] : [[EdnsOption.COOKIE, cookie]]
+  return { answers: rcode === 0 ? [a(1)] : [], additionals: [opt({ rcode, options })] }
+}
+
+/** Asks for a name that nobody asked for before. */
+function askNew(byname: EngineUnderTest): ReturnType<EngineUnderTest['ask']> {
+  return byname.ask(`n${asked++}.example.org`)
+}
+
+/** After one answer in which the server has sent our cookie back with one of its own. */
+function acquainted(): { byname: EngineUnderTest; own: Uint8Array } {
+  const byname = new EngineUnderTest()
+  askNew(byname)
+  const own = cookieOf(byname.lastQuery)!
+  byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+  return { byname, own }
+}
+
+test('each server gets a cookie of its own, and what it gave us for it', () => {
+  const byname = new EngineUnderTest({ servers: [server('one'), server('two')] })
+  const first = askNew(byname)
+  const own = cookieOf(byname.lastQuery)!
+  expect(own).toHaveLength(8)
+  byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+  expect(first.reply?.answers).toHaveLength(1)
+  askNew(byname)
+  expect(cookieOf(byname.lastQuery)).toEqual(bytes(own, SERVER_COOKIE))
+  byname.fail(Rcode.SERVFAIL)
+  expect(byname.lastQuery.server).toBe(1)
+  expect(cookieOf(byname.lastQuery)).toHaveLength(8)
+  expect(cookieOf(byname.lastQuery)).not.toEqual(own)
+})
+
+test('a datagram with another cookie is forged: the wait goes on', () => {
+  const { byname, own } = acquainted()
+  const waiting = askNew(byname)
+  byname.answer(
+    withCookie(
+      bytes(
+        own.map((byte) => byte ^ 1),
+        SERVER_COOKIE,
+      ),
+    ),
+  )
+  expect([waiting.reply, byname.dropped('spoofedReply')]).toEqual([null, 1])
+  byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+  expect(waiting.reply?.answers).toHaveLength(1)
+})
+
+test('the cookie of a reply that is scrubbed counts as well', () => {
+  const { byname, own } = acquainted()
+  const waiting = askNew(byname)
+  const planted = [a(1), a(66, 60, 'bank.example')]
+  byname.answer({ ...withCookie(own.map((byte) => byte ^ 1)), answers: planted })
+  expect(waiting.reply).toBeNull()
+  byname.answer({ ...withCookie(own), answers: planted })
+  expect(waiting.reply?.answers).toHaveLength(1)
+})
+
+describe('a reply without a cookie', () => {
+  test('is taken from a server that never sent one, and it goes on getting ours', () => {
+    const byname = new EngineUnderTest()
+    const waiting = askNew(byname)
+    byname.answer({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toHaveLength(1)
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toHaveLength(8)
+  })
+
+  test('of a server that always sent one is asked for again over TCP', () => {
+    const { byname } = acquainted()
+    const waiting = askNew(byname)
+    byname.answer(withCookie(null))
+    expect(waiting.reply).toBeNull()
+    byname.answerStream(withCookie(null))
+    expect(waiting.reply?.answers).toHaveLength(1)
+    // It has stopped: that is settled for an hour.
+    const next = askNew(byname)
+    byname.answer(withCookie(null))
+    expect(next.reply?.answers).toHaveLength(1)
+    byname.advance(3_600_000)
+    askNew(byname)
+    byname.answer(withCookie(null))
+    expect(byname.outlet.streams).toHaveLength(2)
+  })
+})
+
+describe('a server that does not answer queries with cookies', () => {
+  test('is asked again without, and from then on for an hour', () => {
+    const byname = new EngineUnderTest()
+    const waiting = askNew(byname)
+    byname.advance(1000)
+    expect([byname.outlet.queries.length, cookieOf(byname.lastQuery)]).toEqual([2, null])
+    byname.answer({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toHaveLength(1)
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toBeNull()
+    byname.advance(3_600_000)
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toHaveLength(8)
+  })
+
+  test('but has done so before gets them always: that was loss', () => {
+    const { byname } = acquainted()
+    askNew(byname)
+    byname.advance(1000)
+    expect(cookieOf(byname.lastQuery)).toHaveLength(16)
+  })
+
+  test('because it does not understand EDNS gets none', () => {
+    const byname = new EngineUnderTest()
+    const waiting = askNew(byname)
+    byname.fail(Rcode.FORMERR)
+    expect(decode(byname.lastQuery.bytes).opt).toBeNull()
+    byname.answer({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toHaveLength(1)
+  })
+})
+
+describe('BADCOOKIE', () => {
+  const fresh = Uint8Array.of(1, 1, 1, 1, 2, 2, 2, 2)
+  const refuse = (byname: EngineUnderTest, own: Uint8Array): void =>
+    byname.answer({
+      flags: 0x8180 | BADCOOKIE_LOW,
+      additionals: [opt({ rcode: 1, options: [[EdnsOption.COOKIE, bytes(own, fresh)]] })],
+    })
+
+  test('is answered by the same question with the new cookie', () => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    refuse(byname, own)
+    expect(waiting.reply).toBeNull()
+    expect(cookieOf(byname.lastQuery)).toEqual(bytes(own, fresh))
+    byname.answer(withCookie(bytes(own, fresh)))
+    expect(waiting.reply?.answers).toHaveLength(1)
+  })
+
+  test('a second time is answered without a cookie', () => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    refuse(byname, own)
+    refuse(byname, own)
+    expect(cookieOf(byname.lastQuery)).toBeNull()
+    byname.answer({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toHaveLength(1)
+    expect(byname.outlet.queries).toHaveLength(4)
+  })
+
+  test('without end does not ask without end', () => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    for (let k = 0; k < 20 && waiting.reply === null; k++) refuse(byname, own)
+    expect(waiting.reply?.rcode).toBe(Rcode.SERVFAIL)
+    expect(byname.outlet.queries.length).toBeLessThanOrEqual(9)
+  })
+})
+
+test('a server keeps its cookie when the settings change, a new one gets its own', () => {
+  const { byname, own } = acquainted()
+  byname.engine.configure(settingsWith({ servers: [server('new'), server('one')] }))
+  askNew(byname)
+  expect(cookieOf(byname.lastQuery)).not.toEqual(own)
+  byname.fail(Rcode.REFUSED)
+  expect(cookieOf(byname.lastQuery)).toEqual(bytes(own, SERVER_COOKIE))
+})
+
+test('TCP servers get cookies, those over TLS and HTTPS none', () => {
+  for (const transport of ['tcp', 'tls', 'https'] as const) {
+    const byname = new EngineUnderTest({ servers: [server('one', transport)] })
+    askNew(byname)
+    expect(cookieOf(byname.lastStream) === null).toBe(transport !== 'tcp')
+  }
+})
+
+test('broken options in a reply are no cookie', () => {
+  const byname = new EngineUnderTest()
+  const waiting = askNew(byname)
+  const broken = { ...record(41, 0, bytes(0, EdnsOption.COOKIE, 0, 40, 1, 2, 3), Uint8Array.of(0)), class: 1232 }
+  byname.answer({ answers: [a(1)], additionals: [broken] })
+  expect(waiting.reply?.answers).toHaveLength(1)
+})
