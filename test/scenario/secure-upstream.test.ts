@@ -1,0 +1,106 @@
+/** Servers over TLS and HTTPS, from the configuration to the wire. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createSecureServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { join } from 'node:path'
+import { createServer } from 'node:tls'
+import { fileURLToPath } from 'node:url'
+import dnsPacket from 'dns-packet'
+import { describe, expect, test } from 'vitest'
+import { DaemonProcess } from '../daemon/daemon-process.ts'
+import { replyTo } from '../stream/dns-messages.ts'
+import { listening } from '../stream/listening.ts'
+import { ScriptedUpstream } from '../stream/scripted-upstream.ts'
+import { rcodeOf } from '../worker/dns-client.ts'
+import { Stage } from './scenario.ts'
+
+const MESH = { beforeSync: 'forward', source: { table: '/nowhere/table.json' } }
+const path = (file: string): string => fileURLToPath(new URL(`../stream/certificates/${file}`, import.meta.url))
+const IDENTITY = { cert: readFileSync(path('server.pem')), key: readFileSync(path('server.key.pem')) }
+
+describe('servers over TLS and HTTPS', () => {
+  const stage = new Stage()
+
+  async function start(upstream: object): Promise<DaemonProcess> {
+    return await stage.daemon({ config: { mesh: MESH, upstream } })
+  }
+
+  async function overTls(): Promise<ScriptedUpstream> {
+    const upstream = await ScriptedUpstream.start(
+      createServer({ ...IDENTITY, ALPNProtocols: ['dot'] }),
+      'secureConnection',
+    )
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    stage.closing(() => upstream.stop())
+    return upstream
+  }
+
+  test('TLS: verified by the root certificates that are configured, padded to blocks, with EDNS', async () => {
+    const upstream = await overTls()
+    const daemon = await start({
+      servers: [`tls://127.0.0.1:${String(upstream.port)}#dns.test`],
+      rootCert: path('ca.pem'),
+    })
+    const client = await stage.client()
+    expect(rcodeOf((await client.ask(daemon.at(), 'www.example')).packet)).toBe('NOERROR')
+    const asked = upstream.queries.find(
+      ({ message }) => dnsPacket.decode(Buffer.from(message)).questions![0]!.type === 'A',
+    )!
+    expect(asked.message.length % 128).toBe(0)
+    const [opt] = dnsPacket.decode(Buffer.from(asked.message)).additionals!
+    expect(opt).toMatchObject({ type: 'OPT', udpPayloadSize: 1232 })
+    expect((await daemon.status()).upstreams[0]).toMatchObject({ healthy: true, failures: {} })
+  })
+
+  test.each([
+    ['another name', '#other.test', true],
+    ['another authority', '#dns.test', false],
+  ])('TLS: a certificate of %s is refused before anything is asked', async (_, name, hasRoot) => {
+    const upstream = await overTls()
+    const daemon = await start({
+      servers: [`tls://127.0.0.1:${String(upstream.port)}${name}`],
+      rootCert: hasRoot ? path('ca.pem') : '',
+      deadlineMs: 600,
+    })
+    const client = await stage.client()
+    expect(rcodeOf((await client.ask(daemon.at(), 'www.example')).packet)).toBe('SERVFAIL')
+    expect(upstream.queries).toEqual([])
+  })
+
+  test('HTTPS: POST to the path, id 0', async () => {
+    const asked: { path: string | undefined; message: Buffer }[] = []
+    const server = createSecureServer(IDENTITY)
+    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      const chunks: Buffer[] = []
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('error', () => {})
+      stream.on('end', () => {
+        const message = Buffer.concat(chunks)
+        asked.push({ path: headers[':path'], message })
+        stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+        stream.end(replyTo(message))
+      })
+    })
+    const port = await listening(server)
+    stage.closing(() => server.close())
+    const daemon = await start({
+      servers: [`https://127.0.0.1:${String(port)}/resolve#dns.test`],
+      rootCert: path('ca.pem'),
+    })
+    const client = await stage.client()
+    expect(rcodeOf((await client.ask(daemon.at(), 'www.example')).packet)).toBe('NOERROR')
+    expect(asked[0]!.path).toBe('/resolve')
+    expect(asked[0]!.message.readUInt16BE(0)).toBe(0)
+  })
+
+  test.each([
+    ['that is not there', null, 'cannot be read (ENOENT)'],
+    ['without a certificate', 'nothing', 'holds no certificate'],
+  ])('a file of root certificates %s is an error at the start', async (_, text, reason) => {
+    const first = await stage.daemon({ config: { mesh: MESH } })
+    const file = join(first.folder, 'root.pem')
+    if (text !== null) writeFileSync(file, text)
+    await expect(DaemonProcess.start({ config: { mesh: MESH, upstream: { rootCert: file } } })).rejects.toThrow(
+      `upstream.rootCert: ${file} ${reason}`,
+    )
+  })
+})
