@@ -145,14 +145,16 @@ export function makeEpisode(seed: number, queries: number): Episode {
 }
 
 function makeClients(): Client[] {
-  const v6 = (...tail: number[]): Uint8Array =>
-    Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xfd : (tail[i - 16 + tail.length] ?? 0)))
   return [
     { address: Uint8Array.of(127, 0, 0, 1), isLocal: true, isAllowed: true },
     { address: Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0)), isLocal: true, isAllowed: true },
     { address: Uint8Array.of(10, 0, 0, 7), isLocal: true, isAllowed: true },
     { address: Uint8Array.of(10, 1, 2, 3), isLocal: false, isAllowed: true },
-    { address: v6(1, 2), isLocal: false, isAllowed: true },
+    {
+      address: Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xfd : i < 14 ? 0 : i - 13)),
+      isLocal: false,
+      isAllowed: true,
+    },
     { address: Uint8Array.of(203, 0, 113, 9), isLocal: false, isAllowed: false },
   ]
 }
@@ -186,8 +188,8 @@ function makeSettings(random: Random, hasPerfect: boolean): EngineSettings[] {
     const routes: EngineSettings['routes'] = [{ domains: [Uint8Array.of(0)], servers: all, policy }]
     if (random.chance(0.3)) {
       // The perfect server stands on every route, so that the promise holds for every name.
-      const servers_ = all.filter((k) => chosen[k] === 0 || random.chance(0.5))
-      routes.unshift({ domains: [wire('corp'), wire('deep', 'example')], servers: servers_, policy: 'sequential' })
+      const onRoute = all.filter((k) => chosen[k] === 0 || random.chance(0.5))
+      routes.unshift({ domains: [wire('corp'), wire('deep', 'example')], servers: onRoute, policy: 'sequential' })
     }
     return {
       ttlSeconds: random.pick([1, 30, 300]),

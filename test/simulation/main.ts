@@ -88,7 +88,8 @@ async function playAll(run: Run): Promise<{ failed: Report | null; reports: Repo
   const playOn = async (): Promise<void> => {
     const worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
     try {
-      while (played < queries && next < first + seeds && (keepsGoing || outcome.failed === null)) {
+      while (played < queries && next < first + seeds) {
+        if (!keepsGoing && outcome.failed !== null) break
         const seed = next++
         worker.postMessage(seed)
         const report = await new Promise<Report>((resolve, reject) => {
@@ -161,4 +162,5 @@ function describe(action: Action): string {
 }
 
 if (isMainThread) process.exitCode = await main()
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from `playAll`
 else work((workerData as { perEpisode: number }).perEpisode)

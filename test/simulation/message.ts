@@ -20,6 +20,11 @@ export interface ParsedOpt {
   options: Map<number, string>
 }
 
+/** One thing for each of answer, authority and additional. */
+export type Sections<T> = [T, T, T]
+type Section = 0 | 1 | 2
+const SECTIONS: readonly Section[] = [0, 1, 2]
+
 export interface ParsedMessage {
   id: number
   flags: number
@@ -33,7 +38,7 @@ export interface ParsedMessage {
   type: number
   class: number
   /** Answer, authority, additional (without OPT). */
-  sections: [ParsedRecord[], ParsedRecord[], ParsedRecord[]]
+  sections: Sections<ParsedRecord[]>
   opt: ParsedOpt | null
   /** Records behind the OPT (a TSIG, say), which are between two hops and no part of the answer. */
   behindOpt: number
@@ -172,7 +177,7 @@ function read(reader: Reader): ParsedMessage {
     message.class = reader.u16()
     message.question = reader.bytes.toString('latin1', from, reader.at)
   }
-  for (let section = 0; section < 3; section++) {
+  for (const section of SECTIONS) {
     for (let k = 0; k < counts[section]!; k++) readRecord(reader, section, message)
   }
   if (reader.at !== reader.end) throw new Malformed(`${reader.end - reader.at} bytes after the last record`)
@@ -180,7 +185,7 @@ function read(reader: Reader): ParsedMessage {
   return message
 }
 
-function readRecord(reader: Reader, section: number, message: ParsedMessage): void {
+function readRecord(reader: Reader, section: Section, message: ParsedMessage): void {
   const from = reader.at
   const owner = reader.name()
   const type = reader.u16()
@@ -206,7 +211,7 @@ function readRecord(reader: Reader, section: number, message: ParsedMessage): vo
     const data = readData(reader, type, stop)
     if (message.opt !== null) message.behindOpt++
     else
-      message.sections[section as 0 | 1 | 2].push({
+      message.sections[section].push({
         id: recordId(owner, type, cls, data),
         owner,
         type,

@@ -34,7 +34,7 @@ function address(random: Random): string {
     : `fd00::${random.below(65_536).toString(16)}:${random.below(65_536).toString(16)}`
 }
 
-function hosts(random: Random): string[] {
+function makeHosts(random: Random): string[] {
   const list: string[] = []
   for (let k = 0; k < 12; k++) list.push(`svc${k}.${random.pick(['shop', 'shop', 'ops'])}.svc.cluster.local`)
   for (let k = 0; k < 3; k++) list.push(`pod-${k}.db.shop.svc.cluster.local`)
@@ -79,7 +79,7 @@ function makeTable(random: Random, all: string[]): NameTable {
 
 /** Tables that one after the other might be pushed. */
 export function makeTables(random: Random): NameTable[] {
-  const all = hosts(random)
+  const all = makeHosts(random)
   const first = makeTable(random, all)
   return [first, makeTable(random, all), makeTable(random, all), new Map(), moved(random, first), moved(random, first)]
 }
@@ -103,7 +103,8 @@ export function makeNames(random: Random, tables: NameTable[], identity: TableId
       if (ip.includes('.')) mesh.add(`${ip.split('.').toReversed().join('.')}.in-addr.arpa`)
     }
   }
-  for (const name of [...mesh]) if (identity.searchDomain !== null) mesh.add(`${name}.${identity.searchDomain}`)
+  const { searchDomain } = identity
+  const expanded = searchDomain === null ? [] : Array.from(mesh, (name) => `${name}.${searchDomain}`)
   const upstream: string[] = ['']
   for (let k = 0; k < random.pick([3, 30, 300]); k++) {
     upstream.push(
@@ -118,7 +119,7 @@ export function makeNames(random: Random, tables: NameTable[], identity: TableId
     )
   }
   return {
-    mesh: [...mesh].map(wireName).filter((name) => name.length <= 255),
+    mesh: [...mesh, ...expanded].map(wireName).filter((name) => name.length <= 255),
     upstream: upstream.map(wireName).filter((name) => name.length <= 255),
     special: [
       'localhost',

@@ -175,7 +175,8 @@ export class Referee {
   /** The engine sends a query to a server; `outcome` is the network's complaint, or fine. */
   sent(outcome: string | number | null, bytes: Buffer, now: number): void {
     if (typeof outcome === 'string') throw new Violation(outcome)
-    const query = parseMessage(bytes, 0, bytes.length) as ParsedMessage
+    const query = parseMessage(bytes, 0, bytes.length)
+    if (typeof query === 'string') throw new Violation(query)
     const keys = [true, false].map((dnssecOk) => keyOf(query.name, query.type, dnssecOk, query.flags))
     const key =
       query.opt === null

@@ -7,7 +7,7 @@ import { type ReferenceAnswer, ReferenceTable } from '../table/reference-table.t
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import type { Client } from './episode.ts'
-import { type ParsedMessage, type ParsedRecord, recordId } from './message.ts'
+import { type ParsedMessage, type ParsedRecord, recordId, type Sections } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
@@ -49,7 +49,7 @@ export interface KnownAnswer {
   /** Records were left out that do not belong to the answer. */
   isScrubbed: boolean
   /** By section: TTL at the start by record. */
-  ttls: [Map<string, number>, Map<string, number>, Map<string, number>]
+  ttls: Sections<Map<string, number>>
 }
 
 /** Key of a question: what may not differ between askers of one answer. */
@@ -190,9 +190,10 @@ export function knownAnswer(message: ParsedMessage, at: number, bounds: EngineSe
   }
   const soa = isNegative ? authority.find((record) => record.type === SOA) : undefined
   const negativeTtl = soa === undefined ? 0 : Math.min(sound(soa.ttl), sound(minimumOf(soa)))
-  const ttls = message.sections.map(
-    (section) => new Map(section.map((record) => [record.id, clamp(record === soa ? negativeTtl : record.ttl)])),
-  ) as KnownAnswer['ttls']
+  const ttlsOf = (section: ParsedRecord[]): Map<string, number> =>
+    new Map(section.map((record) => [record.id, clamp(record === soa ? negativeTtl : record.ttl)]))
+  const [first, second, third] = message.sections
+  const ttls: KnownAnswer['ttls'] = [ttlsOf(first), ttlsOf(second), ttlsOf(third)]
   // Servers that give records of one set different TTLs: the least counts for all of the answer.
   const least = Math.min(...message.sections.flat().map((record) => clamp(record.ttl)))
   let lifetimeSeconds = isNegative ? Math.min(clamp(negativeTtl), least) : least

@@ -25,15 +25,21 @@ const TARGETS: ReadonlyMap<number, number> = new Map([
   [HTTPS, 2],
 ])
 
+function isIn(record: ParsedRecord): boolean {
+  return record.class === 1
+}
+
+/** The type that a signature is about, or the record's own (RFC 4034 §3.1). */
+function covered(record: ParsedRecord): number {
+  return record.type === RRSIG ? (record.data.charCodeAt(0) << 8) | record.data.charCodeAt(1) : record.type
+}
+
 /** The message with what belongs to the answer, null if its CNAMEs are a loop or too many. */
 export function scrub(message: ParsedMessage): ParsedMessage | null {
   const [answer, authority, additional] = message.sections
   const chain = chainOf(message)
   if (chain === null) return null
   const last = chain.at(-1)!
-  const isIn = (record: ParsedRecord): boolean => record.class === 1
-  const covered = (record: ParsedRecord): number =>
-    record.type === RRSIG ? (record.data.charCodeAt(0) << 8) | record.data.charCodeAt(1) : record.type
   const answers = answer.filter(
     (record) =>
       isIn(record) &&

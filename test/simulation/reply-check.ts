@@ -121,7 +121,7 @@ function optBytes({ opt }: ParsedMessage): number {
 function localBytes(reply: ParsedMessage, wanted: Extract<Expectation, { kind: 'local' }>): number {
   let bytes = 12 + reply.question.length + optBytes(reply)
   for (const id of wanted.answers) {
-    const [, type] = id.split('|', 2) as [string, string]
+    const type = id.split('|', 2)[1]
     const data = id.slice(id.indexOf('|', id.indexOf('|', id.indexOf('|') + 1) + 1) + 1)
     bytes += 12 + (type === '12' ? 2 : data.length)
   }

@@ -16,7 +16,7 @@ const QUERY_ROOM = 512
 const PACKET_AT = 13
 
 export class SimulatedOutlet implements Outlet {
-  readonly reply_: Buffer = Buffer.alloc(ROOM + 2 * CANARY_BYTES, CANARY)
+  readonly replyBytes: Buffer = Buffer.alloc(ROOM + 2 * CANARY_BYTES, CANARY)
   readonly query: Buffer = Buffer.alloc(QUERY_ROOM + 2 * CANARY_BYTES, CANARY)
   readonly queryAt: number = CANARY_BYTES
   private readonly packet: Buffer = Buffer.alloc(8192)
@@ -45,7 +45,7 @@ export class SimulatedOutlet implements Outlet {
     packet.copy(this.packet, PACKET_AT)
     this.packet.fill(0xc0, PACKET_AT + packet.length, PACKET_AT + packet.length + 300)
     engine.client(0, client.address, 0, client.address.length)
-    const length = engine.query(this.packet, PACKET_AT, packet.length, this.reply_, CANARY_BYTES)
+    const length = engine.query(this.packet, PACKET_AT, packet.length, this.replyBytes, CANARY_BYTES)
     // The driver's buffer belongs to the next datagram.
     this.packet.fill(0xff, 0, PACKET_AT + packet.length + 300)
     this.inHand = 'stream'
@@ -69,15 +69,15 @@ export class SimulatedOutlet implements Outlet {
     }
     const pending = this.referee.ask(cut, client, false, settings, now)
     engine.client(0, client.address, 0, client.address.length)
-    const length = engine.cutQuery(packet, 0, this.reply_, CANARY_BYTES)
+    const length = engine.cutQuery(packet, 0, this.replyBytes, CANARY_BYTES)
     if (length > 0) this.finish(pending, length, now)
     else this.referee.ignored(pending)
   }
 
   private finish(pending: Pending, length: number, now: number): void {
-    this.referee.answered(pending, this.reply_, CANARY_BYTES, length, now)
-    checkCanary(this.reply_, 0)
-    checkCanary(this.reply_, CANARY_BYTES + ROOM)
+    this.referee.answered(pending, this.replyBytes, CANARY_BYTES, length, now)
+    checkCanary(this.replyBytes, 0)
+    checkCanary(this.replyBytes, CANARY_BYTES + ROOM)
   }
 
   hold(waiter: number): void {
@@ -96,7 +96,7 @@ export class SimulatedOutlet implements Outlet {
   }
 
   get reply(): Uint8Array {
-    return this.isStreamReply ? this.streams.reply : this.reply_
+    return this.isStreamReply ? this.streams.reply : this.replyBytes
   }
 
   get replyAt(): number {
@@ -125,7 +125,7 @@ export class SimulatedOutlet implements Outlet {
     checkCanary(this.query, CANARY_BYTES + QUERY_ROOM)
     const socket = this.network.datagram(server, this.query, CANARY_BYTES, length, avoid, this.now())
     this.referee.sent(socket, this.query.subarray(CANARY_BYTES, CANARY_BYTES + length), this.now())
-    return socket as number
+    return typeof socket === 'number' ? socket : -1
   }
 
   sendStreamQuery(

@@ -29,7 +29,7 @@ export class StreamClients {
   private desk: StreamDesk
   private readonly waiters: number
   private readonly referee: Referee
-  private readonly ask_: (message: StreamExchange) => void
+  private readonly askServer: (message: StreamExchange) => void
   private connections: Map<number, Connection> = new Map()
   private nextConnection = 1
   /** Streams under way in the stream worker of now: what an earlier one was asked is lost with it. */
@@ -41,7 +41,7 @@ export class StreamClients {
   constructor(waiters: number, referee: Referee, ask: (message: StreamExchange) => void, now: () => number) {
     this.waiters = waiters
     this.referee = referee
-    this.ask_ = ask
+    this.askServer = ask
     this.now = now
     this.desk = new StreamDesk(waiters)
     this.attach()
@@ -57,11 +57,12 @@ export class StreamClients {
       postMessage: (message: ToStream): void => {
         if (message.kind === 'exchange') {
           this.exchanges.add(message.exchange)
-          this.ask_(message)
+          this.askServer(message)
         } else this.receive(message.writes, connections)
       },
       close: (): void => {},
     }
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the desk uses no more of a port than these two
     desk.attach(port as unknown as MessagePort)
   }
 

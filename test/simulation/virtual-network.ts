@@ -199,7 +199,7 @@ export class VirtualNetwork {
       const how = fate.below(3)
       if (how === 0) forged.id = fate.below(65_536)
       if (how === 1) socket = 1 + fate.below(this.nextSocket - 1)
-      if (how === 2) forged.question = `\u0005other${query.question.slice(-5)}`
+      if (how === 2) forged.question = otherName(query.question)
       const hit = this.sent.get(socket * 65_536 + forged.id)
       if (hit !== undefined && hit.query.question === forged.question) continue
       this.schedule(now + fate.between(0, 5), {
@@ -251,6 +251,11 @@ export class VirtualNetwork {
     pool[known === undefined ? pool.length : k] = fresh
     return fresh
   }
+}
+
+/** The question with another name of the same length; the root has none. */
+function otherName(question: string): string {
+  return question.startsWith('\0') ? `\u0005other${question}` : `${question[0]}~${question.slice(2)}`
 }
 
 function keysOf(query: ParsedMessage): string[] {

@@ -92,9 +92,12 @@ const OPT_BROKEN: Partial<Record<Habit, number>> = { 'formerr to opt': 1, notimp
 
 const writer = new MessageWriter()
 
+function reply(bytes: Buffer | null, delayMs: number = 0, isMisdirected: boolean = false): Reply {
+  return { bytes, delayMs, isMisdirected }
+}
+
 /** What the server does with the question. `serial` makes every answer's records unlike those of any other. */
 export function serve(query: ParsedMessage, habit: Habit, isStream: boolean, fate: Random, serial: number): Reply[] {
-  const reply = (bytes: Buffer | null, delayMs = 0, isMisdirected = false): Reply => ({ bytes, delayMs, isMisdirected })
   const brokenRcode = OPT_BROKEN[habit]
   if (brokenRcode !== undefined && query.opt !== null) return [reply(errorReply(query, brokenRcode, fate, serial))]
   const deed = fate.weighted(DEEDS[habit])
@@ -128,7 +131,7 @@ export function serve(query: ParsedMessage, habit: Habit, isStream: boolean, fat
     }
     case 'malformed':
       return [reply(malformed(query, fate, serial))]
-    case 'odd rcode':
+    default:
       return [reply(oddRcode(query, fate, serial))]
   }
 }
@@ -362,7 +365,9 @@ function lie(query: ParsedMessage, isStream: boolean, fate: Random, serial: numb
   if (kind === 0) other.id = (query.id + 1 + fate.below(65_534)) & 0xffff
   const name = query.question.slice(0, -4)
   const tail = query.question.slice(-4)
-  if (kind === 1) other.question = `\u0003not${name}`.slice(0, 251) + tail
+  // As long as the true one, or longer.
+  if (kind === 1)
+    other.question = name === '\0' || fate.chance(0.3) ? `\u0003not\0${tail}` : `${name[0]}~${name.slice(2)}${tail}`
   if (kind === 2) other.question = name + String.fromCharCode(0, query.type === 1 ? 28 : 1) + tail.slice(2)
   if (kind === 3) other.question = `${name}${tail.slice(0, 2)}\0\u0003`
   begin(other, 0, fate)

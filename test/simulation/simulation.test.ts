@@ -1,0 +1,71 @@
+import { expect, test } from 'vitest'
+import { runDifferential } from './differential.ts'
+import { makeEpisode } from './episode.ts'
+import { plant } from './plant.ts'
+import { PLANTED_BUGS } from './planted-bugs.ts'
+import { runEpisode } from './simulation.ts'
+
+/** `SIMULATION_SEEDS=1000` plays so many fresh seeds instead of a few. */
+const FRESH_SEEDS = Number(process.env['SIMULATION_SEEDS'] ?? 12)
+const FIXED_SEEDS = 40
+const QUERIES = 600
+const WANTED = [
+  'hit',
+  'negative hit',
+  'stale',
+  'full',
+  'mesh',
+  'special',
+  'servfail',
+  'truncated reply',
+  'forged reply',
+  'restart',
+  'configure',
+  'leap',
+  'flush',
+  'new stream worker',
+]
+const freshFrom = Date.now() % 1_000_000_000
+
+/** Plays the seeds and returns what was seen in them. */
+function play(first: number, seeds: number): Set<string> {
+  const seen = new Set<string>()
+  for (let seed = first; seed < first + seeds; seed++) {
+    const { violation, sightings } = runEpisode(makeEpisode(seed, QUERIES))
+    if (violation !== null)
+      throw new Error(`npm run simulate -- --seed ${seed} --episode ${QUERIES} --seeds 1: ${violation.message}`)
+    for (const what of sightings.keys()) seen.add(what)
+  }
+  return seen
+}
+
+test('the engine keeps the rules in episodes with fixed seeds, in which all happens that they are there for', () => {
+  const seen = play(1, FIXED_SEEDS)
+  expect(WANTED.filter((what) => !seen.has(what))).toEqual([])
+})
+
+test(`the engine keeps the rules in episodes with fresh seeds from ${freshFrom} on`, {
+  timeout: 60_000 + FRESH_SEEDS * 1000,
+}, () => {
+  console.log(`fresh seeds: ${freshFrom} … ${freshFrom + FRESH_SEEDS - 1}`)
+  play(freshFrom, FRESH_SEEDS)
+})
+
+test('an episode is the same each time it is played', () => {
+  const [first, second] = [runEpisode(makeEpisode(7, 300)), runEpisode(makeEpisode(7, 300))]
+  expect([...second.sightings]).toEqual([...first.sightings])
+  expect(second.upstreamMessages).toBe(first.upstreamMessages)
+})
+
+test('the engine and the reference answer random questions over random tables alike', () => {
+  const seed = freshFrom
+  const { asked, answeredHere } = runDifferential(seed, 100_000)
+  expect(asked).toBeGreaterThanOrEqual(100_000)
+  expect(answeredHere).toBeGreaterThan(20_000)
+})
+
+/** A sample that differs from day to day; `plant.ts` plays all. */
+const sample = [0, 1].map((k) => PLANTED_BUGS[(Math.floor(Date.now() / 86_400_000) * 2 + k) % PLANTED_BUGS.length]!)
+test.each(sample)('the planted bug "$name" is caught', { timeout: 90_000 }, (bug) => {
+  expect(plant(bug, 1).seeds).not.toBeNull()
+})
