@@ -105,6 +105,8 @@ export interface FileConfig {
     maxNegativeTtlSeconds: number
     staleSeconds: number
     prefetch: boolean
+    /** An NXDOMAIN answers for all names below (RFC 8020). */
+    nxdomainCut: boolean
   }
   /** Null: off. */
   metrics: { listen: SocketAddress | null }
@@ -273,6 +275,7 @@ const cache = section({
   maxNegativeTtlSeconds: wholeNumber(0, 86_400).default(300),
   staleSeconds: wholeNumber(0, 604_800).default(3600),
   prefetch: flag.default(true),
+  nxdomainCut: flag.default(false),
 }).transform((read, context): FileConfig['cache'] => {
   if (read.minTtlSeconds > read.maxTtlSeconds) {
     context.issues.push(problem(['minTtlSeconds'], `must not be over maxTtlSeconds (${read.maxTtlSeconds})`, read))

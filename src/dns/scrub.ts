@@ -241,7 +241,7 @@ function rebuild(answer: Answer): number {
  * and whose question's name ends at `nameEnd` (counted from there). Names are written out in full, but owners point to
  * the question where they can. Returns the offset after it; 1,024 bytes more than the record has must fit.
  */
-function copyRecord(
+export function copyRecord(
   packet: Uint8Array,
   start: number,
   at: number,

@@ -9,7 +9,6 @@
 import { Answer } from '../dns/answer.ts'
 import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
 import { writeCookie } from '../dns/cookie.ts'
-import { finishHash } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
 import { beginReply, copyBytes, headerRcode, setCounts } from '../dns/reply.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
@@ -21,6 +20,7 @@ import { Forwarder } from './forwarder.ts'
 import { HostNames } from './host-names.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
 import type { Outlet } from './outlet.ts'
+import { answerBelowCut, keyHash } from './nxdomain-cut.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
@@ -94,6 +94,11 @@ export class Engine {
   /** Image in use, null before the first. */
   get image(): Image | null {
     return this.#image
+  }
+
+  /** Seed of all name hashes. */
+  get seed(): number {
+    return this.#seed
   }
 
   /** Adopts a table: one reference swap. Another hash seed empties the cache, whose keys it made. */
@@ -372,7 +377,7 @@ export class Engine {
     key[name.length + 1] = query.type
     key[name.length + 2] = variant
     const keyLength = name.length + 3
-    const hash = finishHash(name.hash() ^ Math.imul((query.type << 3) | variant, 0x9e3779b1))
+    const hash = keyHash(name.hash(), query.type, variant)
     let isStale = false
     if (cache !== null && isRecursive) {
       this.counters.add(Cell.cacheRequests, 1)
@@ -395,6 +400,14 @@ export class Engine {
           const length = this.forwarder.writeStale(query, store, block, out, outAt)
           return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
         }
+      }
+    }
+    if (cache !== null && isRecursive && this.#settings.cache.nxdomainCut === true) {
+      const { upstreams } = this.forwarder
+      const length = answerBelowCut(cache, upstreams, query, variant, this.#seed, this.now, out, outAt)
+      if (length !== NOT_OURS) {
+        this.counters.add(Cell.cacheHitsNegative, 1)
+        return this.#count(query, Source.cache, Rcode.NXDOMAIN, length, out, outAt)
       }
     }
     return this.forwarder.forward(query, hash, key, keyLength, isStale, out, outAt)

@@ -19,6 +19,7 @@ import type { Cache } from './cache.ts'
 import { type ClientQuery, Variant } from './client-query.ts'
 import { AttemptCookie, InFlight, NONE } from './in-flight.ts'
 import { LoopProbe } from './loop-probe.ts'
+import { ANY_TYPE_KEY, cutHash } from './nxdomain-cut.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
@@ -80,6 +81,7 @@ export interface ForwarderContext {
   readonly random: () => number
   readonly answer: Answer
   readonly cache: Cache | null
+  readonly seed: number
   now: number
   /** Writes an error reply to `query` and counts it; returns its length. */
   writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number
@@ -581,8 +583,21 @@ export class Forwarder {
       outlet.sendReply(w, length)
       inFlight.freeWaiter(w)
     }
+    if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(x)
     if (this.#isHopeful(x) && this.#lingering < inFlight.capacity >> 2) this.#linger(x)
     else this.#close(x)
+  }
+
+  /** Keeps the NXDOMAIN in `scratch` for names below as well, unless it says so of a name that CNAMEs led to. */
+  #keepCut(x: number): void {
+    const { inFlight } = this
+    const { answer, cache, seed } = this.#context
+    if (cache === null || this.#settings.cache.nxdomainCut !== true || answer.answers > 0) return
+    const keyAt = inFlight.keyAt(x)
+    const nameLength = inFlight.keyLength[x]! - 3
+    const variant = inFlight.keys[keyAt + nameLength + 2]!
+    this.#scratch.rekey(0, ANY_TYPE_KEY, cutHash(seed, inFlight.keys, keyAt, nameLength, variant))
+    cache.put(this.#scratch, 0)
   }
 
   /** Lets an answered exchange wait for the servers that were asked as well: without it a dead one would never be found out. */

@@ -88,5 +88,7 @@ export interface EngineSettings {
     maxNegativeTtlSeconds: number
     staleSeconds: number
     prefetch: boolean
+    /** An NXDOMAIN answers for all names below (RFC 8020); off if not given. */
+    nxdomainCut?: boolean
   }
 }

@@ -18,7 +18,7 @@ import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../d
 import type { ClientQuery } from './client-query.ts'
 import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
 
-const STORED_HEAD = 40
+export const STORED_HEAD = 40
 const WORD_SIZE = 0
 const WORD_HASH = 1
 const DOUBLE_STORED_AT = 1
@@ -84,6 +84,9 @@ export class AnswerStore {
   rcode(at: number): number {
     return this.halves[(at >> 1) + HALF_RCODE]!
   }
+  messageLength(at: number): number {
+    return this.halves[(at >> 1) + HALF_LENGTH]!
+  }
   keyLength(at: number): number {
     return this.halves[(at >> 1) + HALF_KEY]!
   }
@@ -100,6 +103,12 @@ export class AnswerStore {
   }
   unmark(at: number, flag: number): void {
     this.halves[(at >> 1) + HALF_FLAGS]! &= ~flag
+  }
+
+  /** Gives the block another type in its key, and the hash that goes with that. */
+  rekey(at: number, type: number, hash: number): void {
+    writeU16(this.bytes, this.keyAt(at) + this.keyLength(at) - 3, type)
+    this.words[(at >> 2) + WORD_HASH] = hash
   }
 
   /** True if the block's key is this one. `key`: lower-cased name, type and variant, `length` bytes. */

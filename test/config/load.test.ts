@@ -43,7 +43,7 @@ describe('defaults', () => {
     })
     expect(config.hostsFile).toBe('')
     expect(config.rateLimit).toEqual({ queriesPerSecond: 0, burst: 100 })
-    expect(config.cache.maxBytes).toBe(8_388_608)
+    expect(config.cache).toMatchObject({ maxBytes: 8_388_608, nxdomainCut: false })
     expect(config.metrics.listen?.text).toBe('[::]:9153')
     expect(config.admin.listen?.text).toBe('127.0.0.1:15054')
     expect(defaults.warnings).toEqual([])
