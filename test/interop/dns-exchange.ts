@@ -41,7 +41,7 @@ const TYPE_NUMBERS: Record<string, number> = {
 }
 
 /** The query in wire format. */
-export function encodeAsking(id: number, asking: Asking): Uint8Array {
+function encodeAsking(id: number, asking: Asking): Uint8Array {
   const { name, type, payload = 1232, dnssecOk = false, flags = 0x0100 } = asking
   const number = TYPE_NUMBERS[type] ?? Number(type.replace('TYPE', ''))
   if (nameToWire(name) === null) throw new Error(`no name: ${name}`)
