@@ -203,6 +203,7 @@ function makeSettings(random: Random, hasPerfect: boolean): EngineSettings[] {
       ],
       ownAddresses: [Uint8Array.of(10, 0, 0, 7)],
       cookieSecret: new Uint8Array(16).fill(7),
+      caseRandomization: random.chance(0.3),
       servers: chosen.map((k) => servers[k]!),
       routes,
       attemptTimeoutMs,

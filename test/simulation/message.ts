@@ -65,14 +65,6 @@ const LOWER_CASE: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
   String.fromCharCode(byte >= 65 && byte <= 90 ? byte + 32 : byte),
 )
 
-export function lowerCase(name: string): string {
-  for (let i = 0; i < name.length; i++) {
-    const code = name.charCodeAt(i)
-    if (code >= 65 && code <= 90) return name.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
-  }
-  return name
-}
-
 class Malformed extends Error {}
 
 class Reader {

@@ -355,7 +355,10 @@ export class Referee {
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
-    return this.checkFailure(pending, now)
+    const complaint = this.checkFailure(pending, now)
+    // The failure takes the place of an answer that is of no use any more.
+    this.accepted.delete(key)
+    return complaint
   }
 
   /** True if the reply is an expired answer that may still be served, as one. */

@@ -12,12 +12,12 @@ import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 
-export const A = 1
+const A = 1
 const CNAME = 5
 const SOA = 6
 const PTR = 12
 const HINFO = 13
-export const AAAA = 28
+const AAAA = 28
 const SVCB = 64
 const HTTPS = 65
 const ANY = 255
