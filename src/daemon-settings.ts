@@ -1,0 +1,254 @@
+/**
+ * What the daemon goes by while it runs: the configuration, and what resolv.conf and the hosts file add to it. Reads the
+ * files and watches them; what the engine is told follows from them (engine-settings.ts).
+ *
+ * ```
+ *  configuration, resolv.conf, hosts file, own addresses ─→ EngineSettings ─→ data workers, stream thread
+ *                 resolv.conf's search domain ────────────→ TableIdentity ──→ compiler
+ * ```
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { ConfigError } from './config/config-error.ts'
+import { type FileWatch, watchFile } from './config/file-watch.ts'
+import { parseHostsFile } from './config/hosts-file.ts'
+import { parseResolvConf, type ResolvConf } from './config/resolv-conf.ts'
+import type { Config } from './config/schema.ts'
+import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
+import type { EngineSettings, HostEntry } from './engine/settings.ts'
+import { deriveSettings, hostEntries, loopProbeNames } from './engine-settings.ts'
+import type { Log } from './observe/log.ts'
+import { addressText } from './os/socket-address.ts'
+import type { TableIdentity } from './table/identity.ts'
+
+/** What the settings are made from, and who is told when they change. */
+export interface DaemonSettingsOptions {
+  config: Config
+  log: Log
+  /** Called with each new version, also where nothing differs. */
+  onSettings: (settings: EngineSettings) => void
+  /** Called after `onSettings` if resolv.conf's search domain is another one now. */
+  onIdentity: (identity: TableIdentity) => void
+}
+
+/** The settings in use. Files that cannot be read are warned of and count as empty; nothing is watched before `start`. */
+export class DaemonSettings {
+  #config: Config
+  readonly #log: Log
+  readonly #onSettings: DaemonSettingsOptions['onSettings']
+  readonly #onIdentity: DaemonSettingsOptions['onIdentity']
+  readonly #watches: FileWatch[] = []
+  readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
+  /** Names that are asked for to find loops, and the servers that were found to forward to us. */
+  #loopProbeId: string = randomUUID()
+  readonly #looping: Set<string> = new Set()
+  #resolvConf: ResolvConf
+  #hosts: readonly HostEntry[]
+  #settings: EngineSettings
+  #searchDomain: string | null
+
+  /** @throws ConfigError if the configuration names one of our own listeners as an upstream server */
+  constructor({ config, log, onSettings, onIdentity }: DaemonSettingsOptions) {
+    this.#config = config
+    this.#log = log
+    this.#onSettings = onSettings
+    this.#onIdentity = onIdentity
+    this.#resolvConf = this.#readResolvConf()
+    this.#hosts = this.#readHosts()
+    this.#settings = this.#deriveSettings(true)
+    this.#searchDomain = this.identity.searchDomain
+  }
+
+  /** The configuration in use. */
+  get config(): Config {
+    return this.#config
+  }
+
+  /** What the engine is told. */
+  get engine(): EngineSettings {
+    return this.#settings
+  }
+
+  /** Labels of the servers that were found to forward to us. */
+  get looping(): ReadonlySet<string> {
+    return this.#looping
+  }
+
+  /** Whose names are short names in the table. */
+  get identity(): TableIdentity {
+    const { namespace, domain } = this.#config.identity
+    return { namespace, domain, searchDomain: this.#resolvConf.search[0] ?? null }
+  }
+
+  /** Watches resolv.conf and the hosts file from now on. */
+  start(): void {
+    this.#watchResolvConf()
+    this.#watchHostsFile()
+  }
+
+  /** Watches no more. */
+  stop(): void {
+    for (const watch of this.#watches) watch.close()
+  }
+
+  /** Takes over a configuration, which has been through `keepFixed`, and reads the files again. */
+  reload(config: Config): void {
+    this.#config = config
+    this.#resolvConf = this.#readResolvConf()
+    this.#hosts = this.#readHosts()
+    this.#forgetLoops()
+    this.#applySettings()
+  }
+
+  /** A query for a name that only one server was asked for has come to us: that server is asked no more. */
+  loopFound(label: string, from: Uint8Array): void {
+    if (this.#looping.has(label)) return
+    this.#looping.add(label)
+    this.#log.error(
+      { server: label, from: addressText(from) },
+      `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until resolv.conf changes`,
+    )
+    this.#applySettings()
+  }
+
+  #readResolvConf(): ResolvConf {
+    const { resolvConf, servers } = this.#config.upstream
+    try {
+      return parseResolvConf(readFileSync(resolvConf, 'utf8'))
+    } catch (error) {
+      const reason = errorCode(error)
+      const remedy = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
+      this.#log.warn({ file: resolvConf, reason }, `resolv.conf cannot be read: ${remedy}`)
+      return parseResolvConf('')
+    }
+  }
+
+  #readHosts(): HostEntry[] {
+    const file = this.#config.hostsFile
+    if (file === '') return []
+    try {
+      return hostEntries(parseHostsFile(readFileSync(file, 'utf8')))
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#log.warn({ file, reason }, 'the hosts file cannot be read: no names from it')
+      return []
+    }
+  }
+
+  #deriveSettings(isStart: boolean): EngineSettings {
+    const own = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map((info) => info.address))
+    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own, this.#hosts)
+    for (const label of loops) {
+      const { servers, routes } = this.#config.upstream
+      const isIn = (list: readonly { label: string }[]): boolean => list.some((server) => server.label === label)
+      const key = isIn(servers)
+        ? 'upstream.servers'
+        : routes.some((route) => isIn(route.servers))
+          ? 'upstream.routes'
+          : null
+      const message = `upstream server ${label} is byname's own listener: that would be a loop`
+      if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
+      this.#log.error({ server: label }, `${message}; it is left out`)
+    }
+    const loopProbe = loopProbeNames(this.#loopProbeId, settings)
+    for (const route of settings.routes)
+      route.servers = route.servers.filter((index) => !this.#looping.has(settings.servers[index]!.label))
+    if (settings.routes.at(-1)!.servers.length === 0) {
+      this.#log.warn(
+        { resolvConf: this.#config.upstream.resolvConf },
+        'no upstream servers: names outside the mesh get SERVFAIL',
+      )
+    }
+    return { ...settings, loopProbe, cookieSecret: this.#cookieSecret }
+  }
+
+  /** Servers may be others now, or lead elsewhere: loops are looked for anew. */
+  #forgetLoops(): void {
+    this.#loopProbeId = randomUUID()
+    this.#looping.clear()
+  }
+
+  /** Hands what the configuration and resolv.conf say now to everybody. */
+  #applySettings(): void {
+    this.#settings = this.#deriveSettings(false)
+    this.#onSettings(this.#settings)
+    const { identity } = this
+    if (identity.searchDomain === this.#searchDomain) return
+    this.#searchDomain = identity.searchDomain
+    this.#onIdentity(identity)
+  }
+
+  #watchResolvConf(): void {
+    const file = this.#config.upstream.resolvConf
+    this.#watches.push(
+      watchFile(file, () => {
+        if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
+        this.#resolvConf = this.#readResolvConf()
+        this.#forgetLoops()
+        this.#applySettings()
+        this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
+      }),
+    )
+  }
+
+  #watchHostsFile(): void {
+    const file = this.#config.hostsFile
+    if (file === '') return
+    this.#watches.push(
+      watchFile(file, () => {
+        if (!existsSync(file)) return this.#log.warn({ file }, 'the hosts file is gone: its last names stay')
+        this.#hosts = this.#readHosts()
+        this.#applySettings()
+        this.#log.info({ file, names: this.#hosts.length }, 'hosts file changed')
+      }),
+    )
+  }
+}
+
+/** The new configuration with the old values of what sockets, threads and table are made by, and those keys that differ. */
+export function keepFixed(config: Config, old: Config): { merged: Config; fixed: string[] } {
+  const { listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio } = old
+  const merged: Config = {
+    ...config,
+    listen,
+    workers,
+    driver,
+    identity,
+    maxUdpPayload,
+    hostsFile,
+    metrics,
+    admin,
+    istio,
+    mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
+    upstream: {
+      ...config.upstream,
+      resolvConf: old.upstream.resolvConf,
+      maxInFlight: old.upstream.maxInFlight,
+      rootCert: old.upstream.rootCert,
+    },
+  }
+  const values: Record<string, unknown> = { ...merged }
+  const fixed = Object.entries(config).filter(([key, value]) => JSON.stringify(values[key]) !== JSON.stringify(value))
+  return { merged, fixed: fixed.map(([key]) => key) }
+}
+
+/** Text of the file of root certificates, null where none is named. @throws ConfigError */
+export function readRootCertificates(file: string): string | null {
+  if (file === '') return null
+  const problem = (reason: string): ConfigError =>
+    new ConfigError([`upstream.rootCert: ${file} ${reason}; name a file of root certificates (PEM), or leave it empty`])
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw problem(`cannot be read (${errorCode(error)})`)
+  }
+  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
+  return text
+}
+
+/** ENOENT and the like; else the error in words. */
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
+}
