@@ -28,7 +28,7 @@ export function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): 
  * Opens what the configuration says, with the sockets that were inherited where they fit; the other ones are closed.
  * Without system calls ports are only tried: the threads open their own sockets. An address of a family that this
  * machine does not have is left out.
- * @throws BindError; nothing stays open then
+ * @throws BindError; what was taken over or opened so far is closed then
  */
 export async function openListeners(
   { listen, workers }: Config,
