@@ -22,6 +22,7 @@ const DNS_PORT = 53
 
 /** Unless the configuration or resolv.conf says otherwise. */
 const ATTEMPT_TIMEOUT_MS = 1000
+const LEAST_ATTEMPTS = 2
 /** The engine sends no more for one question. */
 const MAX_ATTEMPTS = 8
 
@@ -132,7 +133,9 @@ function attemptsOf(
   const wanted = isFromFile && options.timeoutSeconds !== undefined ? options.timeoutSeconds * 1000 : ATTEMPT_TIMEOUT_MS
   const attemptTimeoutMs = upstream.attemptTimeoutMs ?? Math.min(wanted, Math.ceil(upstream.deadlineMs / 2))
   if (!isFromFile || options.attempts === undefined) return { attemptTimeoutMs }
-  return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, options.attempts * Math.max(1, servers.length)) }
+  // Never one alone: a single lost datagram would be the reason that a name does not resolve.
+  const wantedAttempts = Math.max(LEAST_ATTEMPTS, options.attempts * Math.max(1, servers.length))
+  return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, wantedAttempts) }
 }
 
 /** A name for each default server, which nobody else can know, to find out whether it forwards to us. */

@@ -60,7 +60,8 @@ async function askAdmin(
  * @throws as `getFromAdmin`
  */
 export async function getJson<T>(path: string, given: CommandArguments, context: CommandContext): Promise<T> {
-  return readJson<T>(path, await getFromAdmin(path, given, context))
+  const read: T = readJson(path, await getFromAdmin(path, given, context))
+  return read
 }
 
 /**
@@ -68,13 +69,13 @@ export async function getJson<T>(path: string, given: CommandArguments, context:
  * @throws as `getFromAdmin`
  */
 export async function postForJson<T>(path: string, given: CommandArguments, context: CommandContext): Promise<T> {
-  return readJson<T>(path, await askAdmin('POST', path, given, context))
+  const read: T = readJson(path, await askAdmin('POST', path, given, context))
+  return read
 }
 
-function readJson<T>(path: string, body: string): T {
+function readJson(path: string, body: string): ReturnType<typeof JSON.parse> {
   try {
-    const read: T = JSON.parse(body)
-    return read
+    return JSON.parse(body)
   } catch (cause) {
     throw new Error(`the admin endpoint answers ${path} with something that is no JSON; is it byname's?`, { cause })
   }

@@ -74,6 +74,8 @@ export class Engine {
   /** Whether the client of the queries in hand is on this machine, and whether it may ask. */
   #isLocal = true
   #isAllowed = true
+  /** Evictions of the cache that the counter has. */
+  #evictionsCounted = 0
   /** Answers of the batch in hand by source, until `endBatch` knows how long they took. */
   readonly #batchAnswers: Int32Array = new Int32Array(ALL_SOURCES.length)
 
@@ -122,7 +124,10 @@ export class Engine {
       this.#rateLimit = this.#makeRateLimit()
     }
     this.#hosts = this.#indexHosts()
-    if (isResized) this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
+    if (isResized) {
+      this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
+      this.#evictionsCounted = 0
+    }
     // Other servers may know better.
     this.cache?.forgetFailures()
     this.forwarder.configure(settings)
@@ -254,7 +259,9 @@ export class Engine {
     if (cache === null) return
     this.counters.set(Cell.cacheEntries, cache.entries)
     this.counters.set(Cell.cacheBytes, cache.bytes)
-    this.counters.set(Cell.cacheEvictions, cache.evictions)
+    // By what came since: the counter must not fall when a cache begins anew.
+    this.counters.add(Cell.cacheEvictions, cache.evictions - this.#evictionsCounted)
+    this.#evictionsCounted = cache.evictions
   }
 
   /** Writes a reply without records to `query`, counts it and returns its length. */

@@ -32,7 +32,12 @@ describe('a query upstream', () => {
     const sent = decode(byname.lastQuery.bytes)
     expect(sent.questions).toEqual([{ name: NAME, type: 'MX', class: 'IN' }])
     expect(sent.flags).toBe(0x0120)
-    expect(sent.opt).toMatchObject({ udpPayloadSize: 1232, ednsVersion: 0, flag_do: false, options: [{ code: EdnsOption.COOKIE }] })
+    expect(sent.opt).toMatchObject({
+      udpPayloadSize: 1232,
+      ednsVersion: 0,
+      flag_do: false,
+      options: [{ code: EdnsOption.COOKIE }],
+    })
   })
 
   it.each<[string, Asking, number, boolean]>([
