@@ -62,27 +62,16 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a waiter is forgotten',
     file: 'engine/forwarder.ts',
-    find: `      outlet.sendReply(w, length)
-      inFlight.freeWaiter(w)
-    }
-    if (this.#isHopeful(x)`,
-    replace: `      outlet.sendReply(w, length)
-      inFlight.freeWaiter(w)
-      if (inFlight.waiters[x] === 1) inFlight.takeWaiter(x, waiter)
-    }
-    if (this.#isHopeful(x)`,
+    find: 'inFlight.freeWaiter(w)\n    }\n    if (isCacheable',
+    replace:
+      'inFlight.freeWaiter(w)\n      if (inFlight.waiters[x] === 1) inFlight.takeWaiter(x, waiter)\n    }\n    if (isCacheable',
     seeds: 20,
   },
   {
     name: 'a waiter is not given back after a failure',
     file: 'engine/forwarder.ts',
-    find: `      outlet.sendReply(w, length)
-      inFlight.freeWaiter(w)
-    }
-    this.#close(x)`,
-    replace: `      outlet.sendReply(w, length)
-    }
-    this.#close(x)`,
+    find: '        inFlight.freeWaiter(w)\n      }\n      // Without a server',
+    replace: '      }\n      // Without a server',
     seeds: 20,
   },
   {
@@ -132,13 +121,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'engine/in-flight.ts',
     find: 'this.#byId[this.attemptId[a]!] = 0',
     replace: 'void this.#byId',
-    seeds: 20,
-  },
-  {
-    name: 'what was asked without RD is kept',
-    file: 'engine/forwarder.ts',
-    find: 'lifetime > 0 && (variant & Variant.NO_RECURSION) === 0',
-    replace: 'lifetime > 0',
     seeds: 20,
   },
   {
@@ -214,8 +196,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'stale answers keep their TTL',
     file: 'engine/forwarder.ts',
-    find: 'writeStored(cache.store, block, waiter, 0, STALE_TTL_SECONDS,',
-    replace: 'writeStored(cache.store, block, waiter, 0, -1,',
+    find: 'return writeStored(store, block, query, 0, STALE_TTL_SECONDS,',
+    replace: 'return writeStored(store, block, query, 0, -1,',
     seeds: 60,
   },
   {
@@ -278,10 +260,10 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 60,
   },
   {
-    name: 'a wildcard answers for its own name',
+    name: 'the least specific wildcard wins',
     file: 'table/image.ts',
     find: 'for (let k = 1; k < labels; k++) {',
-    replace: 'for (let k = 0; k < labels; k++) {',
+    replace: 'for (let k = labels - 1; k >= 1; k--) {',
     seeds: 200,
   },
   {
@@ -328,18 +310,11 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 400,
   },
   {
-    name: 'a server that does not know EDNS is asked with an OPT again and again',
-    file: 'engine/forwarder.ts',
-    find: 'if (this.upstreams.isEdnsBroken(inFlight.attemptServer[a]!, this.#context.now)) return end - at',
-    replace: '',
-    seeds: 400,
-  },
-  {
-    name: 'a loop that sleeps is not told of the next timer',
+    name: 'timers of the tick that has begun fire late',
     file: 'engine/timers.ts',
-    find: 'if (this.#armed++ === 0 || at < this.#earliest) this.#earliest = at',
-    replace: 'if (this.#armed++ === 0) this.#earliest = at',
-    seeds: 60,
+    find: 'for (let tick = target; tick >= first; tick--)',
+    replace: 'for (let tick = target - 1; tick >= first; tick--)',
+    seeds: 20,
   },
   {
     name: 'the reply over a stream goes to the connection that asks now',

@@ -49,8 +49,8 @@ interface Accepted {
   evictions: number
 }
 
-/** Messages to servers that one question may cause: eight attempts, each again over a stream, a probe or a prefetch. */
-const MESSAGES_PER_QUESTION = 20
+/** Messages to servers that one question may cause: eight, and a probe. */
+const MESSAGES_PER_QUESTION = 9
 /** How long a failure may be remembered (RFC 9520), and how long a stale answer may be served at once after one (RFC 8767 §5). */
 const FAILURE_MS = 5000
 const STALE_RECHECK_MS = 31_000
@@ -178,14 +178,14 @@ export class Referee {
     const query = parseMessage(bytes, 0, bytes.length)
     if (typeof query === 'string') throw new Violation(query)
     const keys = [true, false].map((dnssecOk) => keyOf(query.name, query.type, dnssecOk, query.flags))
-    const key =
-      query.opt === null
-        ? keys.toSorted((a, b) => (this.budget.get(b) ?? 0) - (this.budget.get(a) ?? 0))[0]!
-        : keys[query.opt.dnssecOk ? 0 : 1]!
-    const left = this.budget.get(key) ?? 0
-    if (left === 0)
+    const key = keys[query.opt?.dnssecOk === true ? 0 : 1]!
+    // Without OPT it cannot be seen which of the two questions it is for.
+    const account = query.opt === null ? `${key} plain` : key
+    const left = this.budget.get(account) ?? 0
+    if (left === 0) {
       throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
-    this.budget.set(key, left - 1)
+    }
+    this.budget.set(account, left - 1)
     for (const one of query.opt === null ? keys : [key]) this.askedAt.set(one, now)
   }
 
@@ -199,7 +199,7 @@ export class Referee {
     const expectation = this.resolver.expect(asked, client, settings, now)
     if (expectation.kind === 'drop') this.dropped++
     else this.requests++
-    if (expectation.kind === 'upstream') this.budget.set(key, MESSAGES_PER_QUESTION)
+    if (expectation.kind === 'upstream') this.allowMessages(asked, key)
     this.fullDrops =
       this.engine.counters.droppedOf(Drop.inFlightFull) + this.engine.counters.droppedOf(Drop.waitersFull)
     return {
@@ -215,6 +215,12 @@ export class Referee {
       isGone: false,
       answeredIn: null,
     }
+  }
+
+  private allowMessages(asked: Asked, key: string): void {
+    this.budget.set(key, MESSAGES_PER_QUESTION)
+    const plain = `${keyOf(asked.name, asked.type, false, asked.flags)} plain`
+    this.budget.set(plain, Math.min((this.budget.get(plain) ?? 0) + MESSAGES_PER_QUESTION, 2 * MESSAGES_PER_QUESTION))
   }
 
   /** The query is neither answered nor held. */
