@@ -75,7 +75,7 @@ export class Referee {
   private waiting: Pending[] = []
   private readonly known: Map<string, KnownAnswer[]> = new Map()
   private readonly accepted: Map<string, Accepted> = new Map()
-  /** When a server was asked last, by question. */
+  /** When a server was asked last, or would have been if there had been room, by question. */
   private readonly askedAt: Map<string, number> = new Map()
   private readonly budget: Map<string, number> = new Map()
   /** Since when nothing has happened that may cost a query its answer. */
@@ -357,10 +357,12 @@ export class Referee {
     if (verdict?.kind === 'stray') wrong = 'a reply because of a message that has nothing to do with it'
     if (this.isStale(pending, reply, now)) {
       this.see('stale')
+      this.askedAt.set(key, now)
       return null
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
+    this.askedAt.set(key, now)
     const complaint = this.checkFailure(pending, now)
     // The failure takes the place of an answer that is of no use any more.
     this.accepted.delete(key)
@@ -445,6 +447,8 @@ export class Referee {
 
   /** Some while after all servers recovered. */
   checkHealth(counters: WorkerCounters, settings: EngineSettings): void {
+    // Nothing is asked of them for want of a table.
+    if (this.resolver.table < 0 && settings.beforeSync === 'servfail') return
     settings.servers.forEach((server, index) => {
       // A server that no route leads to, or only one for names that were not asked, stays as it was.
       const isAsked = settings.routes.some((route) => route.servers.includes(index))
