@@ -9,6 +9,7 @@
 import { Answer } from '../dns/answer.ts'
 import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
 import { writeCookie } from '../dns/cookie.ts'
+import { finishHash } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
 import { beginReply, copyBytes, headerRcode, setCounts } from '../dns/reply.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
@@ -20,7 +21,7 @@ import { Forwarder } from './forwarder.ts'
 import { HostNames } from './host-names.ts'
 import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './mesh-answers.ts'
 import type { Outlet } from './outlet.ts'
-import { answerBelowCut, keyHash } from './nxdomain-cut.ts'
+import { answerBelowCut } from './nxdomain-cut.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
@@ -384,8 +385,8 @@ export class Engine {
     key[name.length + 1] = query.type
     key[name.length + 2] = variant
     const keyLength = name.length + 3
-    const hash = keyHash(name.hash(), query.type, variant)
-    let isStale = false
+    // `keyHash` written out: called, it makes a hit 7 % slower.
+    const hash = finishHash(name.hash() ^ Math.imul((query.type << 3) | variant, 0x9e3779b1))
     if (cache !== null && isRecursive) {
       this.counters.add(Cell.cacheRequests, 1)
       const block = cache.find(hash, key, 0, keyLength)
@@ -402,22 +403,41 @@ export class Engine {
             this.#prefetch(hash, keyLength, block)
           return this.#count(query, Source.cache, store.rcode(block), length, out, outAt)
         }
-        isStale = this.forwarder.isServable(store, block)
-        if (isStale && age < store.staleUntilSeconds(block)) {
-          const length = this.forwarder.writeStale(query, store, block, out, outAt)
-          return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
-        }
+        return this.#answerExpired(query, hash, keyLength, block, age, out, outAt)
+      }
+      if (this.#settings.cache.nxdomainCut === true) {
+        const written = this.#answerBelowCut(query, variant, out, outAt)
+        if (written !== NOT_OURS) return written
       }
     }
-    if (cache !== null && isRecursive && this.#settings.cache.nxdomainCut === true) {
-      const { upstreams } = this.forwarder
-      const length = answerBelowCut(cache, upstreams, query, variant, this.#seed, this.now, out, outAt)
-      if (length !== NOT_OURS) {
-        this.counters.add(Cell.cacheHitsNegative, 1)
-        return this.#count(query, Source.cache, Rcode.NXDOMAIN, length, out, outAt)
-      }
+    return this.forwarder.forward(query, hash, key, keyLength, false, out, outAt)
+  }
+
+  /** The cache has an answer whose time is over: it serves if asking again has just failed, or will if that takes long. */
+  #answerExpired(
+    query: ClientQuery,
+    hash: number,
+    keyLength: number,
+    block: number,
+    age: number,
+    out: Uint8Array,
+    outAt: number,
+  ): number {
+    const { store } = this.cache!
+    const isStale = this.forwarder.isServable(store, block)
+    if (!isStale || age >= store.staleUntilSeconds(block)) {
+      return this.forwarder.forward(query, hash, this.#key, keyLength, isStale, out, outAt)
     }
-    return this.forwarder.forward(query, hash, key, keyLength, isStale, out, outAt)
+    const length = this.forwarder.writeStale(query, store, block, out, outAt)
+    return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
+  }
+
+  #answerBelowCut(query: ClientQuery, variant: number, out: Uint8Array, outAt: number): number {
+    const { upstreams } = this.forwarder
+    const length = answerBelowCut(this.cache!, upstreams, query, variant, this.#seed, this.now, out, outAt)
+    if (length === NOT_OURS) return NOT_OURS
+    this.counters.add(Cell.cacheHitsNegative, 1)
+    return this.#count(query, Source.cache, Rcode.NXDOMAIN, length, out, outAt)
   }
 
   #prefetch(hash: number, keyLength: number, block: number): void {

@@ -3,7 +3,7 @@
  * one straight line; everything rarer is beside it.
  */
 import { Ede, Flag, HEADER_BYTES, Type } from '../dns/constants.ts'
-import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeRecordHead, writeU32 } from '../dns/reply.ts'
+import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeOpt, writeRecordHead, writeU32 } from '../dns/reply.ts'
 import { nameToWire } from '../dns/name.ts'
 import type { Image } from '../table/image.ts'
 import type { ClientQuery } from './client-query.ts'
@@ -58,7 +58,10 @@ export function writeMeshAnswer(
   at = writeAddresses(image.bytes, image.v6At, 16, v6, fit6, Type.AAAA, owner, settings.ttlSeconds, random, out, at)
   if (fit4 + fit6 < v4 + v6) out[outAt + 2]! |= Flag.TC >> 8
   setCounts(out, outAt, answers + fit4 + fit6, 0, query.hasEdns ? 1 : 0)
-  if (query.hasEdns) at = writeReplyOpt(query, 0, Ede.NONE, out, at)
+  if (!query.hasEdns) return at - outAt
+  // Without a cookie straight here: a call deeper makes the plain hit 6 % slower.
+  if (query.cookieAt === 0) at = writeOpt(out, at, query.advertise, 0, query.dnssecOk)
+  else at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
 }
 

@@ -9,15 +9,22 @@ import type { ClientQuery } from './client-query.ts'
  * Returns the offset after it.
  */
 export function writeReplyOpt(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, at: number): number {
-  let end = writeOpt(out, at, query.advertise, rcode, query.dnssecOk)
-  if (query.cookieAt > 0) end = addOption(out, at, end, EdnsOption.COOKIE, query.replyCookie, 0, COOKIE_BYTES)
-  if (ede !== Ede.NONE) end = addExtendedError(out, at, end, ede)
+  const end = writeOpt(out, at, query.advertise, rcode, query.dnssecOk)
+  return query.cookieAt === 0 && ede === Ede.NONE ? end : addOptions(query, ede, out, at, end)
+}
+
+/** Beside the plain hit, which has no options. */
+function addOptions(query: ClientQuery, ede: number, out: Uint8Array, opt: number, at: number): number {
+  let end = at
+  if (query.cookieAt > 0) end = addOption(out, opt, end, EdnsOption.COOKIE, query.replyCookie, 0, COOKIE_BYTES)
+  if (ede !== Ede.NONE) end = addExtendedError(out, opt, end, ede)
   return end
 }
 
 /** Room that the reply's OPT takes; none if the query had none. */
 export function replyOptBytes(query: ClientQuery, ede: number): number {
   if (!query.hasEdns) return 0
+  if (query.cookieAt === 0 && ede === Ede.NONE) return OPT_BYTES
   const cookie = query.cookieAt > 0 ? OPTION_HEAD_BYTES + COOKIE_BYTES : 0
   return OPT_BYTES + cookie + (ede === Ede.NONE ? 0 : EDE_BYTES)
 }
