@@ -4,10 +4,10 @@
  */
 import { Ede, Flag, Type } from '../dns/constants.ts'
 import { finishHash, hashBytes, type ScannedName } from '../dns/name.ts'
-import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeRecordHead } from '../dns/reply.ts'
+import { beginReply, copyBytes, QUESTION_NAME, writeRecordHead } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 import { NOT_OURS, SOA_DATA, writeAddresses, writeSoaData } from './mesh-answers.ts'
-import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
+import { replyOptBytes, finishReply } from './reply-opt.ts'
 import type { EngineSettings, HostEntry } from './settings.ts'
 
 const A_BYTES = 16
@@ -83,7 +83,7 @@ function writeHostAddresses(
   let at = beginReply(query, Flag.AA, out, outAt)
   if (v4 + v6 === 0) {
     at = writeRecordHead(out, at, QUESTION_NAME, Type.SOA, ttlSeconds, SOA_DATA)
-    return finish(query, 0, 1, out, outAt, writeSoaData(out, at, ttlSeconds))
+    return finishReply(query, 0, 1, out, outAt, writeSoaData(out, at, ttlSeconds))
   }
   const stop = outAt + query.limit - replyOptBytes(query, Ede.NONE)
   const fit4 = Math.min(v4, Math.floor((stop - at) / A_BYTES))
@@ -91,7 +91,7 @@ function writeHostAddresses(
   const fit6 = fit4 < v4 ? 0 : Math.min(v6, Math.floor((stop - at) / AAAA_BYTES))
   at = writeAddresses(entry.v6, 0, 16, v6, fit6, Type.AAAA, QUESTION_NAME, ttlSeconds, random, out, at)
   if (fit4 + fit6 < v4 + v6) out[outAt + 2]! |= Flag.TC >> 8
-  return finish(query, fit4 + fit6, 0, out, outAt, at)
+  return finishReply(query, fit4 + fit6, 0, out, outAt, at)
 }
 
 function writeHostName(
@@ -105,17 +105,5 @@ function writeHostName(
   let at = beginReply(query, Flag.AA, out, outAt)
   at = writeRecordHead(out, at, QUESTION_NAME, Type.PTR, ttlSeconds, target.length)
   copyBytes(target, 0, target.length, out, at)
-  return finish(query, 1, 0, out, outAt, at + target.length)
-}
-
-function finish(
-  query: ClientQuery,
-  answers: number,
-  authorities: number,
-  out: Uint8Array,
-  outAt: number,
-  end: number,
-): number {
-  setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
-  return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
+  return finishReply(query, 1, 0, out, outAt, at + target.length)
 }

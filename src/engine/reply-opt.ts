@@ -1,7 +1,15 @@
 /** The OPT record of a reply: what the client is told beside the answer. */
 import { Ede, EdnsOption } from '../dns/constants.ts'
 import { COOKIE_BYTES } from '../dns/cookie.ts'
-import { addExtendedError, addOption, EDE_BYTES, OPT_BYTES, OPTION_HEAD_BYTES, writeOpt } from '../dns/reply.ts'
+import {
+  addExtendedError,
+  addOption,
+  EDE_BYTES,
+  OPT_BYTES,
+  OPTION_HEAD_BYTES,
+  setCounts,
+  writeOpt,
+} from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 
 /**
@@ -27,4 +35,20 @@ export function replyOptBytes(query: ClientQuery, ede: number): number {
   if (query.cookieAt === 0 && ede === Ede.NONE) return OPT_BYTES
   const cookie = query.cookieAt > 0 ? OPTION_HEAD_BYTES + COOKIE_BYTES : 0
   return OPT_BYTES + cookie + (ede === Ede.NONE ? 0 : EDE_BYTES)
+}
+
+/**
+ * Ends a NOERROR or NXDOMAIN reply at `outAt` whose records stop at `end`: section counts, and an OPT if the client sent
+ * one. Returns the reply's length.
+ */
+export function finishReply(
+  query: ClientQuery,
+  answers: number,
+  authorities: number,
+  out: Uint8Array,
+  outAt: number,
+  end: number,
+): number {
+  setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
+  return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
 }

@@ -2,12 +2,12 @@
  * Names that no resolver should look up (RFC 6761, RFC 7686, RFC 9462 §6.4). A table entry of the same name comes first:
  * these are asked only after the image.
  */
-import { Ede, Rcode, Type } from '../dns/constants.ts'
+import { Rcode, Type } from '../dns/constants.ts'
 import { nameToWire } from '../dns/name.ts'
-import { beginReply, copyBytes, QUESTION_NAME, setCounts, writeRecordHead } from '../dns/reply.ts'
+import { beginReply, copyBytes, QUESTION_NAME, writeRecordHead } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 import { NOT_OURS, SOA_DATA, writeSoaData } from './mesh-answers.ts'
-import { writeReplyOpt } from './reply-opt.ts'
+import { finishReply } from './reply-opt.ts'
 
 const TTL_SECONDS = 86_400
 const NEGATIVE_TTL_SECONDS = 3600
@@ -46,7 +46,7 @@ export function writeMinimalAny(query: ClientQuery, out: Uint8Array, outAt: numb
   let at = beginReply(query, 0, out, outAt)
   at = writeRecordHead(out, at, QUESTION_NAME, Type.HINFO, ANY_TTL_SECONDS, MINIMAL_ANY.length)
   copyBytes(MINIMAL_ANY, 0, MINIMAL_ANY.length, out, at)
-  return finish(query, 1, 0, out, outAt, at + MINIMAL_ANY.length)
+  return finishReply(query, 1, 0, out, outAt, at + MINIMAL_ANY.length)
 }
 
 /** Result code of the answer written last, for the counters. */
@@ -81,7 +81,7 @@ function writeLoopback(query: ClientQuery, out: Uint8Array, outAt: number): numb
     out[at + 15] = 1
     at += 16
   }
-  return finish(query, v4 && v6 ? 2 : 1, 0, out, outAt, at)
+  return finishReply(query, v4 && v6 ? 2 : 1, 0, out, outAt, at)
 }
 
 function writeNegative(query: ClientQuery, rcode: number, zone: Uint8Array, out: Uint8Array, outAt: number): number {
@@ -89,17 +89,5 @@ function writeNegative(query: ClientQuery, rcode: number, zone: Uint8Array, out:
   const owner = QUESTION_NAME + query.name.length - zone.length
   at = writeRecordHead(out, at, owner, Type.SOA, NEGATIVE_TTL_SECONDS, SOA_DATA)
   at = writeSoaData(out, at, NEGATIVE_TTL_SECONDS)
-  return finish(query, 0, 1, out, outAt, at)
-}
-
-function finish(
-  query: ClientQuery,
-  answers: number,
-  authorities: number,
-  out: Uint8Array,
-  outAt: number,
-  end: number,
-): number {
-  setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
-  return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
+  return finishReply(query, 0, 1, out, outAt, at)
 }
