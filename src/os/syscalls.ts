@@ -22,6 +22,8 @@ const SOCK_DGRAM = 2
 const SOCK_NONBLOCK = 0x800
 const SOCK_CLOEXEC = 0x80000
 const SOL_SOCKET = 1
+export const SOL_UDP = 17
+export const UDP_SEGMENT = 103
 const SO_REUSEADDR = 2
 const SO_ERROR = 4
 const SO_SNDBUF = 7
@@ -53,6 +55,8 @@ export const EADDRNOTAVAIL = 99
 export const ENOBUFS = 105
 export const ECONNREFUSED = 111
 
+/** Bytes of a `struct pollfd`. */
+export const POLLFD_BYTES = 8
 /** Bytes of a `struct sockaddr_in6`, the larger of the two. */
 export const SOCKADDR_BYTES = 28
 export const SOCKADDR_IN_BYTES = 16
@@ -74,6 +78,8 @@ export interface Syscalls {
   sendmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
   /** Milliseconds since boot, time asleep included. */
   now(): number
+  /** Sleeps; the kernel adds its timer slack, 50 µs. */
+  sleep(microseconds: number): void
   /** Opens a non-blocking datagram socket; `address` is a sockaddr. Returns the descriptor. */
   openDatagram(family: number, address: Uint8Array | null, options: DatagramOptions): number
   /** Opens, binds and listens. */
@@ -83,6 +89,8 @@ export interface Syscalls {
   boundPort(fd: number): number
   /** Bytes of receive buffer that the kernel granted (it doubles what it is asked for, and reports the double). */
   receiveBuffer(fd: number): number
+  /** Whether a datagram socket can send one message as several datagrams (UDP_SEGMENT, Linux 4.18). */
+  canSegment(fd: number): boolean
   /** Takes a pending error off a socket: its number, or 0. */
   takeError(fd: number): number
   close(fd: number): number
@@ -151,6 +159,7 @@ function bind(koffi: typeof Koffi): Syscalls {
   const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
   const read = libc.func('long read(int fd, void *buffer, size_t length)')
   const write = libc.func('long write(int fd, const void *buffer, size_t length)')
+  const usleep = libc.func('int usleep(unsigned int microseconds)')
   const clockGettime = libc.func('int clock_gettime(int clock, void *time)')
   const sendmmsg = bindSendmmsg(libc)
 
@@ -168,9 +177,9 @@ function bind(koffi: typeof Koffi): Syscalls {
     small.writeInt32LE(value, 0)
     return result(setsockopt(fd, level, option, small, 4) as number)
   }
-  const getOption = (fd: number, option: number): number => {
+  const getOption = (fd: number, level: number, option: number): number => {
     length.writeUInt32LE(4, 0)
-    return (getsockopt(fd, SOL_SOCKET, option, small, length) as number) < 0 ? -koffi.errno() : small.readInt32LE(0)
+    return (getsockopt(fd, level, option, small, length) as number) < 0 ? -koffi.errno() : small.readInt32LE(0)
   }
   const fail = (fd: number, error: number): number => {
     close(fd)
@@ -196,6 +205,7 @@ function bind(koffi: typeof Koffi): Syscalls {
       // The high word of the seconds stays zero until 136 years of uptime.
       return timeWords[0]! * 1000 + timeWords[2]! / 1e6
     },
+    sleep: (microseconds) => void usleep(microseconds),
     openDatagram: (family, address, options) => {
       const fd = result(socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) as number)
       if (fd < 0) return fd
@@ -230,8 +240,9 @@ function bind(koffi: typeof Koffi): Syscalls {
       length.writeUInt32LE(SOCKADDR_BYTES, 0)
       return (getsockname(fd, small, length) as number) < 0 ? -koffi.errno() : small.readUInt16BE(2)
     },
-    receiveBuffer: (fd) => getOption(fd, SO_RCVBUF),
-    takeError: (fd) => getOption(fd, SO_ERROR),
+    receiveBuffer: (fd) => getOption(fd, SOL_SOCKET, SO_RCVBUF),
+    canSegment: (fd) => getOption(fd, SOL_UDP, UDP_SEGMENT) >= 0,
+    takeError: (fd) => getOption(fd, SOL_SOCKET, SO_ERROR),
     close: (fd) => result(close(fd) as number),
     duplicate: (fd) => result(fcntl(fd, F_DUPFD_CLOEXEC, 3) as number),
     eventfd: () => result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) as number),

@@ -16,20 +16,18 @@ import {
   AF_INET,
   EAGAIN,
   EINTR,
-  ENOBUFS,
-  ENOMEM,
   MSG_DONTWAIT,
-  MSG_NOSIGNAL,
   MSG_TRUNC,
   POLLERR,
+  POLLFD_BYTES,
   POLLIN,
-  POLLOUT,
   SOCKADDR_BYTES,
   SOCKADDR_IN_BYTES,
   type Syscalls,
 } from '../os/syscalls.ts'
 import { Cell, Drop, type WorkerCounters } from '../stats/counters.ts'
 import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
+import { DatagramSender } from './datagram-sender.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
@@ -38,13 +36,13 @@ const BATCH = 64
 const UPSTREAM_QUERY_BYTES = 512
 /** Full batches taken from one listener before the others get their turn. */
 const BATCHES_IN_A_ROW = 8
-/** How long a full send buffer is waited for, once a batch. */
-const SEND_WAIT_MS = 5
 const NAME_WORDS = NAME_STRIDE / 4
 const FAMILY_V6 = 10
-const POLLFD = 8
 /** poll skips it. */
 const IGNORED_FD = -1
+/** From so many datagrams a round on, the next ones are let gather before they are read: for so long, and timer slack. */
+const GATHER_FROM = 16
+const GATHER_US = 50
 /** How long a retired socket waits for replies beyond the deadline of the queries sent by it. */
 const LINGER_MS = 500
 /** Messages taken from a port before datagrams get their turn. */
@@ -60,12 +58,17 @@ export class BatchDriver implements Driver {
   readonly #in: DatagramRing
   readonly #out: DatagramRing
   readonly #upstreamIn: DatagramRing
+  readonly #sender: DatagramSender
+  /** By listener: whether its replies to the same client may leave as one message. */
+  readonly #mayGroup: boolean[]
   /** Datagrams gathered for each server, and the socket they will leave by. */
   #upstreamOut: DatagramRing[] = []
   #upstreamUsed: number[] = []
   #upstreamSocket: (UpstreamSocket | null)[] = []
   readonly #queryScratch: Uint8Array = new Uint8Array(UPSTREAM_QUERY_BYTES)
 
+  /** Queries received in this round. */
+  #received = 0
   #outUsed = 0
   #outListener = 0
   /** The query in hand: its slot in `#in` and its listener; −1: it came by a stream. */
@@ -80,8 +83,6 @@ export class BatchDriver implements Driver {
   #pollSet: Buffer = Buffer.alloc(0)
   #polled: UpstreamSocket[] = []
   #polledChanges = -1
-  /** Numbers of upstream sockets that reported an error. */
-  #failed: number[] = []
   #context: DriverContext | null = null
   #drainUntil: number = Number.POSITIVE_INFINITY
   #isDraining = false
@@ -110,6 +111,8 @@ export class BatchDriver implements Driver {
     this.#in = new DatagramRing(sys, BATCH, MAX_QUERY_BYTES, SOCKADDR_BYTES, controlBytes)
     this.#out = new DatagramRing(sys, BATCH, replyBytes, SOCKADDR_BYTES, controlBytes)
     this.#upstreamIn = new DatagramRing(sys, BATCH, MAX_UPSTREAM_REPLY_BYTES, 0, 0)
+    this.#sender = new DatagramSender(sys, this.#out)
+    this.#mayGroup = options.listeners.map((listener) => !listener.isWildcard && sys.canSegment(listener.fd))
     this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, settings.deadlineMs + LINGER_MS)
     this.#heldListener = new Int8Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
@@ -147,7 +150,7 @@ export class BatchDriver implements Driver {
     const sys = this.#sys
     while (true) {
       this.#buildPollSet()
-      const ready = sys.poll(this.#pollSet, this.#pollSet.length / POLLFD, this.#timeout())
+      const ready = sys.poll(this.#pollSet, this.#pollSet.length / POLLFD_BYTES, this.#timeout())
       const now = sys.now()
       engine.advance(now)
       if (ready > 0) this.#work()
@@ -158,14 +161,24 @@ export class BatchDriver implements Driver {
       if (now >= this.#sockets.nextClose) this.#sockets.closeRetired(now)
       engine.endBatch(sys.now())
       if (this.#isDraining && this.#isDrained(ready, now)) break
+      this.#gather()
     }
     this.#sockets.closeAll()
+  }
+
+  /**
+   * Under load (some 150,000 datagrams a second and more) a moment's wait makes batches of twenty out of batches of
+   * seven: 15 % more answers per CPU second, for at most 0.1 ms. Network cards do the same with their interrupts.
+   */
+  #gather(): void {
+    if (this.#received >= GATHER_FROM) this.#sys.sleep(GATHER_US)
+    this.#received = 0
   }
 
   /** Milliseconds until something is due, rounded up so that poll does not return just before it; −1: nothing is. */
   #timeout(): number {
     if (this.#isDraining) return 1
-    if (this.#failed.length > 0) return 0
+    if (this.#sender.failed.length > 0) return 0
     const due = Math.min(this.#context!.engine.nextDue, this.#sockets.nextClose)
     if (due === Number.POSITIVE_INFINITY) return -1
     return Math.max(0, Math.min(60_000, Math.ceil(due - this.#sys.now())))
@@ -186,15 +199,15 @@ export class BatchDriver implements Driver {
       ...this.#listeners.map((listener) => (this.#isHandedOver ? IGNORED_FD : listener.fd)),
       ...this.#polled.map((socket) => socket.fd),
     ]
-    this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD))
+    this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD_BYTES))
     fds.forEach((fd, k) => {
-      this.#pollSet.writeInt32LE(fd, k * POLLFD)
-      this.#pollSet.writeUInt16LE(POLLIN, k * POLLFD + 4)
+      this.#pollSet.writeInt32LE(fd, k * POLLFD_BYTES)
+      this.#pollSet.writeUInt16LE(POLLIN, k * POLLFD_BYTES + 4)
     })
   }
 
   #returned(k: number): number {
-    return this.#pollSet[k * POLLFD + 6]! | (this.#pollSet[k * POLLFD + 7]! << 8)
+    return this.#pollSet[k * POLLFD_BYTES + 6]! | (this.#pollSet[k * POLLFD_BYTES + 7]! << 8)
   }
 
   #work(): void {
@@ -252,6 +265,7 @@ export class BatchDriver implements Driver {
       }
       this.#counters.add(Cell.batches, 1)
       this.#counters.add(Cell.datagrams, count)
+      this.#received += count
       if (listener !== this.#outListener) {
         this.#flushReplies()
         this.#outListener = listener
@@ -356,7 +370,8 @@ export class BatchDriver implements Driver {
 
   #flushReplies(): void {
     if (this.#outUsed === 0) return
-    const dropped = this.#sendAll(this.#listeners[this.#outListener]!.fd, this.#out, this.#outUsed, null)
+    const listener = this.#outListener
+    const dropped = this.#sender.sendReplies(this.#listeners[listener]!.fd, this.#outUsed, this.#mayGroup[listener]!)
     for (let k = 0; k < dropped; k++) this.#counters.drop(Drop.sendFailed)
     this.#outUsed = 0
   }
@@ -416,8 +431,7 @@ export class BatchDriver implements Driver {
     const count = this.#upstreamUsed[server]!
     if (count === 0) return
     this.#upstreamUsed[server] = 0
-    const socket = this.#upstreamSocket[server]!
-    this.#sendAll(socket.fd, this.#upstreamOut[server]!, count, socket)
+    this.#sender.sendQueries(this.#upstreamSocket[server]!, this.#upstreamOut[server]!, count)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {
@@ -426,7 +440,7 @@ export class BatchDriver implements Driver {
     for (let round = 0; round < BATCHES_IN_A_ROW; round++) {
       const count = this.#sys.recvmmsg(socket.fd, ring.headers, BATCH, MSG_DONTWAIT)
       if (count <= 0) {
-        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#failed.push(socket.number)
+        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#sender.failed.push(socket.number)
         else if ((events & POLLERR) !== 0) this.#sys.takeError(socket.fd)
         return
       }
@@ -441,54 +455,8 @@ export class BatchDriver implements Driver {
 
   /** What sockets reported is told to the engine only here, when it is not in the middle of something. */
   #reportFailures(): void {
-    while (this.#failed.length > 0) {
-      this.#context!.engine.upstreamFailed(this.#failed.shift()!)
-    }
-  }
-
-  // ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /**
-   * Sends `count` datagrams of a ring and returns how many had to be given up. sendmmsg stops at the first that fails:
-   * the next call names its error, and it is skipped, because the rest must not suffer for it. A connected socket
-   * (`upstream`) may report an ICMP error that belongs to an earlier datagram instead: then the same one is tried again.
-   */
-  #sendAll(fd: number, ring: DatagramRing, count: number, upstream: UpstreamSocket | null): number {
-    let done = 0
-    let dropped = 0
-    let hasWaited = false
-    let hasRetried = false
-    while (done < count) {
-      const headers = done === 0 ? ring.headers : ring.headersFrom(done)
-      const sent = this.#sys.sendmmsg(fd, headers, count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
-      if (sent > 0) {
-        done += sent
-        continue
-      }
-      const error = -sent
-      if (error === EINTR) continue
-      if ((error === EAGAIN || error === ENOBUFS || error === ENOMEM) && !hasWaited) {
-        hasWaited = true
-        this.#waitForRoom(fd)
-        continue
-      }
-      if (upstream !== null && !hasRetried) {
-        hasRetried = true
-        this.#failed.push(upstream.number)
-        continue
-      }
-      if (error === EAGAIN) return dropped + count - done
-      done++
-      dropped++
-    }
-    return dropped
-  }
-
-  #waitForRoom(fd: number): void {
-    const set = Buffer.from(new SharedArrayBuffer(POLLFD))
-    set.writeInt32LE(fd, 0)
-    set.writeUInt16LE(POLLOUT, 4)
-    this.#sys.poll(set, 1, SEND_WAIT_MS)
+    const { failed } = this.#sender
+    while (failed.length > 0) this.#context!.engine.upstreamFailed(failed.shift()!)
   }
 }
 

@@ -35,6 +35,7 @@ export class DatagramRing {
   readonly controls: Uint8Array
   readonly #words: Uint32Array
   readonly #iovecWords: Uint32Array
+  readonly #base: bigint
   readonly #nameBytes: number
   readonly #controlBytes: number
 
@@ -46,6 +47,7 @@ export class DatagramRing {
     const bytesAt = controlsAt + count * CONTROL_STRIDE
     const memory = new SharedArrayBuffer(bytesAt + count * slotBytes)
     const base = sys.addressOf(memory)
+    this.#base = base
     this.count = count
     this.slotBytes = slotBytes
     this.headers = Buffer.from(memory, 0, iovecsAt)
@@ -79,6 +81,25 @@ export class DatagramRing {
     }
   }
 
+  /** What the last `setLengths` of slot k said. */
+  lengthOf(k: number): number {
+    return this.#iovecWords[k * IOVEC_WORDS + WORD_IOVEC_LENGTH]!
+  }
+
+  nameLengthOf(k: number): number {
+    return this.#words[k * HEADER_WORDS + WORD_NAME_LENGTH]!
+  }
+
+  /** Where slot k is in memory. */
+  slotAddress(k: number): bigint {
+    return this.#base + BigInt(this.bytes.byteOffset + k * this.slotBytes)
+  }
+
+  /** Where the name of slot k is in memory. */
+  nameAddress(k: number): bigint {
+    return this.#base + BigInt(this.names.byteOffset + k * NAME_STRIDE)
+  }
+
   received(k: number): number {
     return this.#words[k * HEADER_WORDS + WORD_RECEIVED]!
   }
@@ -102,5 +123,10 @@ export class DatagramRing {
   /** The headers from slot k on, for going on after a partial send. */
   headersFrom(k: number): Uint8Array {
     return this.headers.subarray(k * HEADER)
+  }
+
+  /** Messages of a ring are datagrams, from `from` up to `count`. */
+  datagrams(from: number, count: number): number {
+    return count - from
   }
 }

@@ -38,8 +38,9 @@ class Loop {
   readonly driver: BatchDriver
   readonly #engine: Engine
 
-  constructor(options: { settings?: SettingsChange; addresses?: string[] } = {}) {
+  constructor(options: { settings?: SettingsChange; addresses?: string[]; canCutMessages?: boolean } = {}) {
     const { sys } = this
+    sys.canCutMessages = options.canCutMessages ?? true
     const settings = settingsWith({ servers: [udpServer(53, '192.0.2.53')], ...options.settings })
     const random = randomNumbers()
     const { port1, port2 } = new MessageChannel()
@@ -168,6 +169,96 @@ test.each([
   loop.run(() => loop.arrive(web(10)))
   expect(idsOf(loop.listeners[0]!.sent)).toEqual(upTo(10))
   expect(loop.sys.roomPolls).toBe(1)
+})
+
+/** Queries of one client, which get replies of these sizes: the longer the name, the longer the reply. */
+function burst(loop: Loop, sizes: number[], port: number = 40_000, address: string = '127.0.0.1'): void {
+  for (const [k, size] of sizes.entries()) {
+    const bytes = encodeQuery(`${'x'.repeat(size)}.invalid`, 'A', { id: loop.listeners[0]!.inbox.length })
+    expect(k).toBeLessThan(64)
+    loop.listeners[0]!.inbox.push({ bytes, name: socketAddress(address, port).bytes, control: new Uint8Array(0) })
+  }
+}
+
+test.each([
+  ['equal sizes: one message', [8, 8, 8, 8], 1],
+  ['the last one shorter: one message', [8, 8, 5], 1],
+  ['two, the second longer: one message, the longer first', [5, 8], 1],
+  ['shorter ones in between end a message', [8, 5, 8, 5], 2],
+  ['longer and longer: two by two', [4, 5, 6, 7], 2],
+])('replies to one client, %s', (_name, sizes, messages) => {
+  const loop = new Loop()
+  loop.run(() => burst(loop, sizes))
+  const [listener] = loop.listeners
+  expect(listener!.messages).toBe(messages)
+  expect(idsOf(listener!.sent).toSorted((a, b) => a - b)).toEqual(upTo(sizes.length))
+  for (const reply of listener!.sent) expect(decode(reply).questions![0]!.name).toMatch(/^x+\.invalid$/)
+})
+
+test('replies to several clients: each message goes to one of them, whatever order they asked in', () => {
+  const loop = new Loop()
+  loop.run(() => {
+    for (let round = 0; round < 3; round++) {
+      for (const port of [40_000, 40_001, 40_064]) burst(loop, [6], port)
+      burst(loop, [6], 40_000, '127.0.0.2')
+    }
+  })
+  const [listener] = loop.listeners
+  const clients = listener!.sent.map(({ bytes, name }) => [bytes[1]! % 4, Buffer.from(name).toString('hex')] as const)
+  const asked = [
+    socketAddress('127.0.0.1', 40_000),
+    socketAddress('127.0.0.1', 40_001),
+    socketAddress('127.0.0.1', 40_064),
+  ]
+  asked.push(socketAddress('127.0.0.2', 40_000))
+  expect(clients).toHaveLength(12)
+  for (const [k, name] of clients) expect(name).toBe(asked[k]!.bytes.toString('hex'))
+  expect(listener!.messages).toBeLessThan(12)
+})
+
+test('a kernel or a route that will not cut messages: every reply goes alone, none is lost, and it is not tried again', () => {
+  const loop = new Loop()
+  const [listener] = loop.listeners
+  listener!.refusesSegments = EINVAL
+  loop.run(
+    () => {
+      burst(loop, [9], 40_001)
+      burst(loop, [8, 8, 8, 5])
+    },
+    () => burst(loop, [8, 8, 8]),
+  )
+  expect(idsOf(listener!.sent)).toEqual([0, 1, 2, 3, 4, 0, 1, 2])
+  expect(loop.counters.droppedOf(Drop.sendFailed)).toBe(0)
+  expect(listener!.sendCalls).toBe(4)
+})
+
+test('a kernel without UDP_SEGMENT: nothing but single messages', () => {
+  const loop = new Loop({ canCutMessages: false })
+  loop.run(() => burst(loop, [8, 8, 8]))
+  expect(loop.listeners[0]!.messages).toBe(3)
+  expect(idsOf(loop.listeners[0]!.sent)).toEqual([0, 1, 2])
+})
+
+test('a send buffer that stays full: what messages of several replies hold is counted reply by reply', () => {
+  const loop = new Loop()
+  loop.listeners[0]!.sendLimits.push(1, -EAGAIN, -EAGAIN)
+  loop.run(() => {
+    burst(loop, [8, 8], 40_001)
+    burst(loop, [8, 8, 8], 40_002)
+  })
+  expect(idsOf(loop.listeners[0]!.sent)).toEqual([0, 1])
+  expect(loop.counters.droppedOf(Drop.sendFailed)).toBe(3)
+})
+
+test('under load the next datagrams are let gather; a few never wait', () => {
+  const loop = new Loop()
+  loop.run(
+    () => loop.arrive(web(15)),
+    () => expect(loop.sys.sleeps).toBe(0),
+    () => loop.arrive(web(16)),
+    () => expect(loop.sys.sleeps).toBe(1),
+    () => expect(loop.sys.sleeps).toBe(1),
+  )
 })
 
 test('a send buffer that stays full: what does not fit is given up and counted, and the next batch is tried', () => {

@@ -10,7 +10,9 @@ import {
   POLLERR,
   POLLIN,
   POLLOUT,
+  SOL_UDP,
   type Syscalls,
+  UDP_SEGMENT,
 } from '../../src/os/syscalls.ts'
 
 const MMSGHDR = 64
@@ -34,10 +36,14 @@ export class FakeSocket {
   readonly sendLimits: number[] = []
   /** The error that sending this datagram gives, 0 for none. */
   refuses: (datagram: FakeDatagram) => number = () => 0
+  /** The error that a message to be cut into datagrams gives, 0 for none. */
+  refusesSegments = 0
   /** An error that poll reports and takeError takes. */
   pendingError = 0
   connectedTo: Uint8Array | null = null
   sendCalls = 0
+  /** Messages taken; one may have been cut into several datagrams. */
+  messages = 0
   errorsTaken = 0
 }
 
@@ -47,6 +53,8 @@ export class FakeSyscalls implements Syscalls {
   readonly closed: number[] = []
   /** Time-outs of the loop's polls, in order. */
   readonly timeouts: number[] = []
+  sleeps = 0
+  canCutMessages = true
   /** Polls for room in a send buffer. */
   roomPolls = 0
   time = 1000
@@ -128,17 +136,23 @@ export class FakeSyscalls implements Syscalls {
     const limit = socket.sendLimits.shift() ?? count
     if (limit < 0) return limit
     for (let k = 0; k < count && k < limit; k++) {
-      const message = new FakeMessage(messages, k, this.#memories)
-      const datagram = { bytes: message.data.slice(), name: message.name.slice(), control: message.control.slice() }
-      const error = socket.refuses(datagram)
+      const datagrams = new FakeMessage(messages, k, this.#memories).datagrams()
+      const refusal = datagrams.length > 1 ? socket.refusesSegments : 0
+      const error = datagrams.reduce((first, datagram) => first || socket.refuses(datagram), refusal)
       if (error !== 0) return k > 0 ? k : -error
-      socket.sent.push(datagram)
+      socket.messages++
+      socket.sent.push(...datagrams)
     }
     return Math.min(count, limit)
   }
 
   now(): number {
     return this.time
+  }
+
+  sleep(microseconds: number): void {
+    this.time += microseconds / 1000
+    this.sleeps++
   }
 
   openDatagram(_family: number, _address: Uint8Array | null, _options: DatagramOptions): number {
@@ -160,6 +174,10 @@ export class FakeSyscalls implements Syscalls {
 
   receiveBuffer(): number {
     return 425_984
+  }
+
+  canSegment(): boolean {
+    return this.canCutMessages
   }
 
   takeError(fd: number): number {
@@ -216,9 +234,28 @@ class FakeMessage {
     this.#memories = memories
   }
 
-  /** What the iovec names. */
+  /** The datagrams that leave: the bytes of all iovecs, cut as UDP_SEGMENT says. */
+  datagrams(): FakeDatagram[] {
+    const name = this.name.slice()
+    const bytes = Buffer.concat(
+      Array.from({ length: Number(this.#view.getBigUint64(24, true)) }, (_, n) => this.#iovec(n)),
+    )
+    const control = this.control.slice()
+    const segmentBytes = segmentBytesOf(control)
+    if (segmentBytes === 0) return [{ bytes: new Uint8Array(bytes), name, control }]
+    const count = Math.ceil(bytes.length / segmentBytes)
+    return Array.from({ length: count }, (_, n) => {
+      return { bytes: new Uint8Array(bytes.subarray(n * segmentBytes, (n + 1) * segmentBytes)), name, control }
+    })
+  }
+
+  /** What the first iovec names. */
   get data(): Uint8Array {
-    const iovec = this.#at(this.#view.getBigUint64(16, true), 16)
+    return this.#iovec(0)
+  }
+
+  #iovec(n: number): Uint8Array {
+    const iovec = this.#at(this.#view.getBigUint64(16, true) + BigInt(n * 16), 16)
     const view = new DataView(iovec.buffer, iovec.byteOffset, 16)
     return this.#at(view.getBigUint64(0, true), Number(view.getBigUint64(8, true)))
   }
@@ -252,4 +289,12 @@ class FakeMessage {
     const memory = this.#memories[Number(pointer >> 40n) - 1]!
     return new Uint8Array(memory, Number(pointer & 0xff_ffff_ffffn), length)
   }
+}
+
+/** The size in a control message UDP_SEGMENT; 0: there is none. */
+function segmentBytesOf(control: Uint8Array): number {
+  const view = new DataView(control.buffer, control.byteOffset, control.byteLength)
+  if (control.length < 18 || view.getUint32(8, true) !== SOL_UDP || view.getUint32(12, true) !== UDP_SEGMENT) return 0
+  if (view.getBigUint64(0, true) !== 18n) throw new Error('EINVAL: length of the control message')
+  return view.getUint16(16, true)
 }

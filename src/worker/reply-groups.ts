@@ -1,0 +1,223 @@
+/**
+ * Replies to the same socket as one message: the kernel takes it through routing, filters and queues once and cuts it into
+ * datagrams at the end (UDP generic segmentation offload, Linux 4.18; udp(7), UDP_SEGMENT). A program that asks for A and
+ * AAAA at once gets both so, and under load sending is what most of the time goes into.
+ *
+ * The kernel cuts every so many bytes, so the segments of a message are of one size but for the last, which may be
+ * shorter. Nothing is copied: a message's iovecs point to the slots of the ring that hold its replies.
+ *
+ * ```
+ *  slots of the ring   0: to a, 60 B   1: to b, 60 B   2: to a, 60 B   3: to b, 72 B   4: to a, 48 B
+ *  messages            to a: 0 2 4, cut every 60 B     to b: 3 1, cut every 72 B
+ * ```
+ */
+import { AF_INET, SOL_UDP, type Syscalls, UDP_SEGMENT } from '../os/syscalls.ts'
+import { type DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
+
+const HEADER = 64
+const HEADER_WORDS = 16
+const WORD_NAME = 0
+const WORD_NAME_LENGTH = 2
+const WORD_IOVECS = 4
+const WORD_IOVEC_COUNT = 6
+const WORD_CONTROL_LENGTH = 10
+const IOVEC = 16
+const IOVEC_WORDS = 4
+const NAME_WORDS = NAME_STRIDE / 4
+/** Words of a sockaddr that tell clients apart: family, port and address; for IPv6 flow and scope as well. */
+const WORDS_V4 = 2
+const WORDS_V6 = 7
+/** A `struct cmsghdr` (length u64, level i32, type i32) and the size as u16, padded to 8. */
+const CONTROL = 24
+const CONTROL_SHORTS = CONTROL / 2
+const CONTROL_USED = 18
+const SHORT_LEVEL = 4
+const SHORT_TYPE = 6
+const SHORT_SIZE = 8
+/** Larger replies go alone: a segment must fit the path's MTU, a datagram of its own may be fragmented. 1,280 less 48. */
+const MOST_SEGMENT_BYTES = 1232
+/** A message with its headers is at most 65,535. */
+const MOST_MESSAGE_BYTES = 65_000
+/** Places of the table that finds the message of a client. */
+const PLACES = 64
+
+export class ReplyGroups {
+  /** `mmsghdr` structs of the messages. */
+  readonly headers: Uint8Array
+  /** Until the kernel has refused a message that is to be cut. */
+  isUsable = true
+  readonly #ring: DatagramRing
+  readonly #words: Uint32Array
+  readonly #iovecWords: Uint32Array
+  readonly #controls: Uint16Array
+  /** Addresses of names and of slots in the ring, and of the own iovecs: two words each. */
+  readonly #names: Uint32Array
+  readonly #slots: Uint32Array
+  readonly #iovecs: Uint32Array
+  /** The message last begun for clients of a place; −1: none. */
+  readonly #places: Int16Array = new Int16Array(PLACES)
+  /** By message: its first and last slot, bytes of a segment, how many there are, and whether another may follow. */
+  readonly #first: Int16Array
+  readonly #last: Int16Array
+  readonly #segmentBytes: Uint16Array
+  readonly #members: Uint8Array
+  readonly #isOpen: Uint8Array
+  /** By slot: the next of its message; −1: none. */
+  readonly #next: Int16Array
+
+  /** For the replies in `ring`, which have no control messages of their own. */
+  constructor(sys: Syscalls, ring: DatagramRing) {
+    const { count } = ring
+    const iovecsAt = count * HEADER
+    const controlsAt = iovecsAt + count * IOVEC
+    const memory = new SharedArrayBuffer(controlsAt + count * CONTROL)
+    const base = sys.addressOf(memory)
+    this.#ring = ring
+    this.headers = Buffer.from(memory, 0, iovecsAt)
+    this.#words = new Uint32Array(memory, 0, count * HEADER_WORDS)
+    this.#iovecWords = new Uint32Array(memory, iovecsAt, count * IOVEC_WORDS)
+    this.#controls = new Uint16Array(memory, controlsAt, count * CONTROL_SHORTS)
+    this.#first = new Int16Array(count)
+    this.#last = new Int16Array(count)
+    this.#segmentBytes = new Uint16Array(count)
+    this.#members = new Uint8Array(count)
+    this.#isOpen = new Uint8Array(count)
+    this.#next = new Int16Array(count)
+    this.#names = addresses(count, (k) => ring.nameAddress(k))
+    this.#slots = addresses(count, (k) => ring.slotAddress(k))
+    this.#iovecs = addresses(count, (k) => base + BigInt(iovecsAt + k * IOVEC))
+    const headers = new BigUint64Array(memory, 0, count * 8)
+    for (let k = 0; k < count; k++) {
+      headers[k * 8 + 4] = base + BigInt(controlsAt + k * CONTROL)
+      const at = k * CONTROL_SHORTS
+      this.#controls[at] = CONTROL_USED
+      this.#controls[at + SHORT_LEVEL] = SOL_UDP
+      this.#controls[at + SHORT_TYPE] = UDP_SEGMENT
+    }
+  }
+
+  /** Lays the first `count` replies of the ring out as messages. Returns how many: `count` when no two belong together. */
+  plan(count: number): number {
+    const ring = this.#ring
+    this.#places.fill(-1)
+    let messages = 0
+    for (let k = 0; k < count; k++) {
+      const bytes = ring.lengthOf(k)
+      // The port is the upper half of the first word, its low byte the upper quarter.
+      const word = ring.nameWords[k * NAME_WORDS]!
+      const place = ((word >>> 24) ^ (word >>> 18)) & (PLACES - 1)
+      const message = this.#places[place]!
+      if (message >= 0 && this.#joins(message, k, bytes)) continue
+      this.#places[place] = messages
+      this.#begin(messages++, k, bytes)
+    }
+    if (messages < count) this.#layOut(messages)
+    return messages
+  }
+
+  #begin(message: number, k: number, bytes: number): void {
+    this.#first[message] = k
+    this.#last[message] = k
+    this.#next[k] = -1
+    this.#segmentBytes[message] = bytes
+    this.#members[message] = 1
+    this.#isOpen[message] = bytes <= MOST_SEGMENT_BYTES ? 1 : 0
+  }
+
+  /** Puts reply k at the end of a message, or before its only one where that is shorter; false: it does not belong. */
+  #joins(message: number, k: number, bytes: number): boolean {
+    if (this.#isOpen[message] === 0 || bytes > MOST_SEGMENT_BYTES) return false
+    const first = this.#first[message]!
+    if (!isSameClient(this.#ring.nameWords, first * NAME_WORDS, k * NAME_WORDS)) return false
+    const segmentBytes = this.#segmentBytes[message]!
+    const members = this.#members[message]!
+    if (bytes <= segmentBytes) {
+      if ((members + 1) * segmentBytes > MOST_MESSAGE_BYTES) return false
+      this.#next[this.#last[message]!] = k
+      this.#last[message] = k
+      this.#next[k] = -1
+      if (bytes < segmentBytes) this.#isOpen[message] = 0
+    } else {
+      if (members > 1) return false
+      this.#first[message] = k
+      this.#next[k] = first
+      this.#segmentBytes[message] = bytes
+      this.#isOpen[message] = 0
+    }
+    this.#members[message] = members + 1
+    return true
+  }
+
+  #layOut(messages: number): void {
+    let iovec = 0
+    for (let message = 0; message < messages; message++) {
+      const members = this.#members[message]!
+      this.#layHeader(message, this.#first[message]!, iovec, members)
+      if (members > 1) this.#controls[message * CONTROL_SHORTS + SHORT_SIZE] = this.#segmentBytes[message]!
+      for (let k = this.#first[message]!; k >= 0; k = this.#next[k]!) this.#layIovec(iovec++, k)
+    }
+  }
+
+  #layHeader(message: number, slot: number, iovec: number, members: number): void {
+    const words = this.#words
+    const at = message * HEADER_WORDS
+    words[at + WORD_NAME] = this.#names[slot * 2]!
+    words[at + WORD_NAME + 1] = this.#names[slot * 2 + 1]!
+    words[at + WORD_NAME_LENGTH] = this.#ring.nameLengthOf(slot)
+    words[at + WORD_IOVECS] = this.#iovecs[iovec * 2]!
+    words[at + WORD_IOVECS + 1] = this.#iovecs[iovec * 2 + 1]!
+    words[at + WORD_IOVEC_COUNT] = members
+    words[at + WORD_CONTROL_LENGTH] = members > 1 ? CONTROL : 0
+  }
+
+  #layIovec(iovec: number, slot: number): void {
+    const at = iovec * IOVEC_WORDS
+    this.#iovecWords[at] = this.#slots[slot * 2]!
+    this.#iovecWords[at + 1] = this.#slots[slot * 2 + 1]!
+    this.#iovecWords[at + 2] = this.#ring.lengthOf(slot)
+  }
+
+  /** The headers from message k on, for going on after a partial send. */
+  headersFrom(k: number): Uint8Array {
+    return this.headers.subarray(k * HEADER)
+  }
+
+  /** Replies in the messages from `from` up to `count`. */
+  datagrams(from: number, count: number): number {
+    let sum = 0
+    for (let message = from; message < count; message++) sum += this.#members[message]!
+    return sum
+  }
+
+  isGroup(message: number): boolean {
+    return this.#members[message]! > 1
+  }
+
+  /**
+   * The kernel will not cut message `from` (no checksum offload on the way out, a smaller MTU): what is in it and in those
+   * after it, up to `count`, becomes a message a reply, the first of them number 0. Returns how many.
+   */
+  ungroup(from: number, count: number): number {
+    this.isUsable = false
+    const slots: number[] = []
+    for (let message = from; message < count; message++) {
+      for (let k = this.#first[message]!; k >= 0; k = this.#next[k]!) slots.push(k)
+    }
+    slots.forEach((slot, message) => this.#begin(message, slot, this.#ring.lengthOf(slot)))
+    this.#layOut(slots.length)
+    return slots.length
+  }
+}
+
+/** Whether two sockaddrs in a ring's `nameWords` are the same client's. */
+function isSameClient(words: Uint32Array, a: number, b: number): boolean {
+  const last = (words[a]! & 0xffff) === AF_INET ? WORDS_V4 : WORDS_V6
+  for (let i = 0; i < last; i++) if (words[a + i] !== words[b + i]) return false
+  return true
+}
+
+function addresses(count: number, of: (k: number) => bigint): Uint32Array {
+  const words = new BigUint64Array(count)
+  for (let k = 0; k < count; k++) words[k] = of(k)
+  return new Uint32Array(words.buffer)
+}
