@@ -38,7 +38,7 @@ class BusyKernel extends FakeSyscalls {
     // As the real clock: not a small integer.
     this.time += 0.0625
     this.onBatch()
-    fds.fill(0, POLLFD + 6, fds.length)
+    for (let k = POLLFD + 6; k < fds.length; k++) fds[k] = 0
     fds[POLLFD + 6] = 1
     this.#hasBatch = true
     return 1
