@@ -228,6 +228,7 @@ export class Engine {
     }
     this.counters.request(query.proto, query.family, 0)
     this.#setLimit(query)
+    if (this.#rateLimit !== null && this.#isOverLimit()) return this.#refuseOverLimit(query, out, outAt)
     if (!this.#isAllowed) return this.#refuse(query, out, outAt)
     return this.writeError(query, Rcode.FORMERR, Ede.NONE, out, outAt)
   }

@@ -66,6 +66,14 @@ describe('queries over the limit', () => {
     expect(byname.ask('localhost').reply?.rcode).toBe(Rcode.NOERROR)
   })
 
+  test('count where they are larger than any buffer too', () => {
+    const byname = new EngineUnderTest({ rateLimit })
+    const packet = new Uint8Array(4096)
+    const out = new Uint8Array(512)
+    expect([1, 2, 3].map(() => byname.engine.cutQuery(packet, 0, out, 0) > 0)).toEqual([true, true, false])
+    expect([byname.dropped('rateLimited'), byname.requests, byname.responses()]).toEqual([1, 3, 2])
+  })
+
   test('by TCP are refused', () => {
     const byname = new EngineUnderTest({ rateLimit })
     for (let k = 0; k < 2; k++) byname.ask('localhost', 1, { tcp: true })
