@@ -128,6 +128,7 @@ export class Engine {
     if (isResized) {
       this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
       this.#evictionsCounted = 0
+      this.#showCache()
     }
     // Other servers may know better.
     this.cache?.forgetFailures()
@@ -261,11 +262,15 @@ export class Engine {
     }
     const { cache } = this
     if (cache === null) return
-    this.counters.set(Cell.cacheEntries, cache.entries)
-    this.counters.set(Cell.cacheBytes, cache.bytes)
+    this.#showCache()
     // By what came since: the counter must not fall when a cache begins anew.
     this.counters.add(Cell.cacheEvictions, cache.evictions - this.#evictionsCounted)
     this.#evictionsCounted = cache.evictions
+  }
+
+  #showCache(): void {
+    this.counters.set(Cell.cacheEntries, this.cache?.entries ?? 0)
+    this.counters.set(Cell.cacheBytes, this.cache?.bytes ?? 0)
   }
 
   /** Writes a reply without records to `query`, counts it and returns its length. */

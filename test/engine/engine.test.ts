@@ -4,7 +4,7 @@ import { Ede, EdnsOption, Rcode, Type } from '../../src/dns/constants.ts'
 import type { Image } from '../../src/table/image.ts'
 import { compiled, imageOf, info, newCompiler, service } from '../table/compiled.ts'
 import { a, bytes, decode, message, opt, type WireMessage } from '../dns/messages.ts'
-import { EngineUnderTest, randomNumbers } from './engine-under-test.ts'
+import { EngineUnderTest, randomNumbers, settingsWith } from './engine-under-test.ts'
 
 const STRANGER = Uint8Array.of(203, 0, 113, 9)
 const WEB = 'web.shop.svc.cluster.local'
@@ -203,6 +203,17 @@ describe('counts', () => {
     expect(byname.cell('cacheBytes')).toBe(byname.engine.cache!.bytes)
     byname.engine.endBatch(byname.now + 5)
     expect(byname.counters.durationsOf(0).reduce((x, y) => x + y)).toBe(2)
+  })
+
+  it('of the cache show that it was turned off', () => {
+    const byname = new EngineUnderTest()
+    byname.ask('example.org')
+    byname.answer({ answers: [a(1)] })
+    byname.engine.endBatch(byname.now)
+    expect(byname.cell('cacheEntries')).toBe(1)
+    byname.engine.configure(settingsWith({ cache: { maxBytes: 0 } }))
+    byname.engine.endBatch(byname.now)
+    expect([byname.cell('cacheEntries'), byname.cell('cacheBytes')]).toEqual([0, 0])
   })
 
   it('of the cache tell hits and misses', () => {
