@@ -1,9 +1,9 @@
 import { createServer, type Server as TcpServer } from 'node:net'
 import { Server, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
 import { type AdsHandlers, AdsService, type DeltaDiscoveryRequest, type DiscoveryRequest } from '../proto/ads.ts'
+import { type Clock, waitFor } from '../source/clock.ts'
+import { type Log, lineOf } from '../source/log.ts'
 import { AdsSubscription, delta, type ServerDialect, stateOfTheWorld, type Subscription } from './ads-subscription.ts'
-import type { Clock } from './clock.ts'
-import { type Log, lineOf } from './log.ts'
 import type { Mesh } from './name-table-builder.ts'
 import { TableViews } from './table-views.ts'
 
@@ -105,11 +105,9 @@ export class AdsServer {
   async stop(deadlineMs: number): Promise<void> {
     this.#tcp.close()
     for (const subscription of this.#subscriptions) subscription.end()
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(deadlineMs, resolve)
+    const { promise: ended, resolve } = Promise.withResolvers<void>()
     this.#grpc.tryShutdown(() => resolve())
-    await promise
-    cancel()
+    await waitFor(ended, deadlineMs, this.#clock)
     this.#grpc.forceShutdown()
   }
 

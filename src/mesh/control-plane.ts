@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
+import { type Clock, steadyClock } from '../source/clock.ts'
+import { type Log, lineOf } from '../source/log.ts'
 import { AdsServer } from './ads-server.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { DebounceSettings } from './debounce.ts'
-import { type Log, lineOf } from './log.ts'
 import { MeshWatch, type MeshWatchState, type WatchFolder } from './mesh-watch.ts'
 import { indexMesh } from './name-table-builder.ts'
 
@@ -47,7 +47,7 @@ class MeshFolderError extends Error {
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { folder, listen, log } = options
   requireFolder(folder)
-  const clock = options.clock ?? systemClock
+  const clock = options.clock ?? steadyClock
   const server = new AdsServer({ mesh: indexMesh([]), log, clock })
   const watch = new MeshWatch(options, (mesh) => server.update(mesh))
   await watch.start()

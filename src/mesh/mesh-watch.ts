@@ -1,8 +1,9 @@
 import { join } from 'node:path'
+import { type Clock, steadyClock } from '../source/clock.ts'
+import { type Log, lineOf } from '../source/log.ts'
+import { ReadingLoop } from '../source/reading-loop.ts'
 import { AutoVips, hostsToAllocate, usedAddresses } from './auto-vip.ts'
-import { type Clock, systemClock } from './clock.ts'
 import { Debounce, type DebounceSettings, DEFAULT_DEBOUNCE } from './debounce.ts'
-import { type Log, lineOf } from './log.ts'
 import { MeshFiles, type MeshReading } from './mesh-files.ts'
 import { indexMesh, type Mesh } from './name-table-builder.ts'
 import { readVipFile, VIP_FILE, writeVipFile } from './vip-file.ts'
@@ -39,8 +40,8 @@ export interface MeshWatchState {
 export class MeshWatch {
   readonly #options: MeshWatchOptions
   readonly #onMesh: (mesh: Mesh) => void
-  readonly #clock: Clock
   readonly #files: MeshFiles
+  readonly #loop: ReadingLoop
   readonly #debounce: Debounce
   readonly #vipFile: string
   #vips: AutoVips | null = null
@@ -48,9 +49,6 @@ export class MeshWatch {
   #savedVips = '[]'
   #isVipFileReported = false
   #watch: { close(): void } | null = null
-  /** The reading under way, and whether there was a change since it began. */
-  #reading: Promise<void> | null = null
-  #isStale = false
   /** As far as the log has told. */
   #told: Set<string> = new Set()
   #hasProblems = false
@@ -60,9 +58,10 @@ export class MeshWatch {
   constructor(options: MeshWatchOptions, onMesh: (mesh: Mesh) => void) {
     this.#options = options
     this.#onMesh = onMesh
-    this.#clock = options.clock ?? systemClock
+    const clock = options.clock ?? steadyClock
     this.#files = new MeshFiles(options.folder)
-    this.#debounce = new Debounce(() => void this.#read(), options.debounce ?? DEFAULT_DEBOUNCE, this.#clock)
+    this.#loop = new ReadingLoop(() => this.#read(), clock)
+    this.#debounce = new Debounce(() => void this.#loop.read(), options.debounce ?? DEFAULT_DEBOUNCE, clock)
     this.#vipFile = options.vipFile ?? join(options.folder, VIP_FILE)
     this.#state = { folder: options.folder, files: 0, services: 0, serviceEntries: 0, problems: [] }
   }
@@ -71,7 +70,7 @@ export class MeshWatch {
   start(): Promise<void> {
     // Before the reading: a change between the two would be lost.
     this.#watch ??= this.#options.watchFolder(this.#options.folder, () => this.#debounce.poke())
-    return this.#read()
+    return this.#loop.read()
   }
 
   /** Ends the watch; waits for a reading under way, for at most `deadlineMs`. No mesh comes afterwards. */
@@ -79,36 +78,23 @@ export class MeshWatch {
     this.#watch?.close()
     this.#watch = null
     this.#debounce.cancel()
-    if (this.#reading === null) return
-    const { promise: expired, resolve: expire } = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(deadlineMs, expire)
-    await Promise.race([this.#reading, expired])
-    cancel()
+    await this.#loop.stop(deadlineMs)
   }
 
   state(): MeshWatchState {
     return { ...this.#state }
   }
 
-  #read(): Promise<void> {
-    if (this.#reading === null) this.#reading = this.#readUntilFresh().finally(() => (this.#reading = null))
-    else this.#isStale = true
-    return this.#reading
-  }
-
-  async #readUntilFresh(): Promise<void> {
-    do {
-      this.#isStale = false
-      const reading = await this.#files.read()
-      if (this.#watch === null) return
-      try {
-        if ('failure' in reading) this.#takeFailure(reading.failure)
-        else await this.#take(reading)
-      } catch (err) {
-        // A bug of ours: it must not end the process, nor cost the mesh that is served.
-        this.#options.log.error({ folder: this.#options.folder, err }, 'taking the mesh files in failed')
-      }
-    } while (this.#isStale)
+  async #read(): Promise<void> {
+    const reading = await this.#files.read()
+    if (this.#watch === null) return
+    try {
+      if ('failure' in reading) this.#takeFailure(reading.failure)
+      else await this.#take(reading)
+    } catch (err) {
+      // A bug of ours: it must not end the process, nor cost the mesh that is served.
+      this.#options.log.error({ folder: this.#options.folder, err }, 'taking the mesh files in failed')
+    }
   }
 
   #takeFailure(failure: string): void {

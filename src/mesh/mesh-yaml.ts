@@ -1,5 +1,5 @@
 import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml'
-import { lineOf } from './log.ts'
+import { lineOf } from '../source/log.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { readResource } from './resource-schema.ts'
 

@@ -1,12 +1,12 @@
 import { status as grpcStatus } from '@grpc/grpc-js'
 import type { Node, Status } from '../proto/ads.ts'
+import { type Clock, waitFor, wallClock } from '../source/clock.ts'
+import { type Log, lineOf } from '../source/log.ts'
 import type { TableSink, TableVerdict } from '../table/nds.ts'
 import { delta, type HeldTable, type Push, stateOfTheWorld } from './ads-dialect.ts'
 import { AdsStream, DEFAULT_TIMINGS, type StreamEnd, type StreamListener, type StreamTimings } from './ads-stream.ts'
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
-import { type Clock, systemClock } from './clock.ts'
 import type { CredentialsSource } from './credentials.ts'
-import { type Log, lineOf } from './log.ts'
 import type { XdsState } from './xds-state.ts'
 
 export interface AdsClientOptions {
@@ -20,6 +20,7 @@ export interface AdsClientOptions {
   log: Log
   /** As Math.random. */
   random: () => number
+  /** Unix time. */
   clock?: Clock
   backoff?: BackoffSettings
   timings?: Partial<StreamTimings>
@@ -61,7 +62,7 @@ export class AdsClient {
   constructor(options: AdsClientOptions) {
     if (options.addresses.length === 0) throw new RangeError('the xDS client needs an address')
     this.#options = options
-    this.#clock = options.clock ?? systemClock
+    this.#clock = options.clock ?? wallClock
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings }
     this.#backoff = new Backoff(options.random, options.backoff ?? DEFAULT_BACKOFF)
     this.#isDelta = options.delta
@@ -102,12 +103,7 @@ export class AdsClient {
     this.#left()
     const stream = this.#stream
     this.#stream = null
-    if (stream !== null) {
-      const { promise: expired, resolve: expire } = Promise.withResolvers<void>()
-      const cancel = this.#clock.after(deadlineMs, expire)
-      await Promise.race([stream.close(), expired])
-      cancel()
-    }
+    if (stream !== null) await waitFor(stream.close(), deadlineMs, this.#clock)
     this.#tellState()
   }
 

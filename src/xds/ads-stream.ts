@@ -7,8 +7,8 @@ import {
   type StatusObject,
 } from '@grpc/grpc-js'
 import type { Node, Status } from '../proto/ads.ts'
+import type { Clock } from '../source/clock.ts'
 import type { Dialect, HeldTable, Push } from './ads-dialect.ts'
-import type { Clock } from './clock.ts'
 import type { CredentialsSource } from './credentials.ts'
 import { assembleInPlace, release } from './message-assembly.ts'
 

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { type Clock, wallClock } from '../source/clock.ts'
+import { type Log, lineOf } from '../source/log.ts'
+import { ReadingLoop } from '../source/reading-loop.ts'
 import { encodeNameTable, parseNameTableJson, type TableSink, type TableVerdict } from '../table/nds.ts'
-import { type Clock, systemClock } from './clock.ts'
-import { type Log, lineOf } from './log.ts'
 
 /** Watches a file until closed: `onChange` after it changed, appeared, went away or was swapped behind a symlink. */
 export type Watch = (path: string, onChange: () => void) => { close(): void }
@@ -13,10 +14,11 @@ export interface TableFileOptions {
   sink: TableSink
   log: Log
   watch: Watch
+  /** Unix time. */
   clock?: Clock
 }
 
-/** What is known of the file, for /debug. Times are Unix times in ms. */
+/** What is known of the file, for people. Times are Unix times in ms. */
 export interface TableFileState {
   path: string
   /** Hash of the content last accepted, '' before. */
@@ -37,13 +39,12 @@ export class TableFileSource {
   readonly #state: TableFileState
   #watch: { close(): void } | null = null
   #aborted: AbortController = new AbortController()
-  /** The read under way, and whether the file has changed since it began. */
-  #reading: Promise<void> | null = null
-  #isStale = false
+  readonly #loop: ReadingLoop
 
   constructor(options: TableFileOptions) {
     this.#options = options
-    this.#clock = options.clock ?? systemClock
+    this.#clock = options.clock ?? wallClock
+    this.#loop = new ReadingLoop(() => this.#read(), this.#clock)
     this.#state = {
       path: options.path,
       version: '',
@@ -57,11 +58,11 @@ export class TableFileSource {
 
   /** Begins to watch, and resolves when the file was read once, to whatever end. */
   start(): Promise<void> {
-    if (this.#watch !== null) return this.#reading ?? Promise.resolve()
+    if (this.#watch !== null) return this.#loop.settled()
     this.#aborted = new AbortController()
     // Before the read: a change between the two would be lost.
-    this.#watch = this.#options.watch(this.#options.path, () => void this.#read())
-    return this.#read()
+    this.#watch = this.#options.watch(this.#options.path, () => void this.#loop.read())
+    return this.#loop.read()
   }
 
   /** Ends the watch; waits for a read under way, for at most `deadlineMs`. */
@@ -69,32 +70,18 @@ export class TableFileSource {
     this.#watch?.close()
     this.#watch = null
     this.#aborted.abort()
-    if (this.#reading === null) return
-    const { promise: expired, resolve: expire } = Promise.withResolvers<void>()
-    const cancel = this.#clock.after(deadlineMs, expire)
-    await Promise.race([this.#reading, expired])
-    cancel()
+    await this.#loop.stop(deadlineMs)
   }
 
   state(): TableFileState {
     return { ...this.#state }
   }
 
-  #read(): Promise<void> {
-    if (this.#reading === null) this.#reading = this.#readUntilFresh().finally(() => (this.#reading = null))
-    else this.#isStale = true
-    return this.#reading
-  }
-
-  async #readUntilFresh(): Promise<void> {
+  async #read(): Promise<void> {
     const { signal } = this.#aborted
-    do {
-      this.#isStale = false
-      const content = await contentOf(this.#options.path, signal)
-      if (signal.aborted) return
-      // Changed meanwhile: what was read may be half of the old content, or nothing yet of the new.
-      if (!this.#isStale) this.#take(content)
-    } while (this.#isStale)
+    const content = await contentOf(this.#options.path, signal)
+    // Changed meanwhile: what was read may be half of the old content, or nothing yet of the new.
+    if (!signal.aborted && !this.#loop.isStale) this.#take(content)
   }
 
   #take(content: { text: string } | { failure: string }): void {

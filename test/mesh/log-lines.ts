@@ -1,4 +1,4 @@
-import type { Log } from '../../src/mesh/log.ts'
+import type { Log } from '../../src/source/log.ts'
 
 /** A log that keeps what was written, as `level message`. */
 export class LogLines implements Log {

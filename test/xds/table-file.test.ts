@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { decodeNameTable, type NameTable } from '../../src/table/nds.ts'
 import { TableFileSource } from '../../src/xds/table-file.ts'
-import { FakeClock } from './fake-clock.ts'
+import { FakeClock } from '../source/fake-clock.ts'
 
 let folder = ''
 let path = ''

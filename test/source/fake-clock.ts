@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/xds/clock.ts'
+import type { Clock } from '../../src/source/clock.ts'
 
 interface Timer {
   atMs: number

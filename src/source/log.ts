@@ -1,4 +1,4 @@
-/** The part of a logger that is used here; pino's fits. */
+/** The part of a logger that table sources use; pino's fits. */
 export interface Log {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -6,7 +6,7 @@ export interface Log {
   error(fields: object, message: string): void
 }
 
-/** An error's message in one line. */
+/** What was thrown, in one line: JSON.parse, for one, quotes what it does not take with its line ends. */
 export function lineOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ').trim()
 }
