@@ -3,9 +3,6 @@
  * for each name which hash it has. Everything is read and written in place; there is no object or string a host.
  */
 import { finishHash, hashBytes } from '../dns/name.ts'
-import { parseAddress } from './address.ts'
-import { AddressSet } from './address-set.ts'
-import { hashWords } from './content-hash.ts'
 import {
   align4,
   FLAG_ALIAS,
@@ -19,12 +16,11 @@ import {
   RECORD_HEADER,
 } from './image-layout.ts'
 import type { ImagePool, ImageSlot } from './image-pool.ts'
+import { InfoReader, MAX_ADDRESSES } from './info-reader.ts'
 import { IntList } from './int-list.ts'
 import { labelsOfText, MAX_WIRE_SCRATCH, startsWithText, textToWire, type WireIdentity } from './name-text.ts'
-import { NdsReader, TAG_1, TAG_2, TAG_3, TAG_4, TAG_5 } from './nds-reader.ts'
+import { NdsReader, TAG_1, TAG_2, TAG_5 } from './nds-reader.ts'
 
-/** The counts of a record have 16 bits; no reply could carry more either. */
-const MAX_ADDRESSES = 65_535
 const DOT = 0x2e
 const STAR = 0x2a
 const KUBERNETES = new TextEncoder().encode('Kubernetes')
@@ -58,36 +54,18 @@ export class RecordWriter {
   private slot: ImageSlot = NO_SLOT
   private bytes: Uint8Array = new Uint8Array(0)
   private table: Uint8Array = new Uint8Array(0)
-  private view: DataView = new DataView(new ArrayBuffer(0))
   private who!: WireIdentity
   private readonly seed: number
 
   private readonly wire: Uint8Array = new Uint8Array(MAX_WIRE_SCRATCH)
-  private readonly address: Uint8Array = new Uint8Array(16)
-  private v6: Uint8Array = new Uint8Array(1024)
   private joined: Uint8Array = new Uint8Array(256)
-  private readonly knownV4: AddressSet
-  private readonly knownV6: AddressSet
-
-  // Where the fields of the entry at hand are in `table`.
-  private registryAt = 0
-  private registryLength = 0
-  private shortAt = 0
-  private shortLength = 0
-  private namespaceAt = 0
-  private namespaceLength = 0
-  private altHosts = 0
-  /** Hash of everything in the entry that counts but its addresses, of which it has the numbers. */
-  private shape = 0
-  private v4Count = 0
-  private v6Count = 0
+  private readonly info: InfoReader
 
   constructor(pool: ImagePool, seed: number, maxBytes: number) {
     this.pool = pool
     this.seed = seed
     this.maxBytes = maxBytes
-    this.knownV4 = new AddressSet(4, seed)
-    this.knownV6 = new AddressSet(16, seed)
+    this.info = new InfoReader(this.reader, seed, (addressAt, length) => this.skipAddress(addressAt, length))
   }
 
   /**
@@ -147,14 +125,14 @@ export class RecordWriter {
   end(): void {
     this.reader.reset(new Uint8Array(0))
     this.table = this.bytes = this.reader.bytes
-    this.view = new DataView(new ArrayBuffer(0))
+    this.info.reset(this.table)
     this.slot = NO_SLOT
   }
 
   private begin(table: Uint8Array, who: WireIdentity, slot: ImageSlot, at: number): void {
     this.table = table
-    this.view = new DataView(table.buffer, table.byteOffset, table.byteLength)
     this.reader.reset(table)
+    this.info.reset(table)
     this.who = who
     this.slot = slot
     this.bytes = new Uint8Array(slot.buffer)
@@ -186,10 +164,10 @@ export class RecordWriter {
     if (reader.malformed) return 'malformed'
     const record = this.at
     const skippedBefore = this.skippedAddresses
-    this.shape = hashWords(this.seed, this.view, hostAt, hostLength)
+    this.info.beginEntry(hostAt, hostLength)
     const problem = this.writeHost(entryAt, hostAt, hostLength, infoAt, infoEnd)
     const isWhole = this.at > record && this.skippedAddresses === skippedBefore
-    this.outlines.push2(isWhole ? record : 0, finishHash(this.shape))
+    this.outlines.push2(isWhole ? record : 0, finishHash(this.info.shape))
     return problem
   }
 
@@ -203,7 +181,7 @@ export class RecordWriter {
     // An address takes at most 4 times the bytes it has in the table (`::` with tag and length).
     const addressBytes = Math.min((infoEnd - infoAt) * 4, MAX_ADDRESSES * 20)
     if (!this.reserve(RECORD_HEADER + MAX_WIRE_SCRATCH + addressBytes)) return 'too large'
-    const { bytes, table } = this
+    const { bytes, table, info } = this
     const record = this.at
     const nameAt = record + RECORD_HEADER
     const nameLength = textToWire(table, hostAt, hostLength, bytes, nameAt)
@@ -213,26 +191,26 @@ export class RecordWriter {
       return null
     }
     for (let i = nameAt + nameLength; i < nameAt + align4(nameLength); i++) bytes[i] = 0
-    const end = this.readInfo(infoAt, infoEnd, nameAt + align4(nameLength))
+    const end = info.read(infoAt, infoEnd, bytes, nameAt + align4(nameLength))
     if (end === -1) return 'malformed'
-    const addresses = this.v4Count + this.v6Count
+    const addresses = info.v4Count + info.v6Count
     if (addresses === 0) {
       this.skipHost(hostAt, hostLength, 'has no valid address')
       return null
     }
     this.at = end
-    const kubernetes = this.isRegistry(KUBERNETES)
-    const own = this.isOwnNamespace()
+    const kubernetes = info.isRegistry(KUBERNETES)
+    const own = info.isOfNamespace(this.who.namespace)
     bytes[record] =
       (wildcard ? FLAG_WILDCARD : 0) |
       (kubernetes ? FLAG_KUBERNETES : 0) |
-      (!kubernetes && this.isRegistry(EXTERNAL) ? FLAG_EXTERNAL : 0) |
+      (!kubernetes && info.isRegistry(EXTERNAL) ? FLAG_EXTERNAL : 0) |
       (own ? FLAG_OWN_NAMESPACE : 0)
     bytes[record + 1] = nameLength
-    bytes[record + 4] = this.v4Count & 0xff
-    bytes[record + 5] = this.v4Count >> 8
-    bytes[record + 6] = this.v6Count & 0xff
-    bytes[record + 7] = this.v6Count >> 8
+    bytes[record + 4] = info.v4Count & 0xff
+    bytes[record + 5] = info.v4Count >> 8
+    bytes[record + 6] = info.v6Count & 0xff
+    bytes[record + 7] = info.v6Count >> 8
     this.noteShortNames(record)
     if (wildcard) {
       this.wildcardHosts++
@@ -245,72 +223,14 @@ export class RecordWriter {
     return null
   }
 
-  /**
-   * Reads the NameInfo between `at` and `end`: its addresses go to `out` (IPv4, then IPv6, each once), of the other fields
-   * it notes where they are. Returns the offset after the addresses, -1 if the bytes are malformed.
-   */
-  private readInfo(at: number, end: number, out: number): number {
-    const { reader, table, bytes, address } = this
-    this.registryLength = this.shortLength = this.namespaceLength = this.altHosts = 0
-    this.v4Count = this.v6Count = 0
-    reader.at = at
-    let to = out
-    for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
-      const from = reader.at
-      const { length } = reader
-      if (tag === TAG_1) {
-        const size = parseAddress(table, from, length, address, 0)
-        if (size === 4 && this.v4Count < MAX_ADDRESSES) {
-          if (this.knownV4.add(bytes, out, this.v4Count, address)) {
-            to += 4
-            this.v4Count++
-          }
-        } else if (size === 16 && this.v6Count < MAX_ADDRESSES) this.addV6()
-        else this.skipAddress(from, length)
-      } else this.noteField(tag, from, length)
-      reader.at = from + length
-    }
-    if (reader.malformed) return -1
-    this.shape = Math.imul(Math.imul(this.shape ^ this.v4Count, 0x9e3779b1) ^ this.v6Count, 0x85ebca6b)
-    const v6Bytes = this.v6Count * 16
-    for (let i = 0; i < v6Bytes; i++) bytes[to + i] = this.v6[i]!
-    return to + v6Bytes
-  }
-
-  /** Notes where a field other than an address is. Unknown ones count for nothing. */
-  private noteField(tag: number, at: number, length: number): void {
-    if (tag === TAG_2) {
-      this.registryAt = at
-      this.registryLength = length
-    } else if (tag === TAG_3) {
-      this.shortAt = at
-      this.shortLength = length
-    } else if (tag === TAG_4) {
-      this.namespaceAt = at
-      this.namespaceLength = length
-    } else if (tag === TAG_5) this.altHosts++
-    else return
-    this.shape = hashWords(this.shape ^ tag, this.view, at, length)
-  }
-
-  private addV6(): void {
-    const used = this.v6Count * 16
-    if (used + 16 > this.v6.length) {
-      const larger = new Uint8Array(this.v6.length * 2)
-      larger.set(this.v6)
-      this.v6 = larger
-    }
-    if (this.knownV6.add(this.v6, 0, this.v6Count, this.address)) this.v6Count++
-  }
-
   /** Notes in the record which of its labels make `short` and `ns`, if it begins with them. */
   private noteShortNames(record: number): void {
-    const { bytes, table } = this
+    const { bytes, table, info } = this
     const nameAt = record + RECORD_HEADER
-    const short = labelsOfText(bytes, nameAt, table, this.shortAt, this.shortLength)
+    const short = labelsOfText(bytes, nameAt, table, info.shortAt, info.shortLength)
     bytes[record + 2] = short
     bytes[record + 3] =
-      short === 0 ? 0 : labelsOfText(bytes, nameAt + short, table, this.namespaceAt, this.namespaceLength)
+      short === 0 ? 0 : labelsOfText(bytes, nameAt + short, table, info.namespaceAt, info.namespaceLength)
   }
 
   /** Rule 2: notes the host's own name and its short and alternate ones. */
@@ -321,12 +241,12 @@ export class RecordWriter {
     infoAt: number,
     infoEnd: number,
   ): WriteProblem | null {
-    const { bytes, aliases } = this
+    const { bytes, aliases, info } = this
     const { cluster } = this.who
     const nameAt = record + RECORD_HEADER
     const short = bytes[record + 2]!
     const ns = bytes[record + 3]!
-    const wanted = this.shortLength > 0 && this.namespaceLength > 0
+    const wanted = info.shortLength > 0 && info.namespaceLength > 0
     let state = this.seed
     let hashed = 0
     let found = 0
@@ -352,23 +272,24 @@ export class RecordWriter {
     state = hashBytes(state, bytes, nameAt + hashed, bytes[record + 1]! - 1 - hashed)
     this.hosts.push3(record, finishHash(state), entryAt)
     if (wanted && found !== KEY_SHORT_NS_SVC && !this.writeShortNames(record, own, found)) return 'too large'
-    if (this.altHosts > 0 && !this.writeAltHosts(record, infoAt, infoEnd)) return 'too large'
+    if (info.altHosts > 0 && !this.writeAltHosts(record, infoAt, infoEnd)) return 'too large'
     return null
   }
 
   /** Alias records for those of `short.`, `short.ns.` and `short.ns.svc.` that the host's own name does not begin with. */
   private writeShortNames(record: number, own: boolean, found: number): boolean {
     const { table, wire } = this
+    const { shortAt, shortLength, namespaceAt, namespaceLength } = this.info
     const { cluster } = this.who
     if (found < KEY_SHORT && own) {
-      const length = textToWire(table, this.shortAt, this.shortLength, wire, 0)
+      const length = textToWire(table, shortAt, shortLength, wire, 0)
       if (!this.writeAlias(record, length)) return false
     }
-    const joinedLength = this.shortLength + 1 + this.namespaceLength
+    const joinedLength = shortLength + 1 + namespaceLength
     if (joinedLength + 1 > this.joined.length) this.joined = new Uint8Array(joinedLength + 1)
-    this.joined.set(table.subarray(this.shortAt, this.shortAt + this.shortLength))
-    this.joined[this.shortLength] = DOT
-    this.joined.set(table.subarray(this.namespaceAt, this.namespaceAt + this.namespaceLength), this.shortLength + 1)
+    this.joined.set(table.subarray(shortAt, shortAt + shortLength))
+    this.joined[shortLength] = DOT
+    this.joined.set(table.subarray(namespaceAt, namespaceAt + namespaceLength), shortLength + 1)
     const length = textToWire(this.joined, 0, joinedLength, wire, 0)
     if (found < KEY_SHORT_NS && !this.writeAlias(record, length)) return false
     const label = cluster[0]! + 1
@@ -431,20 +352,6 @@ export class RecordWriter {
     this.pool.enlarge(this.slot, needed, this.at)
     this.bytes = new Uint8Array(this.slot.buffer)
     return true
-  }
-
-  private isRegistry(name: Uint8Array): boolean {
-    if (this.registryLength !== name.length) return false
-    for (let i = 0; i < name.length; i++) if (this.table[this.registryAt + i] !== name[i]) return false
-    return true
-  }
-
-  private isOwnNamespace(): boolean {
-    const { namespace } = this.who
-    const length = this.namespaceLength
-    return (
-      length > 0 && length === namespace.length && startsWithText(this.table, this.namespaceAt, namespace, 0, length)
-    )
   }
 
   private skipHost(at: number, length: number, why: string): void {
