@@ -1,5 +1,5 @@
 import { nameToWire } from '../dns/name.ts'
-import { json, type Route, text } from './http-server.ts'
+import { json, JSON_TYPE, type Route, text } from './http-server.ts'
 import { redact } from './redact.ts'
 import type { ObserveSources } from './sources.ts'
 import { cacheStatus, type StatusReport } from './status.ts'
@@ -47,5 +47,3 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
 function get(path: string, about: string, read: () => unknown): Route {
   return { method: 'GET', path, about, handle: async () => json(await read()) }
 }
-
-const JSON_TYPE = 'application/json; charset=utf-8'

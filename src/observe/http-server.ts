@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { withDeadline } from './deadline.ts'
 import { describeError, type Log } from './log.ts'
 
 /** What a route answers. A body in pieces is written as fast as the client reads. */
@@ -46,6 +47,7 @@ const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
 /** A client that reads nothing for so long is cut off. */
 const STALLED_MS = 30_000
+const HANDLER_MS = 10_000
 
 /**
  * A small HTTP server for people and scrapers. That its port is busy, or its address not there, is reported and tried
@@ -175,9 +177,10 @@ export class HttpServer {
     const route = here.find((candidate) => candidate.method === method)
     if (!route) return text(405, `${path} takes ${allowed(here)} only`)
     try {
-      return await withDeadline(this.#options.handlerDeadlineMs ?? 10_000, async () =>
-        route.handle(new URLSearchParams(search)),
-      )
+      const deadlineMs = this.#options.handlerDeadlineMs ?? HANDLER_MS
+      const late = text(503, `no answer within ${deadlineMs} ms`)
+      const handled = Promise.resolve(route.handle(new URLSearchParams(search)))
+      return await withDeadline(deadlineMs, handled, late)
     } catch (error) {
       this.#options.log.warn({ path, error }, `${this.#options.name} request failed`)
       return text(500, `failed: ${describeError(error)}`)
@@ -209,9 +212,12 @@ export function text(status: number, line: string): Reply {
   return { status, type: 'text/plain; charset=utf-8', body: line.endsWith('\n') ? line : `${line}\n` }
 }
 
+/** Content type of JSON. */
+export const JSON_TYPE = 'application/json; charset=utf-8'
+
 /** A reply in JSON, indented for people. */
 export function json(value: unknown): Reply {
-  return { status: 200, type: 'application/json; charset=utf-8', body: `${JSON.stringify(value, null, 2)}\n` }
+  return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(value, null, 2)}\n` }
 }
 
 /** The address to bind where `address` cannot be: a machine without IPv6 has no `::`, but means any address. */
@@ -244,14 +250,4 @@ function allowed(routes: readonly Route[]): string {
 function splitTarget(target: string): [path: string, query: string] {
   const at = target.indexOf('?')
   return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
-}
-
-async function withDeadline(deadlineMs: number, handle: () => Promise<Reply>): Promise<Reply> {
-  const late = Promise.withResolvers<Reply>()
-  const timer = setTimeout(() => late.resolve(text(503, `no answer within ${deadlineMs} ms`)), deadlineMs)
-  try {
-    return await Promise.race([handle(), late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }

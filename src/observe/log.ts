@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs'
 import { pino } from 'pino'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -104,9 +103,4 @@ function describeOne(error: unknown): string {
   const message = error.message || error.name
   const code = (error as NodeJS.ErrnoException).code
   return typeof code === 'string' && !message.includes(code) ? `${message} (${code})` : message
-}
-
-/** The last line of a process that cannot go on: one line on standard error, written at once, whatever state the log is in. */
-export function logFatal(error: unknown, write: (line: string) => void = (line) => void writeSync(2, line)): void {
-  write(`byname: ${describeError(error)}\n`)
 }

@@ -1,3 +1,4 @@
+import { withDeadline } from './deadline.ts'
 import { type Route, text } from './http-server.ts'
 import type { Metrics } from './metrics.ts'
 import type { ObserveSources } from './sources.ts'
@@ -22,7 +23,8 @@ export function metricsRoutes(sources: Pick<ObserveSources, 'ping' | 'ready'>, m
       path: '/healthz',
       about: '200 if every data worker answers',
       handle: async () => {
-        const alive = await pingWithin(sources, PING_DEADLINE_MS)
+        // Where the source misses its deadline the probe still gets an answer of ours, before it runs into its own limit.
+        const alive = await withDeadline(PING_DEADLINE_MS + 100, sources.ping(PING_DEADLINE_MS), null)
         const silent = alive?.flatMap((answers, worker) => (answers ? [] : [worker]))
         if (!silent) return text(503, 'the data workers do not answer')
         if (silent.length > 0) return text(503, `data worker ${silent.join(', ')} does not answer`)
@@ -39,18 +41,4 @@ export function metricsRoutes(sources: Pick<ObserveSources, 'ping' | 'ready'>, m
       },
     },
   ]
-}
-
-/** Null if the source itself misses its deadline: a probe must get an answer of ours, not run into its own limit. */
-async function pingWithin(
-  sources: Pick<ObserveSources, 'ping'>,
-  deadlineMs: number,
-): Promise<readonly boolean[] | null> {
-  const late = Promise.withResolvers<null>()
-  const timer = setTimeout(() => late.resolve(null), deadlineMs + 100)
-  try {
-    return await Promise.race([sources.ping(deadlineMs), late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -65,6 +65,7 @@ export interface ObserveSources {
   listeners(): readonly Listener[]
   /** One per data worker; a restarted worker goes on counting in the same buffer. */
   counters(): readonly WorkerCounters[]
+  /** Times that a data or stream worker died and was started again. */
   workerRestarts(): number
   /** The stream worker's; null without one. A restarted one goes on counting in the same buffer. */
   streamCounters(): StreamCounters | null

@@ -1,7 +1,7 @@
 import type { MetricDefinition } from './metric-definition.ts'
 import { histogramSamples, type Sample } from './scraped-metric.ts'
 import type { SocketDrops } from './socket-drops.ts'
-import type { ObserveSources } from './sources.ts'
+import type { ObserveSources, XdsStateLike } from './sources.ts'
 
 /** The name table and the control plane it comes from. */
 export function meshMetrics(sources: ObserveSources): MetricDefinition[] {
@@ -77,7 +77,7 @@ export function processMetrics(sources: ObserveSources, drops: SocketDrops): Met
     },
     {
       name: 'byname_worker_restarts_total',
-      help: 'Data workers that died and were started again with their table.',
+      help: 'Data and stream workers that died and were started again.',
       type: 'counter',
       read: () => one(sources.workerRestarts()),
     },
@@ -94,10 +94,7 @@ function one(value: number): Sample[] {
   return [{ labels: {}, value }]
 }
 
-function ofXds(
-  sources: ObserveSources,
-  read: (xds: NonNullable<ReturnType<ObserveSources['xds']>>) => number,
-): Sample[] {
+function ofXds(sources: ObserveSources, read: (xds: XdsStateLike) => number): Sample[] {
   const xds = sources.xds()
   return xds ? one(read(xds)) : []
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createLog, describeError, type LogDestination, logFatal } from '../../src/observe/log.ts'
+import { createLog, describeError, type LogDestination } from '../../src/observe/log.ts'
 
 function memory(isTTY = false): LogDestination & { lines: string[] } {
   const lines: string[] = []
@@ -72,10 +72,4 @@ test('anything that was thrown is described in one line', () => {
   const circle = new Error('a')
   circle.cause = circle
   expect(describeError(circle)).toBe('a: a: a: a')
-})
-
-test('the last line of a process is one line that names it', () => {
-  const lines: string[] = []
-  logFatal(new Error('cannot\nbind'), (line) => void lines.push(line))
-  expect(lines).toEqual(['byname: cannot bind\n'])
 })
