@@ -34,13 +34,13 @@ async function askAdmin(
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(DEADLINE_MS)])
   return await new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(error, text))
-    const get = request({ method, host, port, path, signal, agent: false }, (response) => {
+    const asked = request({ method, host, port, path, signal, agent: false }, (response) => {
       const chunks: Buffer[] = []
       let bytes = 0
       response.on('data', (chunk: Buffer) => {
         chunks.push(chunk)
         bytes += chunk.length
-        if (bytes > MOST_BYTES) get.destroy(new Error('the answer is too long'))
+        if (bytes > MOST_BYTES) asked.destroy(new Error('the answer is too long'))
       })
       response.on('error', fail)
       response.on('end', () => {
@@ -50,8 +50,8 @@ async function askAdmin(
         return reject(new Error(`http://${text}${path} answers ${response.statusCode}: ${line}`))
       })
     })
-    get.on('error', fail)
-    get.end()
+    asked.on('error', fail)
+    asked.end()
   })
 }
 

@@ -1,9 +1,10 @@
+import { socketText } from '../config/address.ts'
 import type { StatusReport } from '../observe/status.ts'
 import { ADMIN_OPTION, getJson } from './admin-client.ts'
+import { cacheText } from './cache.ts'
 import { type Command, ExitCode } from './command.ts'
 import { amount, bytesText, plural } from './figures.ts'
 import { alignColumns, printable } from './text-columns.ts'
-import { cacheText } from './cache.ts'
 import { upstreamsText } from './upstreams.ts'
 
 /** `byname status`: how the daemon is doing. */
@@ -19,7 +20,7 @@ export const statusCommand: Command = {
 }
 
 /** A status report as text for people. */
-export function statusText(report: StatusReport): string {
+function statusText(report: StatusReport): string {
   const { table, cache, workers, driver, xds } = report
   const state = report.ready ? 'ready' : `not ready: ${report.missing.join(', ')}`
   const rows = [
@@ -55,7 +56,7 @@ function tableLine(table: StatusReport['table']): string {
 function listenersText(listeners: StatusReport['listeners']): string {
   const protosOf = new Map<string, string[]>()
   for (const { proto, address, port } of listeners) {
-    const text = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+    const text = socketText(address, port)
     protosOf.set(text, [...(protosOf.get(text) ?? []), proto.toUpperCase()])
   }
   return [...protosOf].map(([text, protos]) => `${text} ${protos.join('+')}`).join(', ') || 'nowhere'
