@@ -8,7 +8,8 @@
  * ```
  */
 import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, Type } from './constants.ts'
-import { expandName, LOWER, skipName } from './name.ts'
+import { LOWER, skipName } from './name.ts'
+import { fixedAt, recordEnd } from './record-check.ts'
 import { readU16, readU32 } from './reply.ts'
 
 /** More records than any 64 KiB message can hold (a record has at least 11 bytes). */
@@ -58,9 +59,6 @@ export class Answer {
   rotateSize = 0
   rotateCount = 0
 }
-
-/** Made once and overwritten by each check; nothing reads it across calls. */
-const nameScratch = new Uint8Array(256)
 
 /**
  * Reads the reply of `length` bytes at `start`, whose header and question (`questionEnd`, from the start of the message)
@@ -114,7 +112,7 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
   let links = 0
   for (let k = 0; k < into.answers; k++) {
     const record = at
-    at = recordEnd(packet, start, record, end)
+    at = recordEnd(into, record, end)
     if (at < 0) return -1
     const fixed = fixedAt
     const recordType = readU16(packet, fixed)
@@ -157,7 +155,7 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
   let at = from
   for (let k = 0; k < into.authorities; k++) {
     const record = at
-    at = recordEnd(packet, start, record, end)
+    at = recordEnd(into, record, end)
     if (at < 0) return -1
     const fixed = fixedAt
     const type = readU16(packet, fixed)
@@ -186,7 +184,7 @@ function readAdditionals(
   let at = from
   for (let k = 0; k < count; k++) {
     const record = at
-    at = recordEnd(packet, start, record, end)
+    at = recordEnd(into, record, end)
     if (at < 0) return false
     const fixed = fixedAt
     if (readU16(packet, fixed) === Type.OPT) {
@@ -204,6 +202,24 @@ function readAdditionals(
   }
   if (!into.hasOpt) into.end = at - start
   return true
+}
+
+/**
+ * Looks for the cookie of a reply whose records nobody wants, as it is cut off or an error: it may end anywhere. Leaves
+ * `cookieAt` and `cookieLength`. The records begin at `from`, counted from the start of the message.
+ */
+export function readCookie(packet: Uint8Array, start: number, length: number, from: number, into: Answer): void {
+  const end = start + length
+  into.cookieLength = 0
+  const records = readU16(packet, start + 6) + readU16(packet, start + 8) + readU16(packet, start + 10)
+  for (let k = 0, at = start + from; k < records; k++) {
+    const fixed = skipName(packet, at, end)
+    if (fixed < 0 || fixed + 10 > end) return
+    const stop = fixed + 10 + readU16(packet, fixed + 8)
+    if (stop > end) return
+    if (readU16(packet, fixed) === Type.OPT) return noteCookie(packet, start, fixed + 10, stop, into)
+    at = stop
+  }
 }
 
 /** Finds the COOKIE among the options of an OPT; what comes after a broken one is not looked at. */
@@ -232,57 +248,6 @@ function isQuestionTail(packet: Uint8Array, start: number, at: number, questionE
   let label = HEADER_BYTES
   while (label < offset && packet[start + label] !== 0) label += packet[start + label]! + 1
   return label === offset
-}
-
-/** Offset of the fixed part of the record that `recordEnd` read last. Synchronous use only. */
-let fixedAt = 0
-
-/** Checks the record at `at` and returns the offset after it, or -1. Leaves `fixedAt`. */
-function recordEnd(packet: Uint8Array, start: number, at: number, end: number): number {
-  let fixed: number
-  // Nearly every owner is the question's name.
-  if (readU16(packet, at) === QUESTION_POINTER) fixed = at + 2
-  else {
-    fixed = skipName(packet, at, end)
-    if (fixed < 0 || expandName(packet, start, at, end, nameScratch, 0) < 0) return -1
-  }
-  if (fixed + 10 > end) return -1
-  const data = fixed + 10
-  const stop = data + readU16(packet, fixed + 8)
-  if (stop > end || !isDataSound(packet, start, readU16(packet, fixed), data, stop)) return -1
-  fixedAt = fixed
-  return stop
-}
-
-/** Checks lengths and names in the data of the types that may carry compressed names (RFC 1035 §3.3, RFC 3597 §4). */
-function isDataSound(packet: Uint8Array, start: number, type: number, data: number, stop: number): boolean {
-  switch (type) {
-    case Type.A:
-      return stop - data === 4
-    case Type.AAAA:
-      return stop - data === 16
-    case Type.NS:
-    case Type.CNAME:
-    case Type.PTR:
-    case Type.DNAME:
-      return nameIn(packet, start, data, stop) === stop
-    case Type.MX:
-      return data + 2 < stop && nameIn(packet, start, data + 2, stop) === stop
-    case Type.SRV:
-      return data + 6 < stop && nameIn(packet, start, data + 6, stop) === stop
-    case Type.SOA: {
-      const mname = nameIn(packet, start, data, stop)
-      const rname = mname < 0 ? -1 : nameIn(packet, start, mname, stop)
-      return rname >= 0 && rname + 20 === stop
-    }
-    default:
-      return true
-  }
-}
-
-function nameIn(packet: Uint8Array, start: number, at: number, stop: number): number {
-  if (at >= stop || expandName(packet, start, at, stop, nameScratch, 0) < 0) return -1
-  return skipName(packet, at, stop)
 }
 
 function noteTtl(packet: Uint8Array, start: number, fixed: number, into: Answer): void {

@@ -13,7 +13,8 @@ import { HEADER_BYTES } from './constants.ts'
 
 /** Longest name on the wire, root included (RFC 1035 §2.3.4). */
 export const MAX_NAME = 255
-const MAX_LABEL = 63
+/** Longest label, without its length byte. */
+export const MAX_LABEL = 63
 const MAX_LABELS = 128
 const PRIME = 0x01000193
 
