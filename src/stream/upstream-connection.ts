@@ -82,6 +82,11 @@ export class UpstreamConnection {
     return this.#outstanding.size
   }
 
+  /** Exchanges that somebody waits for. */
+  get #waiting(): number {
+    return this.#outstanding.size - this.#abandoned
+  }
+
   /** Sends the query under an id of this connection. */
   ask(exchange: UpstreamExchange): void {
     let id = this.#nextId
@@ -107,8 +112,7 @@ export class UpstreamConnection {
       if (this.#lastReplyMs < sent.sentMs || this.#abandoned > MAX_ABANDONED) this.retired = true
       exchange.settle(null, 'timeout')
     }
-    const waiting = this.#outstanding.size - this.#abandoned
-    if (waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')
+    if (this.#waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')
   }
 
   /** Ends the connection at once; `failure` is what its exchanges may end with. */
@@ -142,6 +146,7 @@ export class UpstreamConnection {
       this.#receive(frames.subarray(start, at))
     }
     if (this.#over) return
+    if (this.retired && this.#waiting === 0) return this.close('network')
     this.#idleSinceMs = this.#lastReplyMs
     this.#owner.hasRoom(this)
   }
@@ -149,16 +154,22 @@ export class UpstreamConnection {
   #receive(message: Uint8Array): void {
     const id = (message[0]! << 8) | message[1]!
     const sent = this.#outstanding.get(id)
-    // An unknown id or another question cannot come over an honest connection: nothing else on it is worth believing.
-    if (sent === undefined) return this.close('malformed')
+    if (sent === undefined) {
+      // Whose it was to be cannot be known. The others' replies come under their own ids; nothing new is asked here.
+      this.retired = true
+      return
+    }
     const { exchange } = sent
     if (exchange === null) {
       this.#outstanding.delete(id)
       this.#abandoned--
       return
     }
-    if (!matchesQuestion(exchange.query, message)) return this.close('malformed')
     this.#outstanding.delete(id)
+    if (!matchesQuestion(exchange.query, message)) {
+      this.retired = true
+      return exchange.settle(null, 'malformed')
+    }
     this.answered++
     // A copy of its own: a view would take the whole read along when it is posted.
     const reply = Uint8Array.from(message)

@@ -227,18 +227,44 @@ describe('failures', () => {
   })
 
   it.each([
-    ['an unknown id', (message: Uint8Array) => ((message[0]! ^= 0xff), message)],
     ['another name', (message: Uint8Array) => ((message[13] = 0x7a), message)],
     ['another type', (message: Uint8Array) => ((message[message.length - 3] = 28), message)],
     ['no response bit', (message: Uint8Array) => ((message[2]! &= 0x7f), message)],
     ['its question cut off', (message: Uint8Array) => message.subarray(0, message.length - 1)],
     ['no question and no error', (message: Uint8Array) => ((message[5] = 0), message)],
-  ])('a reply with %s is `malformed` and ends the connection', async (_, forge) => {
-    ask(query(1, 'a.'))
-    await until(() => expect(upstream.queries).toHaveLength(1))
-    upstream.send(0, forge(replyTo(upstream.queries[0]!.message)))
-    expect(await outcomes(1)).toEqual(['malformed'])
-    await until(() => expect(upstream.open).toBe(0))
+  ])(
+    'a reply with %s is `malformed`: the others on its connection are answered, and it ends then',
+    async (_, forge) => {
+      ask(query(1, 'a.'))
+      ask(query(2, 'b.'))
+      await until(() => expect(upstream.queries).toHaveLength(2))
+      upstream.send(0, forge(replyTo(upstream.queries[0]!.message)))
+      expect(await outcomes(1)).toEqual(['malformed'])
+      upstream.answer(upstream.queries.slice(1))
+      expect(await outcomes(2)).toEqual(['malformed', null])
+      await until(() => expect(upstream.open).toBe(0))
+    },
+  )
+
+  it('a reply with an unknown id: whose it was to be waits for its time-out, and the others are answered', async () => {
+    ask(query(1, 'a.'), 500)
+    ask(query(2, 'b.'), 5000)
+    await until(() => expect(upstream.queries).toHaveLength(2))
+    const stray = replyTo(upstream.queries[0]!.message)
+    stray[0]! ^= 0x55
+    upstream.send(0, stray)
+    upstream.answer(upstream.queries.slice(1))
+    await until(() => expect(worker.exchanged).toHaveLength(1))
+    expect(worker.exchanged[0]).toMatchObject({ exchange: 2, failure: null })
+    expect(upstream.open).toBe(1)
+    // What is asked now goes over another connection: this one's server cannot count.
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(3, 'c.'))
+    await until(() => expect(worker.exchanged).toHaveLength(2))
+    expect(upstream.sockets).toHaveLength(2)
+    pass(500)
+    expect(await outcomes(3)).toEqual(['timeout', null, null])
+    await until(() => expect(upstream.open).toBe(1))
   })
 
   it('a frame shorter than a header is `malformed`', async () => {
