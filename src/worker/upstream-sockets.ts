@@ -31,7 +31,7 @@ export class UpstreamSockets {
   readonly #random: () => number
   readonly #opened: Int32Array
   readonly #lingerMs: number
-  #addresses: { family: number; bytes: Uint8Array }[] = []
+  #servers: UpstreamServer[] = []
   #pools: UpstreamSocket[][] = []
   #retired: UpstreamSocket[] = []
   #nextNumber = 1
@@ -49,7 +49,7 @@ export class UpstreamSockets {
   /** Takes a new list of servers; sockets to the earlier ones are retired. */
   configure(servers: UpstreamServer[], now: number): void {
     for (const pool of this.#pools) for (const socket of pool) this.#retire(socket, now)
-    this.#addresses = servers.map((server) => socketAddress(server.address, server.port))
+    this.#servers = servers
     this.#pools = servers.map(() => [])
   }
 
@@ -92,7 +92,9 @@ export class UpstreamSockets {
   #open(server: number, now: number): UpstreamSocket | null {
     const place = this.#opened.indexOf(-1)
     if (place < 0) return null
-    const { family, bytes } = this.#addresses[server]!
+    const address = addressOf(this.#servers[server]!)
+    if (address === null) return null
+    const { family, bytes } = address
     const fd = this.#sys.openDatagram(family, null, {
       reusePort: false,
       packetInfo: false,
@@ -120,5 +122,14 @@ export class UpstreamSockets {
     const place = this.#opened.indexOf(socket.fd)
     if (place >= 0) this.#opened[place] = -1
     this.changes++
+  }
+}
+
+/** Null for a link-local address whose interface is not there (any more): it may come up again. */
+function addressOf({ address, port }: UpstreamServer): { family: number; bytes: Uint8Array } | null {
+  try {
+    return socketAddress(address, port)
+  } catch {
+    return null
   }
 }
