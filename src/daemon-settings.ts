@@ -18,6 +18,7 @@ import type { Config } from './config/schema.ts'
 import { COOKIE_SECRET_BYTES } from './dns/cookie.ts'
 import type { EngineSettings, HostEntry } from './engine/settings.ts'
 import { deriveSettings, hostEntries, loopProbeNames } from './engine-settings.ts'
+import { LoopWatch } from './loop-watch.ts'
 import type { Log } from './observe/log.ts'
 import { addressText } from './os/socket-address.ts'
 import type { TableIdentity } from './table/identity.ts'
@@ -40,9 +41,11 @@ export class DaemonSettings {
   readonly #onIdentity: DaemonSettingsOptions['onIdentity']
   readonly #watches: FileWatch[] = []
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
-  /** Names that are asked for to find loops, and the servers that were found to forward to us. */
-  #loopProbeId: string = randomUUID()
-  readonly #looping: Set<string> = new Set()
+  readonly #loops: LoopWatch = new LoopWatch({
+    newId: randomUUID,
+    schedule: later,
+    onChange: (mended) => this.#loopsChanged(mended),
+  })
   #resolvConf: ResolvConf
   #hosts: readonly HostEntry[]
   #settings: EngineSettings
@@ -54,7 +57,7 @@ export class DaemonSettings {
     this.#log = log
     this.#onSettings = onSettings
     this.#onIdentity = onIdentity
-    this.#resolvConf = this.#readResolvConf()
+    this.#resolvConf = this.#readResolvConf(null)
     this.#hosts = this.#readHosts()
     this.#settings = this.#deriveSettings(true)
     this.#searchDomain = this.identity.searchDomain
@@ -72,7 +75,7 @@ export class DaemonSettings {
 
   /** Labels of the servers that were found to forward to us. */
   get looping(): ReadonlySet<string> {
-    return this.#looping
+    return this.#loops.loops
   }
 
   /** Whose names are short names in the table. */
@@ -90,37 +93,53 @@ export class DaemonSettings {
   /** Watches no more. */
   stop(): void {
     for (const watch of this.#watches) watch.close()
+    this.#loops.stop()
   }
 
   /** Takes over a configuration, which has been through `keepFixed`, and reads the files again. */
   reload(config: Config): void {
     this.#config = config
-    this.#resolvConf = this.#readResolvConf()
+    this.#resolvConf = this.#readResolvConf(this.#resolvConf)
     this.#hosts = this.#readHosts()
-    this.#forgetLoops()
+    this.#loops.forget()
     this.#applySettings()
   }
 
   /** A query for a name that only one server was asked for has come to us: that server is asked no more. */
   loopFound(label: string, from: Uint8Array): void {
-    if (this.#looping.has(label)) return
-    this.#looping.add(label)
+    if (!this.#loops.found(label)) return
     this.#log.error(
       { server: label, from: addressText(from) },
-      `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until resolv.conf changes`,
+      `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until a check finds it mended`,
     )
     this.#applySettings()
   }
 
-  #readResolvConf(): ResolvConf {
-    const { resolvConf, servers } = this.#config.upstream
+  #loopsChanged(mended: readonly string[]): void {
+    for (const label of mended)
+      this.#log.info({ server: label }, `upstream server ${label} is no loop any more: it is asked again`)
+    this.#applySettings()
+  }
+
+  /**
+   * What resolv.conf says now. One that cannot be read, or names no server, leaves what was in use (`last`, null at the
+   * start): whoever writes it may not be done.
+   */
+  #readResolvConf(last: ResolvConf | null): ResolvConf {
+    const { resolvConf: file, servers } = this.#config.upstream
     try {
-      return parseResolvConf(readFileSync(resolvConf, 'utf8'))
+      const read = parseResolvConf(readFileSync(file, 'utf8'))
+      if (read.servers.length > 0 || last === null || last.servers.length === 0) return read
+      this.#log.warn({ file }, 'resolv.conf names no server: its last servers stay')
+      return { ...read, servers: last.servers }
     } catch (error) {
       const reason = errorCode(error)
-      const remedy = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
-      this.#log.warn({ file: resolvConf, reason }, `resolv.conf cannot be read: ${remedy}`)
-      return parseResolvConf('')
+      const none = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
+      this.#log.warn(
+        { file, reason },
+        `resolv.conf cannot be read: ${last === null ? none : 'what it said last stays'}`,
+      )
+      return last ?? parseResolvConf('')
     }
   }
 
@@ -151,9 +170,9 @@ export class DaemonSettings {
       if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
       this.#log.error({ server: label }, `${message}; it is left out`)
     }
-    const loopProbe = loopProbeNames(this.#loopProbeId, settings)
+    const loopProbe = loopProbeNames(this.#loops.id, settings)
     for (const route of settings.routes)
-      route.servers = route.servers.filter((index) => !this.#looping.has(settings.servers[index]!.label))
+      route.servers = route.servers.filter((index) => !this.#loops.loops.has(settings.servers[index]!.label))
     if (settings.routes.at(-1)!.servers.length === 0) {
       this.#log.warn(
         { resolvConf: this.#config.upstream.resolvConf },
@@ -161,12 +180,6 @@ export class DaemonSettings {
       )
     }
     return { ...settings, loopProbe, cookieSecret: this.#cookieSecret }
-  }
-
-  /** Servers may be others now, or lead elsewhere: loops are looked for anew. */
-  #forgetLoops(): void {
-    this.#loopProbeId = randomUUID()
-    this.#looping.clear()
   }
 
   /** Hands what the configuration and resolv.conf say now to everybody. */
@@ -184,8 +197,8 @@ export class DaemonSettings {
     this.#watches.push(
       watchFile(file, () => {
         if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
-        this.#resolvConf = this.#readResolvConf()
-        this.#forgetLoops()
+        this.#resolvConf = this.#readResolvConf(this.#resolvConf)
+        this.#loops.forget()
         this.#applySettings()
         this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
       }),
@@ -246,6 +259,12 @@ export function readRootCertificates(file: string): string | null {
   }
   if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
   return text
+}
+
+/** Runs something after a while, which keeps no process alive. Returns how to call it off. */
+function later(run: () => void, ms: number): () => void {
+  const timer = setTimeout(run, ms).unref()
+  return () => clearTimeout(timer)
 }
 
 /** ENOENT and the like; else the error in words. */

@@ -4,6 +4,7 @@ import type { HostsFile } from './config/hosts-file.ts'
 import type { ResolvConf } from './config/resolv-conf.ts'
 import { type Config, MAX_SERVERS } from './config/schema.ts'
 import { nameToText, nameToWire } from './dns/name.ts'
+import { isLoopback } from './engine/access.ts'
 import type {
   EngineSettings,
   HostEntry,
@@ -100,19 +101,20 @@ export function deriveSettings(
 /** What the engine must know of a hosts file: its names, and the reverse names of its addresses (RFC 1035 §3.5). */
 export function hostEntries({ addresses, names }: HostsFile): HostEntry[] {
   const none = new Uint8Array(0)
-  const forward = [...addresses].map(([name, literals]): HostEntry => {
+  const forward = [...addresses].map(([name, literals]): [string, HostEntry] => {
     const all = literals.map(addressBytes)
     const of = (length: number): Uint8Array =>
       new Uint8Array(all.filter((each) => each.length === length).flatMap((each) => [...each]))
-    return { name: nameToWire(name)!, v4: of(4), v6: of(16), target: none }
+    return [name, { name: nameToWire(name)!, v4: of(4), v6: of(16), target: none }]
   })
-  const reverse = new Map<string, HostEntry>()
+  // Both in one entry, should the file have a name that is a reverse one.
+  const entries = new Map(forward)
   for (const [literal, name] of names) {
     const reversed = reverseName(addressBytes(literal))
-    if (!reverse.has(reversed))
-      reverse.set(reversed, { name: nameToWire(reversed)!, v4: none, v6: none, target: nameToWire(name)! })
+    const known = entries.get(reversed) ?? { name: nameToWire(reversed)!, v4: none, v6: none, target: none }
+    if (known.target.length === 0) entries.set(reversed, { ...known, target: nameToWire(name)! })
   }
-  return [...forward, ...reverse.values()]
+  return [...entries.values()]
 }
 
 /** `4.3.2.1.in-addr.arpa` or the nibbles of `ip6.arpa` (RFC 3596 §2.5). */
@@ -138,10 +140,18 @@ function attemptsOf(
   return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, wantedAttempts) }
 }
 
-/** A name for each default server, which nobody else can know, to find out whether it forwards to us. */
+/**
+ * A name for each server, which nobody else can know, to find out whether it forwards to us: one of the names that it is
+ * asked for. Null for a server of no route, and where the name would be too long.
+ */
 export function loopProbeNames(id: string, { routes, servers }: EngineSettings): LoopProbeNames {
-  const asked = routes.at(-1)!.servers
-  return { id, names: servers.map((_, k) => (asked.includes(k) ? nameToWire(`${k}.${id}`) : null)), sends: true }
+  const nameFor = (server: number): Uint8Array | null => {
+    // The default route comes last, and takes every name.
+    const route = routes.findLast((each) => each.servers.includes(server))
+    const domain = route?.domains[0]
+    return domain === undefined ? null : nameToWire(`${server}.${id}.${domain.length === 1 ? '' : nameToText(domain)}`)
+  }
+  return { id, names: servers.map((_, k) => nameFor(k)), sends: true }
 }
 
 /** What each server is used for, in their order; `loops`: labels of those that were found to forward to us. */
@@ -192,12 +202,13 @@ function isOwnListener(
   ownAddresses: readonly string[],
 ): boolean {
   if (server.transport !== 'udp' && server.transport !== 'tcp') return false
+  // By bytes: an address has more than one spelling.
+  const asked = addressBytes(server.address)
+  const isAsked = (address: string): boolean => Buffer.compare(addressBytes(address), asked) === 0
   return listen.some(({ address, port }) => {
     if (port !== server.port) return false
-    if (address === server.address) return true
     return (
-      isWildcard(address) &&
-      (ownAddresses.includes(server.address) || server.address.startsWith('127.') || server.address === '::1')
+      isAsked(address) || (isWildcard(address) && (isLoopback(asked, 0, asked.length) || ownAddresses.some(isAsked)))
     )
   })
 }

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../src/config/load.ts'
 import { parseResolvConf } from '../src/config/resolv-conf.ts'
 import type { EngineSettings } from '../src/engine/settings.ts'
-import { deriveSettings, warningsOf } from '../src/engine-settings.ts'
+import { nameToText } from '../src/dns/name.ts'
+import { deriveSettings, loopProbeNames, warningsOf } from '../src/engine-settings.ts'
 
 function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
   const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
@@ -136,11 +137,35 @@ describe('a server that is our own listener', () => {
       [],
     ],
     ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.2] } }', []],
+    ['{ listen: ["127.0.0.1:53"], upstream: { servers: ["::ffff:127.0.0.1"] } }', ['[::ffff:127.0.0.1]:53']],
+    ['{ listen: ["[::1]:53"], upstream: { servers: ["0:0:0:0:0:0:0:1"] } }', ['[0:0:0:0:0:0:0:1]:53']],
+    ['{ listen: ["[::]:53"], upstream: { servers: ["FD00:0::1"] } }', ['[FD00:0::1]:53']],
   ])('%s', (yaml, found) => {
     expect(loops(yaml)).toEqual(found)
   })
 
   it('in resolv.conf: left out, and the others stay', () => {
     expect(loops('listen: ["127.0.0.1:53"]', 'nameserver 127.0.0.1\nnameserver 10.0.0.10')).toEqual(['127.0.0.1:53'])
+  })
+})
+
+/** What two servers of resolv.conf, and those of the configuration, are asked to find loops. */
+function probeNames(yaml: string): (string | null)[] {
+  return loopProbeNames('id', settingsOf(TWO, yaml)).names.map((name) => name && nameToText(name))
+}
+
+describe('loops are looked for', () => {
+  it('by a name of its own for each server', () => {
+    expect(probeNames('')).toEqual(['0.id.', '1.id.'])
+  })
+
+  it('by one that the server is asked for: below the domain of its route', () => {
+    const routes = '[{ domains: [corp.example, lab.example], servers: [10.0.0.20, 10.0.0.11] }]'
+    expect(probeNames(`upstream: { routes: ${routes} }`)).toEqual(['0.id.', '1.id.', '2.id.corp.example.'])
+  })
+
+  it('not where there is no room for such a name', () => {
+    const long = Array.from({ length: 4 }, () => 'x'.repeat(62)).join('.')
+    expect(probeNames(`upstream: { routes: [{ domains: [${long}], servers: [10.0.0.20] }] }`)[2]).toBeNull()
   })
 })

@@ -92,9 +92,11 @@ export function upstreamMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_upstream_healthy',
-      help: '1 if the server is asked in its turn, 0 if it keeps failing and is only asked last or to see whether it recovered.',
+      help: '1 if the server is asked in its turn, 0 if it keeps failing, or forwards to byname, and is only asked last or to see whether it recovered.',
       type: 'gauge',
-      read: perServer(({ label: server, healthy }) => [{ labels: { server }, value: healthy ? 1 : 0 }]),
+      read: perServer(({ label: server, healthy, isLoop }) => [
+        { labels: { server }, value: healthy && !isLoop ? 1 : 0 },
+      ]),
     },
     {
       name: 'byname_upstream_route',

@@ -43,6 +43,16 @@ test('other servers are asked from the next question on, other search domains co
   await until(async () =>
     expect((await daemon.status()).upstreams.map(({ label }) => label)).toEqual(['127.0.0.54:53']),
   )
+
+  // As it is for a moment when somebody empties and then writes it.
+  writeFileSync(daemon.resolvConf, 'search other.example\n')
+  await daemon.line('resolv.conf names no server')
+  await until(async () => expect(await ask('web.other.example')).toEqual(['10.0.0.1']))
+  expect((await daemon.status()).upstreams.map(({ label }) => label)).toEqual(['127.0.0.54:53'])
+  rmSync(daemon.resolvConf)
+  daemon.child.kill('SIGHUP')
+  await daemon.line('resolv.conf cannot be read: what it said last stays')
+  expect((await daemon.status()).upstreams.map(({ label }) => label)).toEqual(['127.0.0.54:53'])
 })
 
 test('no resolv.conf at start: said in one line, mesh names are answered, and it is used once it is there', async () => {
