@@ -66,6 +66,7 @@ export const Ede = {
   NOT_READY: 14,
   FILTERED: 17,
   PROHIBITED: 18,
+  STALE_NXDOMAIN: 19,
   NO_REACHABLE_AUTHORITY: 22,
   NETWORK_ERROR: 23,
 } as const

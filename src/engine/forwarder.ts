@@ -9,7 +9,7 @@
  *  a stale answer: given to those who wait after 1.8 s, while the exchange goes on, and if all servers fail (RFC 8767)
  * ```
  */
-import { type Answer, isSameQuestion } from '../dns/answer.ts'
+import { type Answer, isSameQuestion, readCookie } from '../dns/answer.ts'
 import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode, Type } from '../dns/constants.ts'
 import { hasMixedCase, mixCase } from '../dns/name-case.ts'
 import { copyBytes, isServerFailure, readU16, setCounts, writeOpt, writeU16 } from '../dns/reply.ts'
@@ -25,6 +25,7 @@ import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
 import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from './stored-answer.ts'
 import { Timers } from './timers.ts'
+import { TruncatedReplies } from './truncated-replies.ts'
 import { CookieCheck, UpstreamCookies } from './upstream-cookies.ts'
 import { Upstreams } from './upstreams.ts'
 
@@ -41,6 +42,11 @@ const HEDGE_SHARE = 0.1
 const HEDGE_BURST = 10
 /** Between tries at servers that are unreachable. */
 const NETWORK_RETRY_MS = 500
+/** Exchanges beside those of `maxInFlight`, so that probes find a place however small that is; and how many may be probes. */
+const BACKGROUND_EXCHANGES = 32
+const MAX_PROBES = 16
+/** With half an answer in hand, the whole one is waited for so long once all servers have been asked. */
+const TRUNCATED_AFTER_MS = 1800
 /** TTL of a stale answer (RFC 8767 §4). */
 const STALE_TTL_SECONDS = 30
 /** Clients with a stale answer in the cache wait so long for a fresh one: the client response timer (RFC 8767 §5). */
@@ -100,6 +106,8 @@ export class Forwarder {
   #settings: EngineSettings
   #hedgesSaved: number = HEDGE_BURST
   #lingering = 0
+  #probing = 0
+  readonly #truncated: TruncatedReplies = new TruncatedReplies()
   /** One answer in the form in which it is kept; 64 KiB and what surrounds it. */
   readonly #scratch: AnswerStore = new AnswerStore(96 * 1024)
   readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
@@ -109,7 +117,7 @@ export class Forwarder {
     this.#context = context
     this.#waiter = waiter
     this.#settings = settings
-    this.inFlight = new InFlight(settings.maxInFlight)
+    this.inFlight = new InFlight(settings.maxInFlight, BACKGROUND_EXCHANGES)
     this.timers = new Timers(this.inFlight.capacity, context.now)
     this.#staleTimers = new Timers(this.inFlight.capacity, context.now)
     this.upstreams = new Upstreams(settings, context.counters, context.random)
@@ -120,24 +128,38 @@ export class Forwarder {
   /** Takes new settings; exchanges under way go on with servers that still exist and end with those that do not. */
   configure(settings: EngineSettings): void {
     this.#settings = settings
-    this.upstreams = new Upstreams(settings, this.#context.counters, this.#context.random, this.upstreams)
+    const before = this.upstreams
+    this.upstreams = new Upstreams(settings, this.#context.counters, this.#context.random, before)
+    const hasSameServers = this.upstreams.hasServersOf(before)
     this.#cookies = new UpstreamCookies(settings.servers, this.#context.random, this.#cookies)
     this.loopProbe.configure(settings.loopProbe, this.#context.now)
+    if (!hasSameServers) this.#truncated.clear()
     for (let x = 0; x < this.inFlight.capacity; x++) {
-      // Indices mean other servers now: attempts under way are given up and made again.
       if (!this.timers.isArmed(x)) continue
-      while (this.inFlight.firstAttempt[x] !== NONE) this.inFlight.closeAttempt(this.inFlight.firstAttempt[x]!)
-      this.inFlight.triedServers[x] = 0
-      this.inFlight.failedOnce[x] = 0
-      this.inFlight.failedTwice[x] = 0
-      this.inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
       this.inFlight.route[x] = this.upstreams.routeFor(
         this.inFlight.keys,
         this.inFlight.keyAt(x),
         this.inFlight.keyLength[x]! - 3,
       )
+      if (hasSameServers && this.#isOnRoute(x)) continue
+      // Indices mean other servers now, or the wrong ones: attempts under way are given up and made again.
+      while (this.inFlight.firstAttempt[x] !== NONE) this.inFlight.closeAttempt(this.inFlight.firstAttempt[x]!)
+      this.inFlight.triedServers[x] = 0
+      this.inFlight.failedOnce[x] = 0
+      this.inFlight.failedTwice[x] = 0
+      this.inFlight.caseLost[x] = 0
+      this.inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
       this.timers.arm(x, this.#context.now)
     }
+  }
+
+  /** True if all that is under way for the exchange is so at servers of its route. */
+  #isOnRoute(x: number): boolean {
+    const { inFlight } = this
+    const { servers } = this.upstreams.routes[inFlight.route[x]!]!
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a))
+      if (!servers.includes(inFlight.attemptServer[a]!)) return false
+    return true
   }
 
   /**
@@ -206,8 +228,10 @@ export class Forwarder {
     const x = inFlight.ofToken(token % 2 ** 37)
     const a = x === NONE ? NONE : inFlight.attemptById(id)
     if (a === NONE || inFlight.attemptExchange[a] !== x) return this.#context.counters.drop(Drop.lateReply)
-    if (reply === null || reply.length < HEADER_BYTES)
+    if (reply === null || reply.length < HEADER_BYTES) {
+      this.#forgetDoubt(a)
       return this.#attemptFailed(a, STREAM_FAILURES[failure ?? 'malformed'], true)
+    }
     this.#reply(a, reply, 0, reply.length, false, true)
   }
 
@@ -249,14 +273,23 @@ export class Forwarder {
   #open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
     const { inFlight } = this
     const { now } = this.#context
-    const x = inFlight.openExchange(hash, key, keyLength, purpose !== Purpose.PROBE)
+    const isProbe = purpose === Purpose.PROBE
+    const background = this.#lingering + this.#probing
+    if (isProbe ? this.#probing >= MAX_PROBES : inFlight.open - background >= inFlight.capacity - BACKGROUND_EXCHANGES)
+      return NONE
+    const x = inFlight.openExchange(hash, key, keyLength, !isProbe)
     if (x === NONE) return NONE
+    if (isProbe) this.#probing++
     inFlight.purpose[x] = purpose
     inFlight.route[x] = this.upstreams.routeFor(key, 0, keyLength - 3)
     inFlight.startedAt[x] = now
     inFlight.deadlineAt[x] = now + this.#settings.deadlineMs
-    this.#context.counters.set(Cell.inFlight, inFlight.open - this.#lingering)
+    this.#showInFlight()
     return x
+  }
+
+  #showInFlight(): void {
+    this.#context.counters.set(Cell.inFlight, this.inFlight.open - this.#lingering - this.#probing)
   }
 
   #start(x: number): void {
@@ -296,6 +329,7 @@ export class Forwarder {
     const { now } = this.#context
     const route = inFlight.route[x]!
     const { policy, servers } = upstreams.routes[route]!
+    if (this.#truncated.of(x) !== undefined && this.#untried(x) === 0) return this.#awaitWhole(x)
     const width = policy === 'parallel' ? PARALLEL : 1
     const tried = inFlight.triedServers[x]! | inFlight.failedOnce[x]!
     const failedBefore = inFlight.failedOnce[x]!
@@ -325,6 +359,23 @@ export class Forwarder {
     else this.timers.arm(x, inFlight.deadlineAt[x]!)
   }
 
+  /** All servers have been asked, and there is half an answer: what is still under way gets its time, and no more is asked. */
+  #awaitWhole(x: number): void {
+    const { inFlight } = this
+    const until = Math.min(inFlight.startedAt[x]! + TRUNCATED_AFTER_MS, inFlight.deadlineAt[x]!)
+    if (inFlight.openAttempts[x] === 0 || this.#context.now >= until) this.#settle(x)
+    else this.timers.arm(x, until)
+  }
+
+  /** How many servers of the exchange's route have not been asked. */
+  #untried(x: number): number {
+    let untried = 0
+    for (const server of this.upstreams.routes[this.inFlight.route[x]!]!.servers) {
+      if ((this.inFlight.triedServers[x]! & (1 << server)) === 0) untried++
+    }
+    return untried
+  }
+
   /** True if the exchange may ask nobody any more. */
   #isSpent(x: number): boolean {
     const { inFlight } = this
@@ -338,12 +389,7 @@ export class Forwarder {
 
   /** True if the exchange can afford to ask a server a second time in another way. */
   #mayRepeat(x: number): boolean {
-    const { inFlight } = this
-    let others = 0
-    for (const server of this.upstreams.routes[inFlight.route[x]!]!.servers) {
-      if ((inFlight.triedServers[x]! & (1 << server)) === 0) others++
-    }
-    return inFlight.attemptsMade[x]! + Math.min(others, KEPT_FOR_OTHERS) < MAX_MESSAGES
+    return this.inFlight.attemptsMade[x]! + Math.min(this.#untried(x), KEPT_FOR_OTHERS) < MAX_MESSAGES
   }
 
   /** Decides when to ask a second server if `server` has not answered. */
@@ -398,8 +444,11 @@ export class Forwarder {
     return isSent
   }
 
-  /** Opens an attempt and sends it by the server's transport. False if it cannot be sent; the timer is the caller's. */
-  #send(x: number, server: number): boolean {
+  /**
+   * Opens an attempt and sends it by the server's transport, or over a stream all the same. False if it cannot be sent;
+   * the timer is the caller's.
+   */
+  #send(x: number, server: number, isOverStream: boolean = false): boolean {
     const { inFlight } = this
     const { counters, now, outlet } = this.#context
     const a = inFlight.openAttempt(x, server, now, this.#context.random)
@@ -412,13 +461,12 @@ export class Forwarder {
     // Where TLS proves who answers, cookies would only show who asks.
     const isPlain = transport === 'udp' || transport === 'tcp'
     if (isPlain && this.#cookies.isWanted(server, isRepeat, now)) inFlight.attemptCookie[a] = AttemptCookie.SENT
-    if (transport !== 'udp') {
-      this.#sendStream(a, transport)
+    if (transport !== 'udp' || isOverStream) {
+      this.#sendStream(a, transport === 'udp' ? 'tcp' : transport)
       return true
     }
-    if (this.#settings.caseRandomization === true && this.upstreams.keepsCase(server, now)) {
+    if (this.#settings.caseRandomization === true && this.#isCaseMixed(x, server))
       inFlight.attemptCase[a] = this.#context.random() | 1
-    }
     const length = this.#writeQuery(a)
     counters.upstreamAdd(server, UpstreamField.requestsUdp, 1)
     const socket = outlet.sendQuery(server, length, inFlight.lastSocket[x]!)
@@ -430,6 +478,13 @@ export class Forwarder {
     inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('network')
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | (1 << server)
     return false
+  }
+
+  /** Nothing that a probe's reply says is believed: it needs no proof, and a server that does not repeat it does well. */
+  #isCaseMixed(x: number, server: number): boolean {
+    const { inFlight } = this
+    const hasLost = (inFlight.caseLost[x]! & (1 << server)) !== 0
+    return inFlight.purpose[x]! < Purpose.PROBE && !hasLost && this.upstreams.keepsCase(server, this.#context.now)
   }
 
   #sendStream(a: number, transport: 'tcp' | 'tls' | 'https'): void {
@@ -499,31 +554,36 @@ export class Forwarder {
       // A bare header with an error is how some servers refuse what they do not understand.
       if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN)
         return counters.drop(Drop.spoofedReply)
+      if (
+        inFlight.purpose[x]! < Purpose.PROBE &&
+        !this.#isErrorOfServer(a, packet, start, length, HEADER_BYTES, isStream)
+      )
+        return
       return this.#serverFailed(a, rcode, length > HEADER_BYTES)
     }
     const seed = inFlight.attemptCase[a]!
-    if (seed !== 0 && !hasMixedCase(packet, start + HEADER_BYTES, inFlight.keys, keyAt, keyLength - 3, seed)) {
-      return this.#caseLost(a)
+    if (seed !== 0) {
+      if (!hasMixedCase(packet, start + HEADER_BYTES, inFlight.keys, keyAt, keyLength - 3, seed))
+        return this.#caseLost(a)
+      this.upstreams.caseKept(server)
     }
     if (inFlight.purpose[x]! >= Purpose.PROBE) return this.#showedItself(a, rcode)
-    if (isStream ? (flags & Flag.TC) !== 0 : isCut || (flags & Flag.TC) !== 0) {
+    const questionEnd = HEADER_BYTES + keyLength + 1
+    const isTruncated = isCut || (flags & Flag.TC) !== 0
+    if (isTruncated || isServerFailure(rcode)) {
+      if (!this.#isErrorOfServer(a, packet, start, length, questionEnd, isStream)) return
+      if (!isTruncated) return this.#serverFailed(a, rcode, true)
+      if (!isServerFailure(rcode)) this.#truncated.keep(x, packet, start, length, questionEnd)
       // Cut even where there is room for all: half an answer passed on as a whole one would be a lie.
       return isStream ? this.#attemptFailed(a, 'truncated', false) : this.#askOverStream(a)
     }
-    if (isServerFailure(rcode)) return this.#serverFailed(a, rcode, true)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
-    if (!readReply(packet, start, length, HEADER_BYTES + keyLength + 1, type, answer)) {
+    if (!readReply(packet, start, length, questionEnd, type, answer)) {
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }
-    const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
-    const cookieAt = start + answer.cookieAt
-    const check = this.#cookies.check(server, wasSent, packet, cookieAt, answer.cookieLength, this.#context.now)
-    if (check !== CookieCheck.FINE) {
-      if (!isStream) return check === CookieCheck.FORGED ? counters.drop(Drop.spoofedReply) : this.#askOverStream(a)
-      this.#cookies.expectNone(server, this.#context.now)
-    }
-    if (answer.rcode === Rcode.BADCOOKIE && wasSent) return this.#badCookie(a)
+    if (!this.#hasItsCookie(a, packet, start, isStream)) return
+    if (answer.rcode === Rcode.BADCOOKIE && inFlight.attemptCookie[a] !== AttemptCookie.NONE) return this.#badCookie(a)
     if (answer.rcode === Rcode.BADVERS && !this.upstreams.isEdnsBroken(server, this.#context.now))
       return this.#serverFailed(a, Rcode.FORMERR, true)
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
@@ -532,6 +592,54 @@ export class Forwarder {
     this.upstreams.outdone(inFlight.failedOnce[x]! & ~(1 << server), this.#context.now)
     inFlight.closeAttempt(a)
     this.#answered(x)
+  }
+
+  /** The same as `#hasItsCookie` for a reply that is not read, as it is cut off or an error: its records begin at `from`. */
+  #isErrorOfServer(
+    a: number,
+    packet: Uint8Array,
+    start: number,
+    length: number,
+    from: number,
+    isStream: boolean,
+  ): boolean {
+    const { inFlight } = this
+    const { answer, now } = this.#context
+    if (inFlight.attemptCookie[a] === AttemptCookie.NONE) return true
+    readCookie(packet, start, length, from, answer)
+    // An error without one says nothing of whether the server takes cookies.
+    if (answer.cookieLength === 0 && !this.#cookies.isExpected(inFlight.attemptServer[a]!, now)) return true
+    return this.#hasItsCookie(a, packet, start, isStream)
+  }
+
+  /**
+   * False if the cookie of the reply in `context.answer`, or that there is none, shows that it may be forged: it is
+   * dropped, and the wait goes on or the server is asked over a stream (RFC 7873 §5.3).
+   */
+  #hasItsCookie(a: number, packet: Uint8Array, start: number, isStream: boolean): boolean {
+    const { inFlight } = this
+    const { answer, counters, now } = this.#context
+    const server = inFlight.attemptServer[a]!
+    const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
+    const check = this.#cookies.check(server, wasSent, packet, start + answer.cookieAt, answer.cookieLength, now)
+    if (check === CookieCheck.FINE) return true
+    if (isStream) {
+      this.#cookies.expectNone(server, now)
+      return true
+    }
+    counters.drop(Drop.spoofedReply)
+    if (check === CookieCheck.MISSING) {
+      inFlight.attemptCookie[a] = AttemptCookie.DOUBTED
+      this.#askOverStream(a)
+    }
+    return false
+  }
+
+  /** A server that could not be asked over a stream whether it has given up cookies: it is believed without from now on. */
+  #forgetDoubt(a: number): void {
+    const { inFlight } = this
+    if (inFlight.attemptCookie[a] !== AttemptCookie.DOUBTED) return
+    this.#cookies.expectNone(inFlight.attemptServer[a]!, this.#context.now)
   }
 
   /** An answer that nobody waits for any more: it says how the server does, and no more. */
@@ -552,40 +660,53 @@ export class Forwarder {
   /** The answer in `context.answer` is the one: keep it, and give it to all who wait. */
   #answered(x: number): void {
     const { inFlight } = this
-    const { answer, cache, counters, now, outlet, random } = this.#context
-    const scratch = this.#scratch
-    const waiter = this.#waiter
-    const keyAt = inFlight.keyAt(x)
-    const keyLength = inFlight.keyLength[x]!
-    const variant = inFlight.keys[keyAt + keyLength - 1]!
-    const lifetime = storeAnswer(
-      scratch,
+    const { answer, cache } = this.#context
+    const variant = inFlight.keys[inFlight.keyAt(x) + inFlight.keyLength[x]! - 1]!
+    const lifetime = this.#storeAnswer(x)
+    const isCacheable = lifetime > 0 && (variant & Variant.NO_RECURSION) === 0
+    this.#staleTimers.cancel(x)
+    if (cache !== null && isCacheable) cache.put(this.#scratch, 0)
+    this.#deliver(x, 0)
+    if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(x)
+    if (this.#isHopeful(x) && this.#lingering < inFlight.capacity >> 2) this.#linger(x)
+    else this.#close(x)
+  }
+
+  /** Puts the answer in `context.answer` into `scratch`; returns for how many seconds it may be served. */
+  #storeAnswer(x: number): number {
+    const { inFlight } = this
+    const { answer, now } = this.#context
+    return storeAnswer(
+      this.#scratch,
       0,
       answer.packet,
       answer.start,
       answer,
       inFlight.keys,
-      keyAt,
-      keyLength,
+      inFlight.keyAt(x),
+      inFlight.keyLength[x]!,
       inFlight.hash[x]!,
       now,
       this.#settings.cache,
     )
-    const isCacheable = lifetime > 0 && (variant & Variant.NO_RECURSION) === 0 && (answer.flags & Flag.TC) === 0
-    this.#staleTimers.cancel(x)
-    if (cache !== null && isCacheable) cache.put(scratch, 0)
+  }
+
+  /** Gives the answer in `scratch` to all who wait; `flags` are set in each reply as well. */
+  #deliver(x: number, flags: number): void {
+    const { inFlight } = this
+    const { answer, counters, now, outlet, random } = this.#context
+    const scratch = this.#scratch
+    const waiter = this.#waiter
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
       const length = writeStored(scratch, 0, waiter, 0, -1, Ede.NONE, random(), outlet.reply, outlet.replyAt)
+      outlet.reply[outlet.replyAt + 2]! |= flags >> 8
       counters.response(Source.upstream, answer.rcode, waiter.proto, length)
       if ((outlet.reply[outlet.replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
       counters.duration(Source.upstream, (now - waiter.receivedAt) / 1000, 1)
       outlet.sendReply(w, length)
       inFlight.freeWaiter(w)
     }
-    if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(x)
-    if (this.#isHopeful(x) && this.#lingering < inFlight.capacity >> 2) this.#linger(x)
-    else this.#close(x)
   }
 
   /** Keeps the NXDOMAIN in `scratch` for names below as well, unless it says so of a name that CNAMEs led to. */
@@ -607,7 +728,7 @@ export class Forwarder {
     inFlight.purpose[x] = Purpose.LINGER
     inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
     this.#lingering++
-    this.#context.counters.set(Cell.inFlight, inFlight.open - this.#lingering)
+    this.#showInFlight()
     this.#arm(x)
   }
 
@@ -632,27 +753,40 @@ export class Forwarder {
 
   /**
    * A reply in another case than the question: forged, or from a server that does not repeat it. Nothing in it is
-   * believed; the server is asked anew, in small letters.
+   * believed. The same server is asked over a stream, which nobody forges, while its true reply may still come; if it
+   * has no TCP, it is asked in small letters.
    */
   #caseLost(a: number): void {
-    const server = this.inFlight.attemptServer[a]!
+    const { inFlight } = this
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    const bit = 1 << server
     this.#context.counters.drop(Drop.spoofedReply)
-    this.upstreams.markCaseLost(server, this.#context.now)
-    this.#askAgain(a)
+    // Once for a question: a forger may send many.
+    if ((inFlight.caseLost[x]! & bit) === 0) this.upstreams.caseLost(server, this.#context.now)
+    inFlight.caseLost[x] = inFlight.caseLost[x]! | bit
+    if (inFlight.purpose[x]! >= Purpose.PROBE || inFlight.attemptTimedOut[a] !== 0) return
+    inFlight.attemptTimedOut[a] = 1
+    if (this.#mayRepeat(x) && this.#send(x, server, true)) this.#arm(x)
+    else this.#turnOn(x)
   }
 
-  /** The server wants the cookie that it has just given (RFC 7873 §5.3); one that refuses that too gets none. */
+  /**
+   * The server wants the cookie that it has just given; one that refuses that too is asked over TCP (RFC 7873 §5.3), and
+   * gets none for a while.
+   */
   #badCookie(a: number): void {
     const { inFlight } = this
     const x = inFlight.attemptExchange[a]!
-    const isSecond = inFlight.attemptCookie[a] === AttemptCookie.AGAIN
-    if (isSecond) this.#cookies.stop(inFlight.attemptServer[a]!, this.#context.now)
+    if (inFlight.attemptCookie[a] !== AttemptCookie.SENT) {
+      this.#cookies.stop(inFlight.attemptServer[a]!, this.#context.now)
+      return inFlight.attemptSocket[a] === NONE ? this.#askAgain(a) : this.#askOverStream(a)
+    }
     const made = inFlight.attemptsMade[x]!
     this.#askAgain(a)
     // The newest attempt is the first of the list.
     const again = inFlight.firstAttempt[x]!
-    if (!isSecond && inFlight.attemptsMade[x]! > made && again !== NONE)
-      inFlight.attemptCookie[again] = AttemptCookie.AGAIN
+    if (inFlight.attemptsMade[x]! > made && again !== NONE) inFlight.attemptCookie[again] = AttemptCookie.AGAIN
   }
 
   /** Gives up an attempt and asks the same server in another way, if that can be afforded. */
@@ -717,6 +851,7 @@ export class Forwarder {
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
+      this.#forgetDoubt(a)
       this.upstreams.failed(inFlight.attemptServer[a]!, 'timeout', now, true)
       inFlight.lastFailure[x] = FAILURE_REASONS.indexOf('timeout')
     }
@@ -731,11 +866,11 @@ export class Forwarder {
     this.#turnOn(x)
   }
 
-  /** No server gave an answer: a stale one if there is one (RFC 8767), else SERVFAIL, to all who wait. */
+  /** No server gave an answer: a stale one if there is one (RFC 8767), or half of one, else SERVFAIL, to all who wait. */
   #settle(x: number): void {
     const { inFlight } = this
     const { outlet } = this.#context
-    if (!this.#settleStale(x)) {
+    if (!this.#settleStale(x) && !this.#settleTruncated(x)) {
       const waiter = this.#waiter
       const reason = FAILURE_REASONS[inFlight.lastFailure[x]!]!
       const ede = reason === 'network' || reason === 'refused' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
@@ -774,10 +909,32 @@ export class Forwarder {
     return true
   }
 
+  /** Gives all who wait what a server cut off, with TC; nothing is kept of it. False if there is nothing of the kind. */
+  #settleTruncated(x: number): boolean {
+    const { inFlight } = this
+    const { answer } = this.#context
+    const reply = this.#truncated.of(x)
+    if (reply === undefined) return false
+    const keyAt = inFlight.keyAt(x)
+    const keyLength = inFlight.keyLength[x]!
+    const questionEnd = HEADER_BYTES + keyLength + 1
+    const type = readU16(inFlight.keys, keyAt + keyLength - 3)
+    if (!readReply(reply, 0, reply.length, questionEnd, type, answer)) {
+      // Cut off within a record: the client learns that there is more than it can have.
+      setCounts(reply, 0, 0, 0, 0)
+      readReply(reply, 0, questionEnd, questionEnd, type, answer)
+    }
+    if (answer.rcode > Flag.RCODE) return false
+    this.#storeAnswer(x)
+    this.#deliver(x, Flag.TC)
+    return true
+  }
+
   /** Writes a stale answer as the reply to `query` and counts it as a hit; returns its length. */
   writeStale(query: ClientQuery, store: AnswerStore, block: number, out: Uint8Array, outAt: number): number {
     this.#context.counters.add(Cell.cacheHitsStale, 1)
-    return writeStored(store, block, query, 0, STALE_TTL_SECONDS, Ede.STALE_ANSWER, this.#context.random(), out, outAt)
+    const ede = store.rcode(block) === Rcode.NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE_ANSWER
+    return writeStored(store, block, query, 0, STALE_TTL_SECONDS, ede, this.#context.random(), out, outAt)
   }
 
   /** Remembers that nobody could answer: for a second, and longer if that was so a moment ago (RFC 9520). */
@@ -813,10 +970,12 @@ export class Forwarder {
 
   #close(x: number): void {
     if (this.inFlight.purpose[x] === Purpose.LINGER) this.#lingering--
+    else if (this.inFlight.purpose[x] === Purpose.PROBE) this.#probing--
+    this.#truncated.forget(x)
     this.timers.cancel(x)
     this.#staleTimers.cancel(x)
     this.inFlight.closeExchange(x)
-    this.#context.counters.set(Cell.inFlight, this.inFlight.open - this.#lingering)
+    this.#showInFlight()
   }
 }
 

@@ -20,11 +20,16 @@ const QUERY_STRIDE = 304
 const COOKIE_AT = 272
 /** Attempts of one exchange that may be open at once. */
 export const MAX_ATTEMPTS = 8
+/** Exchanges at most. */
+const MAX_EXCHANGES = 16_384
 /** Clients that may wait for one exchange. */
 const MAX_WAITERS_EACH = 512
 
-/** AGAIN: the server has refused the one before (BADCOOKIE) and given this one. */
-export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2 } as const
+/**
+ * AGAIN: the server has refused the one before (BADCOOKIE) and given this one. DOUBTED: a reply came without it, so the
+ * server is asked over a stream.
+ */
+export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2, DOUBTED: 3 } as const
 
 const WaiterBit = { EDNS: 1, DO: 2 } as const
 
@@ -56,6 +61,8 @@ export class InFlight {
   readonly triedServers: Uint32Array
   readonly failedOnce: Uint32Array
   readonly failedTwice: Uint32Array
+  /** Servers that replied in another case than they were asked in: bit = index. */
+  readonly caseLost: Uint32Array
   readonly lastSocket: Int32Array
   readonly lastFailure: Uint8Array
   /** Counts up each time the exchange is closed, so that tokens of an earlier use are known. */
@@ -98,9 +105,13 @@ export class InFlight {
   #freeAttempt = 0
   attemptsOpen = 0
 
-  /** `capacity`: most exchanges at a time, at most 16,384 so that a free id is always found soon. */
-  constructor(capacity: number) {
-    const n = Math.min(16_384, Math.max(1, capacity))
+  /**
+   * `capacity`: most exchanges at a time that clients wait for, at most 16,384 so that a free id is always found soon;
+   * `background`: so many more for what nobody waits for.
+   */
+  constructor(capacity: number, background: number = 0) {
+    const foreground = Math.min(MAX_EXCHANGES, Math.max(1, capacity))
+    const n = foreground + background
     this.capacity = n
     this.keys = new Uint8Array(n * KEY_STRIDE)
     this.keyLength = new Uint16Array(n)
@@ -120,13 +131,14 @@ export class InFlight {
     this.triedServers = new Uint32Array(n)
     this.failedOnce = new Uint32Array(n)
     this.failedTwice = new Uint32Array(n)
+    this.caseLost = new Uint32Array(n)
     this.lastSocket = new Int32Array(n)
     this.lastFailure = new Uint8Array(n)
     this.use = new Uint32Array(n)
     this.#nextInBucket = chain(n)
     this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(n * 2))).fill(NONE)
 
-    const w = n * 2
+    const w = foreground * 2
     this.waiterCapacity = w
     this.#queries = new Uint8Array(w * QUERY_STRIDE)
     this.#nextWaiter = chain(w)
@@ -188,6 +200,7 @@ export class InFlight {
     this.triedServers[x] = 0
     this.failedOnce[x] = 0
     this.failedTwice[x] = 0
+    this.caseLost[x] = 0
     this.lastSocket[x] = NONE
     this.lastFailure[x] = 0
     if (joinable) {

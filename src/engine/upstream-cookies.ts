@@ -1,10 +1,10 @@
 /**
  * Cookies towards upstream servers (RFC 7873 §5): a random one of ours for each, and what it gave us for it. A datagram
- * that does not bring ours back is not the server's. Whether a server takes cookies is found out on the way, and those
- * that do not are asked without for a while.
+ * that does not bring ours back is not the server's, whatever it says, errors included. Whether a server takes cookies is
+ * found out on the way, and those that do not are asked without for a while.
  *
  * ```
- *  unknown ── answers with ours ──→ keeps: one without is asked for again over TCP
+ *  unknown ── replies with ours ──→ keeps: a reply without is discarded, the question asked again over TCP
  *     ├────── answers without ────→ takes: sent, not expected
  *     └────── answers only to a query without ──→ none, for an hour
  * ```
@@ -14,12 +14,13 @@ import { addOption } from '../dns/reply.ts'
 import type { UpstreamServer } from './settings.ts'
 
 const CLIENT_BYTES = 8
-/** Both cookies at their longest (RFC 7873 §4). */
+/** Both cookies at their shortest and longest (RFC 7873 §4). */
+const LEAST_BYTES = 16
 const MOST_BYTES = 40
 /** How long a server is asked without cookies, or not expected to send them, before it is tried again. */
 const AGAIN_MS = 3_600_000
 
-/** What a reply's cookie says. MISSING: there is none, but this server always sent one. */
+/** What a reply's cookie says. FORGED: it is not ours, or none at all. MISSING: there is none, but this server always sent one. */
 export const CookieCheck = { FINE: 0, FORGED: 1, MISSING: 2 } as const
 
 interface CookieState {
@@ -68,6 +69,12 @@ export class UpstreamCookies {
     return addOption(out, opt, at, EdnsOption.COOKIE, cookie, 0, length)
   }
 
+  /** True if each reply of the server to a query with a cookie has to have it as well. */
+  isExpected(server: number, now: number): boolean {
+    const state = this.#states[server]!
+    return state.keeps && now >= state.laxUntil
+  }
+
   /**
    * Looks at the cookie of a reply (`length` bytes at `at`; 0: it has none) and remembers what the server gave us.
    * `wasSent`: the query had one.
@@ -78,23 +85,27 @@ export class UpstreamCookies {
       if (!state.takes) state.noneUntil = now + AGAIN_MS
       return CookieCheck.FINE
     }
-    if (length < CLIENT_BYTES) {
-      if (state.keeps && now >= state.laxUntil) return CookieCheck.MISSING
+    if (length === 0) {
+      if (this.isExpected(server, now)) return CookieCheck.MISSING
       state.takes = true
       return CookieCheck.FINE
     }
+    if (length !== CLIENT_BYTES && (length < LEAST_BYTES || length > MOST_BYTES)) return CookieCheck.FORGED
     for (let i = 0; i < CLIENT_BYTES; i++) if (packet[at + i] !== state.cookie[i]) return CookieCheck.FORGED
     state.takes = true
     state.keeps = true
     // Some only send ours back, without one of their own (CoreDNS).
-    if (length > CLIENT_BYTES && length <= MOST_BYTES) {
+    if (length > CLIENT_BYTES) {
       state.cookie.set(packet.subarray(at, at + length))
       state.length = length
     }
     return CookieCheck.FINE
   }
 
-  /** A server that always sent cookies does not any more, as a stream shows, which nobody can forge. */
+  /**
+   * A server that always sent cookies does not any more, as a stream shows, which nobody can forge; or there is no stream
+   * to it, so that nothing else can be done than to believe it from now on.
+   */
   expectNone(server: number, now: number): void {
     this.#states[server]!.laxUntil = now + AGAIN_MS
   }

@@ -24,7 +24,11 @@ const EXPLORE_ONE_IN = 20
 const OUTDONE_WEIGHT = 0.5
 /** A server that does not understand EDNS is asked with it again after this long: it may have been replaced. */
 const EDNS_BROKEN_MS = 900_000
-/** A server that does not repeat a name's case is asked in small letters for so long. */
+/**
+ * A server that does not repeat a name's case, in so many questions in a row, is asked in small letters for so long. One
+ * reply shows nothing: it may be forged, by somebody who knew id and port.
+ */
+const CASE_LOST_QUESTIONS = 3
 const CASE_LOST_MS = 3_600_000
 /** Least time before a slow answer is hedged, in ms. */
 const HEDGE_LEAST_MS = 50
@@ -52,7 +56,8 @@ interface ServerState {
   rttMs: number
   /** Answers FORMERR to an OPT: asked without until then. */
   ednsBrokenUntil: number
-  /** Answers in another case than it was asked in: asked in small letters until then. */
+  /** Questions in a row to which a reply came in another case; asked in small letters until then. */
+  caseLostInARow: number
   caseLostUntil: number
 }
 
@@ -79,12 +84,21 @@ export class Upstreams {
         probeEveryMs: FIRST_PROBE_MS,
         rttMs: 0,
         ednsBrokenUntil: 0,
+        caseLostInARow: 0,
         caseLostUntil: 0,
       }
       counters.upstreamSet(index, UpstreamField.healthy, state.isDown ? 0 : 1)
       counters.upstreamSet(index, UpstreamField.rttSeconds, state.rttMs / 1000)
       return state
     })
+  }
+
+  /** True if the servers are those of `other`, under the same indices. */
+  hasServersOf(other: Upstreams): boolean {
+    const { count } = this
+    if (count !== other.count) return false
+    for (let k = 0; k < count; k++) if (this.server(k).label !== other.server(k).label) return false
+    return true
   }
 
   get count(): number {
@@ -113,8 +127,17 @@ export class Upstreams {
     return now >= this.#states[index]!.caseLostUntil
   }
 
-  markCaseLost(index: number, now: number): void {
-    this.#states[index]!.caseLostUntil = now + CASE_LOST_MS
+  /** A question got a reply in another case than it was asked in. */
+  caseLost(index: number, now: number): void {
+    const state = this.#states[index]!
+    if (++state.caseLostInARow < CASE_LOST_QUESTIONS) return
+    state.caseLostInARow = 0
+    state.caseLostUntil = now + CASE_LOST_MS
+  }
+
+  /** A reply repeats the case that it was asked in: those that did not were not the server's. */
+  caseKept(index: number): void {
+    this.#states[index]!.caseLostInARow = 0
   }
 
   isDown(index: number): boolean {

@@ -37,6 +37,8 @@ export class FakeOutlet implements Outlet {
   readonly held: Set<number> = new Set()
   /** The number that `hold` got last. */
   lastHeld = -1
+  /** Held clients that have gone: nobody gets their reply. */
+  readonly gone: Set<number> = new Set()
   /** No socket can be opened towards these servers. */
   readonly unreachable: Set<number> = new Set()
   #opened = -1
@@ -58,7 +60,8 @@ export class FakeOutlet implements Outlet {
     if (this.#opened !== waiter) throw new Error(`no reply was opened for waiter ${waiter}`)
     this.#opened = -1
     this.held.delete(waiter)
-    if (length > 0) this.replies.push({ waiter, bytes: this.reply.slice(REPLY_AT, REPLY_AT + length) })
+    if (!this.gone.delete(waiter) && length > 0)
+      this.replies.push({ waiter, bytes: this.reply.slice(REPLY_AT, REPLY_AT + length) })
   }
 
   openQuery(): void {

@@ -49,6 +49,11 @@ describe('exchanges', () => {
     expect([0, 1, 60_000].map((capacity) => new InFlight(capacity).capacity)).toEqual([1, 1, 16_384])
   })
 
+  it('have places beside those, for what no client waits for', () => {
+    const inFlight = new InFlight(2, 3)
+    expect([inFlight.capacity, inFlight.waiterCapacity]).toEqual([5, 4])
+  })
+
   it('have tokens that are good for one use', () => {
     const inFlight = new InFlight(3)
     open(inFlight, 'z')

@@ -123,7 +123,7 @@ test('negative answers serve stale as well', () => {
   byname.advance(60_000)
   const asked = ask(byname)
   pass(byname, 1800)
-  expect(asked.reply).toMatchObject({ rcode: Rcode.NXDOMAIN, ede: Ede.STALE_ANSWER, authorities: [{ ttl: 30 }] })
+  expect(asked.reply).toMatchObject({ rcode: Rcode.NXDOMAIN, ede: Ede.STALE_NXDOMAIN, authorities: [{ ttl: 30 }] })
 })
 
 test('with staleSeconds 0 nothing is served stale', () => {
@@ -134,4 +134,32 @@ test('with staleSeconds 0 nothing is served stale', () => {
   const asked = ask(byname)
   pass(byname, 2000)
   expect(asked.reply).toBeNull()
+})
+
+test('stale, then fresh: the question that the stale answer was given to brings the fresh one for all after it', () => {
+  const byname = withStale()
+  const asked = ask(byname)
+  pass(byname, 1800)
+  expectStale(asked)
+  for (let n = 0; n < 10; n++) expectStale(ask(byname))
+  expect(byname.outlet.queries).toHaveLength(2 + 1)
+  byname.answer({ answers: [a(9)] })
+  for (let n = 0; n < 10; n++) {
+    expect(ask(byname).reply).toMatchObject({ ede: null, answers: [{ data: '192.0.2.9', ttl: 60 - n }] })
+    byname.advance(1000)
+  }
+  expect([byname.responses(Source.stale), byname.cell('cacheHitsStale')]).toEqual([11, 11])
+})
+
+test('an answer stays stale as long as servers are down, and is fresh with the first question after they are well', () => {
+  const byname = withStale()
+  for (let minute = 0; minute < 50; minute++) {
+    const asked = ask(byname)
+    pass(byname, 2000)
+    expectStale(asked)
+    pass(byname, 58_000)
+  }
+  const asked = ask(byname)
+  byname.answer({ answers: [a(9), a(9)] })
+  expect(asked.reply).toMatchObject({ ede: null, answers: [{ data: '192.0.2.9' }, { data: '192.0.2.9' }] })
 })

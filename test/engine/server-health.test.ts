@@ -81,18 +81,55 @@ describe('a server that fails', () => {
     expect(byname.upstream(0, 'healthy')).toBe(0)
   })
 
-  it('is probed although there was no room for a probe before', () => {
-    const byname = new EngineUnderTest({ ...serversWith(2, 'sequential'), maxInFlight: 1 })
+  it.each([1, 2, 3])('is probed, and comes back, with maxInFlight %i as well', (maxInFlight) => {
+    const byname = new EngineUnderTest({ ...serversWith(2, 'sequential'), maxInFlight })
     askPastDead(byname, 'one.example')
     askPastDead(byname, 'two.example')
-    pass(byname, 1000)
-    const asked = byname.ask('three.example')
-    byname.answer({ answers: [a(1)] })
-    expect(asked.reply?.rcode).toBe(0)
-    byname.engine.configure({ ...byname.settings, maxInFlight: 8 })
-    pass(byname, 5000)
-    byname.ask('four.example')
     expect(byname.upstream(0, 'healthy')).toBe(0)
+    pass(byname, 1000)
+    byname.outlet.queries.length = 0
+    const asked = byname.ask('three.example')
+    expect(byname.serversAsked).toEqual([1, 0])
+    // The probe takes nobody's place: as many clients' questions as there may be are under way beside it.
+    expect(byname.cell('inFlight')).toBe(1)
+    const [question, probe] = byname.outlet.queries
+    byname.answer({ answers: [a(1)] }, probe)
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    byname.answer({ answers: [a(1)] }, question)
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
+  it.each(['parallel', 'random'] as const)(
+    'is found out although others answer for it (%s), with maxInFlight 1',
+    (policy) => {
+      const byname = new EngineUnderTest({ ...serversWith(2, policy), maxInFlight: 1 })
+      for (let n = 0; n < 20; n++) {
+        const from = byname.outlet.queries.length
+        const asked = byname.ask(`n${n}.example`)
+        for (let waited = 0; asked.reply === null && waited < 2000; waited += 20) {
+          byname.advance(20)
+          const sent = byname.outlet.queries.slice(from).find(({ server }) => server === 1)
+          if (sent) byname.answer({ answers: [a(1)] }, sent)
+        }
+        expect(asked.reply?.rcode).toBe(0)
+        pass(byname, 1000)
+      }
+      expect([byname.upstream(0, 'healthy'), byname.upstream(1, 'healthy')]).toEqual([0, 1])
+    },
+  )
+
+  it('probes are bounded, and never take a place of a question', () => {
+    const byname = new EngineUnderTest({ ...serversWith(32, 'sequential'), maxInFlight: 4, attemptTimeoutMs: 4000 })
+    for (let n = 0; n < 200; n++) {
+      byname.ask(`n${n}.example`)
+      pass(byname, 500, 250)
+      for (const sent of byname.outlet.queries.splice(0))
+        if (sent.server === 31) byname.answer({ answers: [a(1)] }, sent)
+      expect(byname.cell('inFlight')).toBeLessThanOrEqual(4)
+      expect(byname.engine.forwarder.inFlight.open).toBeLessThanOrEqual(4 + 32)
+    }
+    pass(byname, 10_000)
+    expect([byname.waiting, byname.engine.isQuiet]).toEqual([0, true])
   })
 
   it('is not probed by the question that asks it anyway', () => {

@@ -43,7 +43,7 @@ test('each server gets a cookie of its own, and what it gave us for it', () => {
   expect(first.reply?.answers).toHaveLength(1)
   askNew(byname)
   expect(cookieOf(byname.lastQuery)).toEqual(bytes(own, SERVER_COOKIE))
-  byname.fail(Rcode.SERVFAIL)
+  byname.answer({ ...withCookie(own), flags: 0x8182, answers: [] })
   expect(byname.lastQuery.server).toBe(1)
   expect(cookieOf(byname.lastQuery)).toHaveLength(8)
   expect(cookieOf(byname.lastQuery)).not.toEqual(own)
@@ -90,6 +90,7 @@ describe('a reply without a cookie', () => {
     const waiting = askNew(byname)
     byname.answer(withCookie(null))
     expect(waiting.reply).toBeNull()
+    expect(byname.dropped('spoofedReply')).toBe(1)
     byname.answerStream(withCookie(null))
     expect(waiting.reply?.answers).toHaveLength(1)
     // It has stopped: that is settled for an hour.
@@ -100,6 +101,104 @@ describe('a reply without a cookie', () => {
     askNew(byname)
     byname.answer(withCookie(null))
     expect(byname.outlet.streams).toHaveLength(2)
+  })
+
+  test.each<[string, WireMessage]>([
+    ['SERVFAIL', { flags: 0x8182 }],
+    ['SERVFAIL with an OPT', { flags: 0x8182, additionals: [opt()] }],
+    ['REFUSED', { flags: 0x8185 }],
+    ['FORMERR', { flags: 0x8181 }],
+    ['NOTIMP', { flags: 0x8184 }],
+    ['a header alone', { flags: 0x8182, questions: [] }],
+    ['TC', { flags: 0x8380, answers: [a(66)] }],
+    ['NXDOMAIN', { flags: 0x8183 }],
+  ])('that says %s is not the server’s, where it always sent one', (_, reply) => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    byname.answer(reply)
+    expect([waiting.reply, byname.dropped('spoofedReply')]).toEqual([null, 1])
+    expect([byname.outlet.streams.length, byname.upstream(0, 'failuresServfail')]).toEqual([1, 0])
+    byname.answerStream(withCookie(bytes(own, SERVER_COOKIE)))
+    expect(waiting.reply?.answers).toHaveLength(1)
+    // Nothing was changed by it: the next one has to have it again.
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toHaveLength(16)
+    byname.answer(withCookie(null))
+    expect(byname.outlet.streams).toHaveLength(2)
+  })
+
+  test('that says TC is never passed on, where the server always sent one', () => {
+    const { byname } = acquainted()
+    const waiting = askNew(byname)
+    byname.answer({ flags: 0x8380, answers: [a(66)] })
+    byname.failStream('refused')
+    byname.answer({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toMatchObject([{ data: '192.0.2.1' }])
+  })
+
+  test.each(['refused', 'timeout'] as const)(
+    'is believed where the server cannot be asked over TCP (%s), for an hour',
+    (failure) => {
+      const { byname } = acquainted()
+      const waiting = askNew(byname)
+      byname.answer(withCookie(null))
+      if (failure === 'timeout') byname.advance(1000)
+      else byname.failStream(failure)
+      expect(byname.outlet.queries).toHaveLength(3)
+      byname.answer(withCookie(null))
+      expect(waiting.reply?.answers).toHaveLength(1)
+      const next = askNew(byname)
+      byname.answer(withCookie(null))
+      expect(next.reply?.answers).toHaveLength(1)
+      byname.advance(3_600_000)
+      const later = askNew(byname)
+      byname.answer(withCookie(null))
+      expect(later.reply).toBeNull()
+    },
+  )
+})
+
+describe('errors with our cookie', () => {
+  test.each([Rcode.SERVFAIL, Rcode.REFUSED])('are the server’s: the next one is asked (rcode %i)', (rcode) => {
+    const byname = new EngineUnderTest({ servers: [server('one'), server('two')] })
+    askNew(byname)
+    const own = cookieOf(byname.lastQuery)!
+    byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+    askNew(byname)
+    const later = Uint8Array.of(5, 5, 5, 5, 6, 6, 6, 6)
+    byname.answer({ flags: 0x8180 | rcode, ...withCookie(bytes(own, later), 0), answers: [] })
+    expect(byname.lastQuery.server).toBe(1)
+    // The server's cookie is taken from errors as well (RFC 7873 §5.3).
+    byname.answer({ answers: [a(1)] })
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toEqual(bytes(own, later))
+  })
+
+  test('with another one are forged', () => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    const other = own.map((byte) => byte ^ 1)
+    byname.answer({ flags: 0x8182, ...withCookie(bytes(other, SERVER_COOKIE)), answers: [] })
+    expect([waiting.reply, byname.dropped('spoofedReply'), byname.outlet.queries.length]).toEqual([null, 1, 2])
+    byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+    expect(waiting.reply?.answers).toHaveLength(1)
+  })
+
+  test.each([1, 7, 9, 15, 41])('a cookie of %i bytes is none: the reply is dropped (RFC 7873 §5.3)', (length) => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    byname.answer(withCookie(bytes(own, new Uint8Array(64)).slice(0, length)))
+    expect([waiting.reply, byname.dropped('spoofedReply')]).toEqual([null, 1])
+  })
+
+  test('an error without any, of a server that never sent one, tells nothing about cookies', () => {
+    const byname = new EngineUnderTest()
+    askNew(byname)
+    byname.fail(Rcode.SERVFAIL)
+    byname.answer({ answers: [a(1)] })
+    askNew(byname)
+    // The answer came to the question without.
+    expect(cookieOf(byname.lastQuery)).toBeNull()
   })
 })
 
@@ -153,23 +252,41 @@ describe('BADCOOKIE', () => {
     expect(waiting.reply?.answers).toHaveLength(1)
   })
 
-  test('a second time is answered without a cookie', () => {
+  test('a second time is answered over TCP, and it gets no cookies for a while', () => {
     const { byname, own } = acquainted()
     const waiting = askNew(byname)
     refuse(byname, own)
     refuse(byname, own)
+    expect([byname.outlet.queries.length, byname.outlet.streams.length]).toEqual([3, 1])
+    byname.answerStream({ answers: [a(1)] })
+    expect(waiting.reply?.answers).toHaveLength(1)
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)).toBeNull()
+  })
+
+  test('a second time, of a server without TCP: it is asked without a cookie', () => {
+    const { byname, own } = acquainted()
+    const waiting = askNew(byname)
+    refuse(byname, own)
+    refuse(byname, own)
+    byname.failStream('refused')
     expect(cookieOf(byname.lastQuery)).toBeNull()
     byname.answer({ answers: [a(1)] })
     expect(waiting.reply?.answers).toHaveLength(1)
-    expect(byname.outlet.queries).toHaveLength(4)
   })
 
   test('without end does not ask without end', () => {
     const { byname, own } = acquainted()
     const waiting = askNew(byname)
-    for (let k = 0; k < 20 && waiting.reply === null; k++) refuse(byname, own)
+    for (let k = 0; k < 20 && waiting.reply === null; k++) {
+      refuse(byname, own)
+      if (byname.outlet.streams.length > 0) {
+        const cookie: [number, Uint8Array][] = [[EdnsOption.COOKIE, bytes(own, fresh)]]
+        byname.answerStream({ flags: 0x8187, additionals: [opt({ rcode: 1, options: cookie })] })
+      }
+    }
     expect(waiting.reply?.rcode).toBe(Rcode.SERVFAIL)
-    expect(byname.outlet.queries.length).toBeLessThanOrEqual(9)
+    expect(byname.outlet.queries.length + byname.outlet.streams.length).toBeLessThanOrEqual(9)
   })
 })
 

@@ -1,0 +1,171 @@
+/** The first server of resolv.conf is dead, as on the day that somebody shuts it down: who notices, and for how long. */
+import { describe, expect, it } from 'vitest'
+import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
+import { a, decode } from '../dns/messages.ts'
+import { EngineUnderTest, type SettingsChange } from './engine-under-test.ts'
+import { pass, serversWith } from './servers.ts'
+
+const NAME = 'example.org'
+const ANSWER = { answers: [a(1)] }
+const ATTEMPT_MS = 1000
+
+function withServers(count: number, change: SettingsChange = {}): EngineUnderTest {
+  return new EngineUnderTest(serversWith(count, 'sequential', change))
+}
+
+/** Asks, lets all servers but the first answer after a round trip of 10 ms, and returns how long the client waited. */
+function waited(byname: EngineUnderTest, name: string): number {
+  let seen = byname.outlet.queries.length
+  const asked = byname.ask(name)
+  const startedAt = byname.now
+  while (asked.reply === null) {
+    byname.advance(10)
+    for (; seen < byname.outlet.queries.length; seen++) {
+      const sent = byname.outlet.queries[seen]!
+      if (sent.server !== 0) byname.answer(ANSWER, sent)
+    }
+  }
+  expect(asked.reply.rcode).toBe(0)
+  return byname.now - startedAt
+}
+
+describe('a dead first server', () => {
+  it('costs two questions one attempt’s time each, and the others nothing', () => {
+    const byname = withServers(2)
+    const times = Array.from({ length: 50 }, (_, n) => waited(byname, `n${n}.example`))
+    expect(times.filter((ms) => ms >= ATTEMPT_MS)).toHaveLength(2)
+    expect(Math.max(...times)).toBeLessThanOrEqual(ATTEMPT_MS + 20)
+    expect(times.slice(2).every((ms) => ms <= 20)).toBe(true)
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+  })
+
+  it.each(['random', 'fastest'] as const)('costs no question more than a hedge’s time, under policy %s', (policy) => {
+    const byname = new EngineUnderTest(serversWith(2, policy))
+    const times = Array.from({ length: 50 }, (_, n) => {
+      const ms = waited(byname, `n${n}.example`)
+      pass(byname, 100)
+      return ms
+    })
+    expect(Math.max(...times)).toBeLessThanOrEqual(100)
+  })
+
+  it('costs nothing at all under policy parallel', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'parallel'))
+    for (let n = 0; n < 50; n++) expect(waited(byname, `n${n}.example`)).toBeLessThanOrEqual(10)
+  })
+
+  it('and a dead second one: the third answers, within the deadline', () => {
+    const byname = withServers(3)
+    const asked = byname.ask(NAME)
+    pass(byname, 2100)
+    expect(byname.serversAsked).toEqual([0, 1, 2])
+    byname.answer(ANSWER)
+    expect(asked.reply!.rcode).toBe(0)
+  })
+
+  it('the next one is asked after the attempt’s time, and the first one’s answer still counts', () => {
+    const byname = withServers(2)
+    const asked = byname.ask(NAME)
+    const first = byname.lastQuery
+    byname.advance(999)
+    expect(byname.serversAsked).toEqual([0])
+    byname.advance(1)
+    expect(byname.serversAsked).toEqual([0, 1])
+    byname.advance(500)
+    byname.answer({ answers: [a(9)] }, first)
+    expect(asked.reply!.answers[0]!.data).toBe('192.0.2.9')
+    expect(byname.upstream(0, 'failuresTimeout')).toBe(1)
+  })
+
+  it('alone: it is asked again from another socket under another id, until the deadline', () => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME, Type.A, { edns: {} })
+    for (let at = 0; at < 4500; at += 100) byname.advance(100)
+    expect(asked.reply).toMatchObject({ rcode: Rcode.SERVFAIL, ede: Ede.NO_REACHABLE_AUTHORITY })
+    const { queries } = byname.outlet
+    expect(queries.length).toBe(5)
+    for (let k = 1; k < queries.length; k++) {
+      expect(queries[k]!.socket).not.toBe(queries[k - 1]!.socket)
+      expect(queries[k]!.bytes.slice(0, 2)).not.toEqual(queries[k - 1]!.bytes.slice(0, 2))
+    }
+    expect(byname.engine.isQuiet).toBe(true)
+    expect(byname.engine.nextDue).toBe(Number.POSITIVE_INFINITY)
+  })
+})
+
+/** Two time-outs in a row, the second one's question answered by the other server. */
+function withOneDown(): EngineUnderTest {
+  const byname = withServers(2, { cache: { maxBytes: 0 } })
+  for (const name of ['a.example', 'b.example']) {
+    byname.ask(name)
+    byname.advance(1000)
+    byname.answer(ANSWER)
+  }
+  expect(byname.upstream(0, 'healthy')).toBe(0)
+  return byname
+}
+
+describe('a server that is down', () => {
+  it('is tried last', () => {
+    const byname = withOneDown()
+    byname.ask('c.example')
+    expect(byname.lastQuery.server).toBe(1)
+    byname.fail(Rcode.SERVFAIL)
+    expect(byname.lastQuery.server).toBe(0)
+  })
+
+  it('is probed with a copy of a live question, and back when it answers', () => {
+    const byname = withOneDown()
+    byname.advance(1000)
+    const asked = byname.ask('c.example')
+    const probe = byname.outlet.queries.find(
+      (sent) => sent.server === 0 && decode(sent.bytes).questions[0]!.name === 'c.example',
+    )!
+    expect(probe).toBeDefined()
+    byname.answer(ANSWER, probe)
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    expect(asked.reply).toBeNull()
+    byname.answer(
+      ANSWER,
+      byname.outlet.queries.findLast((sent) => sent.server === 1),
+    )
+    expect(asked.reply!.rcode).toBe(0)
+    byname.ask('d.example')
+    expect(byname.lastQuery.server).toBe(0)
+  })
+
+  it('is probed again and again, but ever more rarely', () => {
+    const byname = withOneDown()
+    const probes: number[] = []
+    for (let second = 0; second < 120; second++) {
+      byname.advance(1000)
+      const before = byname.outlet.queries.length
+      byname.ask(`n${second}.example`)
+      const sent = byname.outlet.queries.slice(before)
+      if (sent.some((one) => one.server === 0)) probes.push(second)
+      byname.answer(
+        ANSWER,
+        sent.find((one) => one.server === 1),
+      )
+    }
+    expect(probes.length).toBeGreaterThan(4)
+    expect(probes.length).toBeLessThan(10)
+    const gaps = probes.slice(1).map((second, k) => second - probes[k]!)
+    expect(gaps).toEqual(gaps.toSorted((x, y) => x - y))
+    expect(byname.waiting).toBe(0)
+  })
+
+  it('and does not answer its probe costs the client nothing', () => {
+    const byname = withOneDown()
+    byname.advance(1000)
+    const asked = byname.ask('c.example')
+    byname.answer(
+      ANSWER,
+      byname.outlet.queries.findLast((sent) => sent.server === 1),
+    )
+    expect(asked.reply!.rcode).toBe(0)
+    byname.advance(1000)
+    byname.advance(1000)
+    expect(byname.engine.isQuiet).toBe(true)
+  })
+})
