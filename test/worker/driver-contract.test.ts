@@ -63,22 +63,26 @@ describe.each<DriverKind>(['batch', 'dgram, sockets of its own'])('%s', (driver)
     expect(plane.counters.get(Cell.cacheHitsPositive)).toBe(2)
   })
 
-  test('hundreds of questions at once: each gets its own answer', async () => {
-    const upstream = await resolver((query) => query.answer(`192.0.2.${/\d+/.exec(query.name)![0]}`))
-    const plane = await start({ settings: { servers: [udpServer(upstream.port)], maxInFlight: 1000 } })
-    const clients = await Promise.all([client(), client(), client()])
-    const names = Array.from({ length: 250 }, (_, k) => `n${k}.outside.example`)
-    const answers = await Promise.all(
-      names.flatMap((name, k) => [
-        clients[k % 3]!.ask(plane.at(), name),
-        clients[(k + 1) % 3]!.ask(plane.at(), `n${k}.wild.example`),
-      ]),
-    )
-    answers.forEach(({ packet }, k) =>
-      expect(addressesOf(packet)).toEqual([k % 2 === 0 ? `192.0.2.${k / 2}` : '10.0.0.9']),
-    )
-    for (const asking of clients) expect(asking.strays).toEqual([])
-  })
+  test.each(['127.0.0.1', '::1'])(
+    'hundreds of questions at once over %s: each gets its own answer',
+    async (address) => {
+      const upstream = await resolver((query) => query.answer(`192.0.2.${/\d+/.exec(query.name)![0]}`))
+      const settings = { servers: [udpServer(upstream.port)], maxInFlight: 1000 }
+      const plane = await start({ listen: [address], settings })
+      const clients = await Promise.all([client(address), client(address), client(address)])
+      const names = Array.from({ length: 250 }, (_, k) => `n${k}.outside.example`)
+      const answers = await Promise.all(
+        names.flatMap((name, k) => [
+          clients[k % 3]!.ask(plane.at(), name),
+          clients[(k + 1) % 3]!.ask(plane.at(), `n${k}.wild.example`),
+        ]),
+      )
+      answers.forEach(({ packet }, k) =>
+        expect(addressesOf(packet)).toEqual([k % 2 === 0 ? `192.0.2.${k / 2}` : '10.0.0.9']),
+      )
+      for (const asking of clients) expect(asking.strays).toEqual([])
+    },
+  )
 
   test('several listeners: each answers from where it was asked', async () => {
     const upstream = await resolver((query) => query.answer('192.0.2.7'))
