@@ -109,7 +109,7 @@ test('SIGINT while a question is under way: it is answered, then the daemon ends
   })
   const client = await stage.client()
   client.ask(daemon.at(), 'silent.example').catch(() => {})
-  await until(() => expect(upstream.queries).toHaveLength(1))
+  await until(() => expect(upstream.asked('silent.example')).toBe(1))
   daemon.child.kill('SIGINT')
   await daemon.line('draining')
   expect(await daemon.end('SIGINT')).toEqual([null, 'SIGINT'])
