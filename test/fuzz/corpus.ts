@@ -27,6 +27,14 @@ export function corpusNames(): string[] {
   return readdirSync(FOLDER).flatMap((file) => (file.endsWith('.hex') ? [file.slice(0, -4)] : []))
 }
 
+/** Packets as `main.ts --save` writes them. */
+export function parseFound(text: string): { queries: Uint8Array[]; replies: Uint8Array[] } {
+  const [queries = '', replies = ''] = text.replace('# queries\n', '').split('# replies\n')
+  const packets = (lines: string): Uint8Array[] =>
+    lines.split('\n').flatMap((line) => (line === '' ? [] : [Uint8Array.from(Buffer.from(line, 'hex'))]))
+  return { queries: packets(queries), replies: packets(replies) }
+}
+
 export class Corpus {
   readonly #seeds: Uint8Array[]
   readonly #found: Uint8Array[] = []

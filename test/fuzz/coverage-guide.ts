@@ -4,11 +4,12 @@ import { EngineTarget } from './engine-target.ts'
 import type { Packet } from './packet.ts'
 import type { FuzzTarget } from './target.ts'
 
-/** Looking takes a millisecond: after every packet as long as that finds much, then after more and more of them. */
-const LONGEST = 512
+/** Looking takes a millisecond: so many times as long is fuzzed before the next look, at first and in the end. */
+const FIRST_SHARE = 3
+const LAST_SHARE = 60
 /** Looks without a find after which the next ones come half as often. */
-const PATIENCE = 256
-/** Packets kept of a batch that found something: which of them it was nobody knows. */
+const PATIENCE = 500
+/** Packets kept when something was found, the last ones: which of them it was nobody knows. */
 const KEPT = 8
 
 interface Recent {
@@ -20,10 +21,11 @@ export class CoverageGuide {
   readonly #coverage: Coverage
   readonly #target: EngineTarget | null
   readonly #packet: Packet
-  #batch = 1
-  #left = 1
+  #share = FIRST_SHARE
+  #lookAt = 0
   #vain = 0
-  readonly #recent: Recent[] = []
+  #packets = 0
+  #recent: Recent[] = []
 
   constructor(coverage: Coverage, target: FuzzTarget, packet: Packet) {
     this.#coverage = coverage
@@ -47,19 +49,21 @@ export class CoverageGuide {
   look(): void {
     const target = this.#target
     if (target === null) return
-    // The last ones of the batch are as likely as any.
-    if (this.#left <= KEPT) this.#recent.push({ isReply: target.lastWasReply, bytes: this.#packet.copy() })
-    if (--this.#left > 0) return
+    const before = performance.now()
+    this.#recent[this.#packets++ % KEPT] = { isReply: target.lastWasReply, bytes: this.#packet.copy() }
+    if (before < this.#lookAt) return
     if (this.#coverage.take()) {
       for (const { isReply, bytes } of this.#recent) target.keep(isReply, bytes)
       this.#vain = 0
-      this.#batch = Math.max(1, this.#batch >> 2)
+      this.#share = FIRST_SHARE
     } else if (++this.#vain > PATIENCE) {
       this.#vain = 0
-      this.#batch = Math.min(LONGEST, this.#batch * 2)
+      this.#share = Math.min(LAST_SHARE, this.#share * 2)
     }
-    this.#recent.length = 0
-    this.#left = this.#batch
+    this.#recent = []
+    this.#packets = 0
+    const after = performance.now()
+    this.#lookAt = after + (after - before) * this.#share
   }
 }
 

@@ -16,10 +16,10 @@ interface Take {
 
 export class Coverage {
   readonly #session: Session = new Session()
-  /** By script: whether each character of its source has been run. */
+  /** By script and function: whether each character of its source has been run. */
   readonly #seen: Map<string, Uint8Array> = new Map()
   #taken: Take['result'] = []
-  /** Characters of source that have run. */
+  /** Characters of functions that have run. */
   covered = 0
 
   start(): void {
@@ -50,20 +50,17 @@ export class Coverage {
   /** Ranges lie one within another, the outer ones first: the innermost says whether a character has run. */
   #paint(script: string, ranges: Take['result'][number]['functions'][number]['ranges']): void {
     const whole = ranges[0]!
-    if (whole.count === 0) return
-    const ran = new Uint8Array(whole.endOffset - whole.startOffset)
-    for (const { startOffset, endOffset, count } of ranges)
-      ran.fill(count > 0 ? 1 : 0, startOffset - whole.startOffset, endOffset - whole.startOffset)
-    let seen = this.#seen.get(script)
-    if (seen === undefined || seen.length < whole.endOffset) {
-      const larger = new Uint8Array(Math.max(whole.endOffset, 1 << 16))
-      if (seen !== undefined) larger.set(seen)
-      this.#seen.set(script, larger)
-      seen = larger
-    }
+    // A script as a whole is a function as well, within which all others lie.
+    if (whole.count === 0 || whole.startOffset === 0) return
+    const { startOffset: start, endOffset } = whole
+    const ran = new Uint8Array(endOffset - start)
+    for (const range of ranges) ran.fill(range.count > 0 ? 1 : 0, range.startOffset - start, range.endOffset - start)
+    const key = `${script}:${start}`
+    let seen = this.#seen.get(key)
+    if (seen === undefined) this.#seen.set(key, (seen = new Uint8Array(ran.length)))
     for (let i = 0; i < ran.length; i++) {
-      if (ran[i] === 0 || seen[whole.startOffset + i] !== 0) continue
-      seen[whole.startOffset + i] = 1
+      if (ran[i] === 0 || seen[i] !== 0) continue
+      seen[i] = 1
       this.covered++
     }
   }

@@ -1,6 +1,6 @@
 /** Makes up steps for an engine and does them: mutated queries from clients, mutated replies from servers, time. */
 import { mix, Random } from '../simulation/random.ts'
-import { Corpus } from './corpus.ts'
+import { Corpus, parseFound } from './corpus.ts'
 import { CLIENTS, Harness } from './harness.ts'
 import { Mutator } from './mutator.ts'
 import type { Packet } from './packet.ts'
@@ -78,6 +78,12 @@ export class EngineTarget implements FuzzTarget {
   keep(isReply: boolean, bytes: Uint8Array): void {
     if (isReply) this.#replies.add(bytes)
     else this.#queries.add(bytes)
+  }
+
+  takeFound(text: string): void {
+    const { queries, replies } = parseFound(text)
+    for (const packet of queries) this.#queries.add(packet)
+    for (const packet of replies) this.#replies.add(packet)
   }
 
   get found(): { queries: readonly Uint8Array[]; replies: readonly Uint8Array[] } {

@@ -22,7 +22,7 @@ import { DEFAULT_STREAM_SETTINGS, type StreamSettings } from '../../src/stream/s
 import { StreamDesk } from '../../src/worker/stream-desk.ts'
 import { mix, Random } from '../simulation/random.ts'
 import { Violation } from '../simulation/violation.ts'
-import { Corpus } from './corpus.ts'
+import { Corpus, parseFound } from './corpus.ts'
 import { FrameReference } from './frame-reference.ts'
 import { Mutator } from './mutator.ts'
 import { Packet } from './packet.ts'
@@ -43,6 +43,10 @@ class FakeSocket extends Socket {
   isRead = true
   isGone = false
   written: (bytes: Uint8Array) => void = () => {}
+
+  constructor() {
+    super({ allowHalfOpen: true })
+  }
 
   override write(bytes: Uint8Array | string): boolean {
     if (this.isGone) throw new Violation('a reply is written to a connection that is closed')
@@ -92,6 +96,8 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
   readonly #packet: Packet
   readonly #reply: Packet = new Packet()
   readonly #stream: Packet = new Packet()
+  readonly #queries: Corpus
+  readonly #replies: Corpus
   readonly #queryMaker: QueryMaker
   readonly #replyMaker: ReplyMaker
   readonly #queryMutator: Mutator
@@ -113,7 +119,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
   #now = 0
   /** Payload size that OPTs tell clients. */
   #advertise = 0
-  #replies = 0
+  #answered = 0
   #malformed = 0
 
   constructor({ seed, packet, episode }: TargetOptions) {
@@ -122,12 +128,12 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
     this.#episode = episode
     this.#random = random
     this.#packet = packet
-    const queries = Corpus.of('queries', random)
-    const replies = Corpus.of('replies', random)
+    this.#queries = Corpus.of('queries', random)
+    this.#replies = Corpus.of('replies', random)
     this.#queryMaker = new QueryMaker(random)
     this.#replyMaker = new ReplyMaker(random)
-    this.#queryMutator = new Mutator(random, () => queries.pick())
-    this.#replyMutator = new Mutator(random, () => replies.pick())
+    this.#queryMutator = new Mutator(random, () => this.#queries.pick())
+    this.#replyMutator = new Mutator(random, () => this.#replies.pick())
     this.#link = new DataWorkerLink(
       { port: this.#linkChannel.port1, wakeFd: -1 },
       { replies: () => {}, repliesEnd: () => {}, exchange: () => {}, lost: () => {} },
@@ -148,7 +154,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
   }
 
   get summary(): string {
-    return `${this.#replies} replies over ${this.#opened} connections, ${this.#malformed} of them cut off for a malformed frame`
+    return `${this.#answered} replies over ${this.#opened} connections, ${this.#malformed} of them cut off for a malformed frame`
   }
 
   step(): void {
@@ -175,6 +181,12 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
     this.#channel.port1.close()
   }
 
+  takeFound(text: string): void {
+    const { queries, replies } = parseFound(text)
+    for (const packet of queries) this.#queries.add(packet)
+    for (const packet of replies) this.#replies.add(packet)
+  }
+
   finish(): void {
     this.#exchange()
     for (let rounds = 0; rounds < 1000 && this.#peers.some(({ connection }) => connection.inFlight > 0); rounds++) {
@@ -182,10 +194,13 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
       this.#exchange()
     }
     for (const { pending, connection, socket, expected, isEnding } of this.#peers) {
-      if (isEnding && (!socket.isGone || pending.size > 0))
-        throw new Violation('a FIN did not end a connection, or too early')
+      if (isEnding && !socket.isGone)
+        throw new Violation(`a FIN did not end a connection, ${connection.inFlight} in flight`)
+      if (isEnding && pending.size > 0)
+        throw new Violation(`a FIN ended a connection on which queries wait; ${pending.text}`)
       if (socket.isGone) continue
-      if (pending.size > 0 || connection.inFlight > 0) throw new Violation('queries wait although all is quiet')
+      if (pending.size > 0 || connection.inFlight > 0)
+        throw new Violation(`queries wait although all is quiet; ${pending.text}, ${connection.inFlight} in flight`)
       if (expected.length > 0) throw new Violation('whole frames were not passed on')
     }
     if (this.#engine?.isQuiet === false) throw new Violation('something is under way although all is quiet')
@@ -368,7 +383,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
       if (at + 2 + length > bytes.length) throw new Violation('a frame is written that is not whole')
       const fault = peer.pending.answer(bytes, at + 2, length)
       if (fault !== null) throw new Violation(fault)
-      this.#replies++
+      this.#answered++
       at += 2 + length
     }
   }

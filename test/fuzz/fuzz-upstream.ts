@@ -88,7 +88,10 @@ export class FuzzUpstream {
     const reference = new FrameReference()
     socket.on('data', (chunk: Buffer) => {
       for (const query of reference.push(chunk) ?? []) {
-        if (random.chance(0.01)) return void socket.resetAndDestroy()
+        if (random.chance(0.01)) {
+          socket.resetAndDestroy()
+          return
+        }
         if (random.chance(0.05)) continue
         this.#make(query)
         const { length } = this.#packet

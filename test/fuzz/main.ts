@@ -1,6 +1,6 @@
 /** `npm run fuzz -- --seed N --packets N --target engine|framing|sockets`: until a rule is broken or all packets are done. */
 import { parseArgs } from 'node:util'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Coverage } from './coverage.ts'
 import { Packet } from './packet.ts'
 import { Watchdog } from './watchdog.ts'
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     driver: { type: 'string', default: 'batch' },
     'no-coverage': { type: 'boolean', default: false },
     save: { type: 'string' },
+    with: { type: 'string' },
     engine: { type: 'string', default: '1' },
     replay: { type: 'string' },
   },
@@ -53,6 +54,7 @@ async function fuzz(): Promise<number> {
   const memory = new SharedArrayBuffer(Packet.ROOM)
   const packet = new Packet(memory)
   const target = openTarget(values.target, { seed, packet, episode: Number(values.episode) })
+  if (values.with !== undefined) target.takeFound(readFileSync(values.with, 'utf8'))
   const guide = coverage === null ? null : new CoverageGuide(coverage, target, packet)
   const watchdog = new Watchdog(memory, `npm run fuzz -- --target ${values.target} --seed ${seed}`)
   const watch = new MemoryWatch()
@@ -76,6 +78,8 @@ async function fuzz(): Promise<number> {
     target.finish()
     watch.end()
   } catch (error) {
+    // It would take the search for the shortest steps for a packet that hangs.
+    await watchdog.stop()
     return (await explain(target, asViolation(error))) ? 1 : 2
   } finally {
     target.close()

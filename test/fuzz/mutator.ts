@@ -18,41 +18,44 @@ const OPT = 41
 const TSIG = 250
 const SIG = 24
 
+type Way = (packet: Packet) => void
+
 export class Mutator {
   readonly #random: Random
   readonly #anatomy: Anatomy = new Anatomy()
   /** Gives another packet to splice with. */
   readonly #other: () => Uint8Array
-  readonly #ways: ((packet: Packet) => void)[]
+  readonly #ways: Way[]
 
   constructor(random: Random, other: () => Uint8Array) {
     this.#random = random
     this.#other = other
-    const aimed = [
-      this.#lieInCount,
-      this.#setFlags,
-      this.#spoilName,
-      this.#stretchName,
-      this.#spoilLength,
-      this.#retype,
-      this.#addOpt,
-      this.#addRecord,
-      this.#addTail,
-      this.#changeCase,
-      this.#setTtl,
-      this.#pointBack,
+    const aimed: Way[] = [
+      (packet) => this.#lieInCount(packet),
+      (packet) => this.#setFlags(packet),
+      (packet) => this.#spoilName(packet),
+      (packet) => this.#stretchName(packet),
+      (packet) => this.#spoilLength(packet),
+      (packet) => this.#retype(packet),
+      (packet) => this.#addOpt(packet),
+      (packet) => this.#addRecord(packet),
+      (packet) => this.#addTail(packet),
+      (packet) => this.#changeCase(packet),
+      (packet) => this.#setTtl(packet),
+      (packet) => this.#pointBack(packet),
     ]
-    const blind = [
-      this.#flipBit,
-      this.#setByte,
-      this.#setWord,
-      this.#truncate,
-      this.#insert,
-      this.#cutOut,
-      this.#repeat,
+    const blind: Way[] = [
+      (packet) => this.#flipBit(packet),
+      (packet) => this.#setByte(packet),
+      (packet) => this.#setWord(packet),
+      (packet) => this.#truncate(packet),
+      (packet) => this.#insert(packet),
+      (packet) => this.#cutOut(packet),
+      (packet) => this.#repeat(packet),
+      (packet) => this.#splice(packet),
     ]
     // Aimed ones reach further: most of what is spoilt blindly ends at the first check.
-    this.#ways = [...blind, this.#splice, ...aimed, ...aimed]
+    this.#ways = [...blind, ...aimed, ...aimed]
   }
 
   /** Spoils the packet in one to four ways, seldom in more. */
@@ -61,7 +64,7 @@ export class Mutator {
     let times = 1
     while (times < 16 && random.chance(0.4)) times++
     for (let k = 0; k < times; k++) {
-      random.pick(this.#ways).call(this, packet)
+      random.pick(this.#ways)(packet)
       if (packet.length > MAX_PACKET) packet.length = MAX_PACKET
     }
   }

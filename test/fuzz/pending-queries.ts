@@ -52,10 +52,14 @@ export class PendingQueries {
     return `${fault}; the reply: ${Buffer.from(bytes.subarray(at, at + Math.min(600, length))).toString('hex')}`
   }
 
-  /** The longest waiting since before `since`; null if there is none. */
-  overdue(since: number): Asked | null {
-    for (const same of this.#byId.values()) for (const asked of same) if (asked.askedAt < since) return asked
-    return null
+  /** How many wait, and for what one of them does. */
+  get text(): string {
+    for (const [asked] of this.#byId.values()) {
+      const { id, flags, askedAt, question, questionLength } = asked!
+      const hex = Buffer.from(question.subarray(0, questionLength)).toString('hex')
+      return `${this.size} wait, one since ${askedAt} ms, id ${id}, flags ${flags.toString(16)}, question ${hex}`
+    }
+    return '0 wait'
   }
 
   /** Gives up all that wait; returns how many. */

@@ -43,7 +43,7 @@ const UPSTREAM_NAMES = [
   `${LONG_LABEL}.example.org`,
   LONGEST,
   LONGEST.slice(0, -1),
-  `${'a.'.repeat(127)}`.slice(0, -1),
+  'a.'.repeat(127).slice(0, -1),
   'a\\.b.example.org',
   'a\\000b.example.org',
   '\\255\\254.example.org',

@@ -52,7 +52,7 @@ export class ReplyCheck {
     let isRenamed = false
     for (let r = 0; r < records; r++) {
       if (READ_BY_US.has(types[r]!)) continue
-      packet.writeUInt16BE(NO_TYPE, typeAt[r]!)
+      packet.writeUInt16BE(NO_TYPE, typeAt[r])
       isRenamed = true
     }
     this.renamed++

@@ -49,6 +49,8 @@ export function shrink(
       else at += size
     }
   }
+  const merged = mergeTimes(kept)
+  if (fails(merged)) kept = merged
   for (let k = 0; k < kept.length; k++) kept = shrinkBytes(kept, k, fails, until)
   fails(kept)
   return { steps: kept, violation }
@@ -61,6 +63,17 @@ function tail(steps: readonly Step[], fails: (some: readonly Step[]) => boolean)
     if (fails(last)) return last
     if (count >= steps.length) return null
   }
+}
+
+/** Times that pass one after the other as one. */
+function mergeTimes(steps: readonly Step[]): Step[] {
+  const merged: Step[] = []
+  for (const step of steps) {
+    const last = merged.at(-1)
+    if (step.kind === 't' && last?.kind === 't') merged[merged.length - 1] = { ...last, a: last.a + step.a }
+    else merged.push(step)
+  }
+  return merged
 }
 
 /** Leaves out bytes of one step's packet, then makes them zero. */

@@ -108,9 +108,7 @@ export class UdpFuzzer {
   }
 
   #unanswered(): string {
-    const asked = this.#pending.overdue(Number.POSITIVE_INFINITY)
-    const question = asked === null ? '' : Buffer.from(asked.question.subarray(0, asked.questionLength)).toString('hex')
-    return `${this.#pending.size} queries over UDP got no reply, one of id ${asked?.id} flags ${asked?.flags.toString(16)} question ${question}`
+    return `queries over UDP got no reply: ${this.#pending.text}`
   }
 
   #send(): void {
@@ -246,7 +244,7 @@ class Connection {
   }
 
   get unanswered(): string {
-    return `${this.pending.size} queries over TCP got no reply`
+    return `queries over TCP got no reply: ${this.pending.text}`
   }
 
   write(bytes: Buffer): void {

@@ -16,6 +16,8 @@ export interface FuzzTarget {
   finish(): void
   /** Lets go of what keeps a process alive. */
   close(): void
+  /** Takes packets that another run has found (`--save`). */
+  takeFound(text: string): void
   readonly packets: number
   /** What was done, for the end of a run. */
   readonly summary: string

@@ -55,6 +55,8 @@ function watch({ packet, progress, about }: Watched): void {
   }, LOOK_MS)
 }
 
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- from the constructor
-if (!isMainThread && workerData !== null && typeof workerData === 'object' && 'progress' in workerData)
-  watch(workerData as Watched)
+function isWatched(data: unknown): data is Watched {
+  return typeof data === 'object' && data !== null && 'progress' in data
+}
+
+if (!isMainThread && isWatched(workerData)) watch(workerData)
