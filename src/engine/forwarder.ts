@@ -579,6 +579,7 @@ export class Forwarder {
     }
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
     if (!readReply(packet, start, length, questionEnd, type, answer)) {
+      if (!this.#isErrorOfServer(a, packet, start, length, questionEnd, isStream)) return
       counters.drop(Drop.malformedReply)
       return this.#attemptFailed(a, 'malformed', true)
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { EdnsOption, Rcode } from '../../src/dns/constants.ts'
-import { a, bytes, decode, opt, record, type WireMessage } from '../dns/messages.ts'
+import { a, bytes, cname, decode, opt, record, type WireMessage } from '../dns/messages.ts'
 import { EngineUnderTest, server, settingsWith } from './engine-under-test.ts'
 import type { SentQuery, SentStream } from './fake-outlet.ts'
 
@@ -61,6 +61,18 @@ test('a datagram with another cookie is forged: the wait goes on', () => {
     ),
   )
   expect([waiting.reply, byname.dropped('spoofedReply')]).toEqual([null, 1])
+  byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
+  expect(waiting.reply?.answers).toHaveLength(1)
+})
+
+test('a datagram that is of no use and has another cookie is no failure of the server', () => {
+  const { byname, own } = acquainted()
+  const waiting = byname.ask('circle.example.org')
+  const other = own.map((byte) => byte ^ 1)
+  byname.answer({ ...withCookie(other), answers: [cname('circle.example.org')] })
+  expect([byname.dropped('spoofedReply'), byname.dropped('malformedReply'), byname.outlet.queries.length]).toEqual([
+    1, 0, 2,
+  ])
   byname.answer(withCookie(bytes(own, SERVER_COOKIE)))
   expect(waiting.reply?.answers).toHaveLength(1)
 })
