@@ -123,6 +123,8 @@ export class Forwarder {
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.#cookies = new UpstreamCookies(settings.servers, context.random)
     this.loopProbe.configure(settings.loopProbe, context.now)
+    // What a worker that died had under way is not under way any more.
+    this.#showInFlight()
   }
 
   /** Takes new settings; exchanges under way go on with servers that still exist and end with those that do not. */

@@ -1,6 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Ede, EdnsOption, Rcode, Type } from '../../src/dns/constants.ts'
+import { Engine } from '../../src/engine/engine.ts'
+import { Cell } from '../../src/stats/counters.ts'
 import type { Image } from '../../src/table/image.ts'
 import { compiled, imageOf, info, newCompiler, service } from '../table/compiled.ts'
 import { a, bytes, decode, message, opt, type WireMessage } from '../dns/messages.ts'
@@ -214,6 +216,15 @@ describe('counts', () => {
     byname.engine.configure(settingsWith({ cache: { maxBytes: 0 } }))
     byname.engine.endBatch(byname.now)
     expect([byname.cell('cacheEntries'), byname.cell('cacheBytes')]).toEqual([0, 0])
+  })
+
+  it('of what is under way begin anew with the worker that takes a dead one’s place', () => {
+    const byname = new EngineUnderTest()
+    byname.ask('example.org')
+    const { counters, engine, outlet, settings } = byname
+    expect(counters.get(Cell.inFlight)).toBe(1)
+    const next = new Engine({ settings, outlet, counters, random: randomNumbers(), seed: engine.seed, now: 0 })
+    expect([next.isQuiet, counters.get(Cell.inFlight)]).toEqual([true, 0])
   })
 
   it('of the cache tell hits and misses', () => {
