@@ -7,6 +7,8 @@ import { IntList } from './int-list.ts'
 
 /** More changes than these are no few: what compares them in pairs takes the square of them. */
 const MAX_CHANGES = 256
+/** Steps from slot to slot that an entry may take, on average: many times what hashes need. */
+const MOST_STEPS = 16
 
 export class EntryChanges {
   /** Ordinals of the held table's entries that the next one has not, rising. As many as `added`. */
@@ -28,12 +30,12 @@ export class EntryChanges {
         added.push(k)
       }
     }
-    if (gone.length > MAX_CHANGES) this.dropMoved(a, b)
+    if (gone.length > MAX_CHANGES && !this.dropMoved(a, b)) return false
     return gone.length <= MAX_CHANGES
   }
 
-  /** Takes off the lists what is in both, at different places. */
-  private dropMoved(a: Int32Array, b: Int32Array): void {
+  /** Takes off the lists what is in both, at different places. False if that would take too long. */
+  private dropMoved(a: Int32Array, b: Int32Array): boolean {
     const { gone, added } = this
     let capacity = 2
     while (capacity < gone.length * 2) capacity *= 2
@@ -41,9 +43,14 @@ export class EntryChanges {
     // Places in `gone` plus one, by hash. One that was met again is negative from then on: of entries that a table has
     // twice, each counts once.
     const slots = new Int32Array(capacity)
+    // Entries that a table has many times over all want the same slot.
+    let steps = gone.length * MOST_STEPS
     for (let k = 0; k < gone.length; k++) {
       let slot = a[gone.items[k]! * HASH_STRIDE]! & mask
-      while (slots[slot] !== 0) slot = (slot + 1) & mask
+      while (slots[slot] !== 0) {
+        if (--steps < 0) return false
+        slot = (slot + 1) & mask
+      }
       slots[slot] = k + 1
     }
     let left = 0
@@ -52,6 +59,7 @@ export class EntryChanges {
       const i = entry * HASH_STRIDE
       let slot = b[i]! & mask
       for (;;) {
+        if (--steps < 0) return false
         const place = slots[slot]!
         if (place === 0) {
           added.items[left++] = entry
@@ -70,5 +78,6 @@ export class EntryChanges {
     let kept = 0
     for (let k = 0; k < gone.length; k++) if (gone.items[k] !== -1) gone.items[kept++] = gone.items[k]!
     gone.length = kept
+    return true
   }
 }

@@ -329,3 +329,16 @@ test('an image of which only the search domain was made anew can still be patche
   expect(compiled(compiler, next).patchedHosts).toBe(1)
   expectCompiledAnew(compiler.held!, next, SHOP, ['c0000201'])
 })
+
+test('a table of one entry many times over is compared in its own time', () => {
+  const many = (name: string): Uint8Array => {
+    const entry = encodeNameTable(new Map([[name, info({ ips: [] })]]))
+    return Buffer.concat([encodeNameTable(services(1)), ...Array.from({ length: 300_000 }, () => entry)])
+  }
+  const compiler = newCompiler()
+  const before = process.cpuUsage()
+  expect(compiler.compile(many('one.example'), '').kind).toBe('image')
+  expect(compiler.compile(many('two.example'), '').kind).toBe('image')
+  // The square of it took minutes.
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
+})
