@@ -139,5 +139,5 @@ function tableOf(typeUrl: string, resources: readonly Any[]): Pick<Push, 'table'
 function wrongType(typeUrl: string): string | null {
   return typeUrl === NAME_TABLE_TYPE
     ? null
-    : `type ${JSON.stringify(typeUrl)} was not asked for, only ${NAME_TABLE_TYPE}`
+    : `type ${JSON.stringify(typeUrl.slice(0, 255))} was not asked for, only ${NAME_TABLE_TYPE}`
 }

@@ -10,7 +10,7 @@ import type { Node, Status } from '../proto/ads.ts'
 import type { Clock } from '../source/clock.ts'
 import type { Dialect, HeldTable, Push } from './ads-dialect.ts'
 import type { CredentialsSource } from './credentials.ts'
-import { assembleInPlace, release } from './message-assembly.ts'
+import { assembleInPlace, MAX_MESSAGE_BYTES, release } from './message-assembly.ts'
 
 /** How long a connection may take to show what. */
 export interface StreamTimings {
@@ -188,7 +188,7 @@ export class AdsStream<Request, Response> {
 function channelOptions(timings: StreamTimings): ChannelOptions {
   return {
     // A table of 100,000 hosts is over 10 MB; the default is 4 MiB.
-    'grpc.max_receive_message_length': -1,
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.keepalive_time_ms': timings.keepaliveMs,
     'grpc.keepalive_timeout_ms': timings.keepaliveTimeoutMs,
     // Connections of other attempts, with grpc-js's own backoff on them, are none of this one's.

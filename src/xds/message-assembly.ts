@@ -13,6 +13,9 @@ import { StreamDecoder } from '@grpc/grpc-js/build/src/stream-decoder.js'
 /** Flag of compression (1 byte), length of the message (4 bytes). */
 const HEADER_BYTES = 5
 
+/** Longest message: a table may have 256 MiB, more than that is none. Whoever sends a header may claim 4 GiB. */
+export const MAX_MESSAGE_BYTES: number = (256 + 1) * 2 ** 20
+
 /** Assembles gRPC's length-prefixed messages from the slices of a stream. */
 export class MessageAssembly {
   readonly #header: Buffer = Buffer.alloc(HEADER_BYTES)
@@ -20,7 +23,10 @@ export class MessageAssembly {
   #message: Buffer | null = null
   #messageBytes = 0
 
-  /** Takes the next slice. Returns the messages that it completes, each in a buffer of its own, header included. */
+  /**
+   * Takes the next slice. Returns the messages that it completes, each in a buffer of its own, header included.
+   * @throws RangeError if a message is to be longer than MAX_MESSAGE_BYTES
+   */
   write(slice: Uint8Array): Buffer[] {
     const complete: Buffer[] = []
     let at = 0
@@ -46,8 +52,13 @@ export class MessageAssembly {
     this.#headerBytes += part.length
     if (this.#headerBytes === HEADER_BYTES) {
       this.#headerBytes = 0
+      const length = this.#header.readUInt32BE(1)
+      // The words are grpc-js's own: it ends the stream with them.
+      if (length > MAX_MESSAGE_BYTES) {
+        throw new RangeError(`Received message larger than max (${length} vs ${MAX_MESSAGE_BYTES})`)
+      }
       // Not from Node's pool, so that `release` frees this message and nothing else.
-      this.#message = Buffer.allocUnsafeSlow(HEADER_BYTES + this.#header.readUInt32BE(1))
+      this.#message = Buffer.allocUnsafeSlow(HEADER_BYTES + length)
       this.#message.set(this.#header)
       this.#messageBytes = HEADER_BYTES
     }
@@ -60,7 +71,7 @@ const assemblies: WeakMap<StreamDecoder, MessageAssembly> = new WeakMap()
 const original = StreamDecoder.prototype.write
 
 /**
- * Makes grpc-js put messages together in this way, in every stream without a limit to the size of messages (others, a
+ * Makes grpc-js put messages together in this way, in every stream whose messages may have MAX_MESSAGE_BYTES (others, a
  * server's for example, go on as they did). Calling it again changes nothing.
  */
 export function assembleInPlace(): void {
@@ -68,7 +79,7 @@ export function assembleInPlace(): void {
 }
 
 function write(this: StreamDecoder, slice: Buffer): Buffer[] {
-  if (Reflect.get(this, 'maxReadMessageLength') !== -1) return original.call(this, slice)
+  if (Reflect.get(this, 'maxReadMessageLength') !== MAX_MESSAGE_BYTES) return original.call(this, slice)
   let assembly = assemblies.get(this)
   if (assembly === undefined) assemblies.set(this, (assembly = new MessageAssembly()))
   return assembly.write(slice)

@@ -1,7 +1,7 @@
 import { StreamDecoder } from '@grpc/grpc-js/build/src/stream-decoder.js'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { assembleInPlace, MessageAssembly, release } from '../../src/xds/message-assembly.ts'
+import { assembleInPlace, MAX_MESSAGE_BYTES, MessageAssembly, release } from '../../src/xds/message-assembly.ts'
 
 /** Length-prefixed, as gRPC frames it. */
 function framed(content: Uint8Array): Buffer {
@@ -30,9 +30,9 @@ describe('message assembly', () => {
     )
   })
 
-  it('takes the place of the decoder of streams without a limit', () => {
+  it('takes the place of the decoder of streams with our limit', () => {
     assembleInPlace()
-    const decoder = new StreamDecoder(-1)
+    const decoder = new StreamDecoder(MAX_MESSAGE_BYTES)
     const message = framed(Buffer.alloc(100_000, 7))
     expect(decoder.write(message.subarray(0, 60_000))).toEqual([])
     // grpc-js's own would hold the slice.
@@ -40,9 +40,18 @@ describe('message assembly', () => {
     expect(decoder.write(message.subarray(60_000))).toEqual([message])
   })
 
-  it('leaves streams with a limit to it', () => {
+  it('leaves streams with another limit to it', () => {
     assembleInPlace()
     expect(() => new StreamDecoder(10).write(framed(Buffer.alloc(11)))).toThrow('larger than max')
+  })
+
+  it('a header that claims more than a table can have ends the stream, and no memory is taken for it', () => {
+    const header = Buffer.of(0, 0xff, 0xff, 0xff, 0xff)
+    const before = process.memoryUsage().arrayBuffers
+    expect(() => new MessageAssembly().write(header)).toThrow('larger than max (4294967295 vs ')
+    assembleInPlace()
+    expect(() => new StreamDecoder(MAX_MESSAGE_BYTES).write(header)).toThrow('larger than max')
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20)
   })
 
   it('frees a large message at once, and no small one', () => {
