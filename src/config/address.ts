@@ -134,7 +134,7 @@ export function parsePrefix(text: string): Parsed<AddressPrefix> {
   const host = slash < 0 ? text : text.slice(0, slash)
   // ipaddr.js also takes what inet_aton took (`10.1`, `0x7f.1`): surprising in an access list, so not here.
   if (isIP(host) === 0 || host.includes('%')) return { reason }
-  const bytes = Uint8Array.from(ipaddr.parse(host).toByteArray())
+  const bytes = Uint8Array.from(ipaddr.parse(withoutDots(host)).toByteArray())
   const bits = bytes.length * 8
   const lengthText = slash < 0 ? String(bits) : text.slice(slash + 1)
   const length = /^\d{1,3}$/.test(lengthText) ? Number(lengthText) : -1
@@ -143,10 +143,20 @@ export function parsePrefix(text: string): Parsed<AddressPrefix> {
   return { value: { address: bytes, length, text: `${ipaddr.fromByteArray([...bytes]).toString()}/${length}` } }
 }
 
+/** ipaddr.js takes `::192.0.2.1` for `::ffff:192.0.2.1`, so the four bytes behind a colon are written as two groups first. */
+function withoutDots(address: string): string {
+  return address.replace(/(?<=:)[\d.]+$/, (dotted) => {
+    const [a = 0, b = 0, c = 0, d = 0] = dotted.split('.').map(Number)
+    return dotted.includes('.') ? `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}` : dotted
+  })
+}
+
 /** True for a host name of letters, digits, hyphens and underscores, with or without a trailing dot. */
 export function isHostName(text: string): boolean {
-  if (text.length > 254) return false
-  const labels = text.replace(/\.$/, '').split('.')
+  const name = text.replace(/\.$/, '')
+  // With the lengths of its labels and the root's, 255 bytes on the wire.
+  if (name.length > 253) return false
+  const labels = name.split('.')
   return labels.every((label) => label.length <= 63 && /^[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?$/i.test(label))
 }
 
@@ -165,6 +175,6 @@ function splitHostPort(text: string): Parsed<{ host: string; port: number | null
 }
 
 /** The text in double quotes on one line, cut when it is long. */
-function quote(text: string): string {
+export function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 79)}…` : text)
 }

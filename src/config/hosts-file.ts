@@ -15,22 +15,19 @@ const MOST_NAMES = 100_000
 
 /** Reads a hosts file. Never throws: lines that mean nothing are ignored, as are addresses that need a zone. */
 export function parseHostsFile(text: string): HostsFile {
-  const hosts: HostsFile = { addresses: new Map(), names: new Map() }
+  // Sets, because a name may have as many addresses as the file has lines.
+  const addresses = new Map<string, Set<string>>()
+  const names = new Map<string, string>()
   for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n|\r/)) {
-    const [address, ...words] = line.replace(/#.*/, '').trim().split(/\s+/)
+    const [address, ...words] = line.replace(/#.*/s, '').trim().split(/\s+/)
     if (address === undefined || isIP(address) === 0 || address.includes('%')) continue
     for (const word of words) {
       const name = word.toLowerCase().replace(/\.$/, '')
-      if (isHostName(name)) addHost(hosts, name, address.toLowerCase())
+      if (!isHostName(name) || (addresses.size === MOST_NAMES && !addresses.has(name))) continue
+      const literal = address.toLowerCase()
+      addresses.set(name, (addresses.get(name) ?? new Set()).add(literal))
+      if (!names.has(literal)) names.set(literal, name)
     }
   }
-  return hosts
-}
-
-function addHost({ addresses, names }: HostsFile, name: string, address: string): void {
-  if (!names.has(address)) names.set(address, name)
-  const known = addresses.get(name)
-  if (known === undefined) {
-    if (addresses.size < MOST_NAMES) addresses.set(name, [address])
-  } else if (!known.includes(address)) known.push(address)
+  return { addresses: new Map([...addresses].map(([name, literals]) => [name, [...literals]])), names }
 }

@@ -6,7 +6,7 @@ import { AF_INET, AF_INET6, SOCKADDR_BYTES, SOCKADDR_IN_BYTES } from './syscalls
 /** Sockaddr of a literal address; an IPv6 one may carry a zone (`fe80::1%eth0` or `%2`). Throws for what is no address. */
 export function socketAddress(address: string, port: number): { family: number; bytes: Uint8Array } {
   const [literal, zone] = address.split('%') as [string, string | undefined]
-  const parsed = ipaddr.parse(literal)
+  const parsed = ipaddr.parse(withoutDots(literal))
   if (parsed.kind() === 'ipv4') {
     const bytes = Buffer.from(new SharedArrayBuffer(SOCKADDR_IN_BYTES))
     bytes.writeUInt16LE(AF_INET, 0)
@@ -32,7 +32,7 @@ function scopeOf(zone: string): number {
 /** True for 0.0.0.0 and ::. */
 export function isWildcard(address: string): boolean {
   return ipaddr
-    .parse(address)
+    .parse(withoutDots(address))
     .toByteArray()
     .every((byte) => byte === 0)
 }
@@ -44,5 +44,13 @@ export function addressText(bytes: Uint8Array): string {
 
 /** The bytes of a literal address, 4 or 16; an IPv4-mapped one has 4. */
 export function addressBytes(address: string): Uint8Array {
-  return Uint8Array.from(ipaddr.process(address.split('%')[0]!).toByteArray())
+  return Uint8Array.from(ipaddr.process(withoutDots(address.split('%')[0]!)).toByteArray())
+}
+
+/** ipaddr.js takes `::192.0.2.1` for `::ffff:192.0.2.1`, so the four bytes behind a colon are written as two groups first. */
+function withoutDots(literal: string): string {
+  return literal.replace(/(?<=:)[\d.]+$/, (dotted) => {
+    const [a = 0, b = 0, c = 0, d = 0] = dotted.split('.').map(Number)
+    return dotted.includes('.') ? `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}` : dotted
+  })
 }

@@ -71,6 +71,19 @@ test.each(['10.1', '0x7f.1/8', '10.0.0.0/', '10.0.0.0/-1', 'fe80::1%eth0/64', 'x
   },
 )
 
+test('a prefix with four bytes in dots is that of IPv6, and not of IPv4', () => {
+  expect(ok(parsePrefix('::1.2.3.4'))).toMatchObject({ text: '::102:304/128', length: 128 })
+  expect(ok(parsePrefix('::1.2.3.4/120'))).toMatchObject({ text: '::102:300/120' })
+  expect(ok(parsePrefix('::ffff:1.2.3.4'))).toMatchObject({ text: '::ffff:102:304/128' })
+  expect(ok(parsePrefix('64:ff9b::1.2.3.4/96'))).toMatchObject({ text: '64:ff9b::/96' })
+})
+
+test('a name of 253 characters is one, and of 254 none: its bytes in a message would be 256', () => {
+  const name = [63, 63, 63, 61].map((length) => 'a'.repeat(length)).join('.')
+  expect([isHostName(name), isHostName(`${name}.`)]).toEqual([true, true])
+  expect([isHostName(`${name}a`), isHostName(`${name}a.`)]).toEqual([false, false])
+})
+
 test('no text makes a parser throw or break a line', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w:/#.[\]%]*$/)), (text) => {

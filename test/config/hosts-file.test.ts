@@ -30,3 +30,26 @@ test('the first name of an address is what it is called', () => {
 test('any text is read without throwing', () => {
   fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => parseHostsFile(`10.0.0.1 a\n${text}`).names.size > 0))
 })
+
+test('a name of 254 characters is none: no message could carry it', () => {
+  const name = [63, 63, 63, 61].map((length) => 'a'.repeat(length)).join('.')
+  expect(addresses(`10.0.0.1 ${name}a ${name} ${name}a.`)).toEqual({ [name]: ['10.0.0.1'] })
+})
+
+test('a comment goes to the end of its line, whatever is in it', () => {
+  expect(addresses('# ours\u2028 10.0.0.1 db\n10.0.0.2 a # \u2029 b')).toEqual({ a: ['10.0.0.2'] })
+})
+
+test('a hundred thousand addresses of one name are read in their own time', () => {
+  const lines = Array.from({ length: 100_000 }, (_, k) => `10.${k >> 16}.${(k >> 8) & 255}.${k & 255} one`)
+  const before = process.cpuUsage()
+  expect(addresses(lines.join('\n'))['one']).toHaveLength(100_000)
+  // The square of it took half a minute.
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(8000)
+})
+
+test('a name beyond those that are kept is no address’s name either', () => {
+  const lines = Array.from({ length: 100_001 }, (_, k) => `10.${k >> 16}.${(k >> 8) & 255}.${k & 255} n${k}`)
+  const { addresses: forward, names: reverse } = parseHostsFile(lines.join('\n'))
+  expect([forward.size, reverse.size]).toEqual([100_000, 100_000])
+})

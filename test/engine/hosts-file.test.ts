@@ -89,3 +89,9 @@ test('many names are all found', () => {
   }
   expect(byname.ask('host-3000.corp').reply).toBeNull()
 })
+
+test('a name of the file that is a reverse name has its addresses, and the address its name', () => {
+  const byname = new EngineUnderTest({ hosts: hostEntries(parseHostsFile('10.0.0.1 1.0.0.10.in-addr.arpa')) })
+  expect(data(byname, '1.0.0.10.in-addr.arpa', Type.A)).toEqual(['10.0.0.1'])
+  expect(data(byname, '1.0.0.10.in-addr.arpa', Type.PTR)).toEqual(['1.0.0.10.in-addr.arpa'])
+})
