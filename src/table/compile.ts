@@ -207,7 +207,11 @@ export class TableCompiler {
     const { identity } = this.who
     if (namespace !== identity.namespace || domain !== identity.domain) {
       this.pool.abandon(slot.generation)
-      const reason = `made for namespace "${namespace}", domain "${domain}", not "${identity.namespace}", "${identity.domain}"`
+      const [made, wanted] = [
+        [namespace, domain],
+        [identity.namespace, identity.domain],
+      ].map((who) => JSON.stringify(who))
+      const reason = `made for namespace and domain ${made}, not ${wanted}`
       return { kind: 'refused', reason }
     }
     const header = new ImageHeader(slot.buffer)

@@ -108,15 +108,17 @@ export class IndexWriter {
     index[slot + 1] = reference
   }
 
-  /** Equal names of two hosts: own namespace, then Kubernetes, then the spelling in the table; of one spelling the last counts (protobuf maps). */
+  /** Equal names of two hosts: of one spelling the last counts (protobuf maps); else own namespace, then Kubernetes, then the spelling. */
   private hostWins(record: number, other: number): boolean {
+    const order = Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other)))
+    if (order === 0) {
+      this.hasRepeated = true
+      return true
+    }
     const flags = this.bytes[record]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
     const otherFlags = this.bytes[other]! & (FLAG_OWN_NAMESPACE | FLAG_KUBERNETES)
     // FLAG_OWN_NAMESPACE is the higher bit.
-    if (flags !== otherFlags) return flags > otherFlags
-    const order = Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other)))
-    if (order === 0) this.hasRepeated = true
-    return order <= 0
+    return flags === otherFlags ? order < 0 : flags > otherFlags
   }
 
   /** Equal short or alternate names: own namespace, then the host's name. (Only Kubernetes hosts have any.) */

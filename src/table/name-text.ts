@@ -44,7 +44,8 @@ export function textToWire(text: Uint8Array, at: number, length: number, out: Ui
 
 /** Text with an escape, or with an empty label, which may be one: the dot before it may be escaped. */
 function oddTextToWire(text: Uint8Array, at: number, length: number, out: Uint8Array, outAt: number): number {
-  const wire = nameToWire(new TextDecoder().decode(text.slice(at, at + length)))
+  // With the mark of byte order, if there is one: it is a character like others here, as in text without escapes.
+  const wire = nameToWire(new TextDecoder('utf-8', { ignoreBOM: true }).decode(text.slice(at, at + length)))
   if (wire === null) return 0
   for (let i = 0; i < wire.length; i++) out[outAt + i] = LOWER[wire[i]!]!
   return wire.length

@@ -134,11 +134,12 @@ export function parseNameTableJson(text: string): NameTable {
   try {
     json = JSON.parse(text)
   } catch (cause) {
-    throw new NameTableError(`not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new NameTableError(`not JSON: ${reason.replace(/\s+/g, ' ')}`, { cause })
   }
   if (!isObject(json)) throw new NameTableError('expected an object {"table": {HOST: …}}')
   for (const key of Object.keys(json)) {
-    if (key !== 'table') throw new NameTableError(`unknown key "${key}": expected {"table": {HOST: …}}`)
+    if (key !== 'table') throw new NameTableError(`unknown key ${quote(key)}: expected {"table": {HOST: …}}`)
   }
   const hosts = json['table'] ?? {}
   if (!isObject(hosts)) throw new NameTableError('"table": expected an object {HOST: …}')
@@ -149,7 +150,7 @@ export function parseNameTableJson(text: string): NameTable {
 }
 
 function parseInfo(host: string, value: unknown): NameInfo {
-  if (!isObject(value)) throw new NameTableError(`host "${host}": expected an object with ${FIELDS}`)
+  if (!isObject(value)) throw new NameTableError(`host ${quote(host)}: expected an object with ${FIELDS}`)
   const info: NameInfo = { ips: [], registry: '', shortname: '', namespace: '', altHosts: [] }
   for (const field in value) {
     const content = value[field]
@@ -158,16 +159,21 @@ function parseInfo(host: string, value: unknown): NameInfo {
     if (field === 'ips') info.ips = strings(host, field, content)
     else if (field === 'altHosts' || field === 'alt_hosts') info.altHosts = strings(host, field, content)
     else if (field === 'registry' || field === 'shortname' || field === 'namespace') {
-      if (typeof content !== 'string') throw new NameTableError(`host "${host}": "${field}" must be a string`)
+      if (typeof content !== 'string') throw new NameTableError(`host ${quote(host)}: "${field}" must be a string`)
       info[field] = content
-    } else throw new NameTableError(`host "${host}": unknown field "${field}" (there are ${FIELDS})`)
+    } else throw new NameTableError(`host ${quote(host)}: unknown field ${quote(field)} (there are ${FIELDS})`)
   }
   return info
 }
 
 function strings(host: string, field: string, value: unknown): string[] {
   if (isStrings(value)) return value
-  throw new NameTableError(`host "${host}": "${field}" must be a list of strings`)
+  throw new NameTableError(`host ${quote(host)}: "${field}" must be a list of strings`)
+}
+
+/** On one line, cut when it is long. */
+function quote(text: string): string {
+  return JSON.stringify(text.length > 255 ? `${text.slice(0, 254)}…` : text)
 }
 
 function isStrings(value: unknown): value is string[] {

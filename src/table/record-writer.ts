@@ -188,7 +188,8 @@ export class RecordWriter {
     const wildcard = nameLength > 0 && bytes[nameAt] === 1 && bytes[nameAt + 1] === STAR
     if (nameLength === 0 || (wildcard && bytes[nameAt + 2] === 0)) {
       this.skipHost(hostAt, hostLength, wildcard ? 'matches nothing' : 'is not a domain name')
-      return null
+      // Bytes that are no NameInfo make the table malformed also where nobody needs them.
+      return this.isWellFormed(infoAt, infoEnd) ? null : 'malformed'
     }
     for (let i = nameAt + nameLength; i < nameAt + align4(nameLength); i++) bytes[i] = 0
     const end = info.read(infoAt, infoEnd, bytes, nameAt + align4(nameLength))
@@ -221,6 +222,13 @@ export class RecordWriter {
     if (kubernetes && this.isUnderCluster(record)) return this.writeNames(entryAt, record, own, infoAt, infoEnd)
     this.hosts.push3(record, finishHash(hashBytes(this.seed, bytes, nameAt, nameLength - 1)), entryAt)
     return null
+  }
+
+  private isWellFormed(at: number, end: number): boolean {
+    const { reader } = this
+    reader.at = at
+    while (reader.field(end) !== 0) reader.at += reader.length
+    return !reader.malformed
   }
 
   /** Notes in the record which of its labels make `short` and `ns`, if it begins with them. */
@@ -356,15 +364,16 @@ export class RecordWriter {
 
   private skipHost(at: number, length: number, why: string): void {
     this.skippedHosts++
-    this.firstSkipped ??= `host "${this.text(at, length)}" ${why}`
+    this.firstSkipped ??= `host ${this.text(at, length)} ${why}`
   }
 
   private skipAddress(at: number, length: number): void {
     this.skippedAddresses++
-    this.firstSkipped ??= `"${this.text(at, length)}" is not an address`
+    this.firstSkipped ??= `${this.text(at, length)} is not an address`
   }
 
+  /** In double quotes, on one line. */
   private text(at: number, length: number): string {
-    return new TextDecoder().decode(this.table.slice(at, at + Math.min(length, 255)))
+    return JSON.stringify(new TextDecoder().decode(this.table.slice(at, at + Math.min(length, 255))))
   }
 }

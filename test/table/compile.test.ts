@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { listHosts } from '../../src/table/image-listing.ts'
 import { imageBytes } from '../../src/table/image.ts'
 import { encodeNameTable, type NameTable } from '../../src/table/nds.ts'
-import { compiled, find, info, newCompiler, service, SHOP } from './compiled.ts'
+import { compiled, find, imageOf, info, newCompiler, service, SHOP } from './compiled.ts'
 
 const TABLE: NameTable = new Map([
   service('reviews', 'shop', ['192.0.2.1']),
@@ -161,6 +161,46 @@ test('fields in another order, unknown ones and hosts sent twice are read as pro
     expect(find(result.image, 'a')?.v4).toEqual([address])
     expect([result.hosts, result.skippedHosts]).toEqual([1, 1])
   }
+})
+
+test('of equal hosts the last counts whatever it is, as in any protobuf map', () => {
+  const first = encodeNameTable(new Map([service('a', 'shop', ['192.0.2.1'])]))
+  const last = encodeNameTable(new Map([['a.shop.svc.cluster.local', info({ ips: ['192.0.2.2'] })]]))
+  const compiler = newCompiler()
+  for (const [table, address] of [
+    [Buffer.concat([first, last]), 'c0000202'],
+    [Buffer.concat([last, first]), 'c0000201'],
+  ] as const) {
+    const result = compiler.compile(table, '')
+    if (result.kind !== 'image') throw new Error(result.kind)
+    expect(find(result.image, 'a.shop.svc.cluster.local')?.v4).toEqual([address])
+    expect([result.hosts, result.skippedHosts]).toEqual([1, 1])
+  }
+})
+
+test('bytes that are no NameInfo make the table malformed, also those of a host that is left out', () => {
+  const entry = field(0x0a, Buffer.concat([text(0x0a, 'a..b'), field(0x12, Buffer.of(0x0a, 9))]))
+  const result = newCompiler().compile(Buffer.concat([encodeNameTable(new Map([['b.example', info()]])), entry]), '')
+  expect(result).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/^not a NameTable: malformed/) })
+})
+
+test('what is left out is named on one line, whatever it is', () => {
+  for (const table of [new Map([['a\nb..c', info()]]), new Map([['a.example', info({ ips: ['192.0.2.1\n2'] })]])]) {
+    const result = newCompiler().compile(encodeNameTable(table), '')
+    expect(result).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/^none of 1 hosts is usable: .+$/) })
+  }
+})
+
+test('a mark of byte order is a character of the name, with escapes and without', () => {
+  const image = imageOf(
+    new Map([
+      ['\uFEFFa\\.b', info({ ips: ['192.0.2.1'] })],
+      ['\uFEFFc', info({ ips: ['192.0.2.2'] })],
+    ]),
+  )
+  const mark = Buffer.from('\uFEFF').toString('latin1')
+  expect(find(image, [`${mark}a.b`])?.v4).toEqual(['c0000201'])
+  expect(find(image, [`${mark}c`])?.v4).toEqual(['c0000202'])
 })
 
 test('no bytes make it throw, and none but a table are taken', () => {

@@ -72,3 +72,17 @@ describe('JSON', () => {
     expect(() => parseNameTableJson(json)).toThrow(message)
   })
 })
+
+test('what is wrong with a file is one line, whatever stands in it', () => {
+  const host = `a\nb${'c'.repeat(1000)}`
+  for (const json of [
+    JSON.stringify({ table: { [host]: 1 } }),
+    JSON.stringify({ table: { [host]: { ips: 1 } } }),
+    JSON.stringify({ table: { [host]: { registry: 1 } } }),
+    JSON.stringify({ table: { x: { [host]: [] } } }),
+    JSON.stringify({ [host]: 1 }),
+    '{"table":\n{"a":\n\n x',
+  ]) {
+    expect(() => parseNameTableJson(json)).toThrow(/^.{10,500}$/)
+  }
+})
