@@ -1,4 +1,5 @@
-import { parseDocument } from 'yaml'
+import { readYaml } from '../yaml/plain-yaml.ts'
+import { quote } from './address.ts'
 import { configSchema } from './schema.ts'
 import { type Leaf, type LeafKind, leavesOf } from './schema-keys.ts'
 import type { Setting } from './setting.ts'
@@ -30,10 +31,14 @@ export function readEnvironment(env: Environment): { settings: Setting[]; warnin
     if (!name.startsWith('BYNAME_') || value === undefined || OTHERS.has(name)) continue
     const leaf = leaves.get(name)
     if (leaf === undefined) {
-      if (!SERVICE_LINK.test(name)) warnings.push(`${name}: unknown environment variable, ignored`)
+      if (!SERVICE_LINK.test(name)) warnings.push(`${shown(name)}: unknown environment variable, ignored`)
     } else if (value !== '') settings.push({ path: leaf.path, value: readValue(value, leaf.kind), from: name })
   }
   return { settings, warnings }
+}
+
+function shown(name: string): string {
+  return /^\w{1,80}$/.test(name) ? name : quote(name)
 }
 
 /** Text that does not fit the kind stays text: the schema then says what was expected. */
@@ -51,8 +56,8 @@ function readValue(text: string, kind: LeafKind): unknown {
       return Object.fromEntries(pairs.map(([key, value]) => [key!.trim(), (value ?? '').trim()]))
     }
     case 'list of sections': {
-      const document = parseDocument(trimmed)
-      return document.errors.length === 0 ? document.toJS() : text
+      const [document, second] = readYaml(trimmed)
+      return document?.problems.length !== 0 || second !== undefined ? text : document.values
     }
     default:
       return trimmed

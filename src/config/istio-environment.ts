@@ -3,8 +3,8 @@
  * that it runs in the agent's place. A VM's files only have to be read into an environment first.
  */
 
-import { parseDocument } from 'yaml'
-import { parseHostPort, socketText } from './address.ts'
+import { readYaml } from '../yaml/plain-yaml.ts'
+import { parseHostPort, quote, socketText } from './address.ts'
 import { type Environment, readBoolean } from './environment.ts'
 import { parseGoDuration } from './go-duration.ts'
 import type { IstioConfig } from './schema.ts'
@@ -54,13 +54,13 @@ export function readIstioEnvironment(env: Environment): IstioEnvironment {
   set('DNS_PROXY_ADDR', ['listen'], (address) => listenAddresses(address))
   set('DNS_FORWARD_PARALLEL', ['upstream', 'policy'], (value) => {
     const isParallel = readBoolean(value)
-    if (isParallel === null) problems.push(`DNS_FORWARD_PARALLEL: must be true or false, not ${JSON.stringify(value)}`)
+    if (isParallel === null) problems.push(`DNS_FORWARD_PARALLEL: must be true or false, not ${quote(value)}`)
     return isParallel === true ? 'parallel' : undefined
   })
   set('DNS_FORWARD_TIMEOUT', ['upstream', 'attemptTimeoutMs'], (value) => {
     const ms = parseGoDuration(value)
     if (ms !== null && ms > 0) return Math.ceil(ms)
-    problems.push(`DNS_FORWARD_TIMEOUT: must be a duration such as 2s or 500ms, not ${JSON.stringify(value)}`)
+    problems.push(`DNS_FORWARD_TIMEOUT: must be a duration such as 2s or 500ms, not ${quote(value)}`)
     return undefined
   })
   const isDetected = Object.entries(all).some(
@@ -84,17 +84,18 @@ interface ProxyConfig {
 
 /** PROXY_CONFIG: the ProxyConfig message of Istio's mesh configuration, in JSON or YAML. */
 function readProxyConfig(text: string, problems: string[]): ProxyConfig {
-  const document = parseDocument(text, { prettyErrors: false })
-  const read: unknown = document.errors.length === 0 ? (document.toJS() ?? {}) : null
-  if (!isMap(read)) {
-    const reason = document.errors[0]?.message.replace(/\s+/g, ' ')
+  const [document, second] = readYaml(text)
+  const reason = second === undefined ? document?.problems[0]?.message : 'it is more than one document'
+  const read = document?.values ?? {}
+  if (reason !== undefined || !isMap(read)) {
     problems.push(`PROXY_CONFIG: must be YAML with keys such as discoveryAddress${reason ? ` (${reason})` : ''}`)
     return { discoveryAddress: '', isPlaintext: false, metadata: {} }
   }
   const address = read.discoveryAddress
   const isAddress = typeof address === 'string' && 'value' in parseHostPort(address)
   if (address !== undefined && address !== null && address !== '' && !isAddress) {
-    problems.push(`PROXY_CONFIG: discoveryAddress: must be HOST:PORT, not ${JSON.stringify(address)}`)
+    const shown = typeof address === 'string' ? quote(address) : `a ${typeof address}`
+    problems.push(`PROXY_CONFIG: discoveryAddress: must be HOST:PORT, not ${shown}`)
   }
   const metadata = isMap(read.proxyMetadata) ? Object.entries(read.proxyMetadata) : []
   return {
@@ -122,17 +123,18 @@ function listenAddresses(written: string): string[] {
 
 /** ISTIO_META_NAME is a text; ISTIO_METAJSON_NAME is a JSON object whose keys join the metadata, labels excepted. */
 function nodeMetadata(env: Environment, problems: string[]): PlainMap {
-  const metadata: PlainMap = {}
+  // A Map and fromEntries, because a key of `__proto__` must stay a key.
+  const metadata = new Map<string, unknown>()
   for (const [name, value] of Object.entries(env)) {
     if (!value) continue
-    if (name.startsWith(METADATA)) metadata[name.slice(METADATA.length)] = value
+    if (name.startsWith(METADATA)) metadata.set(name.slice(METADATA.length), value)
     else if (name.startsWith(JSON_METADATA) && name !== 'ISTIO_METAJSON_LABELS') {
       const read = readJson(value)
-      if (isMap(read)) Object.assign(metadata, read)
+      if (isMap(read)) for (const [key, inner] of Object.entries(read)) metadata.set(key, inner)
       else problems.push(`${name}: must be a JSON object`)
     }
   }
-  return metadata
+  return Object.fromEntries(metadata)
 }
 
 function readLabels(json: string, problems: string[]): PlainMap | undefined {

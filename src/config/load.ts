@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { z } from 'zod'
+import { quote } from './address.ts'
 import { ConfigError } from './config-error.ts'
 import { type Environment, readEnvironment } from './environment.ts'
 import { type IstioEnvironment, readIstioEnvironment } from './istio-environment.ts'
@@ -19,6 +20,9 @@ import {
 } from './setting.ts'
 import { nearestOf } from './spelling.ts'
 import { readYamlLayer } from './yaml-layer.ts'
+
+/** More would only hide the first. */
+const MOST_PROBLEMS = 20
 
 /** What there is to load from. Stronger ones last: `defaults`, the file, Istio's variables, BYNAME_*, `flags`. */
 export interface LoadOptions {
@@ -70,8 +74,8 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   }
   values = fitDeadline(values, istio)
   const result = configSchema.safeParse(values)
-  if (!result.success) problems.push(...result.error.issues.flatMap((issue) => describe(issue, layers, values)))
-  if (problems.length > 0 || !result.success) throw new ConfigError(problems)
+  if (!result.success) problems.push(...describeAll(result.error.issues, layers, values))
+  if (problems.length > 0 || !result.success) throw new ConfigError(firstOf(problems))
   const { mesh } = result.data
   if (mesh.source === null) throw new ConfigError(['mesh.source: is empty; name one of xds, table and files'])
   return { config: complete(result.data, mesh.source, istio), warnings, file }
@@ -121,11 +125,26 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
   EACCES: 'may not be read; check its owner and mode',
 }
 
+/** Of a file that is none of byname's nearly every key is an issue. */
+function describeAll(issues: readonly z.core.$ZodIssue[], layers: readonly Layer[], values: PlainMap): string[] {
+  const described: string[] = []
+  for (const issue of issues) {
+    if (described.length > MOST_PROBLEMS) break
+    described.push(...describe(issue, layers, values))
+  }
+  return described
+}
+
+function firstOf(problems: readonly string[]): readonly string[] {
+  if (problems.length <= MOST_PROBLEMS) return problems
+  return [...problems.slice(0, MOST_PROBLEMS), 'and more: correct these first']
+}
+
 /** An issue of the schema in words, with the place where the strongest layer wrote what it is about. */
 function describe(issue: z.core.$ZodIssue, layers: readonly Layer[], values: PlainMap): string[] {
   const path = issue.path.filter((key) => typeof key !== 'symbol')
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
+    return issue.keys.slice(0, MOST_PROBLEMS + 1).map((key) => {
       const known = keysAt(configSchema, path)
       const near = nearestOf(key, known)
       const hint = near === null ? ` (keys here: ${known.join(', ')})` : ` (did you mean ${near}?)`
@@ -141,10 +160,12 @@ function describe(issue: z.core.$ZodIssue, layers: readonly Layer[], values: Pla
   return [`${place(shown, false, layers)}: ${issue.message}${saysItself ? '' : `, not ${show(value)}`}`]
 }
 
+const PLAIN_KEY = /^[\w.-]{1,60}$/
+
 /** `byname.yaml:12:5: cache.maxBites`, `BYNAME_WORKERS: workers`, or the key alone where nobody wrote it. */
 function place(path: KeyPath, wantsKey: boolean, layers: readonly Layer[]): string {
   const key = path
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`))
+    .map((part) => (typeof part === 'number' ? `[${part}]` : PLAIN_KEY.test(part) ? `.${part}` : `[${quote(part)}]`))
     .join('')
     .replace(/^\./, '')
   const depths = layers.map((layer) => depthOf(layer.values, path))

@@ -6,7 +6,7 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import type { AddressPrefix, HostPort, Parsed, ServerAddress, SocketAddress } from './address.ts'
-import { isHostName, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
+import { isHostName, parseHostPort, parsePrefix, parseServer, parseSocketAddress, quote } from './address.ts'
 
 /** How an upstream server is chosen among several. */
 type UpstreamPolicy = 'random' | 'sequential' | 'fastest' | 'parallel'
@@ -173,7 +173,7 @@ const file = z.string({ error: 'must be the name of a file' })
 const requiredPath = z.string({ error: 'must be a path' }).min(1, { error: 'must not be empty' })
 const domainName = parsed<string>((written) => {
   const name = written.toLowerCase().replace(/\.$/, '')
-  return isHostName(name) ? { value: name } : { reason: `${JSON.stringify(written)} is no domain name` }
+  return isHostName(name) ? { value: name } : { reason: `${quote(written)} is no domain name` }
 }, 'a domain name')
 const ipOrEmpty = parsed<string>(
   (written) => (written === '' || isIP(written) !== 0 ? { value: written } : { reason: 'must be an IP address' }),
@@ -247,7 +247,7 @@ const upstream = section({
   policy: policy.default('random'),
   attemptTimeoutMs: wholeNumber(10, 60_000).optional(),
   deadlineMs: wholeNumber(10, 120_000).default(4500),
-  maxInFlight: wholeNumber(1, 60_000).default(4096),
+  maxInFlight: wholeNumber(1, 16_384).default(4096),
   caseRandomization: flag.default(false),
   rootCert: file.default(''),
 }).transform((read, context): FileConfig['upstream'] => {

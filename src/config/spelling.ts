@@ -1,5 +1,9 @@
+/** Longer than any word that is known: comparing takes the product of the lengths. */
+const MOST_LETTERS = 64
+
 /** The known word that `word` was probably meant to be, null if none is near. */
 export function nearestOf(word: string, known: readonly string[]): string | null {
+  if (word.length > MOST_LETTERS) return null
   let nearest: string | null = null
   let least = Math.max(1, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {

@@ -1,4 +1,5 @@
-import { isMap as isYamlMap, isNode, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
+import { isMap as isYamlMap, isNode, isPair, isScalar, isSeq, LineCounter } from 'yaml'
+import { readYaml } from '../yaml/plain-yaml.ts'
 import { isMap, type KeyPath, type Layer, mergeMaps } from './setting.ts'
 
 /**
@@ -7,30 +8,25 @@ import { isMap, type KeyPath, type Layer, mergeMaps } from './setting.ts'
  */
 export function readYamlLayer(text: string, name: string): { layer: Layer; problems: string[] } {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
+  const [document, second] = readYaml(text, lines)
+  const contents = document?.contents ?? null
   const placeOf = (offset: number): string => {
     const { line, col } = lines.linePos(offset)
     return `${name}:${line}:${col}`
   }
-  const problems = document.errors.map((error) => `${placeOf(error.pos[0])}: ${oneLine(error.message)}`)
-  let values: unknown = {}
-  if (problems.length === 0) {
-    try {
-      values = document.toJS() ?? {}
-    } catch (error) {
-      // Aliases without an anchor, or so many that expanding them would fill the memory.
-      problems.push(`${name}: ${oneLine(error instanceof Error ? error.message : String(error))}`)
-    }
+  const problems = (document?.problems ?? []).map(({ message, offset }) => `${placeOf(offset)}: ${message}`)
+  if (second !== undefined) {
+    problems.push(`${placeOf(startOf(second.contents) ?? 0)}: begins a second document; a configuration is one`)
   }
+  const values = document?.values ?? {}
   if (!isMap(values)) {
-    problems.push(`${placeOf(document.contents?.range?.[0] ?? 0)}: must be a section of keys such as "workers: 1"`)
-    values = {}
+    problems.push(`${placeOf(startOf(contents) ?? 0)}: must be a section of keys such as "workers: 1"`)
   }
   const layer: Layer = {
     // Merged over nothing, which drops keys without a value ("cache:" with every line below it commented out).
     values: mergeMaps({}, isMap(values) ? values : {}),
     whereIs(path, wantsKey): string | null {
-      const offset = offsetOf(document.contents, path, wantsKey)
+      const offset = offsetOf(contents, path, wantsKey)
       return offset === null ? null : placeOf(offset)
     },
   }
@@ -59,8 +55,4 @@ function offsetOf(root: unknown, path: KeyPath, wantsKey: boolean): number | nul
 
 function startOf(node: unknown): number | null {
   return isNode(node) ? (node.range?.[0] ?? null) : null
-}
-
-function oneLine(message: string): string {
-  return message.replace(/\s+/g, ' ').trim()
 }

@@ -1,5 +1,5 @@
-import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml'
-import { lineOf } from '../source/log.ts'
+import { isMap, isNode, isPair, isScalar, isSeq, LineCounter } from 'yaml'
+import { readYaml } from '../yaml/plain-yaml.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { readResource } from './resource-schema.ts'
 
@@ -29,12 +29,7 @@ const MOST_PROBLEMS = 10
  */
 export function readMeshYaml(text: string, file: string): MeshYaml {
   const found: MeshYaml = { resources: [], problems: [], notes: [], ignoredKinds: [] }
-  try {
-    readDocuments(text, file, found)
-  } catch (error) {
-    // Brackets nested so deep that the parser runs out of stack.
-    found.problems.push(`${file}: ${lineOf(error)}`)
-  }
+  readDocuments(text, file, found)
   const more = found.problems.length - MOST_PROBLEMS
   if (more > 0) found.problems.splice(MOST_PROBLEMS, more, `${file}: and ${more} more`)
   return found
@@ -42,24 +37,15 @@ export function readMeshYaml(text: string, file: string): MeshYaml {
 
 function readDocuments(text: string, file: string, found: MeshYaml): void {
   const lines = new LineCounter()
-  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false })
-  for (const [index, document] of ('empty' in documents ? [] : documents).entries()) {
+  for (const [index, { values, problems, contents }] of readYaml(text, lines).entries()) {
     const placeAt = (offset: number): string => `${file}: document ${index + 1}, line ${lines.linePos(offset).line}`
-    const syntaxError = document.errors[0]
-    if (syntaxError !== undefined) {
+    const [first] = problems
+    if (first !== undefined) {
       // What follows in this document, or in the next ones, is a consequence of the first as often as not.
-      found.problems.push(`${placeAt(syntaxError.pos[0])}: ${lineOf(syntaxError)}`)
+      found.problems.push(`${placeAt(first.offset)}: ${first.message}`)
       break
     }
-    let values: unknown
-    try {
-      values = document.toJS()
-    } catch (error) {
-      // Aliases without an anchor, or so many that expanding them would fill the memory.
-      found.problems.push(`${placeAt(document.range[0])}: ${lineOf(error)}`)
-      continue
-    }
-    const whereIs = (path: readonly PropertyKey[]): string => placeAt(offsetOf(document.contents, path))
+    const whereIs = (path: readonly PropertyKey[]): string => placeAt(offsetOf(contents, path))
     readValues(values, [], whereIs, found)
   }
 }
@@ -78,7 +64,7 @@ function readValues(values: unknown, path: readonly PropertyKey[], whereIs: Wher
     return
   }
   const read = readResource(values)
-  if ('ignored' in read) found.ignoredKinds.push(read.ignored)
+  if ('ignored' in read) found.ignoredKinds.push(shortened(read.ignored))
   else if ('resource' in read) {
     const { resource, note } = read
     found.resources.push({ resource, place: whereIs(path) })
@@ -103,6 +89,12 @@ function itemsOf(values: object): unknown[] | null {
   )
 }
 
+/** On one line, cut when it is long. */
+function shortened(text: string): string {
+  const line = text.replace(/\s+/g, ' ')
+  return line.length > 80 ? `${line.slice(0, 79)}…` : line
+}
+
 /** `Service shop/reviews`. */
 export function describeResource({ kind, namespace, name }: MeshResource): string {
   return `${kind} ${namespace}/${name}`
@@ -112,8 +104,8 @@ function pathPrefix(path: readonly PropertyKey[]): string {
   let text = ''
   for (const key of path) {
     if (typeof key === 'number') text += `[${key}]`
-    else if (/^[\w-]+$/.test(String(key))) text += text === '' ? String(key) : `.${String(key)}`
-    else text += `[${JSON.stringify(String(key))}]`
+    else if (/^[\w-]{1,80}$/.test(String(key))) text += text === '' ? String(key) : `.${String(key)}`
+    else text += `[${JSON.stringify(shortened(String(key)))}]`
   }
   return text === '' ? '' : `${text}: `
 }

@@ -241,7 +241,7 @@ function withoutFullPrefix(text: string): string {
 function isHost(text: string): boolean {
   const name = text.startsWith('*.') ? text.slice(2) : text
   if (text === '*') return true
-  return /^[\w-]+(\.[\w-]+)*\.?$/.test(name) && nameToWire(name) !== null
+  return /^[\w-]+(\.[\w-]+)*\.?$/.test(name) && nameToWire(text) !== null
 }
 
 function toHost(text: string): string {

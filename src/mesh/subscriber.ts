@@ -16,7 +16,9 @@ export function readSubscriber(node: Node): Subscriber | { reason: string } {
   const [, , pod = '', domain = ''] = node.id.split('~')
   const namespace = text('NAMESPACE') || (/\.([^.]+)$/.exec(pod)?.[1] ?? '')
   if (namespace === '')
-    return { reason: `node id ${JSON.stringify(node.id)}: expected TYPE~IP~POD.NAMESPACE~DOMAIN or metadata NAMESPACE` }
+    return {
+      reason: `node id ${JSON.stringify(node.id.slice(0, 255))}: expected TYPE~IP~POD.NAMESPACE~DOMAIN or metadata NAMESPACE`,
+    }
   return {
     id: node.id,
     namespace,

@@ -301,3 +301,90 @@ access: [10.1.2.3/8, 192.0.2.1, "fd00:1::/32"]
     expect(admin.listen).toBeNull()
   })
 })
+
+describe('a text that means harm', () => {
+  test.each([
+    ['a list that contains itself', 'listen: &a [*a]', 'byname.yaml:1:13: alias *a stands in the value that it means'],
+    [
+      'a map that contains itself',
+      'cache: &a { x: *a }',
+      'byname.yaml:1:16: alias *a stands in the value that it means',
+    ],
+    [
+      'brackets without end',
+      `access: ${'['.repeat(3000)}`,
+      expect.stringMatching(/^byname.yaml:1:\d+: is nested too deeply$/),
+    ],
+    [
+      'a second document',
+      'workers: 2\n---\nworkers: 3',
+      'byname.yaml:3:1: begins a second document; a configuration is one',
+    ],
+    ['a key with a line break', '"a\\nb": 1', expect.stringMatching(/^byname.yaml:1:1: \["a\\nb"\]: unknown key/)],
+    ['a key of a thousand letters', `? ${'k'.repeat(2000)}\n: 1`, expect.stringMatching(/^.{50,400}$/)],
+    ['a name of a thousand letters', `identity: { domain: ${'x'.repeat(2000)} }`, expect.stringMatching(/^.{50,400}$/)],
+    [
+      'a date for a section',
+      'cache: !!timestamp 2001-12-14',
+      expect.stringMatching(/cache: must be a section of keys/),
+    ],
+  ])('%s is one line', (_, yaml, problem) => {
+    expect(problemsOf(yaml)[0]).toEqual(problem)
+  })
+
+  test("of many problems the first are told: of a file that is none of byname's every key is one", () => {
+    const yaml = Array.from({ length: 30_000 }, (_, k) => `k${k}: 1\n`).join('')
+    const before = process.cpuUsage()
+    const problems = problemsOf(yaml)
+    expect(problems).toHaveLength(21)
+    expect(problems.at(-1)).toBe('and more: correct these first')
+    // To look for the place of each took the square of their number.
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(5000)
+  })
+
+  test.each([
+    [
+      { PROXY_CONFIG: '*a' },
+      'PROXY_CONFIG: must be YAML with keys such as discoveryAddress (alias *a has no anchor before it)',
+    ],
+    [
+      { PROXY_CONFIG: '&a { proxyMetadata: *a }' },
+      expect.stringMatching(/^PROXY_CONFIG: must be YAML .*stands in the value/),
+    ],
+    [
+      { BYNAME_UPSTREAM_ROUTES: '*a' },
+      expect.stringMatching(/^BYNAME_UPSTREAM_ROUTES: upstream.routes: must be a list/),
+    ],
+    [
+      { BYNAME_UPSTREAM_ROUTES: '&a [*a]' },
+      expect.stringMatching(/^BYNAME_UPSTREAM_ROUTES: upstream.routes: must be a list/),
+    ],
+  ])('in the environment %j is one line', (env, problem) => {
+    expect(problemsOf('', { env })).toEqual([problem])
+  })
+
+  test('a hundred thousand digits for a duration are none, at once', () => {
+    const before = process.cpuUsage()
+    const problems = problemsOf('', { env: { DNS_FORWARD_TIMEOUT: '1'.repeat(100_000) } })
+    expect(problems).toEqual([expect.stringMatching(/^DNS_FORWARD_TIMEOUT: must be a duration .{1,150}$/)])
+    // The expression took the square of it.
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(2000)
+  })
+
+  test('a key __proto__ of Istio’s metadata stays a key', () => {
+    const { metadata } = load('', { env: { ISTIO_METAJSON_X: '{"__proto__": {"a": 1}}' } }).config.istio
+    expect(Object.keys(metadata)).toEqual(['__proto__'])
+    expect('a' in metadata).toBe(false)
+  })
+
+  test('names that are too long for a message are refused where they stand', () => {
+    const name = [63, 63, 63, 62].map((length) => 'a'.repeat(length)).join('.')
+    expect(problemsOf(`identity: { domain: ${name} }`)).toEqual([
+      expect.stringMatching(/1:21: identity.domain: .* is no/),
+    ])
+    const route = `upstream: { routes: [{ domains: [${name}], servers: [10.0.0.1] }] }`
+    expect(problemsOf(route)).toEqual([
+      expect.stringMatching(/upstream.routes\[0\].domains\[0\]: .* is no domain name/),
+    ])
+  })
+})

@@ -143,7 +143,21 @@ describe('what is wrong is told with file, document, line and path', () => {
       .split('')
       .map((key, index) => `${key}: &${key} [${Array(10).fill(`*${'abcdefghi'[index]}`).join(',')}]`)
       .join('\n')}`
-    expect(problemsOf(bomb)[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
+    expect(problemsOf(bomb)[0]).toMatch(/^bad\.yaml: document 1, line 6: aliases make more than/)
+  })
+  test('a list that contains itself', () => {
+    expect(problemsOf('# one\n&l { apiVersion: v1, kind: List, items: [*l] }')).toEqual([
+      'bad.yaml: document 1, line 2: alias *l stands in the value that it means',
+    ])
+  })
+  test('a host below whose wildcard no name fits', () => {
+    const name = [61, 63, 63, 63].map((length) => 'a'.repeat(length)).join('.')
+    const yaml = `{ apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: { name: a }, spec: { hosts: ["*.${name}"] } }`
+    expect(problemsOf(yaml)).toEqual([expect.stringMatching(/line 1: spec.hosts\[0\]: expected a host name/)])
+  })
+  test('a key of a thousand letters, in one line that can be read', () => {
+    const yaml = SERVICE.replace('name: web', `name: web, labels: { ${'k'.repeat(1000)}: 1 }`)
+    expect(problemsOf(yaml)).toEqual([expect.stringMatching(/^bad.yaml: .{20,200}$/)])
   })
   test('brackets without end', () => {
     expect(problemsOf('['.repeat(100_000))[0]).toMatch(/^bad\.yaml: /)
