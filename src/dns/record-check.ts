@@ -10,6 +10,7 @@
  */
 import { HEADER_BYTES, Type } from './constants.ts'
 import { MAX_LABEL, MAX_NAME } from './name.ts'
+import { bytesBeforeNames, namesInData } from './names-in-data.ts'
 import { readU16 } from './reply.ts'
 
 /** What has been read of a message. `packet` from `start` on; all other offsets count from there. */
@@ -30,6 +31,8 @@ const TTL_TO_LENGTH = 4
 const TTL_TO_DATA = 6
 const TYPE_TO_TTL = 4
 const FIXED_BYTES = 10
+/** Serial, refresh, retry, expire, minimum. */
+const SOA_NUMBERS_BYTES = 20
 /** Pointers of one name. Servers write one; a chain of thousands would only cost us time. */
 const MAX_POINTERS = 64
 
@@ -58,30 +61,18 @@ export function recordEnd(read: ReadSoFar, at: number, end: number): number {
   return stop > end || !isDataSound(read, readU16(packet, fixed), data, stop) ? -1 : stop
 }
 
-/** Checks lengths and names in the data of the types that may carry compressed names (RFC 1035 §3.3, RFC 3597 §4). */
+/** Checks the length of addresses, and lengths and names in data that may have compressed ones. */
 function isDataSound(read: ReadSoFar, type: number, data: number, stop: number): boolean {
-  switch (type) {
-    case Type.A:
-      return stop - data === 4
-    case Type.AAAA:
-      return stop - data === 16
-    case Type.NS:
-    case Type.CNAME:
-    case Type.PTR:
-    case Type.DNAME:
-      return nameEnd(read, data, stop) === stop
-    case Type.MX:
-      return data + 2 < stop && nameEnd(read, data + 2, stop) === stop
-    case Type.SRV:
-      return data + 6 < stop && nameEnd(read, data + 6, stop) === stop
-    case Type.SOA: {
-      const mname = nameEnd(read, data, stop)
-      const rname = mname < 0 ? -1 : nameEnd(read, mname, stop)
-      return rname >= 0 && rname + 20 === stop
-    }
-    default:
-      return true
+  if (type === Type.A) return stop - data === 4
+  if (type === Type.AAAA) return stop - data === 16
+  const before = bytesBeforeNames(type)
+  if (before < 0) return true
+  let at = data + before
+  for (let names = namesInData(type); names > 0; names--) {
+    at = nameEnd(read, at, stop)
+    if (at < 0) return false
   }
+  return at + (type === Type.SOA ? SOA_NUMBERS_BYTES : 0) === stop
 }
 
 /**

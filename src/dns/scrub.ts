@@ -13,6 +13,7 @@
 import { type Answer, MAX_LINKS, MAX_RECORDS, readAnswer } from './answer.ts'
 import { CLASS_IN, HEADER_BYTES, MAX_MESSAGE, Type } from './constants.ts'
 import { expandName, hashBytes, LOWER, MAX_NAME, skipName } from './name.ts'
+import { bytesBeforeNames, namesInData } from './names-in-data.ts'
 import { copyBytes, readU16, setCounts, writeU16 } from './reply.ts'
 
 const NAME_STRIDE = MAX_NAME + 1
@@ -260,15 +261,12 @@ export function copyRecord(
   let from = fixed + FIXED_BYTES
   const stop = from + readU16(packet, fixed + 8)
   const type = readU16(packet, fixed)
-  // The types whose names may be compressed (answer.ts); those of later types never are (RFC 3597 §4).
-  const isSoa = type === Type.SOA
-  const isName = type === Type.PTR || type === Type.DNAME || isSoa
-  const before = type === Type.SVCB || type === Type.HTTPS ? -1 : isName ? 0 : targetOffset(type)
+  const before = bytesBeforeNames(type)
   if (before >= 0) {
     copyBytes(packet, from, before, out, to)
     to += before
     from += before
-    for (let names = isSoa ? 2 : 1; names > 0; names--) {
+    for (let names = namesInData(type); names > 0; names--) {
       to += expandName(packet, start, from, stop, out, to)
       from = skipName(packet, from, stop)
     }

@@ -91,6 +91,31 @@ describe('the answer section', () => {
     expect(reply.answers).toMatchObject([{ name: QUESTION, type: 'CNAME', data: 'cdn.bank.example' }])
   })
 
+  const MINFO = 14
+  test.each([
+    ['MB', 7, 0, 1],
+    ['MINFO', MINFO, 0, 2],
+    ['RP', 17, 0, 2],
+    ['AFSDB', 18, 2, 1],
+    ['PX', 26, 2, 2],
+  ] as const)('keeps the names of old types whole as well (%s)', (_, type, before, names) => {
+    const dropped = 12 + wire(QUESTION).length + 4
+    const head = new Uint8Array(before).fill(1)
+    const compressed = Array.from({ length: names }, () => bytes(3, Buffer.from('cdn'), u16(0xc000 | dropped)))
+    const { answer } = read(
+      { answers: [a(66, 60, 'bank.example'), record(type, 60, bytes(head, ...compressed))] },
+      type,
+    )
+    const data = bytes(head, ...compressed.map(() => wire('cdn.bank.example')))
+    expect(answer.answers).toBe(1)
+    const stop = answer.start + answer.end
+    expect(answer.packet.slice(stop - data.length - 2, stop)).toEqual(bytes(u16(data.length), data))
+  })
+
+  test('is malformed where such a name runs past its data', () => {
+    expect(read({ answers: [record(MINFO, 60, wire('a.example'))] }, MINFO).isSound).toBe(false)
+  })
+
   test('keeps a DNAME above a name of the chain with its signature', () => {
     const dname = record(Type.DNAME, 60, wire('shop.test'), 'shop.example')
     const answers = [
