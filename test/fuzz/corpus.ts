@@ -1,5 +1,5 @@
 /** Packets to begin with, and those that reached something new: what mutators spoil and splice. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Random } from '../simulation/random.ts'
 
@@ -22,17 +22,14 @@ export function readCorpus(name: string): CorpusLine[] {
   })
 }
 
-/** Names of all corpus files. */
-export function corpusNames(): string[] {
-  return readdirSync(FOLDER).flatMap((file) => (file.endsWith('.hex') ? [file.slice(0, -4)] : []))
-}
-
 /** Packets as `main.ts --save` writes them. */
 export function parseFound(text: string): { queries: Uint8Array[]; replies: Uint8Array[] } {
   const [queries = '', replies = ''] = text.replace('# queries\n', '').split('# replies\n')
-  const packets = (lines: string): Uint8Array[] =>
-    lines.split('\n').flatMap((line) => (line === '' ? [] : [Uint8Array.from(Buffer.from(line, 'hex'))]))
-  return { queries: packets(queries), replies: packets(replies) }
+  return { queries: hexPackets(queries), replies: hexPackets(replies) }
+}
+
+function hexPackets(lines: string): Uint8Array[] {
+  return lines.split('\n').flatMap((line) => (line === '' ? [] : [Uint8Array.from(Buffer.from(line, 'hex'))]))
 }
 
 export class Corpus {

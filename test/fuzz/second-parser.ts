@@ -19,8 +19,9 @@ const TXT = 16
 const AAAA = 28
 const SRV = 33
 const OPT = 41
-/** Types whose data is one name: NS, CNAME, PTR, DNAME. */
-const ONE_NAME: ReadonlySet<number> = new Set([2, 5, 12, 39])
+const MINFO = 14
+/** Types whose data is one name: NS, MD, MF, CNAME, MB, MG, MR, PTR, DNAME. */
+const ONE_NAME: ReadonlySet<number> = new Set([2, 3, 4, 5, 7, 8, 9, 12, 39])
 /** Types that no record can have: the OPT's own is looked at apart, the others are for questions (RFC 6895 §3.1). */
 const QUESTION_ONLY: ReadonlySet<number> = new Set([251, 252, 253, 254, 255])
 
@@ -141,10 +142,11 @@ export class SecondParser {
         return data + 2 < end && this.#name(data + 2, end) === end
       case SRV:
         return data + 6 < end && this.#name(data + 6, end) === end
+      case MINFO:
       case SOA: {
         const first = this.#name(data, end)
         const second = first < 0 ? -1 : this.#name(first, end)
-        return second >= 0 && second + 20 === end
+        return second >= 0 && second + (type === SOA ? 20 : 0) === end
       }
       case TXT:
         if (data === end || this.#strings(data, end) < 0) this.oddData++
