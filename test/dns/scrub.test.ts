@@ -98,10 +98,10 @@ describe('the answer section', () => {
     ['RP', 17, 0, 2],
     ['AFSDB', 18, 2, 1],
     ['PX', 26, 2, 2],
-  ] as const)('keeps the names of old types whole as well (%s)', (_, type, before, names) => {
+  ] as const)('keeps the names of old types whole as well (%s)', (_, type, before, count) => {
     const dropped = 12 + wire(QUESTION).length + 4
     const head = new Uint8Array(before).fill(1)
-    const compressed = Array.from({ length: names }, () => bytes(3, Buffer.from('cdn'), u16(0xc000 | dropped)))
+    const compressed = Array.from({ length: count }, () => bytes(3, Buffer.from('cdn'), u16(0xc000 | dropped)))
     const { answer } = read(
       { answers: [a(66, 60, 'bank.example'), record(type, 60, bytes(head, ...compressed))] },
       type,
