@@ -11,7 +11,7 @@ import { openTarget } from './targets.ts'
 
 /** `FUZZ_PACKETS=5000000` fuzzes the engine with so many fresh ones. */
 const FRESH_PACKETS = Number(process.env['FUZZ_PACKETS'] ?? 60_000)
-const FIXED_PACKETS = 140_000
+const FIXED_PACKETS = 130_000
 const FRAMED_PACKETS = 20_000
 const SOCKET_PACKETS = 8000
 const freshSeed = Date.now() % 1_000_000_000
@@ -49,7 +49,7 @@ test('replies of the corpus break no rule, from the cache and aged too', () => {
         ? Buffer.concat([question.subarray(0, 28), bytes.subarray(28, 32), question.subarray(32)])
         : question
     const ask = stepText({ kind: 'q', a: 0, b: 0, bytes: asked })
-    for (let seed = 1; seed <= 12; seed++) {
+    for (let seed = 1; seed <= 8; seed++) {
       const steps = `${ask} r3.0:${text} r3.0:${text} ${ask} t1100 ${ask} r3.0:${text} t400000 ${ask} z`
       expect(replay(seed, parseSteps(steps)), `${comment}, engine ${seed}`).toBeNull()
     }
@@ -103,7 +103,7 @@ test('a failure is shrunk to the steps and bytes that it needs', () => {
 })
 
 test('steps are read back as they were written', () => {
-  const text = 'q3:0102 x0:00 r9.2:ff00 s0.1 e0.0 t250 t0.25 c17 a1 z'
+  const text = 'q3:0102 q0:00010100000100000000000001 x0:00 r9.2:ff00 s0.1 e0.0 t250 t0.25 c17 a1 z'
   expect(parseSteps(text).map(stepText).join(' ')).toBe(text)
 })
 

@@ -29,13 +29,13 @@ export function stepText({ kind, a, b, bytes }: Step): string {
   return kind + numbers + (bytes.length > 0 ? `:${Buffer.from(bytes).toString('hex')}` : '')
 }
 
-/** Reads steps separated by blanks. A packet alone is a query of client 0. */
+/** Reads steps separated by blanks. A packet alone, of a header at least, is a query of client 0. */
 export function parseSteps(text: string): Step[] {
   return text
     .trim()
     .split(/\s+/)
     .map((one) => {
-      if (/^([0-9a-f]{2})+$/.test(one))
+      if (/^([0-9a-f]{2}){12,}$/.test(one))
         return { kind: 'q', a: 0, b: 0, bytes: Uint8Array.from(Buffer.from(one, 'hex')) }
       const match = /^([a-z])(\d+(?:\.\d+)?)?(?:\.(\d+))?(?::([0-9a-f]*))?$/.exec(one)
       if (match === null) throw new Error(`not a step: ${one}`)
