@@ -19,8 +19,6 @@ import {
   MSG_DONTWAIT,
   MSG_TRUNC,
   POLLERR,
-  POLLFD_BYTES,
-  POLLIN,
   SOCKADDR_BYTES,
   SOCKADDR_IN_BYTES,
   type Syscalls,
@@ -30,16 +28,15 @@ import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
 import { DatagramSender } from './datagram-sender.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
+import { PollSet } from './poll-set.ts'
+import { UpstreamBatches } from './upstream-batches.ts'
 import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
 const BATCH = 64
-const UPSTREAM_QUERY_BYTES = 512
 /** Full batches taken from one listener before the others get their turn. */
 const BATCHES_IN_A_ROW = 8
 const NAME_WORDS = NAME_STRIDE / 4
 const FAMILY_V6 = 10
-/** poll skips it. */
-const IGNORED_FD = -1
 /** From so many datagrams a round on, the next ones are let gather before they are read: for so long, and timer slack. */
 const GATHER_FROM = 16
 const GATHER_US = 50
@@ -61,11 +58,8 @@ export class BatchDriver implements Driver {
   readonly #sender: DatagramSender
   /** By listener: whether its replies to the same client may leave as one message. */
   readonly #mayGroup: boolean[]
-  /** Datagrams gathered for each server, and the socket they will leave by. */
-  #upstreamOut: DatagramRing[] = []
-  #upstreamUsed: number[] = []
-  #upstreamSocket: (UpstreamSocket | null)[] = []
-  readonly #queryScratch: Uint8Array = new Uint8Array(UPSTREAM_QUERY_BYTES)
+  readonly #upstream: UpstreamBatches
+  readonly #pollSet: PollSet
 
   /** Queries received in this round. */
   #received = 0
@@ -80,9 +74,6 @@ export class BatchDriver implements Driver {
   readonly #heldControlLength: Uint8Array
   #replyToStream = false
 
-  #pollSet: Buffer = Buffer.alloc(0)
-  #polled: UpstreamSocket[] = []
-  #polledChanges = -1
   #context: DriverContext | null = null
   #drainUntil: number = Number.POSITIVE_INFINITY
   #isDraining = false
@@ -114,6 +105,9 @@ export class BatchDriver implements Driver {
     this.#sender = new DatagramSender(sys, this.#out)
     this.#mayGroup = options.listeners.map((listener) => !listener.isWildcard && sys.canSegment(listener.fd))
     this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, settings.deadlineMs + LINGER_MS)
+    this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets)
+    const fds = options.listeners.map((listener) => listener.fd)
+    this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
     this.#heldListener = new Int8Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
     this.#heldControls = new Uint8Array(hasWildcard ? waiters * CONTROL_STRIDE : 0)
@@ -130,17 +124,13 @@ export class BatchDriver implements Driver {
 
   configure(settings: EngineSettings): void {
     this.#sockets.configure(settings.servers, this.#sys.now())
-    this.#upstreamOut = settings.servers.map(
-      (_, k) => this.#upstreamOut[k] ?? new DatagramRing(this.#sys, BATCH, UPSTREAM_QUERY_BYTES, 0, 0),
-    )
-    this.#upstreamUsed = settings.servers.map(() => 0)
-    this.#upstreamSocket = settings.servers.map(() => null)
+    this.#upstream.configure(settings.servers.length)
   }
 
   drain(deadlineMs: number, isHandedOver: boolean): void {
     this.#isDraining = true
     this.#isHandedOver = isHandedOver
-    this.#polledChanges = -1
+    if (isHandedOver) this.#pollSet.leaveListeners()
     this.#drainUntil = this.#sys.now() + deadlineMs
   }
 
@@ -149,14 +139,13 @@ export class BatchDriver implements Driver {
     const { engine, desk } = context
     const sys = this.#sys
     while (true) {
-      this.#buildPollSet()
-      const ready = sys.poll(this.#pollSet, this.#pollSet.length / POLLFD_BYTES, this.#timeout())
+      const ready = this.#pollSet.wait(this.#timeout())
       const now = sys.now()
       engine.advance(now)
       if (ready > 0) this.#work()
       this.#reportFailures()
       desk.flush()
-      this.#flushUpstream()
+      this.#upstream.flush()
       this.#flushReplies()
       if (now >= this.#sockets.nextClose) this.#sockets.closeRetired(now)
       engine.endBatch(sys.now())
@@ -167,8 +156,8 @@ export class BatchDriver implements Driver {
   }
 
   /**
-   * Under load (some 150,000 datagrams a second and more) a moment's wait makes batches of twenty out of batches of
-   * seven: 15 % more answers per CPU second, for at most 0.1 ms. Network cards do the same with their interrupts.
+   * Under load a moment's wait makes batches of twenty out of batches of seven: 15 % more answers per CPU second, for at
+   * most 0.1 ms. Network cards do the same with their interrupts.
    */
   #gather(): void {
     if (this.#received >= GATHER_FROM) this.#sys.sleep(GATHER_US)
@@ -188,38 +177,15 @@ export class BatchDriver implements Driver {
     return now >= this.#drainUntil || ((ready <= 0 || this.#isHandedOver) && this.#context!.engine.isQuiet)
   }
 
-  // ── poll set: eventfd, listeners, upstream sockets ──────────────────────────────────────────────────────────────────
-
-  #buildPollSet(): void {
-    if (this.#polledChanges === this.#sockets.changes) return
-    this.#polledChanges = this.#sockets.changes
-    this.#polled = [...this.#sockets.all()]
-    const fds = [
-      this.#wakeFd,
-      ...this.#listeners.map((listener) => (this.#isHandedOver ? IGNORED_FD : listener.fd)),
-      ...this.#polled.map((socket) => socket.fd),
-    ]
-    this.#pollSet = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD_BYTES))
-    fds.forEach((fd, k) => {
-      this.#pollSet.writeInt32LE(fd, k * POLLFD_BYTES)
-      this.#pollSet.writeUInt16LE(POLLIN, k * POLLFD_BYTES + 4)
-    })
-  }
-
-  #returned(k: number): number {
-    return this.#pollSet[k * POLLFD_BYTES + 6]! | (this.#pollSet[k * POLLFD_BYTES + 7]! << 8)
-  }
-
   #work(): void {
-    const first = 1 + this.#listeners.length
+    const set = this.#pollSet
     // Replies first: they free places for the queries that follow. The set is not rebuilt before the next round.
-    const polled = this.#polled
-    for (let k = 0; k < polled.length; k++) {
-      const events = this.#returned(first + k)
-      if (events !== 0) this.#receiveReplies(polled[k]!, events)
+    for (let k = 0; k < set.sockets.length; k++) {
+      const events = set.eventsOf(k)
+      if (events !== 0) this.#receiveReplies(set.sockets[k]!, events)
     }
-    for (let k = 0; k < this.#listeners.length; k++) if (this.#returned(1 + k) !== 0) this.#receiveQueries(k)
-    if (this.#returned(0) !== 0) this.#receiveMail()
+    for (let k = 0; k < this.#listeners.length; k++) if (set.hasQueries(k)) this.#receiveQueries(k)
+    if (set.isWoken) this.#receiveMail()
   }
 
   // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,7 +242,7 @@ export class BatchDriver implements Driver {
       this.#flushReplies()
       // Where several came at once more have come meanwhile: looking costs less than a round through poll and the clock.
       if (count === 1) return
-      this.#flushUpstream()
+      this.#upstream.flush()
     }
   }
 
@@ -379,11 +345,11 @@ export class BatchDriver implements Driver {
   // ── upstream ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   openQuery(): void {
-    // Where it will go is not known yet: it is written aside and copied, some 60 bytes.
+    // Where it will go is not known yet.
   }
 
   get query(): Uint8Array {
-    return this.#queryScratch
+    return this.#upstream.query
   }
 
   get queryAt(): number {
@@ -391,22 +357,7 @@ export class BatchDriver implements Driver {
   }
 
   sendQuery(server: number, length: number, avoid: number): number {
-    let socket = this.#upstreamSocket[server] ?? null
-    if (socket === null || socket.number === avoid || this.#upstreamUsed[server] === BATCH) {
-      this.#flushServer(server)
-      socket = this.#sockets.pick(server, avoid, this.#context!.engine.now)
-      if (socket === null) return -1
-      this.#upstreamSocket[server] = socket
-    }
-    const ring = this.#upstreamOut[server]!
-    const slot = this.#upstreamUsed[server]!
-    const at = slot * UPSTREAM_QUERY_BYTES
-    const scratch = this.#queryScratch
-    for (let i = 0; i < length; i++) ring.bytes[at + i] = scratch[i]!
-    ring.setLengths(slot, length, 0, 0)
-    this.#upstreamUsed[server] = slot + 1
-    socket.uses++
-    return socket.number
+    return this.#upstream.add(server, length, avoid, this.#context!.engine.now)
   }
 
   sendStreamQuery(
@@ -416,22 +367,7 @@ export class BatchDriver implements Driver {
     length: number,
     timeoutMs: number,
   ): void {
-    this.#context!.desk.exchange(token, server, transport, this.#queryScratch.slice(0, length), timeoutMs)
-  }
-
-  #flushUpstream(): void {
-    for (let server = 0; server < this.#upstreamUsed.length; server++) {
-      this.#flushServer(server)
-      // Each batch draws its socket anew.
-      this.#upstreamSocket[server] = null
-    }
-  }
-
-  #flushServer(server: number): void {
-    const count = this.#upstreamUsed[server]!
-    if (count === 0) return
-    this.#upstreamUsed[server] = 0
-    this.#sender.sendQueries(this.#upstreamSocket[server]!, this.#upstreamOut[server]!, count)
+    this.#context!.desk.exchange(token, server, transport, this.#upstream.query.slice(0, length), timeoutMs)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {

@@ -1,0 +1,74 @@
+/** Queries to upstream servers, gathered by server while a batch is worked on, and sent in one call each. */
+import type { Syscalls } from '../os/syscalls.ts'
+import { DatagramRing } from './datagram-ring.ts'
+import type { DatagramSender } from './datagram-sender.ts'
+import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
+
+const BATCH = 64
+const QUERY_BYTES = 512
+
+export class UpstreamBatches {
+  /** Where the next query is written, at 0: where it will go is not known yet, so it is copied, some 60 bytes. */
+  readonly query: Uint8Array = new Uint8Array(QUERY_BYTES)
+  readonly #sys: Syscalls
+  readonly #sender: DatagramSender
+  readonly #sockets: UpstreamSockets
+  /** By server: datagrams gathered, how many, and the socket they will leave by. */
+  #rings: DatagramRing[] = []
+  #used: number[] = []
+  #socket: (UpstreamSocket | null)[] = []
+
+  constructor(sys: Syscalls, sender: DatagramSender, sockets: UpstreamSockets) {
+    this.#sys = sys
+    this.#sender = sender
+    this.#sockets = sockets
+  }
+
+  /** Takes another list of servers: what was gathered for the earlier ones is forgotten, as those questions are asked anew. */
+  configure(servers: number): void {
+    this.#rings = Array.from(
+      { length: servers },
+      (_, k) => this.#rings[k] ?? new DatagramRing(this.#sys, BATCH, QUERY_BYTES, 0, 0),
+    )
+    this.#used = this.#rings.map(() => 0)
+    this.#socket = this.#rings.map(() => null)
+  }
+
+  /**
+   * Takes the first `length` bytes of `query` for `server`, to leave by another socket than `avoid` if there is one.
+   * Returns the socket's number, −1 if none can be opened.
+   */
+  add(server: number, length: number, avoid: number, now: number): number {
+    let socket = this.#socket[server] ?? null
+    if (socket === null || socket.number === avoid || this.#used[server] === BATCH) {
+      this.#flush(server)
+      socket = this.#sockets.pick(server, avoid, now)
+      if (socket === null) return -1
+      this.#socket[server] = socket
+    }
+    const ring = this.#rings[server]!
+    const slot = this.#used[server]!
+    const at = slot * QUERY_BYTES
+    for (let i = 0; i < length; i++) ring.bytes[at + i] = this.query[i]!
+    ring.setLengths(slot, length, 0, 0)
+    this.#used[server] = slot + 1
+    socket.uses++
+    return socket.number
+  }
+
+  /** Sends all that is gathered. */
+  flush(): void {
+    for (let server = 0; server < this.#used.length; server++) {
+      this.#flush(server)
+      // Each batch draws its socket anew.
+      this.#socket[server] = null
+    }
+  }
+
+  #flush(server: number): void {
+    const count = this.#used[server]!
+    if (count === 0) return
+    this.#used[server] = 0
+    this.#sender.sendQueries(this.#socket[server]!, this.#rings[server]!, count)
+  }
+}
