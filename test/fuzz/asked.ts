@@ -104,7 +104,12 @@ function questionEnd(bytes: Uint8Array, at: number, stop: number): number {
 }
 
 function hasOption(bytes: Uint8Array, at: number, end: number, code: number): boolean {
-  for (let i = at; i + 4 <= end; i += 4 + ((bytes[i + 2]! << 8) | bytes[i + 3]!))
+  let i = at
+  while (i + 4 <= end) {
+    const length = (bytes[i + 2]! << 8) | bytes[i + 3]!
+    if (i + 4 + length > end) return false
     if (((bytes[i]! << 8) | bytes[i + 1]!) === code) return true
+    i += 4 + length
+  }
   return false
 }

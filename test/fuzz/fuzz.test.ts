@@ -4,6 +4,7 @@ import { Random } from '../simulation/random.ts'
 import { readCorpus } from './corpus.ts'
 import { Packet } from './packet.ts'
 import { SecondParser } from './second-parser.ts'
+import { PLANTED_BUGS, withBug } from './plant.ts'
 import { replay, shrink } from './shrink.ts'
 import { runSockets } from './sockets-target.ts'
 import { parseSteps, type Step, stepText } from './steps.ts'
@@ -91,6 +92,10 @@ test.concurrent.each(['batch', 'dgram'] as const)(
     expect(fault, `npm run fuzz -- --target sockets --driver ${driver} --seed ${freshSeed}`).toBeNull()
   },
 )
+
+test('bugs can be planted for `plant.ts` to see that the fuzzer finds them', () => {
+  for (const bug of PLANTED_BUGS) expect(() => withBug(bug)).not.toThrow()
+})
 
 test('a failure is shrunk to the steps and bytes that it needs', () => {
   const query = message({ id: 7, questions: [['n1.example.org', 1]] })

@@ -13,6 +13,7 @@ const { values } = parseArgs({
     episode: { type: 'string', default: '100000' },
     driver: { type: 'string', default: 'batch' },
     'no-coverage': { type: 'boolean', default: false },
+    'no-shrink': { type: 'boolean', default: false },
     save: { type: 'string' },
     with: { type: 'string' },
     engine: { type: 'string', default: '1' },
@@ -80,7 +81,7 @@ async function fuzz(): Promise<number> {
   } catch (error) {
     // It would take the search for the shortest steps for a packet that hangs.
     await watchdog.stop()
-    return (await explain(target, asViolation(error))) ? 1 : 2
+    return (await explain(target, target.packets, asViolation(error))) ? 1 : 2
   } finally {
     target.close()
     await watchdog.stop()
@@ -94,12 +95,12 @@ async function fuzz(): Promise<number> {
 }
 
 /** Says what failed and how to see it again, in as few bytes as can be. */
-async function explain(target: object, violation: Error & { kind: string }): Promise<boolean> {
+async function explain(target: object, packets: number, violation: Error & { kind: string }): Promise<boolean> {
   const { EngineTarget } = await import('./engine-target.ts')
   const { shrink } = await import('./shrink.ts')
   const { stepText } = await import('./steps.ts')
-  console.log(`seed ${seed}: ${violation.message}`)
-  if (!(target instanceof EngineTarget)) return true
+  console.log(`seed ${seed}, packet ${packets}: ${violation.message}`)
+  if (!(target instanceof EngineTarget) || values['no-shrink']) return true
   const { history, engineSeed } = target
   if (!history.isWhole) console.log('the first steps of this engine are forgotten: it may not fail again')
   const shrunk = shrink(engineSeed, history.steps(), violation.kind, 60_000)
