@@ -79,18 +79,55 @@ export class Asked {
     }
     this.limit = isTcp ? 65_535 : Math.min(payload, advertise)
     if ((this.flags & 0x7800) !== 0) return
-    this.isBroken = questions > 1 || (questions === 1 && end < 0)
+    const isAlone = u16(6) === 0 && u16(8) === 0
+    this.isBroken =
+      questions > 1 ||
+      (questions === 1 && (end < 0 || (isAlone && (hasBrokenRecords(bytes, at) || isNoType(this.type, end, bytes)))))
     this.isSound =
       questions === 1 &&
       end >= 0 &&
-      u16(6) === 0 &&
-      u16(8) === 0 &&
+      isAlone &&
       parser.read(bytes, at, length) === null &&
       parser.oddTypes === 0 &&
       (parser.cookie < 0 || parser.cookie === 8 || (parser.cookie >= 16 && parser.cookie <= 40)) &&
       this.type !== OPT &&
       this.type !== 0
   }
+}
+
+/** True if the additional section, which the anatomy has read, is not there as a whole, or its OPT is none (RFC 6891 §6.1.1). */
+function hasBrokenRecords(bytes: Uint8Array, at: number): boolean {
+  if (!anatomy.isWhole) return true
+  let opts = 0
+  for (let r = 0; r < anatomy.records; r++) {
+    if (anatomy.type[r] !== OPT) continue
+    const data = at + anatomy.fixed[r]! + 10
+    const isOurVersion = bytes[data - 5] === 0
+    if (++opts > 1 || bytes[at + anatomy.owner[r]!] !== 0) return true
+    if (isOurVersion && hasBrokenOptions(bytes, data, at + anatomy.end[r]!)) return true
+  }
+  return false
+}
+
+/** True if an option runs past the end, or the first cookie has a length that none may have (RFC 7873 §5.2.2). */
+function hasBrokenOptions(bytes: Uint8Array, data: number, end: number): boolean {
+  let i = data
+  let isFirst = true
+  while (i < end) {
+    if (i + 4 > end) return true
+    const code = (bytes[i]! << 8) | bytes[i + 1]!
+    const length = (bytes[i + 2]! << 8) | bytes[i + 3]!
+    i += 4 + length
+    if (code !== COOKIE || !isFirst) continue
+    if (length !== 8 && (length < 16 || length > 40)) return true
+    isFirst = false
+  }
+  return i !== end
+}
+
+/** True for types that nobody can ask for, in class IN. */
+function isNoType(type: number, questionEnd: number, bytes: Uint8Array): boolean {
+  return (type === OPT || type === 0) && bytes[questionEnd - 1] === 1 && bytes[questionEnd - 2] === 0
 }
 
 /** Offset after a question whose name is written out, -1 if it is none. */

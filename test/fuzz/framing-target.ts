@@ -37,6 +37,8 @@ const CONNECTIONS = 8
 const READS = 1 << 20
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1)
 const REST_MS = 30_000
+/** Steps in which no connection takes a packet: thousands of turns of the data worker, and minutes of its time. */
+const LONGEST_STALL = 20_000
 
 /** A socket that goes nowhere: what is written to it is looked at. */
 class FakeSocket extends Socket {
@@ -117,6 +119,9 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
   #episodes = 0
   #sent: { token: number; isStream: boolean; socket: number; bytes: Uint8Array }[] = []
   #now = 0
+  /** Steps without a packet. */
+  #stalled = 0
+  #packetsBefore = 0
   /** Payload size that OPTs tell clients. */
   #advertise = 0
   #answered = 0
@@ -163,6 +168,9 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
       this.#begin()
     }
     const random = this.#random
+    if (this.packets !== this.#packetsBefore) this.#stalled = 0
+    else if (++this.#stalled > LONGEST_STALL) throw new Violation('connections are read no more')
+    this.#packetsBefore = this.packets
     const k = random.below(CONNECTIONS)
     const peer = this.#peers[k]!
     if (peer.socket.isGone) this.#peers[k] = this.#open()

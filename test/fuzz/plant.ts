@@ -34,10 +34,10 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'if (to + length + 2',
   },
   {
-    name: 'a pointer may lead forward',
-    file: 'dns/record-check.ts',
-    find: 'if (target >= lowest || target <',
-    replace: 'if (target <',
+    name: 'a second OPT of a query is taken',
+    file: 'dns/query.ts',
+    find: 'if (query.hasEdns || packet[owner] !== 0) return Rcode.FORMERR',
+    replace: 'if (packet[owner] !== 0) return Rcode.FORMERR',
   },
   {
     name: 'a pointer may lead into the header',
