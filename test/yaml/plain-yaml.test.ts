@@ -73,6 +73,9 @@ test.each([
   ['a list that contains itself', '&a [*a]', 'alias *a stands in the value that it means'],
   ['a map that contains itself', 'a: &a { b: { c: *a } }', 'alias *a stands in the value that it means'],
   ['a key that comes twice', '{ a: 1, "a": 2 }', 'Map keys must be unique'],
+  ['a list for a key', '? [a]\n: 1', 'a key must be a text'],
+  ['an alias for a key', '- &a x\n- { *a : 1 }', 'a key must be a text'],
+  ['keys in keys in keys', '? '.repeat(400), 'a key must be a text'],
   ['brackets without end', '['.repeat(5000), 'is nested too deeply'],
   ['lines that go ever deeper', '- '.repeat(50_000), 'is nested too deeply'],
   [
