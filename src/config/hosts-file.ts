@@ -21,9 +21,9 @@ export function parseHostsFile(text: string): HostsFile {
   for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n|\r/)) {
     const [address, ...words] = line.replace(/#.*/s, '').trim().split(/\s+/)
     if (address === undefined || isIP(address) === 0 || address.includes('%')) continue
-    for (const word of words) {
+    for (const word of words.filter(isHostName)) {
       const name = word.toLowerCase().replace(/\.$/, '')
-      if (!isHostName(name) || (addresses.size === MOST_NAMES && !addresses.has(name))) continue
+      if (addresses.size === MOST_NAMES && !addresses.has(name)) continue
       const literal = address.toLowerCase()
       addresses.set(name, (addresses.get(name) ?? new Set()).add(literal))
       if (!names.has(literal)) names.set(literal, name)

@@ -72,8 +72,7 @@ function serverAddress(word: string): string | null {
 }
 
 function searchDomain(word: string): string[] {
-  const domain = word.toLowerCase().replace(/\.$/, '')
-  return isHostName(domain) ? [domain] : []
+  return isHostName(word) ? [word.toLowerCase().replace(/\.$/, '')] : []
 }
 
 function readOption(word: string, options: ResolvOptions): void {

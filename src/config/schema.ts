@@ -173,7 +173,7 @@ const file = z.string({ error: 'must be the name of a file' })
 const requiredPath = z.string({ error: 'must be a path' }).min(1, { error: 'must not be empty' })
 const domainName = parsed<string>((written) => {
   const name = written.toLowerCase().replace(/\.$/, '')
-  return isHostName(name) ? { value: name } : { reason: `${quote(written)} is no domain name` }
+  return isHostName(written) ? { value: name } : { reason: `${quote(written)} is no domain name` }
 }, 'a domain name')
 const ipOrEmpty = parsed<string>(
   (written) => (written === '' || isIP(written) !== 0 ? { value: written } : { reason: 'must be an IP address' }),

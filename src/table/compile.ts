@@ -210,7 +210,7 @@ export class TableCompiler {
       const [made, wanted] = [
         [namespace, domain],
         [identity.namespace, identity.domain],
-      ].map((who) => JSON.stringify(who))
+      ].map((names) => JSON.stringify(names.map((name) => name.slice(0, 64))))
       const reason = `made for namespace and domain ${made}, not ${wanted}`
       return { kind: 'refused', reason }
     }

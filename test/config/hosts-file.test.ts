@@ -36,6 +36,10 @@ test('a name of 254 characters is none: no message could carry it', () => {
   expect(addresses(`10.0.0.1 ${name}a ${name} ${name}a.`)).toEqual({ [name]: ['10.0.0.1'] })
 })
 
+test('a name with two dots at its end is none', () => {
+  expect(addresses('10.0.0.1 a.. b. .c')).toEqual({ b: ['10.0.0.1'] })
+})
+
 test('a comment goes to the end of its line, whatever is in it', () => {
   expect(addresses('# ours\u2028 10.0.0.1 db\n10.0.0.2 a # \u2029 b')).toEqual({ a: ['10.0.0.2'] })
 })

@@ -324,6 +324,11 @@ describe('a text that means harm', () => {
     ['a key of a thousand letters', `? ${'k'.repeat(2000)}\n: 1`, expect.stringMatching(/^.{50,400}$/)],
     ['a name of a thousand letters', `identity: { domain: ${'x'.repeat(2000)} }`, expect.stringMatching(/^.{50,400}$/)],
     [
+      'a name with two dots at its end',
+      'identity: { namespace: a.. }',
+      expect.stringMatching(/"a.." is no domain name/),
+    ],
+    [
       'a date for a section',
       'cache: !!timestamp 2001-12-14',
       expect.stringMatching(/cache: must be a section of keys/),

@@ -57,6 +57,7 @@ describe('search domains', () => {
     ['search a b\ndomain example.com', ['example.com']],
     ['search a a . bad..name \u0000 b ; rest', ['a', 'b']],
     ['search', []],
+    ['search a.. .b c. ..', ['c']],
     [`search ${'a'.repeat(62)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(63)} b`, ['b']],
   ])('%j', (text, search) => {
     expect(parseResolvConf(text).search).toEqual(search)
