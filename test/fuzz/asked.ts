@@ -126,8 +126,8 @@ function hasBrokenOptions(bytes: Uint8Array, data: number, end: number): boolean
 }
 
 /** True for types that nobody can ask for, in class IN. */
-function isNoType(type: number, questionEnd: number, bytes: Uint8Array): boolean {
-  return (type === OPT || type === 0) && bytes[questionEnd - 1] === 1 && bytes[questionEnd - 2] === 0
+function isNoType(type: number, end: number, bytes: Uint8Array): boolean {
+  return (type === OPT || type === 0) && bytes[end - 1] === 1 && bytes[end - 2] === 0
 }
 
 /** Offset after a question whose name is written out, -1 if it is none. */

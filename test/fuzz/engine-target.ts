@@ -12,6 +12,9 @@ import { Anatomy } from './anatomy.ts'
 
 /** Steps kept for the replay of a failure. */
 const LOG_BYTES = 48 << 20
+/** One query in many is sent so often: more than the 512 that may wait for one answer (in-flight.ts). */
+const FLOOD_CHANCE = 1 / 15_000
+const FLOOD = 600
 
 export class EngineTarget implements FuzzTarget {
   readonly #random: Random
@@ -53,7 +56,8 @@ export class EngineTarget implements FuzzTarget {
 
   /** One packet more, and what goes with it. */
   step(): void {
-    if (this.#packetsLeft === 0) {
+    if (this.#repeats > 0) return this.#repeatQuery()
+    if (this.#packetsLeft <= 0) {
       this.#finish()
       this.#harness = this.#begin()
     }
@@ -91,6 +95,9 @@ export class EngineTarget implements FuzzTarget {
   }
 
   lastWasReply = false
+  /** Times that the last query is still to be sent. */
+  #repeats = 0
+  #repeated: Uint8Array = new Uint8Array(0)
 
   get history(): StepLog {
     return this.#log
@@ -138,6 +145,16 @@ export class EngineTarget implements FuzzTarget {
     else if (chance < 0.316) this.#do('e', 0, random.below(16), null)
   }
 
+  /** The last query once more, as of a client that floods: more of them than may wait for one answer. */
+  #repeatQuery(): void {
+    this.#repeats--
+    this.#packetsLeft--
+    this.packets++
+    this.#packet.set(this.#repeated)
+    this.#packet.set16(0, this.#repeats)
+    this.#do('q', this.#repeats % 3, 0, this.#packet)
+  }
+
   #queryStep(): void {
     const random = this.#random
     const packet = this.#packet
@@ -155,6 +172,10 @@ export class EngineTarget implements FuzzTarget {
     const isTooLong = CLIENTS[client]!.proto === 0 && packet.length > 4096
     const isCut = isTooLong || random.chance(0.002)
     if (isTooLong) packet.length = 4096
+    if (!isCut && random.chance(FLOOD_CHANCE)) {
+      this.#repeats = FLOOD
+      this.#repeated = packet.copy()
+    }
     this.#do(isCut ? 'x' : 'q', client, 0, packet)
   }
 

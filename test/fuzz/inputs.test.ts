@@ -16,7 +16,7 @@ import { judge } from './inputs-target.ts'
 import { corpusOf, TARGET_NAMES, type TargetName, targetOf } from './inputs-targets.ts'
 
 const FRESH = Date.now() % 1_000_000_000
-const MS_EACH = 150
+const MS_EACH = 100
 
 function expectHolds(name: TargetName, input: Uint8Array): string {
   const { outcome, error } = judge(targetOf(name, 0), input)

@@ -16,6 +16,8 @@ const DNAME = 39
 const RRSIG = 46
 const NSEC = 47
 const HTTPS = 65
+const COOKIE = 10
+const BADCOOKIE = 23
 const TO_QUESTION = 0xc00c
 const OTHER = wire('other.example.net')
 const ZONE = wire('example.org')
@@ -204,10 +206,14 @@ export class ReplyMaker {
       .u16(0)
     const at = packet.length
     const cookieAt = questionEnd + 15
-    if (end - questionEnd >= 23 && query[questionEnd + 12] === 10 && random.chance(0.8)) {
-      packet.u16(10).u16(16)
+    if (end - questionEnd >= 23 && query[questionEnd + 12] === COOKIE && random.chance(0.85)) {
+      packet.u16(COOKIE).u16(16)
       packet.append(query, cookieAt, 8)
       packet.u32(random.below(4)).u32(7)
+      if (random.chance(0.1)) {
+        packet.set16(2, (packet.get16(2) & ~15) | (BADCOOKIE & 15))
+        packet.bytes[at - 6] = BADCOOKIE >> 4
+      }
     }
     if (random.chance(0.05)) packet.u16(15).u16(2).u16(random.below(30))
     packet.set16(at - 2, packet.length - at)
