@@ -58,7 +58,7 @@ export class Anatomy {
 }
 
 /** Offset after a name, pointers not followed; -1 if it does not end or has a label of a reserved kind. */
-export function nameEnd(bytes: Uint8Array, at: number, stop: number): number {
+function nameEnd(bytes: Uint8Array, at: number, stop: number): number {
   for (let i = at; i < stop; ) {
     const size = bytes[i]!
     if (size === 0) return i + 1

@@ -26,7 +26,7 @@ const ONE_NAME: ReadonlySet<number> = new Set([2, 3, 4, 5, 7, 8, 9, 12, 39])
 const QUESTION_ONLY: ReadonlySet<number> = new Set([251, 252, 253, 254, 255])
 
 export const COOKIE = 10
-export const EDE = 15
+const EDE = 15
 
 /** A message as `read` left it; offsets count from the message's start. Overwritten by the next one. */
 export class SecondParser {
