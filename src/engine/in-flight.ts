@@ -31,6 +31,9 @@ const MAX_WAITERS_EACH = 512
  */
 export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2, DOUBTED: 3 } as const
 
+/** Why an exchange exists. LINGER: it has been answered, and waits only to learn how the servers that lost do. */
+export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
+
 const WaiterBit = { EDNS: 1, DO: 2 } as const
 
 export class InFlight {

@@ -287,6 +287,22 @@ describe('BADCOOKIE', () => {
     expect(waiting.reply?.answers).toHaveLength(1)
   })
 
+  test('while another question has found that no cookie is good enough: asked without, and answered without', () => {
+    const { byname, own } = acquainted()
+    askNew(byname)
+    const [first] = byname.outlet.queries.slice(-1)
+    const waiting = askNew(byname)
+    const second = byname.lastQuery
+    const options: [number, Uint8Array][] = [[EdnsOption.COOKIE, bytes(own, fresh)]]
+    const refusal = { flags: 0x8187, additionals: [opt({ rcode: 1, options })] }
+    byname.answer(refusal, first)
+    byname.answer(refusal)
+    byname.answer(refusal, second)
+    expect(cookieOf(byname.lastQuery)).toBeNull()
+    byname.answer({ answers: [a(1)] })
+    expect([waiting.reply?.answers.length, byname.dropped('spoofedReply')]).toEqual([1, 0])
+  })
+
   test('without end does not ask without end', () => {
     const { byname, own } = acquainted()
     const waiting = askNew(byname)

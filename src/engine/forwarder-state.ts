@@ -1,0 +1,83 @@
+/** What the parts of the forwarder share: who they work for, what is under way, and what is known of the servers. */
+import type { Answer } from '../dns/answer.ts'
+import type { WorkerCounters } from '../stats/counters.ts'
+import type { Cache } from './cache.ts'
+import type { ClientQuery } from './client-query.ts'
+import { InFlight } from './in-flight.ts'
+import type { FailureReason, Outlet } from './outlet.ts'
+import type { EngineSettings } from './settings.ts'
+import { TruncatedReplies } from './truncated-replies.ts'
+import { UpstreamCookies } from './upstream-cookies.ts'
+import { Upstreams } from './upstreams.ts'
+
+/** Exchanges beside those of `maxInFlight`, so that probes find a place however small that is. */
+const BACKGROUND_EXCHANGES = 32
+
+const FAILURE_REASONS: readonly FailureReason[] = [
+  'timeout',
+  'refused',
+  'servfail',
+  'malformed',
+  'network',
+  'truncated',
+  'formerr',
+]
+
+/** What the forwarder needs from the engine around it. */
+export interface ForwarderContext {
+  readonly outlet: Outlet
+  readonly counters: WorkerCounters
+  readonly random: () => number
+  readonly answer: Answer
+  readonly cache: Cache | null
+  readonly seed: number
+  now: number
+  /** Writes an error reply to `query` and counts it; returns its length. */
+  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number
+}
+
+export class ForwarderState {
+  readonly context: ForwarderContext
+  readonly inFlight: InFlight
+  readonly truncated: TruncatedReplies = new TruncatedReplies()
+  settings: EngineSettings
+  upstreams: Upstreams
+  cookies: UpstreamCookies
+
+  constructor(context: ForwarderContext, settings: EngineSettings) {
+    this.context = context
+    this.settings = settings
+    this.inFlight = new InFlight(settings.maxInFlight, BACKGROUND_EXCHANGES)
+    this.upstreams = new Upstreams(settings, context.counters, context.random)
+    this.cookies = new UpstreamCookies(settings.servers, context.random)
+  }
+
+  /** Takes new settings; true if the servers are the same, under the same indices. */
+  configure(settings: EngineSettings): boolean {
+    const { counters, random } = this.context
+    const before = this.upstreams
+    this.settings = settings
+    this.upstreams = new Upstreams(settings, counters, random, before)
+    this.cookies = new UpstreamCookies(settings.servers, random, this.cookies)
+    return this.upstreams.hasServersOf(before)
+  }
+
+  /** Exchanges that clients may wait for at most. */
+  get maxForeground(): number {
+    return this.inFlight.capacity - BACKGROUND_EXCHANGES
+  }
+
+  /** How long an answer is waited for before the next server is asked. */
+  get attemptMs(): number {
+    return Math.min(this.settings.attemptTimeoutMs, this.settings.deadlineMs)
+  }
+
+  /** Why an attempt of the exchange failed last. */
+  lastFailure(x: number): FailureReason {
+    return FAILURE_REASONS[this.inFlight.lastFailure[x]!]!
+  }
+
+  setLastFailure(x: number, reason: FailureReason): void {
+    this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Which server an exchange asks next, how many at once, and how often: a bounded number of messages, whatever servers do.
+ *
+ * ```
+ *  first ask → [hedge: a second one beside a slow first] → the next, after a failure or a time-out → … → nobody left
+ *                                                          repeats (over TCP, without EDNS) leave some for the others
+ * ```
+ */
+import { Cell } from '../stats/counters.ts'
+import type { ForwarderState } from './forwarder-state.ts'
+import { Purpose } from './in-flight.ts'
+import { QuerySender } from './query-sender.ts'
+
+/** Bounds the messages that one client query can cause, whatever the servers do: repeats over TCP and without EDNS count. */
+const MAX_MESSAGES = 8
+/** Repeats at one server leave this many of them for servers that were not asked yet, if there are so many. */
+const KEPT_FOR_OTHERS = 3
+/** Servers asked at once under policy `parallel`. */
+const PARALLEL = 3
+/** Hedges are paid from what every question of a client puts aside, so that a slow network is not doubled. */
+const HEDGE_SHARE = 0.1
+const HEDGE_BURST = 10
+
+/** What came of a turn. UNREACHABLE: there is no way to the server picked; the first time for this exchange, or again. */
+export const Turn = { SENT: 0, UNREACHABLE: 1, UNREACHABLE_AGAIN: 2, NOBODY: 3 } as const
+
+export class ServerTurns {
+  readonly sender: QuerySender
+  readonly #state: ForwarderState
+  #hedgesSaved: number = HEDGE_BURST
+
+  constructor(state: ForwarderState) {
+    this.#state = state
+    this.sender = new QuerySender(state)
+  }
+
+  /** Asks the next server, or the next few; returns a Turn. */
+  askNext(x: number): number {
+    const { inFlight, upstreams } = this.#state
+    const route = inFlight.route[x]!
+    const { policy, servers } = upstreams.routes[route]!
+    const width = policy === 'parallel' ? PARALLEL : 1
+    const failedBefore = inFlight.failedOnce[x]!
+    const tried = inFlight.triedServers[x]! | failedBefore
+    let excluded = inFlight.failedTwice[x]!
+    let isSent = false
+    let picked = -1
+    for (let k = 0; k < width; k++) {
+      const server = this.#isSpent(x) ? -1 : upstreams.choose(route, excluded, tried)
+      // Beside one that works, one that is down would only be in the way: it has its probes.
+      if (server < 0 || (k > 0 && upstreams.isDown(server))) break
+      excluded |= 1 << server
+      picked = server
+      isSent = this.#pick(x, server) || isSent
+    }
+    if (isSent) {
+      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks[x] === 1)
+        this.#planHedge(x, picked)
+      return Turn.SENT
+    }
+    if (picked < 0) return Turn.NOBODY
+    const isFirstFailure = (inFlight.failedOnce[x]! & ~failedBefore & (1 << picked)) !== 0
+    return isFirstFailure ? Turn.UNREACHABLE : Turn.UNREACHABLE_AGAIN
+  }
+
+  /** A client has asked a question: that pays for a part of a hedge. */
+  saveForHedges(): void {
+    this.#hedgesSaved = Math.min(HEDGE_BURST, this.#hedgesSaved + HEDGE_SHARE)
+  }
+
+  /** The first server takes long: asks a healthy other one beside it, if that can be paid. */
+  hedge(x: number): void {
+    const { context, inFlight, upstreams } = this.#state
+    inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
+    if (this.#hedgesSaved < 1 || this.#isSpent(x)) return
+    const tried = inFlight.triedServers[x]! | inFlight.failedOnce[x]!
+    const server = upstreams.choose(inFlight.route[x]!, tried, 0)
+    if (server < 0 || upstreams.isDown(server)) return
+    this.#hedgesSaved--
+    context.counters.add(Cell.hedges, 1)
+    this.#pick(x, server)
+  }
+
+  /** How many servers of the exchange's route have not been asked. */
+  untried(x: number): number {
+    const { inFlight, upstreams } = this.#state
+    let untried = 0
+    for (const server of upstreams.routes[inFlight.route[x]!]!.servers) {
+      if ((inFlight.triedServers[x]! & (1 << server)) === 0) untried++
+    }
+    return untried
+  }
+
+  /** True if the exchange can afford to ask a server a second time in another way. */
+  mayRepeat(x: number): boolean {
+    return this.#state.inFlight.attemptsMade[x]! + Math.min(this.untried(x), KEPT_FOR_OTHERS) < MAX_MESSAGES
+  }
+
+  /** True if the exchange may ask nobody any more. */
+  #isSpent(x: number): boolean {
+    const { context, inFlight, settings } = this.#state
+    const most = settings.maxAttempts ?? MAX_MESSAGES
+    return (
+      inFlight.attemptsMade[x]! >= MAX_MESSAGES || inFlight.picks[x]! >= most || context.now >= inFlight.deadlineAt[x]!
+    )
+  }
+
+  /** Decides when to ask a second server if `server` has not answered. */
+  #planHedge(x: number, server: number): void {
+    const { attemptMs, context, inFlight, upstreams } = this.#state
+    if (inFlight.purpose[x] !== Purpose.CLIENT) return
+    const after = upstreams.hedgeAfterMs(server)
+    if (after < attemptMs) inFlight.hedgeAt[x] = context.now + after
+  }
+
+  /** Sends to a server and counts it as picked. */
+  #pick(x: number, server: number): boolean {
+    const { inFlight } = this.#state
+    const before = inFlight.attemptsMade[x]!
+    const isSent = this.sender.send(x, server, false)
+    if (inFlight.attemptsMade[x] !== before) inFlight.picks[x] = inFlight.picks[x]! + 1
+    return isSent
+  }
+}
