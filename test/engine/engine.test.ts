@@ -175,6 +175,19 @@ describe('what is no ordinary query', () => {
     expect(cut(message({ ...question, flags: 0x8000 })).length).toBe(0)
     expect([fresh.requests, fresh.responses(), fresh.dropped('response')]).toEqual([1, 1, 1])
   })
+
+  it('a datagram larger than any buffer, from somebody who may not ask, is REFUSED and no FORMERR', () => {
+    const fresh = new EngineUnderTest()
+    const out = new Uint8Array(600)
+    const packet = message({ id: 9, ...question, additionals: [opt({})] })
+    const cut = (): Uint8Array => out.slice(5, 5 + fresh.engine.cutQuery(packet, 0, out, 5))
+    fresh.from(STRANGER)
+    // Nothing behind the header was read: no question is repeated, and no OPT.
+    expect(decode(cut())).toMatchObject({ id: 9, rcode: Rcode.REFUSED, questions: [], answers: [], opt: null })
+    expect([fresh.requests, fresh.counters.responsesOf(4, Rcode.REFUSED), fresh.waiting]).toEqual([1, 1, 0])
+    fresh.from(Uint8Array.of(127, 0, 0, 1))
+    expect(decode(cut())).toMatchObject({ rcode: Rcode.FORMERR })
+  })
 })
 
 describe('counts', () => {

@@ -294,6 +294,43 @@ describe('PTR for an address of the table', () => {
     expect(isForwarded(name, Type.PTR)).toBe(true)
   })
 
+  describe('below a wildcard host that has the reverse names', () => {
+    const zone = new Map<string, NameInfo>([
+      service('web', 'shop', IPS),
+      ['*.10.in-addr.arpa', info({ ips: ['192.0.2.20'] })],
+      ['*.arpa', info({ ips: ['fd00::20'] })],
+    ])
+    const byname = (): EngineUnderTest => new EngineUnderTest({}, imageOf(zone))
+
+    it('is answered with the host’s full name all the same', () => {
+      for (const name of Object.values(reverse)) {
+        const engine = byname()
+        expect(summary(engine.ask(name, Type.PTR).reply!)).toEqual([[name, 'PTR', 30, WEB]])
+        expect([engine.responses(0), engine.outlet.queries.length]).toEqual([1, 0])
+      }
+    })
+
+    it('is left to upstream for an address that no host has: a wildcard host has no pointers', () => {
+      for (const name of ['20.2.0.192.in-addr.arpa', '9.9.9.10.in-addr.arpa', 'x.10.in-addr.arpa', '10.in-addr.arpa']) {
+        const engine = byname()
+        expect([engine.ask(name, Type.PTR).reply, engine.outlet.queries.length]).toEqual([null, 1])
+      }
+    })
+
+    it('does not keep such a name from having addresses', () => {
+      const name = reverse['10.0.0.2']
+      expect(summary(byname().ask(name, Type.A).reply!)).toEqual([[name, 'A', 30, '192.0.2.20']])
+      expect(soaOf(byname().ask(name, Type.AAAA).reply!)).toEqual(['10.in-addr.arpa', 'SOA', 30, 30])
+      expect(summary(byname().ask(name, Type.ANY).reply!)).toEqual([[name, 'A', 30, '192.0.2.20']])
+    })
+
+    it('with the search domain appended is nobody’s: what is appended is no reverse name', () => {
+      const engine = byname()
+      expect(engine.ask(`${reverse['10.0.0.2']}.${SEARCH}`, Type.PTR).reply).toBeNull()
+      expect(summary(engine.ask(`${reverse['10.0.0.2']}.${SEARCH}`, Type.A).reply!)).toHaveLength(2)
+    })
+  })
+
   it('reads names that are no longer than they may be', () => {
     expect(nameToWire(reverse['fd00::1'])!.length).toBe(74)
   })
