@@ -10,6 +10,7 @@ import type { TableIdentity } from '../../src/table/identity.ts'
 import { encodeNameTable, type NameInfo, type NameTable } from '../../src/table/nds.ts'
 import { parseReferenceAddress, ReferenceTable } from '../table/reference-table.ts'
 import { type Client, makeEpisode } from './episode.ts'
+import { makeHostEntries } from './episode-settings.ts'
 import { MessageWriter } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import { type Asked, questionText, randomCase } from './queries.ts'
@@ -177,16 +178,20 @@ function compareTable(random: Random, seed: number): { here: number; all: number
     return { here: 0, all: 1 }
   }
   const { clients, settings } = makeEpisode(seed, 0)
+  const names = makeNames(reference, table, identity)
+  const { rateLimit: _limit, loopProbe: _probe, ...unlimited } = settings[0]!
   const engineSettings: EngineSettings = {
-    ...settings[0]!,
+    ...unlimited,
     servers: [],
+    // A hosts file and a table may have the same names.
+    hosts: makeHostEntries(random, names),
+    startedAtMs: -10_000,
     routes: [{ domains: [Uint8Array.of(0)], servers: [], policy: 'random' }],
   }
   const engine = makeEngine(engineSettings, random, compiled.image.seed)
   engine.adopt(compiled.image)
-  const resolver = new ReferenceResolver(identity, [table])
+  const resolver = new ReferenceResolver([identity], [table])
   resolver.table = 0
-  const names = makeNames(reference, table, identity)
   let here = 0
   for (let n = 0; n < QUESTIONS_EACH; n++) {
     if (ask(engine, resolver, random, random.pick(names), clients[random.below(5)]!, engineSettings)) here++
@@ -240,13 +245,13 @@ function ask(
   writer.begin(asked.id, flags)
   writer.rawQuestion(asked.question)
   if (random.chance(0.5)) {
-    asked.edns = { payload: random.pick([512, 1232, 4096]), version: 0, dnssecOk: random.chance(0.2), hasCookie: false }
+    asked.edns = { payload: random.pick([512, 1232, 4096]), version: 0, dnssecOk: random.chance(0.2), cookie: '' }
     writer.opt(asked.edns.payload, 0, 0, asked.edns.dnssecOk, '')
   }
   const packet = writer.take()
   engine.client(isStream ? 1 : 0, client.address, 0, client.address.length)
   const length = engine.query(packet, 0, packet.length, out, 0)
-  const expectation = resolver.expect(asked, client, settings, 0)
+  const expectation = resolver.expect(asked, client, isStream, settings, 0)
   const what = `${JSON.stringify(spelt)} type ${type}`
   if (expectation.kind !== 'local') {
     // Without servers to ask it fails at once, or is held and fails.
@@ -259,6 +264,7 @@ function ask(
   const limits = {
     limit: isStream ? 65_535 : Math.min(Math.max(512, asked.edns?.payload ?? 512), advertise),
     advertise,
+    cookieSeconds: -1,
   }
   const reply = checkForm(asked, limits, out, 0, length)
   if (typeof reply === 'string') throw new Violation(`${what}: ${reply}`)

@@ -2,12 +2,14 @@
  * An episode: everything that its seed decides beforehand. Settings, name tables, servers with their habits, and a list
  * of actions in the order of time. Leaving actions out leaves the others as they are: that is how a failure is shrunk.
  */
-import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
+import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { mix, Random } from './random.ts'
+import { makeSettings, SERVERS } from './episode-settings.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
+import { makeManners, type Manners } from './server-manners.ts'
 
 /** What a server does to the questions it gets. Each is a weighted choice among `Deed`s (virtual-server.ts). */
 export type Habit =
@@ -17,6 +19,7 @@ export type Habit =
   | 'slow'
   | 'dead'
   | 'unreachable'
+  | 'looping'
   | 'servfail'
   | 'refused'
   | 'formerr'
@@ -41,12 +44,15 @@ export type Action = { at: number } & (
   | { kind: 'cut query'; client: number; packet: Buffer; asked: Asked }
   | { kind: 'push'; table: number; shuffle: number; adoptAfterMs: number }
   | { kind: 'configure'; settings: number }
+  /** Another namespace or search domain. */
+  | { kind: 'identity'; identity: number }
   | { kind: 'restart' }
   | { kind: 'new stream worker' }
   | { kind: 'flush'; name: string | null }
   /** Time leaps: a machine that slept, a worker that was stopped. */
   | { kind: 'leap'; ms: number }
   | { kind: 'habit'; server: number; habit: Habit }
+  | { kind: 'manners'; server: number; manners: Manners }
   | { kind: 'forge'; count: number; seed: number }
   | { kind: 'socket error'; seed: number }
 )
@@ -54,11 +60,12 @@ export type Action = { at: number } & (
 export interface Episode {
   seed: number
   names: Names
-  identity: TableIdentity
+  identities: TableIdentity[]
   tables: NameTable[]
   settings: EngineSettings[]
   /** Habits at the start, by server address: servers are the same ones whatever the settings say. */
   habits: Habit[]
+  manners: Manners[]
   rttMs: number[]
   clients: Client[]
   actions: Action[]
@@ -72,7 +79,6 @@ export interface Episode {
   socketShortage: number
 }
 
-export const SERVERS = 5
 const MEAN_GAPS_MS = [0.05, 0.5, 5, 40, 400] as const
 const HABITS: readonly (readonly [number, Habit])[] = [
   [6, 'good'],
@@ -80,6 +86,7 @@ const HABITS: readonly (readonly [number, Habit])[] = [
   [2, 'slow'],
   [3, 'dead'],
   [2, 'unreachable'],
+  [3, 'looping'],
   [2, 'servfail'],
   [1, 'refused'],
   [1, 'formerr'],
@@ -96,26 +103,22 @@ const HABITS: readonly (readonly [number, Habit])[] = [
 /** The episode of a seed with about `queries` queries. */
 export function makeEpisode(seed: number, queries: number): Episode {
   const random = new Random(mix(seed, 0xe915))
-  const identity: TableIdentity = {
-    namespace: 'shop',
-    domain: 'shop.svc.cluster.local',
-    searchDomain: random.weighted([
-      [8, 'shop.svc.cluster.local'],
-      [1, 'x'],
-      [1, null],
-    ]),
-  }
+  const identities = makeIdentities(random)
   const tables = makeTables(random)
-  const names = makeNames(random, tables, identity)
+  const names = makeNames(random, tables, identities)
   const hasPerfect = random.chance(0.4)
   const clients = makeClients()
+  const settings = makeSettings(random, hasPerfect, names)
+  for (const { loopProbe } of settings)
+    names.special.push(...(loopProbe?.names ?? []).map((name) => Buffer.from(name ?? [0]).toString('latin1')))
   const episode: Episode = {
     seed,
     names,
-    identity,
+    identities,
     tables,
-    settings: makeSettings(random, hasPerfect),
+    settings,
     habits: Array.from({ length: SERVERS }, (_, k) => (k === 0 && hasPerfect ? 'perfect' : random.weighted(HABITS))),
+    manners: Array.from({ length: SERVERS }, (_, k) => makeManners(random, k === 0)),
     rttMs: Array.from({ length: SERVERS }, () => random.between(0.2, 60)),
     clients,
     actions: [],
@@ -159,79 +162,23 @@ function makeClients(): Client[] {
   ]
 }
 
-function makeSettings(random: Random, hasPerfect: boolean): EngineSettings[] {
-  const attemptTimeoutMs = random.pick([100, 300, 1000])
-  // A perfect server is found in time however many bad ones are asked before it: see reference-resolver.ts.
-  const deadlineMs = hasPerfect ? attemptTimeoutMs * 6 : random.pick([150, 1000, 4500])
-  const maxInFlight = random.pick([2, 3, 16, 64, 256])
-  const servers: UpstreamServer[] = Array.from({ length: SERVERS }, (_, k) => ({
-    label: `192.0.2.${k + 1}:53`,
-    transport: k === SERVERS - 1 ? 'tcp' : 'udp',
-    address: `192.0.2.${k + 1}`,
-    port: 53,
-  }))
-  const make = (): EngineSettings => {
-    const count = random.weighted([
-      [2, 1],
-      [2, 2],
-      [2, 3],
-      [1, 4],
-    ])
-    const chosen = [0]
-    while (chosen.length < count) {
-      const k = 1 + random.below(SERVERS - 1)
-      if (!chosen.includes(k)) chosen.push(k)
-    }
-    if (random.chance(0.5)) chosen.reverse()
-    const policy = random.pick(['random', 'sequential', 'fastest', 'parallel'] as const)
-    const all = chosen.map((_, k) => k)
-    const routes: EngineSettings['routes'] = [{ domains: [Uint8Array.of(0)], servers: all, policy }]
-    if (random.chance(0.3)) {
-      // The perfect server stands on every route, so that the promise holds for every name.
-      const onRoute = all.filter((k) => chosen[k] === 0 || random.chance(0.5))
-      routes.unshift({ domains: [wire('corp'), wire('deep', 'example')], servers: onRoute, policy: 'sequential' })
-    }
-    return {
-      ttlSeconds: random.pick([1, 30, 300]),
-      httpsRecords: random.pick(['nodata', 'forward']),
-      beforeSync: random.pick(['auto', 'servfail', 'forward']),
-      startedAtMs: 0,
-      maxUdpPayload: { local: random.pick([4096, 1232]), remote: random.pick([1232, 512]) },
-      access: [
-        { address: Uint8Array.of(10, 1, 0, 0), length: 16 },
-        { address: Uint8Array.from({ length: 16 }, (_, i) => (i === 0 ? 0xfc : 0)), length: 7 },
-      ],
-      ownAddresses: [Uint8Array.of(10, 0, 0, 7)],
-      cookieSecret: new Uint8Array(16).fill(7),
-      caseRandomization: random.chance(0.3),
-      servers: chosen.map((k) => servers[k]!),
-      routes,
-      attemptTimeoutMs,
-      deadlineMs,
-      maxInFlight,
-      cache: {
-        maxBytes: random.weighted([
-          [1, 0],
-          [2, 4096],
-          [2, 16_384],
-          [4, 1_048_576],
-        ]),
-        minTtlSeconds: random.pick([0, 0, 5]),
-        maxTtlSeconds: random.pick([3600, 60, 2]),
-        maxNegativeTtlSeconds: random.pick([300, 10]),
-        staleSeconds: random.pick([0, 3600, 5]),
-        prefetch: random.chance(0.7),
-      },
-    }
-  }
-  const first = make()
-  // Most reloads change little; the cache keeps its size in some of them, and with it what it knows.
-  const second = { ...make(), cache: { ...make().cache, maxBytes: first.cache.maxBytes } }
-  return [first, second, make()]
+function identityOf(namespace: string, searchDomain: string | null): TableIdentity {
+  return { namespace, domain: `${namespace}.svc.cluster.local`, searchDomain }
 }
 
-function wire(...labels: string[]): Uint8Array {
-  return Buffer.from(labels.map((label) => String.fromCharCode(label.length) + label).join('') + '\0', 'latin1')
+/** The one at the start, and what it may change to: mostly the search domain, as resolv.conf may. */
+function makeIdentities(random: Random): TableIdentity[] {
+  const first = random.weighted([
+    [8, 'shop.svc.cluster.local'],
+    [1, 'x'],
+    [1, null],
+  ])
+  return [
+    identityOf('shop', first),
+    identityOf('shop', random.pick(['ops.svc.cluster.local', 'example', 'X'])),
+    identityOf('shop', random.pick([null, 'x'])),
+    ...(random.chance(0.2) ? [identityOf('ops', 'ops.svc.cluster.local')] : []),
+  ]
 }
 
 function addActions(episode: Episode, random: Random, queries: number): void {
@@ -283,6 +230,7 @@ function makeRareAction(episode: Episode, random: Random, at: number): Action {
       }),
     ],
     [1, () => ({ at, kind: 'configure', settings: random.below(episode.settings.length) })],
+    [1, () => ({ at, kind: 'identity', identity: random.below(episode.identities.length) })],
     [0.2, () => ({ at, kind: 'restart' })],
     [0.2, () => ({ at, kind: 'new stream worker' })],
     [
@@ -303,6 +251,7 @@ function makeRareAction(episode: Episode, random: Random, at: number): Action {
         habit: episode.habits[server] === 'perfect' ? 'perfect' : random.weighted(HABITS),
       }),
     ],
+    [2, () => ({ at, kind: 'manners', server, manners: makeManners(random, server === 0) })],
     [6, () => ({ at, kind: 'forge', count: 1 + random.below(20), seed: random.next() })],
     [2, () => ({ at, kind: 'socket error', seed: random.next() })],
   ])()

@@ -8,6 +8,8 @@ import { shrink } from './shrink.ts'
 import { Violation } from './violation.ts'
 
 const EPISODE_QUERIES = 1500
+/** An episode takes well under a second. */
+const LONGEST_EPISODE_MS = 120_000
 
 interface Report {
   seed: number
@@ -39,6 +41,7 @@ async function main(): Promise<number> {
       seeds: { type: 'string' },
       episode: { type: 'string', default: String(EPISODE_QUERIES) },
       jobs: { type: 'string', default: String(Math.min(8, availableParallelism())) },
+      longest: { type: 'string', default: String(LONGEST_EPISODE_MS) },
       keep: { type: 'string' },
       'no-shrink': { type: 'boolean', default: false },
       'keep-going': { type: 'boolean', default: false },
@@ -58,6 +61,7 @@ async function main(): Promise<number> {
     queries: values.seeds === undefined ? Number(values.queries) : Number.POSITIVE_INFINITY,
     perEpisode,
     jobs: Number(values.jobs),
+    longestMs: Number(values.longest),
     keepsGoing: values['keep-going'],
   })
   const seconds = (performance.now() - startedAt) / 1000
@@ -65,7 +69,8 @@ async function main(): Promise<number> {
   if (failed === null) return 0
   if (values['keep-going']) return listFailures(reports)
   console.log(`\nseed ${failed.seed}, step ${failed.actions}: ${failed.violation}`)
-  if (!values['no-shrink']) explain(failed.seed, perEpisode)
+  // What turns in a circle would do so here as well.
+  if (!values['no-shrink'] && failed.actions > 0) explain(failed.seed, perEpisode)
   return 1
 }
 
@@ -76,27 +81,28 @@ interface Run {
   queries: number
   perEpisode: number
   jobs: number
+  longestMs: number
   keepsGoing: boolean
 }
 
 async function playAll(run: Run): Promise<{ failed: Report | null; reports: Report[] }> {
-  const { first, seeds, queries, perEpisode, jobs, keepsGoing } = run
+  const { first, seeds, queries, perEpisode, jobs, longestMs, keepsGoing } = run
   const reports: Report[] = []
   let next = first
   let played = 0
   const outcome: { failed: Report | null } = { failed: null }
   const playOn = async (): Promise<void> => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
+    let worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
     try {
       while (played < queries && next < first + seeds) {
         if (!keepsGoing && outcome.failed !== null) break
         const seed = next++
-        worker.postMessage(seed)
-        const report = await new Promise<Report>((resolve, reject) => {
-          worker.once('message', resolve)
-          worker.once('error', reject)
-        })
-        worker.removeAllListeners('error')
+        let report = await ask(worker, seed, longestMs)
+        if (report === null) {
+          report = endless(seed)
+          await worker.terminate()
+          worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
+        }
         reports.push(report)
         played += report.queries
         if (report.violation !== null && (outcome.failed === null || report.seed < outcome.failed.seed))
@@ -108,6 +114,25 @@ async function playAll(run: Run): Promise<{ failed: Report | null; reports: Repo
   }
   await Promise.all(Array.from({ length: jobs }, playOn))
   return { failed: outcome.failed, reports }
+}
+
+/** Has a thread play a seed; null if that does not end. */
+async function ask(worker: Worker, seed: number, longestMs: number): Promise<Report | null> {
+  const { promise, resolve, reject } = Promise.withResolvers<Report | null>()
+  const timer = setTimeout(() => resolve(null), longestMs)
+  worker.once('message', resolve)
+  worker.once('error', reject)
+  try {
+    worker.postMessage(seed)
+    return await promise
+  } finally {
+    clearTimeout(timer)
+    worker.removeAllListeners('error')
+  }
+}
+
+function endless(seed: number): Report {
+  return { seed, queries: 0, virtualMs: 0, upstreamMessages: 0, violation: 'does not end', actions: 0, sightings: [] }
 }
 
 function summarize(seed: number, reports: Report[], seconds: number): void {

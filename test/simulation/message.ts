@@ -44,8 +44,9 @@ export interface ParsedMessage {
   behindOpt: number
   /** Records have been left out of it since it was read. */
   isScrubbed: boolean
-  /** Bytes of the message less its OPT and what follows that. */
+  /** Bytes of the message less its OPT and what follows that, and of all of it. */
   bytesBeforeOpt: number
+  bytes: number
 }
 
 const TYPE_OPT = 41
@@ -160,6 +161,7 @@ function read(reader: Reader): ParsedMessage {
     behindOpt: 0,
     isScrubbed: false,
     bytesBeforeOpt: 0,
+    bytes: reader.end - reader.start,
   }
   if (questions > 1) throw new Malformed(`${questions} questions`)
   if (questions === 1) {

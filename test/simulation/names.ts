@@ -92,7 +92,7 @@ function moved(random: Random, table: NameTable): NameTable {
   return new Map([...table].map(([host, info]) => [host, chosen.has(host) ? move(info) : info]))
 }
 
-export function makeNames(random: Random, tables: NameTable[], identity: TableIdentity): Names {
+export function makeNames(random: Random, tables: NameTable[], identities: readonly TableIdentity[]): Names {
   const mesh = new Set<string>()
   for (const table of tables) {
     for (const [host, { ips, shortname, namespace }] of table) {
@@ -103,20 +103,29 @@ export function makeNames(random: Random, tables: NameTable[], identity: TableId
       if (ip.includes('.')) mesh.add(`${ip.split('.').toReversed().join('.')}.in-addr.arpa`)
     }
   }
-  const { searchDomain } = identity
-  const expanded = searchDomain === null ? [] : Array.from(mesh, (name) => `${name}.${searchDomain}`)
+  const searched = new Set(
+    identities.map(({ searchDomain }) => searchDomain?.toLowerCase()).filter((domain) => domain !== undefined),
+  )
+  const expanded = [...searched].flatMap((domain) => Array.from(mesh, (name) => `${name}.${domain}`))
   const upstream: string[] = ['']
-  for (let k = 0; k < random.pick([3, 30, 300]); k++) {
-    upstream.push(
-      random.weighted<() => string>([
-        [8, () => `h${k}.example`],
-        [2, () => `h${k}.corp`],
-        [1, () => `h${k}.deep.example`],
-        [1, () => `${'x'.repeat(50)}.${'y'.repeat(60)}.h${k}.example`],
-        [0.3, () => `${`${'z'.repeat(58)}.`.repeat(4)}h${k}`],
-        [0.5, () => `${k}.2.0.192.in-addr.arpa`],
-      ])(),
-    )
+  const count = random.weighted([
+    [4, 3],
+    [3, 20],
+    [1, 300],
+  ])
+  for (let k = 0; k < count; k++) {
+    const name = random.weighted<() => string>([
+      [8, () => `h${k}.example`],
+      [2, () => `h${k}.corp`],
+      [1, () => `h${k}.deep.example`],
+      [1, () => `${'x'.repeat(50)}.${'y'.repeat(60)}.h${k}.example`],
+      [0.3, () => `${`${'z'.repeat(58)}.`.repeat(4)}h${k}`],
+      [0.5, () => `${k}.2.0.192.in-addr.arpa`],
+    ])()
+    upstream.push(name)
+    // Names below one that may not exist.
+    if (random.chance(0.25)) upstream.push(`a.${name}`)
+    if (random.chance(0.1)) upstream.push(`c.b.a.${name}`)
   }
   return {
     mesh: [...mesh, ...expanded].map(wireName).filter((name) => name.length <= 255),

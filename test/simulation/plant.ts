@@ -18,10 +18,20 @@ export interface Catch {
 }
 
 const ROOT: string = new URL('../..', import.meta.url).pathname
-/** A bug may make the engine turn in a circle: that is a catch as well. */
-const LONGEST_MS = 6000
+/** A bug may make the engine turn in a circle: an episode that lasts so long on any machine is a catch as well. */
+const LONGEST_EPISODE_MS = 30_000
+/** The whole run, which then is at fault itself. */
+const LONGEST_MS = 1_800_000
 
-/** Plants a bug and plays seeds from `first` on until it shows. Throws if the source has changed so that it cannot be planted. */
+/** The file in which the bug is planted, with the bug. Throws if the source has changed so that it cannot be planted. */
+export function withBug(bug: PlantedBug, root: string = ROOT): string {
+  const source = readFileSync(join(root, 'src', bug.file), 'utf8')
+  if (source.split(bug.find).length !== 2)
+    throw new Error(`"${bug.name}": src/${bug.file} must have exactly once: ${bug.find}`)
+  return source.replace(bug.find, () => bug.replace)
+}
+
+/** Plants a bug and plays seeds from `first` on until it shows. */
 export function plant(bug: PlantedBug, first: number): Catch {
   const folder = mkdtempSync(join(tmpdir(), 'planted-'))
   try {
@@ -31,14 +41,7 @@ export function plant(bug: PlantedBug, first: number): Catch {
       cpSync(join(ROOT, 'test', part), join(folder, 'test', part), { recursive: true })
     cpSync(join(ROOT, 'package.json'), join(folder, 'package.json'))
     symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-    const file = join(folder, 'src', bug.file)
-    const source = readFileSync(file, 'utf8')
-    if (source.split(bug.find).length !== 2)
-      throw new Error(`"${bug.name}": src/${bug.file} must have exactly once: ${bug.find}`)
-    writeFileSync(
-      file,
-      source.replace(bug.find, () => bug.replace),
-    )
+    writeFileSync(join(folder, 'src', bug.file), withBug(bug, folder))
     const startedAt = performance.now()
     const args = [
       'test/simulation/main.ts',
@@ -49,14 +52,16 @@ export function plant(bug: PlantedBug, first: number): Catch {
       '--jobs',
       '1',
       '--no-shrink',
+      '--longest',
+      String(LONGEST_EPISODE_MS),
     ]
     const { stdout, status, error } = spawnSync(process.execPath, args, {
       cwd: folder,
       encoding: 'utf8',
-      timeout: LONGEST_MS + bug.seeds * 250,
+      timeout: LONGEST_MS,
     })
     const seconds = (performance.now() - startedAt) / 1000
-    if (error !== undefined) return { bug, seeds: bug.seeds, violation: 'does not end', seconds }
+    if (error !== undefined) throw error
     const found = /^seed ([0-9]+), step [0-9]+: (.*)$/m.exec(stdout)
     if (found === null)
       return { bug, seeds: null, violation: status === 0 ? 'not caught' : 'the simulation itself fails', seconds }

@@ -1,5 +1,5 @@
 /** Queries as clients send them: good ones, odd ones and broken ones, each with what a reader must make of it. */
-import { MessageWriter } from './message.ts'
+import { MessageWriter, parseMessage } from './message.ts'
 import type { Names } from './names.ts'
 import type { Random } from './random.ts'
 
@@ -11,13 +11,15 @@ export interface Asked {
   /** In lower case. */
   name: string
   type: number
-  edns: { payload: number; version: number; dnssecOk: boolean; hasCookie: boolean } | null
+  /** `cookie`: the client's part of it, '' without one. */
+  edns: { payload: number; version: number; dnssecOk: boolean; cookie: string } | null
   /** `ok`: a question to be answered; `empty`: only a cookie; `drop`: nothing may come back; else the rcode that it deserves. */
   verdict: 'ok' | 'empty' | 'drop' | number
   /** True where a reply may leave out question or OPT: they could not be read. */
   isBroken: boolean
 }
 
+const COOKIE = 10
 const FLAG_RD = 0x0100
 const FLAG_AD = 0x0020
 const FLAG_CD = 0x0010
@@ -35,6 +37,7 @@ const TYPES: readonly (readonly [number, number])[] = [
   [1, 6],
   [1, 2],
   [1, 48],
+  [0.5, 13],
   [1, 257],
   [1, 65_280],
 ]
@@ -60,8 +63,10 @@ export function makeQuery(
     [0.2, names.special],
   ])
   // Few names are asked often, and many rarely.
-  const name = before?.name ?? group[Math.floor(group.length * random.fraction() ** 2)]!
-  const type = before?.type ?? (name.includes('in-addr') || isPointer ? 12 : random.weighted(TYPES))
+  const name = before?.name ?? group[Math.floor(group.length * random.fraction() ** 3)]!
+  const isProbe = group === names.special && random.chance(0.15)
+  const usual = name.includes('in-addr') || isPointer ? 12 : isProbe ? 13 : random.weighted(TYPES)
+  const type = before?.type ?? usual
   const flags = random.weighted([
     [20, FLAG_RD],
     [4, FLAG_RD | FLAG_AD],
@@ -87,11 +92,21 @@ export function makeQuery(
   return { packet: writer.take(), asked }
 }
 
+/** The query in these bytes as one that somebody asks; null if it is no question. */
+export function askedBy(bytes: Buffer): Asked | null {
+  const query = parseMessage(bytes, 0, bytes.length)
+  if (typeof query === 'string' || query.question === '') return null
+  const { id, flags, question, name, type, opt } = query
+  const cookie = opt?.options.get(COOKIE)?.slice(0, 8) ?? ''
+  const edns = opt === null ? null : { payload: opt.payload, version: opt.version, dnssecOk: opt.dnssecOk, cookie }
+  return { id, flags, question, name, type, edns, verdict: 'ok', isBroken: false }
+}
+
 function addEdns(random: Random, asked: Asked): void {
-  const hasCookie = random.chance(0.1)
+  const cookie = random.chance(0.1) ? clientCookie(random) : ''
   let options = ''
   if (random.chance(0.05)) options += '\0\u000c\0\u0004abcd'
-  if (hasCookie) options += random.chance(0.5) ? '\0\u000a\0\u000812345678' : '\0\u000a\0\u001812345678abcdefghijklmnop'
+  if (cookie !== '') options += option(random.chance(0.5) ? cookie : `${cookie}abcdefghijklmnop`)
   if (random.chance(0.02)) options += '\u00fd\u00e9\0\0'
   asked.edns = {
     payload: random.weighted([
@@ -104,9 +119,18 @@ function addEdns(random: Random, asked: Asked): void {
     ]),
     version: 0,
     dnssecOk: random.chance(0.2),
-    hasCookie,
+    cookie,
   }
   writer.opt(asked.edns.payload, 0, 0, asked.edns.dnssecOk, options)
+}
+
+function clientCookie(random: Random): string {
+  return (random.next() >>> 0).toString(16).padStart(8, '0')
+}
+
+/** A COOKIE option with these data. */
+export function option(cookie: string): string {
+  return `\0\u000a\0${String.fromCharCode(cookie.length)}${cookie}`
 }
 
 export function questionText(name: string, type: number, cls: number): string {
@@ -144,7 +168,7 @@ function makeFaulty(random: Random, names: Names, isStream: boolean): { packet: 
   }
   const opt = (payload: number, version: number, options: string): void => {
     writer.opt(payload, 0, version, false, options)
-    asked.edns = { payload, version, dnssecOk: false, hasCookie: false }
+    asked.edns = { payload, version, dnssecOk: false, cookie: '' }
   }
   const kind = random.below(14)
   if (kind === 1) asked.flags = 0x8180
@@ -167,8 +191,8 @@ function makeFaulty(random: Random, names: Names, isStream: boolean): { packet: 
       // No question at all.
       break
     case 4:
-      writer.opt(1232, 0, 0, false, '\0\u000a\0\u000812345678')
-      asked.edns = { payload: 1232, version: 0, dnssecOk: false, hasCookie: true }
+      asked.edns = { payload: 1232, version: 0, dnssecOk: false, cookie: clientCookie(random) }
+      writer.opt(1232, 0, 0, false, option(asked.edns.cookie))
       asked.verdict = 'empty'
       asked.isBroken = false
       break

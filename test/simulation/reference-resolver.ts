@@ -7,6 +7,7 @@ import { type ReferenceAnswer, ReferenceTable } from '../table/reference-table.t
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import type { Client } from './episode.ts'
+import { ReferenceLimit } from './reference-limit.ts'
 import { type ParsedMessage, type ParsedRecord, recordId, type Sections } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
@@ -27,13 +28,17 @@ const SERVFAIL = 2
 const NXDOMAIN = 3
 const REFUSED = 5
 
-/** What a query must be answered with, or that it goes upstream. */
+/**
+ * What a query must be answered with, or that it goes upstream. `drop` and `limited` get nothing; only the latter counts
+ * as a request. `loop`: index of the server that passed our own probe on to us, -1 for any other error.
+ */
 export type Expectation =
   | { kind: 'drop' }
-  | { kind: 'error'; rcodes: number[] }
+  | { kind: 'limited' }
+  | { kind: 'error'; rcodes: number[]; isLimited: boolean; loop: number }
   | {
       kind: 'local'
-      isMesh: boolean
+      from: 'mesh' | 'hosts' | 'special'
       rcode: number
       answers: string[]
       ttl: number
@@ -57,43 +62,56 @@ export function keyOf(name: string, type: number, dnssecOk: boolean, flags: numb
   return `${name}|${type}|${dnssecOk ? 'D' : ''}${flags & 0x0010 ? 'C' : ''}${flags & 0x0100 ? '' : 'N'}`
 }
 
-export class ReferenceResolver {
-  private readonly identity: TableIdentity
-  private readonly tables: NameTable[]
-  private readonly compiled: Map<number, { table: ReferenceTable; found: Map<string, ReferenceAnswer | null> }> =
-    new Map()
-  /** Index of the table adopted last, -1 before the first. */
-  table = -1
+/** A table as some identity sees it. */
+interface TableInUse {
+  table: ReferenceTable
+  found: Map<string, ReferenceAnswer | null>
+}
 
-  constructor(identity: TableIdentity, tables: NameTable[]) {
-    this.identity = identity
+export class ReferenceResolver {
+  readonly limit: ReferenceLimit = new ReferenceLimit()
+  private readonly identities: TableIdentity[]
+  private readonly tables: NameTable[]
+  private readonly compiled: Map<string, TableInUse> = new Map()
+  /** Index of the table adopted last, -1 before the first, and of the identity that it was made for. */
+  table = -1
+  identity = 0
+
+  constructor(identities: TableIdentity[], tables: NameTable[]) {
+    this.identities = identities
     this.tables = tables
   }
 
-  expect(asked: Asked, client: Client, settings: EngineSettings, now: number): Expectation {
+  /** Call it once for each query: it counts for the rate limit. */
+  expect(asked: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Expectation {
     if (asked.verdict === 'drop') return { kind: 'drop' }
-    if (!client.isAllowed)
-      return { kind: 'error', rcodes: typeof asked.verdict === 'number' ? [REFUSED, asked.verdict] : [REFUSED] }
-    if (typeof asked.verdict === 'number') return { kind: 'error', rcodes: [asked.verdict] }
-    if (asked.verdict === 'empty') return { kind: 'error', rcodes: [NOERROR] }
+    if (!this.limit.allows(client.address, now))
+      return isStream ? { kind: 'error', rcodes: [REFUSED], isLimited: true, loop: -1 } : { kind: 'limited' }
+    if (!client.isAllowed) return error(...(typeof asked.verdict === 'number' ? [asked.verdict] : []), REFUSED)
+    if (typeof asked.verdict === 'number') return error(asked.verdict)
+    if (asked.verdict === 'empty') return error(NOERROR)
     const mesh = this.table < 0 ? null : this.expectMesh(asked, settings)
     if (mesh !== null) return mesh
-    const special = expectSpecial(asked)
-    if (special !== null) return special
+    const here = expectSpecial(asked) ?? expectHostsFile(asked, settings)
+    if (here !== null) return here
+    const loop = asked.type === HINFO ? probedServer(asked.name, settings) : -1
+    if (loop >= 0) return { kind: 'error', rcodes: [REFUSED], isLimited: false, loop }
     const isWaiting =
       settings.beforeSync === 'servfail' || (settings.beforeSync === 'auto' && now - settings.startedAtMs < 5000)
-    if (this.table < 0 && isWaiting) return { kind: 'error', rcodes: [SERVFAIL] }
+    if (this.table < 0 && isWaiting) return error(SERVFAIL)
     // RFC 8482 §4.2: nobody who asks for everything needs it.
     if (asked.type === ANY)
-      return local(false, NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
+      return local('special', NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
     return { kind: 'upstream' }
   }
 
-  private tableInUse(): { table: ReferenceTable; found: Map<string, ReferenceAnswer | null> } {
-    let known = this.compiled.get(this.table)
+  private tableInUse(): TableInUse {
+    const key = `${this.table} ${this.identity}`
+    let known = this.compiled.get(key)
     if (known === undefined) {
-      known = { table: new ReferenceTable(this.tables[this.table]!, this.identity), found: new Map() }
-      this.compiled.set(this.table, known)
+      const table = new ReferenceTable(this.tables[this.table]!, this.identities[this.identity]!)
+      known = { table, found: new Map() }
+      this.compiled.set(key, known)
     }
     return known
   }
@@ -108,15 +126,25 @@ export class ReferenceResolver {
     if (asked.type === PTR) {
       const owner = pointedAt(asked.name, table)
       if (owner === null) return null
-      return local(true, NOERROR, [recordId(asked.name, PTR, 1, wire(owner))], settings.ttlSeconds, null)
+      return local('mesh', NOERROR, [recordId(asked.name, PTR, 1, wire(owner))], settings.ttlSeconds, null)
     }
     if (host === null) return null
     return expectHost(asked, host, settings)
   }
 }
 
-function local(isMesh: boolean, rcode: number, answers: string[], ttl: number, soaOwner: string | null): Expectation {
-  return { kind: 'local', isMesh, rcode, answers, ttl, soa: soaOwner === null ? null : { owner: soaOwner, ttl } }
+function error(...rcodes: number[]): Expectation {
+  return { kind: 'error', rcodes, isLimited: false, loop: -1 }
+}
+
+function local(
+  from: 'mesh' | 'hosts' | 'special',
+  rcode: number,
+  answers: string[],
+  ttl: number,
+  soaOwner: string | null,
+): Expectation {
+  return { kind: 'local', from, rcode, answers, ttl, soa: soaOwner === null ? null : { owner: soaOwner, ttl } }
 }
 
 function wire(labels: string[]): string {
@@ -135,7 +163,36 @@ function expectHost(asked: Asked, host: ReferenceAnswer, settings: EngineSetting
   }
   if (type === A || type === ANY) add(A, host.v4)
   if (type === AAAA || type === ANY) add(AAAA, host.v6)
-  return local(true, NOERROR, answers, settings.ttlSeconds, answers.length === before ? wire(host.owner) : null)
+  return local('mesh', NOERROR, answers, settings.ttlSeconds, answers.length === before ? wire(host.owner) : null)
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('latin1')
+}
+
+/** The hosts file has addresses for A, AAAA and ANY, none for HTTPS and SVCB, and names for PTR. */
+function expectHostsFile({ name, type }: Asked, { hosts = [], ttlSeconds }: EngineSettings): Expectation | null {
+  const entry = hosts.find((host) => host.name.length === name.length && text(host.name) === name)
+  if (entry === undefined) return null
+  const { target, v4, v6 } = entry
+  if (type === PTR)
+    return target.length === 0
+      ? null
+      : local('hosts', NOERROR, [recordId(name, PTR, 1, text(target))], ttlSeconds, null)
+  if (![A, AAAA, ANY, HTTPS, SVCB].includes(type) || v4.length + v6.length === 0) return null
+  const answers: string[] = []
+  const add = (family: number, size: number, all: Uint8Array): void => {
+    for (let at = 0; at < all.length; at += size)
+      answers.push(recordId(name, family, 1, text(all.subarray(at, at + size))))
+  }
+  if (type === A || type === ANY) add(A, 4, v4)
+  if (type === AAAA || type === ANY) add(AAAA, 16, v6)
+  return local('hosts', NOERROR, answers, ttlSeconds, answers.length === 0 ? name : null)
+}
+
+/** Index of the server that is asked for this name to find loops, or -1. */
+export function probedServer(name: string, { loopProbe }: EngineSettings): number {
+  return (loopProbe?.names ?? []).findIndex((other) => other !== null && text(other) === name)
 }
 
 function pointedAt(name: string, table: ReferenceTable): string[] | null {
@@ -158,24 +215,18 @@ function expectSpecial(asked: Asked): Expectation | null {
     const answers: string[] = []
     if (type === A || type === ANY) answers.push(recordId(name, A, 1, '\u007f\0\0\u0001'))
     if (type === AAAA || type === ANY) answers.push(recordId(name, AAAA, 1, `${'\0'.repeat(15)}\u0001`))
-    return local(false, NOERROR, answers, answers.length > 0 ? 86_400 : 3600, answers.length > 0 ? null : localhost)
+    return local('special', NOERROR, answers, answers.length > 0 ? 86_400 : 3600, answers.length > 0 ? null : localhost)
   }
   for (const zone of ['invalid', 'onion'].map(wireName))
-    if (isAtOrBelow(name, zone)) return local(false, NXDOMAIN, [], 3600, zone)
+    if (isAtOrBelow(name, zone)) return local('special', NXDOMAIN, [], 3600, zone)
   const resolver = wireName('resolver.arpa')
-  return isAtOrBelow(name, resolver) ? local(false, NOERROR, [], 3600, resolver) : null
+  return isAtOrBelow(name, resolver) ? local('special', NOERROR, [], 3600, resolver) : null
 }
 
-/** What a server's reply is, once it fits the question: an answer, or a reason to ask elsewhere. */
-export function isFailure(message: ParsedMessage): boolean {
+/** What a server's rcode is, once its reply fits the question: part of an answer, or a reason to ask elsewhere. */
+export function isFailure(rcode: number): boolean {
   // Beyond NOTIMP … REFUSED the extended ones: a client without EDNS could not be told of them.
-  return (
-    message.rcode === 1 ||
-    message.rcode === SERVFAIL ||
-    message.rcode === 4 ||
-    message.rcode === REFUSED ||
-    message.rcode > 15
-  )
+  return rcode === 1 || rcode === SERVFAIL || rcode === 4 || rcode === REFUSED || rcode > 15
 }
 
 /** The message as an answer that came at `at`, with TTLs as they may be served from then on. */

@@ -4,7 +4,8 @@ import type { Outlet } from '../../src/engine/outlet.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { Client } from './episode.ts'
 import type { Asked } from './queries.ts'
-import type { Pending, Referee } from './referee.ts'
+import type { Pending } from './pending.ts'
+import type { Referee } from './referee.ts'
 import type { StreamClients } from './stream-clients.ts'
 import { Violation } from './violation.ts'
 import type { VirtualNetwork } from './virtual-network.ts'
@@ -37,9 +38,18 @@ export class SimulatedOutlet implements Outlet {
     this.now = now
   }
 
-  /** A datagram of a client. */
-  ask(engine: Engine, client: Client, packet: Buffer, asked: Asked, settings: EngineSettings, now: number): void {
+  /** A datagram of a client, or of a server that passes on what it was asked: then `relay` gets the reply. */
+  ask(
+    engine: Engine,
+    client: Client,
+    packet: Buffer,
+    asked: Asked,
+    settings: EngineSettings,
+    now: number,
+    relay: Pending['relay'] = null,
+  ): void {
     const pending = this.referee.ask(asked, client, false, settings, now)
+    pending.relay = relay
     this.inHand = pending
     this.wasHeld = false
     packet.copy(this.packet, PACKET_AT)
@@ -49,6 +59,7 @@ export class SimulatedOutlet implements Outlet {
     // The driver's buffer belongs to the next datagram.
     this.packet.fill(0xff, 0, PACKET_AT + packet.length + 300)
     this.inHand = 'stream'
+    this.referee.given(pending, client)
     if (length > 0) {
       if (this.wasHeld) throw new Violation('a query was held and answered')
       this.finish(pending, length, now)
@@ -124,7 +135,7 @@ export class SimulatedOutlet implements Outlet {
     checkCanary(this.query, 0)
     checkCanary(this.query, CANARY_BYTES + QUERY_ROOM)
     const socket = this.network.datagram(server, this.query, CANARY_BYTES, length, avoid, this.now())
-    this.referee.sent(socket, this.query.subarray(CANARY_BYTES, CANARY_BYTES + length), this.now())
+    this.referee.sent(socket, server, 'udp', this.now())
     return typeof socket === 'number' ? socket : -1
   }
 

@@ -10,14 +10,16 @@
  */
 import { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
+import type { StreamExchange } from '../../src/engine/stream-port.ts'
 import { WorkerCounters } from '../../src/stats/counters.ts'
 import { Image } from '../../src/table/image.ts'
 import type { Action, Client, Episode } from './episode.ts'
+import { checkCountersAtRest } from './counter-rules.ts'
 import { EventQueue } from './event-queue.ts'
 import { hashText, mix, Random } from './random.ts'
-import { makeQuery } from './queries.ts'
+import { askedBy, makeQuery } from './queries.ts'
 import { Referee } from './referee.ts'
-import { checkAtRest, checkCounters } from './rest-checks.ts'
+import { checkAtRest } from './rest-checks.ts'
 import { SimulatedOutlet } from './simulated-outlet.ts'
 import { StreamClients } from './stream-clients.ts'
 import { TableSource } from './table-source.ts'
@@ -89,7 +91,7 @@ class Simulation {
     this.random = new Random(mix(episode.seed, 0xe61e))
     this.network = new VirtualNetwork(episode, (at, event) => this.events.add(at, event))
     this.network.configure(this.settings)
-    this.referee = new Referee(episode)
+    this.referee = new Referee(episode, this.network)
     const waiters = Math.min(16_384, this.settings.maxInFlight) * 2
     this.streams = new StreamClients(
       waiters,
@@ -110,9 +112,10 @@ class Simulation {
       random: () => this.random.next(),
       seed: this.tables.seed,
       now: this.now,
+      onLoop: (server, from) => this.referee.loops.tell(server, from),
     })
     this.tables.compiler.pool.workerStarted(this.worker)
-    this.referee.started(engine, this.settings)
+    this.referee.started(engine, this.settings, this.now)
     const { held } = this.tables.compiler
     if (held !== null) this.adopt(engine, held.buffer)
     return engine
@@ -130,7 +133,9 @@ class Simulation {
     this.rest()
     this.recover()
     this.rest()
-    checkCounters(this.counters, this.referee)
+    this.tables.checkNothingWaits()
+    this.referee.loops.checkAsked(this.now)
+    checkCountersAtRest(this.counters, this.referee.ledger)
     checkAtRest(this.engine, this.counters)
   }
 
@@ -171,6 +176,7 @@ class Simulation {
       if (event.worker === this.worker) this.adopt(this.engine, event.image)
       return
     }
+    if (event.kind === 'loop') return this.askedByServer(event)
     referee.arrived(this.network.judge(event, this.now), event.kind === 'datagram' && event.isForged, this.now)
     if (event.kind === 'socket error') return this.engine.upstreamFailed(event.socket)
     if (event.kind === 'exchanged') {
@@ -204,6 +210,15 @@ class Simulation {
         for (const image of this.tables.push(action.table, action.shuffle)) this.post(image, action.adoptAfterMs)
         return
       }
+      case 'identity': {
+        referee.see('identity')
+        for (const image of this.tables.setIdentity(action.identity)) this.post(image, 1)
+        return
+      }
+      case 'manners': {
+        this.network.manners[action.server] = { ...action.manners }
+        return
+      }
       case 'configure': {
         this.settings = { ...episode.settings[action.settings]!, startedAtMs: START_MS }
         this.network.configure(this.settings)
@@ -216,6 +231,7 @@ class Simulation {
         this.worker++
         this.streams.newDesk()
         this.outlet.reset()
+        this.network.restarted()
         this.network.configure(this.settings)
         this.engine = this.startEngine()
         return
@@ -223,7 +239,7 @@ class Simulation {
       case 'new stream worker':
         return this.streams.newStreamWorker()
       case 'flush': {
-        referee.flushed(action.name, this.now)
+        referee.flushed(action.name)
         if (action.name === null) engine.cache?.flush()
         else engine.cache?.flushName(Buffer.from(action.name, 'latin1'))
         return
@@ -253,18 +269,24 @@ class Simulation {
     else this.outlet.ask(this.engine, client, action.packet, action.asked, this.settings, this.now)
   }
 
-  private sendStream(message: { exchange: number; server: number; query: Uint8Array; timeoutMs: number }): void {
-    this.referee.sent(
-      this.network.stream(message.server, message.exchange, Buffer.from(message.query), message.timeoutMs, this.now),
-      Buffer.from(message.query),
-      this.now,
-    )
+  /** A server passes a question on, and that comes to us. */
+  private askedByServer({ server, bytes, relay }: Extract<Event, { kind: 'loop' }>): void {
+    const { clients } = this.episode
+    const asked = askedBy(bytes)
+    if (asked === null) throw new Violation('a query to a server is none that anybody may ask')
+    this.outlet.ask(this.engine, clients[server % clients.length]!, bytes, asked, this.settings, this.now, relay)
+  }
+
+  private sendStream({ exchange, server, transport, query, timeoutMs }: StreamExchange): void {
+    const { now } = this
+    const outcome = this.network.stream(server, exchange, transport, Buffer.from(query), timeoutMs, now)
+    this.referee.sent(outcome, server, transport, now)
   }
 
   private adopt(engine: Engine, buffer: SharedArrayBuffer): void {
     const image = new Image(buffer)
     engine.adopt(image)
-    this.referee.adopted(this.tables.tableOf(image.generation))
+    this.referee.adopted(this.tables.madeOf(image.generation))
     this.tables.acknowledged(this.worker, image.generation, (waiting) => this.post(waiting, 1))
   }
 
@@ -276,8 +298,10 @@ class Simulation {
 
   /** Waits until nothing is under way, and expects that this does not last longer than a deadline and the slowest reply. */
   private rest(): void {
+    this.network.mayLoop = false
     const until = this.now + 30_000
-    while (!this.engine.isQuiet || this.events.nextAt < until) {
+    // Also for what nobody waits for: it is quiet, but not empty yet.
+    while (this.engine.forwarder.inFlight.open > 0 || this.events.nextAt < until) {
       const next = Math.min(this.events.nextAt, this.engine.nextDue)
       if (next > until) break
       this.runUntil(next)
@@ -288,12 +312,11 @@ class Simulation {
   /** All servers are well again: within a while all of them must be in use, and no query may fail. */
   private recover(): void {
     const { network, referee, settings } = this
-    network.isTroubled = false
-    network.habits.fill('perfect')
+    network.endTrouble()
     const random = new Random(mix(this.episode.seed, hashText('recovery')))
     for (let k = 0; k < 40; k++) {
       this.runUntil(this.now + 2000)
-      referee.isRecovered = k > 1
+      referee.recovered(k > 1)
       for (const zone of ['', '\u0004corp']) {
         const name = `\u0007${String(this.episode.seed % 10_000_000).padStart(5, '0')}-${k % 10}${Math.floor(k / 10)}`
           .padEnd(8, '0')
@@ -310,6 +333,6 @@ class Simulation {
       }
     }
     referee.checkHealth(this.counters, this.settings)
-    referee.isRecovered = false
+    referee.recovered(false)
   }
 }

@@ -14,7 +14,8 @@ import type { StreamExchange, StreamExchanged, ToStream } from '../../src/engine
 import { StreamDesk } from '../../src/worker/stream-desk.ts'
 import type { Client } from './episode.ts'
 import type { Asked } from './queries.ts'
-import type { Pending, Referee } from './referee.ts'
+import type { Pending } from './pending.ts'
+import type { Referee } from './referee.ts'
 import { Violation } from './violation.ts'
 
 interface Connection {
@@ -69,6 +70,8 @@ export class StreamClients {
   /** The stream worker has died and another has taken its place; its connections are numbered from one again. */
   newStreamWorker(): void {
     this.referee.see('new stream worker')
+    // What servers were asked over streams is lost with it.
+    this.referee.disturbed(this.now())
     for (const connection of this.connections.values())
       for (const pending of connection.waiting) this.referee.gone(pending)
     this.attach()
@@ -104,6 +107,7 @@ export class StreamClients {
     this.inHand = pending
     this.desk.receive({ kind: 'queries', reads }, engine)
     this.inHand = null
+    this.referee.given(pending, client)
     this.desk.flush()
   }
 

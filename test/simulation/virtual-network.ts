@@ -1,16 +1,23 @@
 /** Sockets, streams and servers: takes what the engine sends, and says later, or never, what comes back. */
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { StreamExchanged } from '../../src/engine/stream-port.ts'
-import { type Episode, type Habit, SERVERS } from './episode.ts'
+import { CaseRules } from './case-rules.ts'
+import { CookieRules } from './cookie-rules.ts'
+import type { Episode, Habit } from './episode.ts'
+import { SERVERS } from './episode-settings.ts'
 import { type ParsedMessage, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
 import { scrub } from './reference-scrub.ts'
+import { COOKIE, makeHonest, type Manners } from './server-manners.ts'
+import { randomCase } from './queries.ts'
 import { forge, serve } from './virtual-server.ts'
 
 /** A query on its way to a server. */
 export interface Sent {
   query: ParsedMessage
+  /** In the world. */
+  server: number
   /** Keys that its answer is one to: two where the query has no OPT that could tell. */
   keys: string[]
   at: number
@@ -22,12 +29,21 @@ export type NetworkEvent =
   | { kind: 'datagram'; socket: number; bytes: Buffer; isForged: boolean }
   | { kind: 'exchanged'; token: number; bytes: Buffer | null; failure: StreamExchanged['failure']; isStray: boolean }
   | { kind: 'socket error'; socket: number }
+  /** A server has passed a query on, and that came to us; `relay` gets what we answer. */
+  | { kind: 'loop'; server: number; bytes: Buffer; relay: (reply: Buffer, now: number) => void }
 
-/** What a message that came in is to the engine, as far as the reference can say. */
+/**
+ * What a message that came in is to the engine, as far as the reference can say. Nothing at all may come of a stray one. A
+ * doubtful one is not believed, but the engine may ask in another way. `cut`: what there is of a truncated answer, and null
+ * where that is nothing but the question.
+ */
 export type Verdict =
   | { kind: 'stray' }
-  | { kind: 'failure'; sent: Sent }
-  | { kind: 'truncated'; sent: Sent }
+  | { kind: 'doubtful'; sent: Sent }
+  | { kind: 'failure'; sent: Sent | null }
+  | { kind: 'bad cookie'; sent: Sent }
+  | { kind: 'missing cookie'; sent: Sent }
+  | { kind: 'truncated'; sent: Sent; flags: number; cut: ParsedMessage | null }
   | { kind: 'answer'; sent: Sent; message: ParsedMessage }
 
 interface Socket {
@@ -46,19 +62,29 @@ const MISUNDERSTANDING: ReadonlySet<Habit> = new Set([
   'odd rcodes',
 ])
 const STRAY: Verdict = { kind: 'stray' }
+const FAILED: Verdict = { kind: 'failure', sent: null }
+const BADCOOKIE = 23
 const POOL = 4
 /** Largest datagram that the drivers receive whole. */
 export const UPSTREAM_BUFFER = 4096
 
 export class VirtualNetwork {
   readonly habits: Habit[]
+  readonly manners: Manners[]
+  readonly cookies: CookieRules = new CookieRules()
+  readonly spellings: CaseRules = new CaseRules()
+  /** The query sent last. */
+  query!: ParsedMessage
   /** Off in the last part of an episode, when all is well. */
   isTroubled = true
+  /** Off when all is to come to rest: without a cache a question may go round for ever. */
+  mayLoop = true
   messages = 0
   private readonly episode: Episode
   private readonly schedule: (at: number, event: NetworkEvent) => void
   /** World server by index in the settings. */
   private servers: number[] = []
+  private transports: string[] = []
   private pools: Socket[][] = []
   private nextSocket = 1
   private deadlineMs = 0
@@ -74,12 +100,29 @@ export class VirtualNetwork {
     this.episode = episode
     this.schedule = schedule
     this.habits = [...episode.habits]
+    this.manners = episode.manners.map((manners) => ({ ...manners }))
   }
 
   configure(settings: EngineSettings): void {
     this.servers = settings.servers.map((server) => Number(server.address.split('.')[3]) - 1)
+    this.transports = settings.servers.map((server) => server.transport)
     this.pools = this.servers.map(() => [])
     this.deadlineMs = settings.deadlineMs
+    this.cookies.configured(this.servers, Math.min(settings.attemptTimeoutMs, settings.deadlineMs))
+    this.spellings.configured(settings.caseRandomization === true, this.servers)
+  }
+
+  /** The engine starts anew and knows nothing of its servers. */
+  restarted(): void {
+    this.cookies.reset()
+    this.spellings.reset()
+  }
+
+  /** All is well from now on. */
+  endTrouble(): void {
+    this.isTroubled = false
+    this.habits.fill('perfect')
+    for (const manners of this.manners) makeHonest(manners)
   }
 
   /** Index of the settings' server in the world. */
@@ -89,15 +132,16 @@ export class VirtualNetwork {
 
   /** Checks a query of the engine and sends it. Returns what is wrong with it, or the socket's number. */
   datagram(index: number, bytes: Buffer, at: number, length: number, avoid: number, now: number): number | string {
-    const query = this.readQuery(bytes, at, length, index)
+    const query = this.readQuery(bytes, at, length, index, 'udp')
     if (typeof query === 'string') return query
+    this.query = query
     const server = this.servers[index]!
     const fate = this.fateOf(query, server)
     if (this.isTroubled && this.habits[server] !== 'perfect' && fate.chance(this.episode.socketShortage)) return -1
     const socket = this.pick(index, avoid, fate)
-    const sent: Sent = { query, keys: keysOf(query), at: now, isSettled: false }
+    const sent: Sent = { query, server, keys: keysOf(query), at: now, isSettled: false }
     this.sent.set(socket.number * 65_536 + query.id, sent)
-    this.travel(sent, server, false, fate, now, (delay, reply, isMisdirected) => {
+    this.travel(sent, bytes.subarray(at, at + length), false, fate, now, (delay, reply, isMisdirected) => {
       const to = isMisdirected ? 1 + fate.below(this.nextSocket - 1) : socket.number
       this.schedule(
         now + delay,
@@ -110,15 +154,23 @@ export class VirtualNetwork {
   }
 
   /** The same for an exchange over a stream; it always ends, at the latest after `timeoutMs`. */
-  stream(index: number, token: number, bytes: Buffer, timeoutMs: number, now: number): string | null {
-    const query = this.readQuery(bytes, 0, bytes.length, index)
+  stream(
+    index: number,
+    token: number,
+    transport: string,
+    bytes: Buffer,
+    timeoutMs: number,
+    now: number,
+  ): string | null {
+    const query = this.readQuery(bytes, 0, bytes.length, index, transport)
     if (typeof query === 'string') return query
+    this.query = query
     const server = this.servers[index]!
     const fate = this.fateOf(query, server)
-    const sent: Sent = { query, keys: keysOf(query), at: now, isSettled: false }
+    const sent: Sent = { query, server, keys: keysOf(query), at: now, isSettled: false }
     this.streams.set(token, sent)
     let hasReply = false
-    this.travel(sent, server, true, fate, now, (delay, reply) => {
+    this.travel(sent, bytes, true, fate, now, (delay, reply) => {
       if (hasReply || delay >= timeoutMs) return
       hasReply = true
       const failure = reply === null ? fate.pick(['refused', 'network', 'malformed', 'tls', 'timeout'] as const) : null
@@ -131,21 +183,27 @@ export class VirtualNetwork {
 
   private travel(
     sent: Sent,
-    server: number,
+    bytes: Buffer,
     isStream: boolean,
     fate: Random,
     now: number,
     arrive: (delay: number, reply: Buffer | null, isMisdirected: boolean) => void,
   ): void {
     const { episode } = this
+    const { server } = sent
     this.messages++
     const habit = this.habits[server]!
     const isPerfect = habit === 'perfect' || !this.isTroubled
-    if (MISUNDERSTANDING.has(habit)) this.mayBeAskedPlainly[server] = true
+    if (MISUNDERSTANDING.has(habit) || this.manners[server]!.cookies === 'formerr')
+      this.mayBeAskedPlainly[server] = true
     const isLost = (): boolean => !isPerfect && !isStream && fate.chance(episode.loss)
     const rtt = isPerfect ? Math.min(20, episode.rttMs[server]!) : episode.rttMs[server]!
     if (isLost()) return
-    for (const reply of serve(sent.query, habit, isStream, fate, ++this.serial)) {
+    if (habit === 'looping' && this.mayLoop && !isStream) {
+      const relay = (reply: Buffer, at: number): void => arrive(at - now + rtt, reply, false)
+      return this.schedule(now + rtt, { kind: 'loop', server, bytes: Buffer.from(bytes), relay })
+    }
+    for (const reply of serve(sent.query, habit, this.manners[server]!, server, isStream, fate, ++this.serial)) {
       const copies = !isStream && fate.chance(episode.duplication) ? 2 : 1
       for (let k = 0; k < copies; k++) {
         if (isLost()) continue
@@ -154,35 +212,54 @@ export class VirtualNetwork {
         arrive(rtt + reply.delayMs + jitter, reply.bytes, reply.isMisdirected)
       }
     }
-    void now
   }
 
   /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
   judge(event: NetworkEvent, now: number): Verdict {
-    if (event.kind === 'socket error') return STRAY
+    if (event.kind === 'socket error') return FAILED
+    if (event.kind === 'loop') return STRAY
     const isStream = event.kind === 'exchanged'
     const { bytes } = event
     if (bytes === null || bytes.length < 12) {
       const sent = isStream ? this.streams.get(event.token) : undefined
-      return sent === undefined ? STRAY : { kind: 'failure', sent }
+      if (sent === undefined) return STRAY
+      this.cookies.streamFailed(sent.server, now)
+      return { kind: 'failure', sent }
     }
     const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
     // No question is open for longer than the deadline.
     if (sent === undefined || sent.isSettled || now > sent.at + this.deadlineMs) return STRAY
     if ((bytes.readUInt16BE(2) & 0xf800) !== 0x8000) return STRAY
-    const verdict = this.judgeReply(sent, bytes, isStream)
-    if (verdict.kind !== 'stray') sent.isSettled = true
+    const verdict = this.judgeReply(sent, bytes, isStream, now)
+    if (verdict.kind !== 'stray' && verdict.kind !== 'doubtful') sent.isSettled = true
     return verdict
   }
 
-  private judgeReply(sent: Sent, bytes: Buffer, isStream: boolean): Verdict {
+  private judgeReply(sent: Sent, bytes: Buffer, isStream: boolean, now: number): Verdict {
+    const { query, server } = sent
     const flags = bytes.readUInt16BE(2)
-    if (bytes.readUInt16BE(4) === 0) return (flags & 15) === 0 || (flags & 15) === 3 ? STRAY : { kind: 'failure', sent }
-    if (!hasQuestion(bytes, sent.query)) return STRAY
-    if (!isStream && ((flags & 0x0200) !== 0 || bytes.length > UPSTREAM_BUFFER)) return { kind: 'truncated', sent }
-    const message = parseMessage(bytes, 0, bytes.length)
-    if (typeof message === 'string' || isFailure(message) || (flags & 0x0200) !== 0) return { kind: 'failure', sent }
-    const kept = scrub(message)
+    const isBare = bytes.readUInt16BE(4) === 0
+    if (isBare ? (flags & 15) === 0 || (flags & 15) === 3 : !hasQuestion(bytes, query)) return STRAY
+    const question = bytes.toString('latin1', 12, 12 + query.question.length)
+    if (!isBare && !isStream && this.spellings.isLost(query, question, server)) return { kind: 'doubtful', sent }
+    const isLong = !isStream && bytes.length > UPSTREAM_BUFFER
+    const message = isLong ? '' : parseMessage(bytes, 0, bytes.length)
+    const cookie = typeof message === 'string' ? undefined : message.opt?.options.get(COOKIE)
+    const isTruncated = isLong || (flags & 0x0200) !== 0
+    const check = this.cookies.judge(query, cookie, server, isStream, now)
+    if (check === 'forged') return STRAY
+    if (check === 'missing') return { kind: 'missing cookie', sent }
+    if (isBare) return { kind: 'failure', sent }
+    if (isTruncated) {
+      const cut = typeof message === 'string' ? null : scrub(message)
+      return isFailure(flags & 15) ? { kind: 'failure', sent } : { kind: 'truncated', sent, flags, cut }
+    }
+    if (typeof message === 'string') return { kind: 'failure', sent }
+    if (message.rcode === BADCOOKIE && query.opt?.options.has(COOKIE) === true) {
+      this.cookies.refused(server)
+      return { kind: 'bad cookie', sent }
+    }
+    const kept = isFailure(message.rcode) ? null : scrub(message)
     return kept === null ? { kind: 'failure', sent } : { kind: 'answer', sent, message: kept }
   }
 
@@ -195,17 +272,25 @@ export class VirtualNetwork {
       const [place, { query }] = fate.pick(open)
       let socket = Math.floor(place / 65_536)
       const forged = { ...query }
-      // A wrong id, a wrong port, or the answer to another question.
-      const how = fate.below(3)
+      // A wrong id, a wrong port, the answer to another question, or all but the case and the cookie.
+      const how = fate.below(4)
       if (how === 0) forged.id = fate.below(65_536)
       if (how === 1) socket = 1 + fate.below(this.nextSocket - 1)
       if (how === 2) forged.question = otherName(query.question)
+      if (how === 3) {
+        const isMixed = query.question.slice(0, -4) !== query.name
+        if (!isMixed && query.opt?.options.has(COOKIE) !== true) continue
+        if (isMixed && fate.chance(0.5))
+          forged.question = (fate.chance(0.5) ? query.name : randomCase(fate, query.name)) + query.question.slice(-4)
+      }
       const hit = this.sent.get(socket * 65_536 + forged.id)
-      if (hit !== undefined && hit.query.question === forged.question) continue
+      const isHit = hit?.query.question === forged.question
+      // Without a cookie to show that it is none it would be as good as the server's own.
+      if (isHit && hit?.query.opt?.options.has(COOKIE) !== true) continue
       this.schedule(now + fate.between(0, 5), {
         kind: 'datagram',
         socket,
-        bytes: forge(forged, fate, 2_000_000 + k),
+        bytes: forge(isHit ? { ...forged, opt: hit.query.opt } : forged, fate, 2_000_000 + k),
         isForged: true,
       })
     }
@@ -216,7 +301,13 @@ export class VirtualNetwork {
     return this.nextSocket === 1 ? 0 : Math.max(1, this.nextSocket - 1 - ((seed >>> 0) % 8))
   }
 
-  private readQuery(bytes: Buffer, at: number, length: number, index: number): ParsedMessage | string {
+  private readQuery(
+    bytes: Buffer,
+    at: number,
+    length: number,
+    index: number,
+    transport: string,
+  ): ParsedMessage | string {
     const query = parseMessage(bytes, at, length)
     if (typeof query === 'string') return `a query to a server is malformed: ${query}`
     if ((query.flags & ~0x0110) !== 0x0020) return `a query to a server has flags ${query.flags.toString(16)}`
@@ -224,10 +315,15 @@ export class VirtualNetwork {
       return 'a query to a server is none'
     const server = this.servers[index]
     if (server === undefined) return `a query to a server that there is not: ${index}`
+    const { [index]: own } = this.transports
+    if (transport !== own && !(own === 'udp' && transport === 'tcp'))
+      return `a query over ${transport} to a server for ${own}`
     if (query.opt === null && !this.mayBeAskedPlainly[server]) return 'a query without OPT to a server that knows EDNS'
     if (query.opt !== null && (query.opt.payload !== 1232 || query.opt.version !== 0))
       return 'a query with another OPT than ours'
-    return query
+    for (const code of query.opt?.options.keys() ?? []) if (code !== COOKIE) return `a query with an option ${code}`
+    const isPrivate = transport === 'tls' || transport === 'https'
+    return this.cookies.checkQuery(query, server, isPrivate, transport !== own) ?? query
   }
 
   private fateOf(query: ParsedMessage, server: number): Random {

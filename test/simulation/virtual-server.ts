@@ -1,8 +1,9 @@
 /** Servers in the virtual network: good, broken and malicious ones. What one does with a question follows from its habit and a fate. */
 import type { Habit } from './episode.ts'
 import { MessageWriter, type ParsedMessage } from './message.ts'
-import { randomCase } from './queries.ts'
+import { option, randomCase } from './queries.ts'
 import type { Random } from './random.ts'
+import { cookieOption, type Manners, objectionTo, otherCookie, COOKIE, spell } from './server-manners.ts'
 
 /** One thing that comes back, `delayMs` after the question came in. */
 export interface Reply {
@@ -11,6 +12,11 @@ export interface Reply {
   bytes: Buffer | null
   /** Sent to another socket than the question's. */
   isMisdirected: boolean
+}
+
+/** A query as a server sees it: `question` as it repeats it, and the COOKIE option of its reply ('' for none). */
+interface Served extends ParsedMessage {
+  cookie: string
 }
 
 type Deed =
@@ -44,6 +50,8 @@ const DEEDS: Record<Habit, readonly (readonly [number, Deed])[]> = {
   ],
   dead: [[1, 'silence']],
   unreachable: [[1, 'error']],
+  // What comes back is what we answered ourselves: the network sees to it.
+  looping: [[1, 'silence']],
   servfail: [
     [9, 'servfail'],
     [1, 'answer'],
@@ -86,6 +94,7 @@ const DEEDS: Record<Habit, readonly (readonly [number, Deed])[]> = {
 
 const SERVFAIL = 2
 const NXDOMAIN = 3
+const BADCOOKIE = 23
 const FLAG_QR = 0x8000
 const FLAG_TC = 0x0200
 const OPT_BROKEN: Partial<Record<Habit, number>> = { 'formerr to opt': 1, notimp: 4, badvers: 16 }
@@ -97,9 +106,32 @@ function reply(bytes: Buffer | null, delayMs: number = 0, isMisdirected: boolean
 }
 
 /** What the server does with the question. `serial` makes every answer's records unlike those of any other. */
-export function serve(query: ParsedMessage, habit: Habit, isStream: boolean, fate: Random, serial: number): Reply[] {
+export function serve(
+  asked: ParsedMessage,
+  habit: Habit,
+  manners: Manners,
+  server: number,
+  isStream: boolean,
+  fate: Random,
+  serial: number,
+): Reply[] {
+  const query: Served = {
+    ...asked,
+    question: spell(asked.question, manners.spelling, fate),
+    cookie: cookieOption(asked, manners, server, serial, fate),
+  }
   const brokenRcode = OPT_BROKEN[habit]
   if (brokenRcode !== undefined && query.opt !== null) return [reply(errorReply(query, brokenRcode, fate, serial))]
+  switch (objectionTo(asked, manners, server, isStream)) {
+    case 'silence':
+      return []
+    case 'formerr':
+      return [reply(errorReply(query, 1, fate, serial))]
+    case 'badcookie':
+      if (habit !== 'dead' && habit !== 'unreachable') return [reply(errorReply(query, BADCOOKIE, fate, serial))]
+      break
+    case null:
+  }
   const deed = fate.weighted(DEEDS[habit])
   switch (deed) {
     case 'answer':
@@ -136,14 +168,20 @@ export function serve(query: ParsedMessage, habit: Habit, isStream: boolean, fat
   }
 }
 
-/** A message that nobody asked for and that nobody may believe, towards some open port. */
+/**
+ * A message that nobody asked for and that nobody may believe, towards some open port. With a cookie that is not ours, if
+ * the query has one.
+ */
 export function forge(query: ParsedMessage, fate: Random, serial: number): Buffer {
-  begin(query, 0, fate)
-  address(query, 300, serial, fate)
+  const cookie = query.opt?.options.get(COOKIE)
+  const forged: Served = { ...query, cookie: cookie === undefined ? '' : option(otherCookie(cookie.slice(0, 8), fate)) }
+  begin(forged, fate.chance(0.2) ? fate.pick([2, 3, 5]) : 0, fate)
+  address(forged, 300, serial, fate)
+  addOpt(forged, 0, fate)
   return writer.take()
 }
 
-function begin(query: ParsedMessage, flags: number, fate: Random): void {
+function begin(query: Served, flags: number, fate: Random): void {
   writer.begin(
     query.id,
     FLAG_QR |
@@ -156,19 +194,14 @@ function begin(query: ParsedMessage, flags: number, fate: Random): void {
   writer.rawQuestion(query.question)
 }
 
-function addOpt(query: ParsedMessage, extendedRcode: number, fate: Random): void {
-  if (query.opt !== null && (extendedRcode !== 0 || fate.chance(0.9))) {
-    writer.opt(
-      fate.pick([512, 1232, 4096]),
-      extendedRcode,
-      0,
-      query.opt.dnssecOk,
-      fate.chance(0.1) ? '\0\u000f\0\u0002\0\u0016' : '',
-    )
-  }
+function addOpt(query: Served, extendedRcode: number, fate: Random): void {
+  if (query.opt === null || (extendedRcode === 0 && query.cookie === '' && !fate.chance(0.9))) return
+  const extendedError = fate.chance(0.1) ? '\0\u000f\0\u0002\0\u0016' : ''
+  const payload = fate.pick([512, 1232, 4096])
+  writer.opt(payload, extendedRcode, 0, query.opt.dnssecOk, extendedError + query.cookie)
 }
 
-function errorReply(query: ParsedMessage, rcode: number, fate: Random, serial: number): Buffer {
+function errorReply(query: Served, rcode: number, fate: Random, serial: number): Buffer {
   // A bare header is how some servers say that they do not understand.
   if (rcode < 16 && rcode !== SERVFAIL && fate.chance(0.3)) {
     writer.begin(query.id, FLAG_QR | rcode)
@@ -180,15 +213,15 @@ function errorReply(query: ParsedMessage, rcode: number, fate: Random, serial: n
   return writer.take()
 }
 
-function oddRcode(query: ParsedMessage, fate: Random, serial: number): Buffer {
+function oddRcode(query: Served, fate: Random, serial: number): Buffer {
   const rcode = fate.pick([6, 7, 8, 9, 10, 11, 15, 17, 22, 23, 4095])
   begin(query, rcode & 15, fate)
   if (fate.chance(0.5)) address(query, 300, serial, fate)
-  if (rcode > 15 && query.opt !== null) writer.opt(1232, rcode >>> 4, 0, query.opt.dnssecOk, '')
+  if (rcode > 15 || query.cookie !== '') addOpt(query, rcode >>> 4, fate)
   return writer.take()
 }
 
-function truncated(query: ParsedMessage, fate: Random, serial: number): Buffer {
+function truncated(query: Served, fate: Random, serial: number): Buffer {
   begin(query, FLAG_TC, fate)
   if (fate.chance(0.5)) address(query, 300, serial, fate)
   addOpt(query, 0, fate)
@@ -209,7 +242,7 @@ const TTLS: readonly (readonly [number, number])[] = [
 ]
 
 /** A sound answer: records, no records, or no such name; as large as it happens to be. */
-function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
+function answer(query: Served, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
   const shape = fate.weighted([
     [12, 'records'],
     [3, 'chain'],
@@ -219,7 +252,8 @@ function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: n
     [0.5, 'empty'],
   ] as const)
   const ttl = fate.weighted(TTLS)
-  begin(query, shape === 'nxdomain' ? NXDOMAIN : 0, fate)
+  const isNothing = shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.5))
+  begin(query, isNothing ? NXDOMAIN : 0, fate)
   if (shape === 'records') address(query, ttl, serial, fate)
   else if (shape === 'chain' || shape === 'chain to nothing')
     chain(query, ttl, serial, fate, shape === 'chain', !isPerfect)
@@ -235,7 +269,7 @@ function answer(query: ParsedMessage, isStream: boolean, fate: Random, serial: n
   return writer.take()
 }
 
-function owner(query: ParsedMessage, fate: Random): [string, boolean] {
+function owner(query: Served, fate: Random): [string, boolean] {
   const asked = query.question.slice(0, -4)
   return fate.chance(0.1) ? [randomCase(fate, asked), false] : [asked, true]
 }
@@ -246,7 +280,7 @@ function serialName(prefix: string, serial: number): string {
 }
 
 /** Records of the type that was asked. */
-function address(query: ParsedMessage, ttl: number, serial: number, fate: Random): void {
+function address(query: Served, ttl: number, serial: number, fate: Random): void {
   const [name, isCompressed] = owner(query, fate)
   const count = fate.weighted([
     [8, 1],
@@ -302,14 +336,7 @@ function recordData(type: number, serial: number, k: number): void {
   }
 }
 
-function chain(
-  query: ParsedMessage,
-  ttl: number,
-  serial: number,
-  fate: Random,
-  hasEnd: boolean,
-  mayLoop: boolean,
-): void {
+function chain(query: Served, ttl: number, serial: number, fate: Random, hasEnd: boolean, mayLoop: boolean): void {
   if (query.type === 5) return records(5, query.question.slice(0, -4), true, ttl, serial, 1, fate)
   let name = query.question.slice(0, -4)
   for (let k = 0; k <= fate.below(3); k++) {
@@ -323,7 +350,7 @@ function chain(
 }
 
 /** Records that a server adds to plant them: of other names, of other zones, or of another class. */
-function unrelated(query: ParsedMessage, fate: Random): void {
+function unrelated(query: Served, fate: Random): void {
   const victim = '\u0006victim\u0007example\0'
   const section = 1 + fate.below(3)
   // Sections are written in their order: nothing may come before what is there already.
@@ -342,7 +369,7 @@ function soaData(serial: number, minimum: number): void {
   writer.u32(minimum)
 }
 
-function soa(query: ParsedMessage, ttl: number, minimum: number, serial: number): void {
+function soa(query: Served, ttl: number, minimum: number, serial: number): void {
   // The zone is the name less its first label, so that it can be a pointer into the question.
   const asked = query.question.slice(0, -4)
   writer.record(2, asked === '\0' ? asked : asked.slice(asked.charCodeAt(0) + 1), 6, 1, ttl, true, () =>
@@ -350,7 +377,7 @@ function soa(query: ParsedMessage, ttl: number, minimum: number, serial: number)
   )
 }
 
-function delegation(query: ParsedMessage, fate: Random, serial: number): void {
+function delegation(query: Served, fate: Random, serial: number): void {
   const ns = serialName('glue', serial)
   const ttl = fate.weighted(TTLS)
   writer.record(2, query.question.slice(0, -4), 2, 1, ttl, true, () => writer.name(ns, true))
@@ -358,7 +385,7 @@ function delegation(query: ParsedMessage, fate: Random, serial: number): void {
 }
 
 /** A reply that is not one to this question. */
-function lie(query: ParsedMessage, isStream: boolean, fate: Random, serial: number): Buffer {
+function lie(query: Served, isStream: boolean, fate: Random, serial: number): Buffer {
   const kinds = isStream ? [1, 2, 3, 4, 5, 6] : [0, 1, 2, 3, 4, 5, 6, 7]
   const kind = fate.pick(kinds)
   const other = { ...query }
@@ -380,7 +407,7 @@ function lie(query: ParsedMessage, isStream: boolean, fate: Random, serial: numb
 }
 
 /** A reply to this question that cannot be read to its end. */
-function malformed(query: ParsedMessage, fate: Random, serial: number): Buffer {
+function malformed(query: Served, fate: Random, serial: number): Buffer {
   begin(query, 0, fate)
   const name = query.question.slice(0, -4)
   const end = writer.length

@@ -1,0 +1,323 @@
+/**
+ * What servers said, and which replies to clients that allows: answers as fresh as they are, stale ones where they may
+ * serve, halves where nobody has the whole, failures where no server could have helped.
+ */
+import type { Cache } from '../../src/engine/cache.ts'
+import type { Engine } from '../../src/engine/engine.ts'
+import type { EngineSettings } from '../../src/engine/settings.ts'
+import { Drop } from '../../src/stats/counters.ts'
+import type { Ledger } from './counter-rules.ts'
+import { DenialRules, routeOf } from './denial-rules.ts'
+import type { Episode } from './episode.ts'
+import type { ParsedMessage } from './message.ts'
+import { type MessageBudget, plainOf } from './message-budget.ts'
+import { type Context, isRecursive, type Pending } from './pending.ts'
+import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
+import { checkEde, checkKnown, Ede, isTruncated, STALE_TTL } from './reply-check.ts'
+import type { Verdict, VirtualNetwork } from './virtual-network.ts'
+
+interface Accepted {
+  known: KnownAnswer
+  cache: Cache | null
+  evictions: number
+}
+
+/** How long a failure may be remembered (RFC 9520), and how long a stale answer may be served at once after one (RFC 8767 §5). */
+const FAILURE_MS = 5000
+const STALE_RECHECK_MS = 31_000
+const KNOWN_EACH = 64
+/** Truncated answers of a question that are remembered. */
+const CUT_EACH = 16
+const SERVFAIL = 2
+const NXDOMAIN = 3
+const FLAG_TC = 0x0200
+const FLAG_AD = 0x0020
+
+export class AnswerRules {
+  engine!: Engine
+  settings!: EngineSettings
+  isRecovered = false
+  /** Since when nothing has happened that may cost a query its answer. */
+  calmSince = 0
+  private readonly episode: Episode
+  private readonly network: VirtualNetwork
+  private readonly budget: MessageBudget
+  private readonly ledger: Ledger
+  private readonly see: (what: string) => void
+  private readonly known: Map<string, KnownAnswer[]> = new Map()
+  private readonly accepted: Map<string, Accepted> = new Map()
+  private readonly denials: DenialRules = new DenialRules()
+  /** What servers cut off of answers, since somebody asked. */
+  private readonly cut: Map<string, ParsedMessage[]> = new Map()
+  /** When the server that always answers did so with what makes another message needed, by question. */
+  private readonly stumbledAt: Map<string, number> = new Map()
+  /** When a server was asked last, or would have been if there had been room, by question. */
+  private readonly askedAt: Map<string, number> = new Map()
+  private fullDrops = 0
+
+  constructor(
+    episode: Episode,
+    network: VirtualNetwork,
+    budget: MessageBudget,
+    ledger: Ledger,
+    see: (what: string) => void,
+  ) {
+    this.episode = episode
+    this.network = network
+    this.budget = budget
+    this.ledger = ledger
+    this.see = see
+  }
+
+  forgetAll(): void {
+    this.known.clear()
+    this.accepted.clear()
+    this.denials.forgetAll()
+  }
+
+  forgetName(name: string): void {
+    this.denials.forgetName(name)
+    for (const map of [this.known, this.accepted])
+      for (const key of map.keys()) if (key.startsWith(`${name}|`)) map.delete(key)
+  }
+
+  /** A message has come for the engine; returns the answer in it, if it is one. */
+  arrived(verdict: Verdict, now: number): KnownAnswer | null {
+    if (verdict.kind === 'truncated') this.noteCut(verdict)
+    if (verdict.kind !== 'answer' && verdict.kind !== 'stray') this.noteStumble(verdict, now)
+    if (verdict.kind !== 'answer') return null
+    const known = knownAnswer(verdict.message, now, this.settings.cache)
+    if (known.lifetimeSeconds === 0) return known
+    this.denials.arrived(verdict.sent.keys, known, this.settings)
+    for (const key of verdict.sent.keys) {
+      const list = this.known.get(key)
+      if (list === undefined) this.known.set(key, [known])
+      else {
+        list.unshift(known)
+        if (list.length > KNOWN_EACH) list.pop()
+      }
+    }
+    return known
+  }
+
+  private noteCut({ sent, flags, cut }: Extract<Verdict, { kind: 'truncated' }>): void {
+    const bare = { ...sent.query, flags: flags | FLAG_TC, rcode: flags & 15 }
+    const empty: ParsedMessage = { ...bare, sections: [[], [], []] }
+    for (const message of cut === null ? [empty] : [cut, empty]) {
+      for (const key of sent.keys) {
+        const list = this.cut.get(key)
+        if (list === undefined) this.cut.set(key, [message])
+        else if (list.length < CUT_EACH) list.push(message)
+      }
+    }
+  }
+
+  private noteStumble(verdict: Exclude<Verdict, { kind: 'stray' | 'answer' }>, now: number): void {
+    const { sent } = verdict
+    if (sent === null || !this.isPerfect(sent.server)) return
+    for (const key of sent.keys) this.stumbledAt.set(key, now)
+  }
+
+  /** A server is asked for the answer to one of these questions. */
+  asked(keys: readonly string[], now: number): void {
+    for (const key of keys) this.askedAt.set(key, now)
+  }
+
+  /** A question begins anew: what was cut off of earlier answers is of no use any more. */
+  begins(key: string): void {
+    this.cut.delete(key)
+  }
+
+  /** A query is about to be given to the engine. */
+  noteFull(): void {
+    this.fullDrops = this.countFull()
+  }
+
+  /** Queries that found no room. */
+  private countFull(): number {
+    const { counters } = this.engine
+    return counters.droppedOf(Drop.inFlightFull) + counters.droppedOf(Drop.waitersFull)
+  }
+
+  /** A query waits for a server: what is wrong with that, or null. */
+  checkAskedFor({ asked, key }: Pending, now: number): string | null {
+    const accepted = this.accepted.get(key)
+    if (accepted !== undefined && this.isKept(accepted, key)) {
+      const { at, lifetimeSeconds } = accepted.known
+      if (ageSeconds(accepted.known, now) < lifetimeSeconds)
+        return `a server is asked for what is in the cache since ${at} for ${lifetimeSeconds} s`
+    }
+    // What is known of the question itself, a failure too, comes before what is known of names above.
+    if (!isRecursive(asked) || this.known.has(key) || this.askedAt.has(key)) return null
+    const denial = this.denials.mustAnswer(key, this.settings, this.engine.cache, now)
+    return denial === null ? null : 'a server is asked for a name below one that does not exist'
+  }
+
+  /** True if the answer must still be in the cache. */
+  private isKept({ known, cache, evictions }: Accepted, key: string): boolean {
+    if (cache === null || this.engine.cache !== cache || cache.evictions !== evictions) return false
+    // A newer answer may have taken its place, by a prefetch that nobody saw the end of.
+    return this.known.get(key)?.[0] === known && known.message.bytesBeforeOpt < cache.maxBytes / 16 - 500
+  }
+
+  /** Checks a reply that came at once, where a server might have been asked. What is wrong, or null. */
+  checkImmediate(pending: Pending, reply: ParsedMessage, now: number): string | null {
+    const { asked, key, limits } = pending
+    if (reply.rcode === SERVFAIL) {
+      if (this.countFull() > this.fullDrops) {
+        this.see('full')
+        this.calmSince = now
+        return checkEde(asked, reply, Ede.OTHER)
+      }
+      if (!this.hasAskedWithin(FAILURE_MS, key, now)) return 'SERVFAIL at once, although there is room'
+      this.see('kept failure')
+      this.ledger.hits++
+      return checkEde(asked, reply, Ede.CACHED_ERROR)
+    }
+    if (!isRecursive(asked)) return 'an answer from the cache to a query without RD'
+    const list = this.known.get(key) ?? []
+    let wrong = 'an answer that no server gave'
+    for (const known of list) {
+      const age = ageSeconds(known, now)
+      const complaint = checkKnown(asked, reply, known, age, -1, limits)
+      if (complaint !== null) {
+        if (!complaint.startsWith('a record that')) wrong = complaint
+        continue
+      }
+      if (age >= known.lifetimeSeconds) {
+        wrong = `an answer after ${age} s that was good for ${known.lifetimeSeconds} s`
+        continue
+      }
+      const accepted = this.accepted.get(key)
+      if (accepted !== undefined && known.at < accepted.known.at)
+        return 'an older answer than the one that took its place'
+      this.see(reply.rcode === NXDOMAIN || reply.sections[0].length === 0 ? 'negative hit' : 'hit')
+      // An old answer and a new one may be the same: where a server passes on what we said ourselves, or all is cut off.
+      if (looksStale(reply) && this.isStale(pending, reply, now)) {
+        this.ledger.eitherHits++
+        return null
+      }
+      this.ledger.hits++
+      return checkEde(asked, reply, Ede.NONE)
+    }
+    const wantsAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
+    if (this.denials.explains(key, reply, wantsAd, this.settings, now)) {
+      this.see('denial of a name above')
+      if (looksStale(reply) && this.isStale(pending, reply, now)) this.ledger.eitherHits++
+      else this.ledger.hits++
+      return isTruncated(reply) ? 'TC on a denial' : checkEde(asked, reply, Ede.NONE)
+    }
+    if (this.hasAskedWithin(STALE_RECHECK_MS, key, now) && this.isStale(pending, reply, now)) {
+      this.see('stale at once')
+      return null
+    }
+    return wrong
+  }
+
+  /** True if servers were asked the question so lately that what came of it may still count. */
+  private hasAskedWithin(ms: number, key: string, now: number): boolean {
+    return now - (this.askedAt.get(key) ?? Number.NEGATIVE_INFINITY) <= ms + this.settings.deadlineMs
+  }
+
+  /** The same for one that had to wait for servers; `context`: what the engine was told when it answered. */
+  checkLater(pending: Pending, reply: ParsedMessage, context: Context, now: number): string | null {
+    const { asked, key, limits } = pending
+    const verdict = context.kind === 'message' ? context.verdict : null
+    if (verdict?.kind === 'stray') return 'a reply because of a message that has nothing to do with it'
+    let wrong = 'an answer out of nothing'
+    const known = context.kind === 'message' ? context.known : null
+    if (known !== null && verdict?.kind === 'answer' && verdict.sent.keys.includes(key)) {
+      const complaint = checkKnown(asked, reply, known, 0, -1, limits)
+      if (complaint === null) {
+        this.see('answer')
+        this.believe(pending, verdict, known)
+        return checkEde(asked, reply, Ede.NONE)
+      }
+      wrong = complaint
+    }
+    if (this.isStale(pending, reply, now)) {
+      this.see('stale')
+      this.askedAt.set(key, now)
+      return null
+    }
+    if (this.isCutOff(pending, reply, now)) {
+      this.see('half an answer')
+      return this.checkFailure(pending, now) ?? checkEde(asked, reply, Ede.NONE)
+    }
+    if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
+    this.see('servfail')
+    this.askedAt.set(key, now)
+    const complaint = this.checkFailure(pending, now)
+    // The failure takes the place of an answer that is of no use any more.
+    this.accepted.delete(key)
+    return complaint ?? checkEde(asked, reply, Ede.NO_REACHABLE_AUTHORITY, Ede.NETWORK_ERROR)
+  }
+
+  /** The engine has given a client the answer: it knows what is in it. */
+  private believe({ asked, key }: Pending, { sent }: Extract<Verdict, { kind: 'answer' }>, known: KnownAnswer): void {
+    const { cache } = this.engine
+    this.network.cookies.believed(sent.query, known.message, sent.server)
+    if (known.lifetimeSeconds === 0 || !isRecursive(asked)) return
+    this.accepted.set(key, { known, cache, evictions: cache?.evictions ?? 0 })
+    this.denials.accepted(key, known, this.settings, cache)
+  }
+
+  /** True if the reply is what a server cut off, as such. */
+  private isCutOff({ asked, key, limits }: Pending, reply: ParsedMessage, now: number): boolean {
+    if (!isTruncated(reply)) return false
+    // As fresh as ever: nobody keeps it.
+    const cut = (this.cut.get(key) ?? []).map((message) => knownAnswer(message, now, this.settings.cache))
+    return cut.some((known) => checkKnown(asked, reply, known, 0, -1, limits) === null)
+  }
+
+  /** True if the reply is an expired answer that may still be served, as one. */
+  private isStale(pending: Pending, reply: ParsedMessage, now: number): boolean {
+    const { asked, key, limits } = pending
+    const newest = this.accepted.get(key)?.known.at ?? 0
+    for (const known of this.known.get(key) ?? []) {
+      const age = ageSeconds(known, now)
+      if (
+        known.at < newest ||
+        known.lifetimeSeconds === 0 ||
+        age < known.lifetimeSeconds ||
+        age >= known.lifetimeSeconds + this.settings.cache.staleSeconds
+      )
+        continue
+      if (checkKnown(asked, reply, known, age, STALE_TTL, limits) === null)
+        return checkEde(asked, reply, reply.rcode === NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE) === null
+    }
+    return false
+  }
+
+  /** A query has failed: had it to? */
+  private checkFailure(pending: Pending, now: number): string | null {
+    const { asked, key } = pending
+    const accepted = this.accepted.get(key)
+    if (accepted !== undefined && this.isKept(accepted, key)) {
+      const age = ageSeconds(accepted.known, now)
+      if (age < accepted.known.lifetimeSeconds + this.settings.cache.staleSeconds)
+        return `SERVFAIL, although there is an answer of ${age} s ago`
+    }
+    if (this.isRecovered) return 'no whole answer, although all servers are well'
+    const isCalm = this.calmSince < now - 2 * this.settings.deadlineMs
+    if (!isCalm || !this.hasPerfectServer(asked.name)) return null
+    // It wanted to be asked in another way, and so much had been asked before that it could not be.
+    const hasStumbled = (this.stumbledAt.get(key) ?? Number.NEGATIVE_INFINITY) >= pending.receivedAt
+    if (hasStumbled && this.budget.isSpent(key, plainOf(asked.name, asked.type, asked.flags))) return null
+    return 'no whole answer, although one of the servers always answers in time'
+  }
+
+  private hasPerfectServer(name: string): boolean {
+    const { servers } = routeOf(name, this.settings)
+    return servers.some((index) => this.isPerfect(this.network.worldServer(index)))
+  }
+
+  private isPerfect(server: number): boolean {
+    return this.episode.habits[server] === 'perfect'
+  }
+}
+
+/** True if nothing in the reply shows that it is not an expired answer. */
+function looksStale({ sections }: ParsedMessage): boolean {
+  return sections.every((section) => section.every(({ ttl }) => ttl === STALE_TTL))
+}

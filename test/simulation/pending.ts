@@ -1,0 +1,39 @@
+/** A query that an engine has been given, and what the engine is being told at a moment. */
+import type { Asked } from './queries.ts'
+import type { Expectation, KnownAnswer } from './reference-resolver.ts'
+import type { ReplyLimits } from './reply-check.ts'
+import type { Verdict } from './virtual-network.ts'
+
+/** What the engine is being told at the moment. */
+export type Context =
+  | { kind: 'timer' }
+  | { kind: 'query' }
+  | { kind: 'other' }
+  | { kind: 'message'; verdict: Verdict; known: KnownAnswer | null }
+
+/** A query that the engine has been given. */
+export interface Pending {
+  asked: Asked
+  key: string
+  isStream: boolean
+  limits: ReplyLimits
+  expectation: Expectation
+  receivedAt: number
+  deadlineAt: number
+  /** The engine did not answer it at once. */
+  isHeld: boolean
+  isDone: boolean
+  /** Its connection has ended: the engine answers it, and nobody sees that. */
+  isGone: boolean
+  /** What the engine was told when it answered, and when: a stream's reply is seen only later. */
+  answeredIn: { context: Context; at: number } | null
+  /** Gets the reply as well: the query came from a server that had been asked it. */
+  relay: ((reply: Buffer, now: number) => void) | null
+}
+
+const FLAG_RD = 0x0100
+
+/** True if it may be answered from the cache, and what it is answered with kept. */
+export function isRecursive({ flags }: Asked): boolean {
+  return (flags & FLAG_RD) !== 0
+}
