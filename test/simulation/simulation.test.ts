@@ -18,7 +18,7 @@ const WANTED = [
   'special',
   'servfail',
   'truncated reply',
-  'forged reply',
+  'forged reply: stray',
   'restart',
   'configure',
   'leap',
