@@ -106,7 +106,7 @@ export function parseServer(text: string): Parsed<ServerAddress> {
   }
   const port = split.value.port ?? DEFAULT_PORTS[transport]
   if (port === 0) return { reason: `${quote(text)} has port 0; write ${forms}` }
-  if (host === '0.0.0.0' || host === '::') return { reason: `${quote(host)} is nobody's address; write ${forms}` }
+  if (/^[0:.]+$/.test(host)) return { reason: `${quote(host)} is nobody's address; write ${forms}` }
   const secure = transport === 'tls' || transport === 'https'
   const [path, name] = [match[3], match[4]]
   if (path !== undefined && transport !== 'https') return { reason: `${quote(text)}: only https:// takes a path` }

@@ -67,7 +67,7 @@ function serverAddress(word: string): string | null {
   if (isIP(word) === 0) return null
   // The unspecified address means this machine, and a reply to it would come from another address than was asked.
   if (/^[0.]+$/.test(word)) return '127.0.0.1'
-  if (/^[0:]+$/.test(word)) return '::1'
+  if (/^[0:.]+$/.test(word)) return '::1'
   return isIPv4(word) ? word : word.toLowerCase().replace(/%.*$/, () => word.slice(word.indexOf('%')))
 }
 

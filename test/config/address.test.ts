@@ -56,6 +56,8 @@ describe('servers', () => {
     ['tls://1.1.1.1#-', /after # is no host name/],
     ['1.1.1.1:0', /has port 0/],
     ['0.0.0.0', /is nobody's address/],
+    ['[::]:53', /is nobody's address/],
+    ['0:0::0', /is nobody's address/],
     ['tls://dns.quad9.net', /is a name, .* write tls:\/\/IP#dns.quad9.net/],
     ['', /is empty/],
     ['1.1.1.1 8.8.8.8', /is no server/],
