@@ -88,7 +88,7 @@ export class Exchanges {
   /** Opens an exchange for a key, NONE if there is no room. */
   open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
     const { context, inFlight, maxForeground, settings, upstreams } = this.#state
-    const isProbe = purpose === Purpose.PROBE
+    const isProbe = isProbing(purpose)
     const foreground = inFlight.open - this.#lingering - this.#probing
     if (isProbe ? this.#probing >= MAX_PROBES : foreground >= maxForeground) return NONE
     const x = inFlight.openExchange(hash, key, keyLength, !isProbe)
@@ -111,13 +111,13 @@ export class Exchanges {
     const probed = upstreams.takeProbe(inFlight.route[x]!, inFlight.triedServers[x]!, context.now)
     if (probed < 0) return
     const from = inFlight.keyAt(x)
-    this.probe(probed, inFlight.hash[x]!, inFlight.keys.subarray(from, from + inFlight.keyLength[x]!))
+    this.probe(probed, Purpose.PROBE, inFlight.hash[x]!, inFlight.keys.subarray(from, from + inFlight.keyLength[x]!))
   }
 
-  /** Asks a server a question for its health alone. */
-  probe(server: number, hash: number, key: Uint8Array): void {
+  /** Asks a server a question that nobody waits for: a PROBE or a LOOP_PROBE. */
+  probe(server: number, purpose: number, hash: number, key: Uint8Array): void {
     const { attemptMs, context, inFlight } = this.#state
-    const x = this.open(Purpose.PROBE, hash, key, key.length)
+    const x = this.open(purpose, hash, key, key.length)
     if (x === NONE) return
     inFlight.deadlineAt[x] = context.now + attemptMs
     if (this.turns.sender.send(x, server, false)) this.#arm(x)
@@ -142,7 +142,7 @@ export class Exchanges {
   close(x: number): void {
     const { inFlight, truncated } = this.#state
     if (inFlight.purpose[x] === Purpose.LINGER) this.#lingering--
-    else if (inFlight.purpose[x] === Purpose.PROBE) this.#probing--
+    else if (isProbing(inFlight.purpose[x]!)) this.#probing--
     truncated.forget(x)
     this.timers.cancel(x)
     this.#staleTimers.cancel(x)
@@ -152,15 +152,14 @@ export class Exchanges {
 
   /** Ends an attempt and asks the next server at once, unless another one's answer is still out. */
   attemptFailed(a: number, reason: FailureReason, isItsFault: boolean): void {
-    const { context, inFlight, upstreams } = this.#state
+    const { context, inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
-    upstreams.failed(server, reason, context.now, isItsFault)
+    this.#state.noteFailure(x, server, reason, isItsFault)
     inFlight.closeAttempt(a)
     const bit = 1 << server
     const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
-    this.#state.setLastFailure(x, reason)
     if (isAgain && reason !== 'network') inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
     // Nobody is there at the moment (a resolver that restarts, say): give it time, up to the deadline.
     if (isAgain && reason === 'network' && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
@@ -254,14 +253,13 @@ export class Exchanges {
 
   /** The exchange's timer: attempts have had their time, a hedge is due, or the deadline has come. */
   #timeUp(x: number): void {
-    const { attemptMs, context, inFlight, upstreams } = this.#state
+    const { attemptMs, context, inFlight } = this.#state
     const { now } = context
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
       this.#onTimeOut(a)
-      upstreams.failed(inFlight.attemptServer[a]!, 'timeout', now, true)
-      this.#state.setLastFailure(x, 'timeout')
+      this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', true)
     }
     const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
     if (now >= inFlight.deadlineAt[x]!) return isWaitedFor ? this.#settle(x) : this.close(x)
@@ -314,4 +312,8 @@ export class Exchanges {
     const { context, inFlight } = this.#state
     context.counters.set(Cell.inFlight, inFlight.open - this.#lingering - this.#probing)
   }
+}
+
+function isProbing(purpose: number): boolean {
+  return purpose === Purpose.PROBE || purpose === Purpose.LOOP_PROBE
 }

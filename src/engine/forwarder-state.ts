@@ -3,7 +3,7 @@ import type { Answer } from '../dns/answer.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import type { Cache } from './cache.ts'
 import type { ClientQuery } from './client-query.ts'
-import { InFlight } from './in-flight.ts'
+import { InFlight, Purpose } from './in-flight.ts'
 import type { FailureReason, Outlet } from './outlet.ts'
 import type { EngineSettings } from './settings.ts'
 import { TruncatedReplies } from './truncated-replies.ts'
@@ -77,7 +77,11 @@ export class ForwarderState {
     return FAILURE_REASONS[this.inFlight.lastFailure[x]!]!
   }
 
-  setLastFailure(x: number, reason: FailureReason): void {
+  /** An attempt of the exchange at a server has failed; `isItsFault` as in `Upstreams.failed`. */
+  noteFailure(x: number, server: number, reason: FailureReason, isItsFault: boolean): void {
     this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+    // That a server does not know a name of our own making says nothing of it.
+    if (this.inFlight.purpose[x] !== Purpose.LOOP_PROBE)
+      this.upstreams.failed(server, reason, this.context.now, isItsFault)
   }
 }

@@ -177,7 +177,7 @@ export class Forwarder {
     const key = new Uint8Array(name.length + 3)
     key.set(name)
     key[name.length + 1] = Type.HINFO
-    this.#exchanges.probe(server, 0, key)
+    this.#exchanges.probe(server, Purpose.LOOP_PROBE, 0, key)
   }
 
   /** A message that came from where the attempt went, under its id. */
@@ -221,7 +221,7 @@ export class Forwarder {
     this.#exchanges.finish(x)
   }
 
-  /** An answer that nobody waits for any more: it says how the server does, and no more. */
+  /** An answer that nobody waits for: it says how the server does, and no more. */
   #showedItself(a: number): void {
     const { inFlight, upstreams } = this
     const { now } = this.#context
@@ -230,7 +230,7 @@ export class Forwarder {
     const server = inFlight.attemptServer[a]!
     if (isAboutEdns(rcode) && !upstreams.isEdnsBroken(server, now)) upstreams.markEdnsBroken(server, now)
     else if (isAboutEdns(rcode)) upstreams.clearEdnsBroken(server)
-    if (isServerFailure(rcode)) upstreams.failed(server, reasonOf(rcode), now, false)
+    if (isServerFailure(rcode)) this.#state.noteFailure(x, server, reasonOf(rcode), false)
     else upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
     inFlight.closeAttempt(a)
     this.#exchanges.turnOn(x)

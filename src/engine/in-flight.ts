@@ -31,8 +31,11 @@ const MAX_WAITERS_EACH = 512
  */
 export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2, DOUBTED: 3 } as const
 
-/** Why an exchange exists. LINGER: it has been answered, and waits only to learn how the servers that lost do. */
-export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LINGER: 3 } as const
+/**
+ * Why an exchange exists; from PROBE on nobody waits for it. PROBE: for a server's health alone. LOOP_PROBE: to see
+ * whether it comes back. LINGER: it has been answered, and waits only to learn how the servers that lost do.
+ */
+export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LOOP_PROBE: 3, LINGER: 4 } as const
 
 const WaiterBit = { EDNS: 1, DO: 2 } as const
 

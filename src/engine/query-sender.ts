@@ -61,9 +61,8 @@ export class QuerySender {
     inFlight.attemptSocket[a] = socket
     inFlight.lastSocket[x] = socket
     if (socket >= 0) return true
-    upstreams.failed(server, 'network', now, true)
     inFlight.closeAttempt(a)
-    state.setLastFailure(x, 'network')
+    state.noteFailure(x, server, 'network', true)
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
     return false
   }

@@ -98,13 +98,35 @@ describe('a probe that comes back', () => {
   })
 })
 
-it('what servers say to a probe is neither kept nor held against them', () => {
-  const byname = new EngineUnderTest(probing('abc'))
-  pass(byname, 600)
-  const [first, second] = byname.outlet.queries
-  byname.answer({ flags: 0x8183, authorities: [soa('.', 60, 60)] }, first)
-  byname.fail(5, second)
-  expect(byname.engine.cache?.entries).toBe(0)
-  expect(byname.upstream(0, 'healthy')).toBe(1)
-  expect(byname.upstream(1, 'healthy')).toBe(1)
+describe('what servers say to a probe', () => {
+  it('is neither kept nor held against them, and no failure of theirs', () => {
+    const byname = new EngineUnderTest(probing('abc'))
+    pass(byname, 600)
+    const [first, second] = byname.outlet.queries
+    byname.answer({ flags: 0x8183, authorities: [soa('.', 60, 60)] }, first)
+    byname.fail(5, second)
+    expect(byname.engine.cache?.entries).toBe(0)
+    expect([byname.upstream(0, 'healthy'), byname.upstream(1, 'healthy')]).toEqual([1, 1])
+    expect(byname.upstream(1, 'failuresRefused')).toBe(0)
+  })
+
+  it.each<[string, (byname: EngineUnderTest) => void]>([
+    ['silence', () => {}],
+    ['socket errors', (byname) => byname.outlet.queries.forEach(({ socket }) => byname.socketFailed(socket))],
+    [
+      'a header alone',
+      (byname) => byname.outlet.queries.forEach((sent) => byname.answer({ flags: 0x8182, questions: [] }, sent)),
+    ],
+  ])('may be %s: they count as well all the same', (_, react) => {
+    const byname = new EngineUnderTest(probing('abc'))
+    pass(byname, 600)
+    react(byname)
+    pass(byname, 20_000)
+    for (const server of [0, 1]) {
+      for (const field of ['failuresTimeout', 'failuresNetwork', 'failuresServfail'] as const)
+        expect(byname.upstream(server, field)).toBe(0)
+      expect(byname.upstream(server, 'healthy')).toBe(1)
+    }
+    expect(byname.engine.isQuiet).toBe(true)
+  })
 })
