@@ -89,7 +89,9 @@ export class FuzzUpstream {
     socket.on('data', (chunk: Buffer) => {
       for (const query of reference.push(chunk) ?? []) {
         if (random.chance(0.01)) {
-          socket.resetAndDestroy()
+          // A reset while a FIN is on its way leaks the handle, and this process would never end.
+          if (socket.writableEnded) socket.destroy()
+          else socket.resetAndDestroy()
           return
         }
         if (random.chance(0.05)) continue
