@@ -10,6 +10,8 @@ export interface HostsFile {
   names: Map<string, string>
 }
 
+/** Between white space as C has it. What Unicode adds to that is a part of a word, and makes it none. */
+const WORD = /[^ \t\v\f]+/g
 /** Names beyond are ignored: a hosts file is no zone. */
 const MOST_NAMES = 100_000
 
@@ -19,8 +21,8 @@ export function parseHostsFile(text: string): HostsFile {
   const addresses = new Map<string, Set<string>>()
   const names = new Map<string, string>()
   for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n|\r/)) {
-    const [address, ...words] = line.replace(/#.*/s, '').trim().split(/\s+/)
-    if (address === undefined || isIP(address) === 0 || address.includes('%')) continue
+    const [address = '', ...words] = line.replace(/#.*/s, '').match(WORD) ?? []
+    if (isIP(address) === 0 || address.includes('%')) continue
     for (const word of words.filter(isHostName)) {
       const name = word.toLowerCase().replace(/\.$/, '')
       if (addresses.size === MOST_NAMES && !addresses.has(name)) continue

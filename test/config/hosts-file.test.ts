@@ -36,6 +36,13 @@ test('a name of 254 characters is none: no message could carry it', () => {
   expect(addresses(`10.0.0.1 ${name}a ${name} ${name}a.`)).toEqual({ [name]: ['10.0.0.1'] })
 })
 
+test('white space of Unicode alone parts nothing', () => {
+  expect(addresses('10.0.0.1 a\u2000b c\n10.0.0.2\u00A0d\n\v10.0.0.3\fe\t')).toEqual({
+    c: ['10.0.0.1'],
+    e: ['10.0.0.3'],
+  })
+})
+
 test('a name with two dots at its end is none', () => {
   expect(addresses('10.0.0.1 a.. b. .c')).toEqual({ b: ['10.0.0.1'] })
 })
