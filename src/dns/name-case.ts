@@ -44,6 +44,12 @@ export function hasMixedCase(
   return true
 }
 
+/** True if a wire name has capitals; the lengths of its labels are none. */
+export function hasCapitals(packet: Uint8Array, at: number, length: number): boolean {
+  for (let i = at; i < at + length; i++) if (packet[i]! >= 0x41 && packet[i]! <= 0x5a) return true
+  return false
+}
+
 /** Made once and overwritten by each comparison. */
 const mixed = new Uint8Array(256)
 

@@ -9,7 +9,7 @@
  */
 import { isSameQuestion, readCookie } from '../dns/answer.ts'
 import { Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
-import { hasMixedCase } from '../dns/name-case.ts'
+import { hasCapitals, hasMixedCase } from '../dns/name-case.ts'
 import { isServerFailure, readU16 } from '../dns/reply.ts'
 import { readReply } from '../dns/scrub.ts'
 import { Drop } from '../stats/counters.ts'
@@ -68,7 +68,8 @@ export class ReplyJudgement {
     if (seed !== 0) {
       const isOurs = hasMixedCase(packet, start + HEADER_BYTES, inFlight.keys, keyAt, keyLength - 3, seed)
       if (!isOurs) return this.#loseCase(a)
-      upstreams.caseKept(inFlight.attemptServer[a]!)
+      // Without a letter (the root, say), or with small ones by chance, there was nothing to repeat.
+      if (hasCapitals(packet, start + HEADER_BYTES, keyLength - 3)) upstreams.caseKept(inFlight.attemptServer[a]!)
     }
     if (!isWaitedFor) return Judgement.SEEN
     const questionEnd = HEADER_BYTES + keyLength + 1

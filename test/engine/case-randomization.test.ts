@@ -116,6 +116,17 @@ describe('capitals are given up', () => {
     expect(nameOf(byname.lastQuery.bytes)).not.toBe(NAME)
   })
 
+  test('even if names without letters, which show nothing, are asked in between', () => {
+    const byname = mixing()
+    for (const type of [1, 2, 15]) {
+      lose(byname, type)
+      byname.ask('1.2.3', type)
+      byname.answer({})
+    }
+    byname.ask(NAME, 28)
+    expect(nameOf(byname.lastQuery.bytes)).toBe(NAME)
+  })
+
   test('not because of forged replies between true ones', () => {
     const byname = mixing()
     for (let n = 0; n < 50; n++) {
