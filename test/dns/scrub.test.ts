@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { Answer } from '../../src/dns/answer.ts'
 import { Type } from '../../src/dns/constants.ts'
 import { readReply } from '../../src/dns/scrub.ts'
+import { collidingNames } from './colliding-names.ts'
 import {
   a,
   bytes,
@@ -212,6 +213,27 @@ describe('the additional section', () => {
     const parts = { answers: [a(1)], authorities: [ns('bank.example', 'ns.test')], additionals: [a(9, 60, 'ns.test')] }
     const reply = kept(parts)
     expect([reply.answers.length, reply.authorities.length, reply.additionals.length]).toEqual([1, 0, 0])
+  })
+})
+
+describe('a name that only hashes like another one', () => {
+  test.each([
+    ['of the same length', true],
+    ['of another length', false],
+  ])('%s is not taken for it', (_, areOfOneLength) => {
+    const [one, other] = collidingNames(0, 'example', areOfOneLength)
+    // As an owner of addresses, and of the next link of a chain.
+    const { answers } = kept({ answers: [cname(one), a(1, 60, one), a(2, 60, other), cname('bad.example', 60, other)] })
+    expect(names(answers)).toEqual([`${QUESTION} CNAME`, `${one} A`])
+    // As the host that the answer names.
+    const { additionals } = kept({ answers: [srv(one)], additionals: [a(1, 60, one), a(2, 60, other)] }, Type.SRV)
+    expect(names(additionals)).toEqual([`${one} A`])
+  })
+
+  test('makes no circle of a chain', () => {
+    const [one, other] = collidingNames(0, 'example', true)
+    const { answers } = kept({ answers: [cname(one), cname(other, 60, one), a(1, 60, other)] })
+    expect(answers).toHaveLength(3)
   })
 })
 

@@ -4,7 +4,8 @@ import { Rcode, Type } from '../../src/dns/constants.ts'
 import { hostEntries } from '../../src/engine-settings.ts'
 import { Source } from '../../src/stats/counters.ts'
 import { a } from '../dns/messages.ts'
-import { EngineUnderTest, settingsWith } from './engine-under-test.ts'
+import { collidingNames } from '../dns/colliding-names.ts'
+import { EngineUnderTest, SEED, settingsWith } from './engine-under-test.ts'
 
 const hosts = hostEntries(
   parseHostsFile('192.0.2.7 db.corp db\n192.0.2.8 db.corp\n2001:db8::7 db.corp\n2001:db8::9 six\n127.0.0.2 localhost'),
@@ -79,6 +80,13 @@ test('an address of the hosts file has its first name', () => {
   expect(data(byname, six, Type.PTR)).toEqual(['six'])
   expect(byname.ask('9.2.0.192.in-addr.arpa', Type.PTR).reply).toBeNull()
   expect(byname.ask('7.2.0.192.in-addr.arpa', Type.A).reply).toBeNull()
+})
+
+test.each([true, false])('two names of one hash are told apart, of one length: %s', (areOfOneLength) => {
+  const [one, other] = collidingNames(SEED, 'corp', areOfOneLength)
+  const byname = new EngineUnderTest({ hosts: hostEntries(parseHostsFile(`10.0.0.1 ${one}\n10.0.0.2 ${other}`)) })
+  expect(data(byname, one, Type.A)).toEqual(['10.0.0.1'])
+  expect(data(byname, other, Type.A)).toEqual(['10.0.0.2'])
 })
 
 test('many names are all found', () => {

@@ -2,7 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { listHosts } from '../../src/table/image-listing.ts'
 import { imageBytes } from '../../src/table/image.ts'
-import { encodeNameTable, type NameTable } from '../../src/table/nds.ts'
+import { verifyImage } from '../../src/table/image-check.ts'
+import { encodeNameTable, type NameInfo, type NameTable } from '../../src/table/nds.ts'
 import { compiled, find, imageOf, info, newCompiler, service, SHOP } from './compiled.ts'
 
 const TABLE: NameTable = new Map([
@@ -87,6 +88,39 @@ describe('a table that is refused leaves the one held', () => {
       reason: expect.stringMatching(/too large: \d+ bytes, the limit is 4096/),
     })
     expect(compiler.compile(encodeNameTable(services(500)), '3').kind).toBe('refused')
+  })
+})
+
+describe('a table that grows in the making', () => {
+  test('is refused once what is written is too large: addresses', () => {
+    const ips = Array.from({ length: 5000 }, (_, k) => `::${(k + 1).toString(16)}`)
+    const bytes = encodeNameTable(new Map(Array.from({ length: 60 }, (_, k) => [`h${k}.example`, info({ ips })])))
+    const compiler = newCompiler({ maxBytes: bytes.length })
+    expect(compiler.compile(bytes, '')).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/too large/) })
+    expect([compiler.held, compiled(compiler, TABLE).hosts]).toEqual([null, 3])
+  })
+
+  test('is refused once what is written is too large: alternate names', () => {
+    const altHosts = Array.from({ length: 300_000 }, () => 'a')
+    const [host, fields] = service('a', 'shop', ['192.0.2.1'])
+    const bytes = encodeNameTable(new Map([[host, { ...fields, altHosts }]]))
+    const compiler = newCompiler({ maxBytes: bytes.length })
+    expect(compiler.compile(bytes, '')).toMatchObject({ kind: 'refused', reason: expect.stringMatching(/too large/) })
+    expect([compiler.held, compiled(compiler, TABLE).hosts]).toEqual([null, 3])
+  })
+
+  test('gets more room for its indexes where its records filled the slot', () => {
+    const hosts = Array.from({ length: 20_000 }, (_, k): [string, NameInfo] => [
+      `h${k}`,
+      info({ ips: [`1.0.${k >> 8}.${k & 255}`], registry: '' }),
+    ])
+    const bytes = encodeNameTable(new Map(hosts))
+    const { image } = compiled(newCompiler(), new Map(hosts))
+    expect(image.byteLength).toBeGreaterThan(bytes.length * 1.5 + 65_536)
+    for (const k of [0, 7, 19_999]) {
+      expect(find(image, `h${k}`)?.v4).toEqual([Buffer.of(1, 0, k >> 8, k & 255).toString('hex')])
+    }
+    expect(verifyImage(imageBytes(image))).toBeNull()
   })
 })
 

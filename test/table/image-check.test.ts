@@ -1,7 +1,20 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { verifyImage } from '../../src/table/image-check.ts'
-import { AT_CHECKSUM, AT_FORMAT, checksum, HEADER_BYTES } from '../../src/table/image-layout.ts'
+import {
+  AT_ADDRESS_INDEX,
+  AT_ADDRESS_SLOTS,
+  AT_CHECKSUM,
+  AT_FORMAT,
+  AT_NAME_INDEX,
+  AT_NAME_SLOTS,
+  AT_WILDCARD_INDEX,
+  AT_WILDCARD_SLOTS,
+  checksum,
+  FLAG_ALIAS,
+  HEADER_BYTES,
+  KEY_MASK,
+} from '../../src/table/image-layout.ts'
 import { listHosts } from '../../src/table/image-listing.ts'
 import { Image, imageBytes } from '../../src/table/image.ts'
 import type { NameTable } from '../../src/table/nds.ts'
@@ -30,6 +43,16 @@ function words(bytes: Uint8Array): Int32Array {
 function sealed(bytes: Uint8Array): Uint8Array {
   words(bytes)[AT_CHECKSUM] = checksum(words(bytes), bytes.length / 4)
   return bytes
+}
+
+/** Offsets of the alias records that the name index refers to. */
+function* aliasesOf(all: Int32Array): Generator<number> {
+  const bytes = new Uint8Array(all.buffer, all.byteOffset)
+  const from = all[AT_NAME_INDEX]! >> 2
+  for (let slot = from; slot < from + all[AT_NAME_SLOTS]! * 2; slot += 2) {
+    const reference = all[slot + 1]!
+    if (reference !== 0 && (reference & KEY_MASK) === 0 && (bytes[reference]! & FLAG_ALIAS) !== 0) yield reference
+  }
 }
 
 /** Looks up everything that could be in the table and some that could not. */
@@ -123,6 +146,33 @@ test('each word of header and indexes set to an odd number is refused or does no
       if (verifyImage(sealed(bytes)) === null) exercise(bytes)
     }
   }
+})
+
+test('an index without an empty slot is refused: a look-up would go round for ever', () => {
+  for (const [at, slots, keyWord] of [
+    [AT_NAME_INDEX, AT_NAME_SLOTS, 1],
+    [AT_WILDCARD_INDEX, AT_WILDCARD_SLOTS, 1],
+    [AT_ADDRESS_INDEX, AT_ADDRESS_SLOTS, 0],
+  ] as const) {
+    const bytes = copy()
+    const all = words(bytes)
+    const from = all[at]! >> 2
+    const to = from + all[slots]! * 2
+    const used = Array.from({ length: all[slots]! }, (_, k) => from + k * 2).find((slot) => all[slot + keyWord] !== 0)!
+    for (let slot = from; slot < to; slot += 2) if (all[slot + keyWord] === 0) all.copyWithin(slot, used, used + 2)
+    expect(verifyImage(sealed(bytes))).toBe('image damaged: an index has no empty slot')
+  }
+})
+
+test('an address of what is no host is refused', () => {
+  const bytes = copy()
+  const all = words(bytes)
+  const alias = [...aliasesOf(all)][0]!
+  const from = all[AT_ADDRESS_INDEX]! >> 2
+  let slot = from
+  while (all[slot] === 0) slot += 2
+  all[slot] = alias
+  expect(verifyImage(sealed(bytes))).toBe(`image damaged: index entry at byte ${slot * 4}`)
 })
 
 test('every image that is compiled is accepted', () => {

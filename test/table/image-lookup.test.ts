@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { findAddress, find, imageOf, info, service, SHOP } from './compiled.ts'
+import type { NameInfo, NameTable } from '../../src/table/nds.ts'
+import { collidingNames } from '../dns/colliding-names.ts'
+import { compiled, find, findAddress, imageOf, info, newCompiler, service, SHOP } from './compiled.ts'
 
 const A = 'c0000201'
 const B = 'c0000202'
@@ -275,4 +277,41 @@ describe('addresses', () => {
     expect(findAddress(image, 'c0000209')).toBeNull()
     expect(findAddress(image, 'c0000203')).toBeNull()
   })
+})
+
+test.each([true, false])('two hosts whose names have one hash are told apart, of one length: %s', (areOfOneLength) => {
+  const seed = 0x5eed
+  const names = collidingNames(seed, 'example', areOfOneLength)
+  const wildcards = collidingNames(seed, 'test', areOfOneLength)
+  const table: NameTable = new Map([
+    [names[0], info({ ips: ['192.0.2.1'] })],
+    [names[1], info({ ips: ['192.0.2.2'] })],
+    [`*.${wildcards[0]}`, info({ ips: ['192.0.2.3'] })],
+    [`*.${wildcards[1]}`, info({ ips: ['192.0.2.4'] })],
+  ])
+  const { image } = compiled(newCompiler({ seed }), table)
+  expect(image.hosts).toBe(4)
+  const found = [...names, ...wildcards.map((name) => `a.${name}`)].map((name) => find(image, name)?.v4)
+  expect(found).toEqual([['c0000201'], ['c0000202'], ['c0000203'], ['c0000204']])
+})
+
+test('of two hosts whose names are one text, an escaped dot apart, the same one wins in any order', () => {
+  const fields = { registry: 'Kubernetes', altHosts: ['both.global'] }
+  const hosts: [string, NameInfo][] = [
+    ['a.b.shop.svc.cluster.local', info({ ...fields, ips: ['192.0.2.1'] })],
+    ['a\\.b.shop.svc.cluster.local', info({ ...fields, ips: ['192.0.2.2'] })],
+  ]
+  const answers = [hosts, hosts.toReversed()].map((order) => find(imageOf(new Map(order)), 'both.global')?.v4)
+  expect(answers[0]).toHaveLength(1)
+  expect(answers[1]).toEqual(answers[0])
+})
+
+test('a host whose short name and namespace are longer than any name has its own name alone', () => {
+  const table: NameTable = new Map([
+    ['a.shop.svc.cluster.local', info({ registry: 'Kubernetes', shortname: 'x'.repeat(400), namespace: 'shop' })],
+    service('b', 'shop', ['192.0.2.2']),
+  ])
+  const image = imageOf(table)
+  expect(find(image, 'a.shop.svc.cluster.local')?.v4).toEqual(['c0000201'])
+  expect(find(image, 'b.shop')?.v4).toEqual(['c0000202'])
 })

@@ -115,3 +115,11 @@ test('after a huge table a small one gives the memory back', () => {
 test('only a slot that is being written can be published', () => {
   expect(() => new ImagePool().published(1)).toThrow('not being written')
 })
+
+test('an image that nobody holds can be given up again: nothing happens', () => {
+  const pool = new ImagePool()
+  const { generation } = publish(pool)
+  pool.release(generation)
+  pool.release(99)
+  expect(pool.retain(generation)).toBe(true)
+})

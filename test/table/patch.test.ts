@@ -339,6 +339,14 @@ test('a table of one entry many times over is compared in its own time', () => {
   const before = process.cpuUsage()
   expect(compiler.compile(many('one.example'), '').kind).toBe('image')
   expect(compiler.compile(many('two.example'), '').kind).toBe('image')
+  // A few of them in the table held, and nothing else in the next one.
+  const few = services(100_000)
+  for (const fields of few.values()) fields.ips = []
+  const entry = encodeNameTable(new Map([['one.example', info({ ips: [] })]]))
+  const times = (count: number): Uint8Array => Buffer.concat(Array.from({ length: count }, () => entry))
+  const held = Buffer.concat([encodeNameTable(services(1)), times(1500), encodeNameTable(few)])
+  expect(compiler.compile(held, '').kind).toBe('image')
+  expect(compiler.compile(Buffer.concat([encodeNameTable(services(1)), times(101_500)]), '').kind).toBe('image')
   // The square of it took minutes.
   expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
 })

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest'
+import { Type } from '../../src/dns/constants.ts'
+import { wire } from '../dns/messages.ts'
+import { EngineUnderTest } from './engine-under-test.ts'
+import { pass, serversWith } from './servers.ts'
+
+test('an answer is refreshed by one question at a time', () => {
+  const byname = new EngineUnderTest()
+  const name = wire('www.example')
+  const key = Uint8Array.of(...name, 0, Type.A, 0)
+  for (let k = 0; k < 3; k++) byname.engine.forwarder.prefetch(1234, key, key.length)
+  expect(byname.outlet.queries).toHaveLength(1)
+  expect(byname.cell('cachePrefetches')).toBe(1)
+})
+
+test('questions that nobody waits for are so many at once and no more: of very many servers some are looked at later', () => {
+  const many = serversWith(30, 'random')
+  const names = many.servers!.map((_, k) => wire(`${k}.probe`))
+  const byname = new EngineUnderTest({ ...many, loopProbe: { id: 'probe', names, sends: true } })
+  pass(byname, 600)
+  expect(byname.outlet.queries).toHaveLength(16)
+  expect(byname.ask('www.example').reply).toBeNull()
+  expect(byname.outlet.queries.length).toBeGreaterThan(16)
+})
