@@ -161,8 +161,9 @@ export class Exchanges {
     const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
     if (isAgain && reason !== 'network') inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
-    // Nobody is there at the moment (a resolver that restarts, say): give it time, up to the deadline.
-    if (isAgain && reason === 'network' && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
+    // Nobody is there at the moment (a resolver that restarts, say), and nobody else is left: give it time, up to the deadline.
+    const isAlone = isAgain && reason === 'network' && this.turns.untried(x) === 0
+    if (isAlone && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
       return this.timers.arm(x, Math.min(context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
     }
     this.turnOn(x)

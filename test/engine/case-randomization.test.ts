@@ -88,6 +88,17 @@ describe('a reply of another case', () => {
     expect(nameOf(byname.lastQuery.bytes)).not.toBe(NAME)
   })
 
+  test('of a server that is gone a moment later: another one is asked at once', () => {
+    const byname = mixing({ servers: [server('one'), server('two')] })
+    const asked = byname.ask(NAME)
+    answerInSmallLetters(byname)
+    byname.socketFailed(byname.lastQuery.socket)
+    byname.failStream('network')
+    expect(byname.serversAsked).toEqual([0, 1])
+    byname.answer({ answers: [a(1)] })
+    expect(asked.reply?.answers).toHaveLength(1)
+  })
+
   test('is no failure of the server', () => {
     const byname = mixing()
     byname.ask(NAME)
