@@ -63,66 +63,6 @@ export function encodeNameTable(table: NameTable): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/**
- * The name table in `bytes` as objects, for whoever builds or shows one (the compiler reads the bytes themselves). Of
- * equal hosts the last counts, as in any protobuf map. Throws NameTableError if the bytes are not a NameTable.
- */
-export function decodeNameTable(bytes: Uint8Array): NameTable {
-  const table: NameTable = new Map()
-  const reader = protobuf.Reader.create(bytes)
-  try {
-    while (reader.pos < reader.len) {
-      const tag = reader.uint32()
-      if (tag === TAG_1) decodeEntry(reader, table)
-      else reader.skipType(tag & 7)
-    }
-  } catch (cause) {
-    throw new NameTableError(`not a NameTable: malformed protobuf near byte ${reader.pos} of ${bytes.length}`, {
-      cause,
-    })
-  }
-  return table
-}
-
-function decodeEntry(reader: protobuf.Reader, table: NameTable): void {
-  const end = fieldEnd(reader)
-  let host = ''
-  let info = emptyInfo()
-  while (reader.pos < end) {
-    const tag = reader.uint32()
-    if (tag === TAG_1) host = reader.string()
-    else if (tag === TAG_2) info = decodeInfo(reader, fieldEnd(reader))
-    else reader.skipType(tag & 7)
-  }
-  if (reader.pos !== end) throw new RangeError('entry overrun')
-  table.set(host, info)
-}
-
-function decodeInfo(reader: protobuf.Reader, end: number): NameInfo {
-  const info = emptyInfo()
-  while (reader.pos < end) {
-    const tag = reader.uint32()
-    if (tag === TAG_1) info.ips.push(reader.string())
-    else if (tag === TAG_2) info.registry = reader.string()
-    else if (tag === TAG_3) info.shortname = reader.string()
-    else if (tag === TAG_4) info.namespace = reader.string()
-    else if (tag === TAG_5) info.altHosts.push(reader.string())
-    else reader.skipType(tag & 7)
-  }
-  if (reader.pos !== end) throw new RangeError('NameInfo overrun')
-  return info
-}
-
-function fieldEnd(reader: protobuf.Reader): number {
-  const length = reader.uint32()
-  if (length > reader.len - reader.pos) throw new RangeError('field overrun')
-  return reader.pos + length
-}
-
-function emptyInfo(): NameInfo {
-  return { ips: [], registry: '', shortname: '', namespace: '', altHosts: [] }
-}
-
 const FIELDS = 'ips, registry, shortname, namespace, altHosts'
 
 /**

@@ -10,7 +10,8 @@ import {
   type Node,
   toStruct,
 } from '../../src/proto/ads.ts'
-import { decodeNameTable, NAME_TABLE_TYPE, type NameTable } from '../../src/table/nds.ts'
+import { NAME_TABLE_TYPE, type NameTable } from '../../src/table/nds.ts'
+import { decodeNameTable } from '../table/decode-name-table.ts'
 import { Inbox } from '../xds/inbox.ts'
 
 /** What came in a response of either dialect. */

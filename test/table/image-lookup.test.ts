@@ -291,8 +291,8 @@ test.each([true, false])('two hosts whose names have one hash are told apart, of
   ])
   const { image } = compiled(newCompiler({ seed }), table)
   expect(image.hosts).toBe(4)
-  const found = [...names, ...wildcards.map((name) => `a.${name}`)].map((name) => find(image, name)?.v4)
-  expect(found).toEqual([['c0000201'], ['c0000202'], ['c0000203'], ['c0000204']])
+  const addresses = [...names, ...wildcards.map((name) => `a.${name}`)].map((name) => find(image, name)?.v4)
+  expect(addresses).toEqual([['c0000201'], ['c0000202'], ['c0000203'], ['c0000204']])
 })
 
 test('of two hosts whose names are one text, an escaped dot apart, the same one wins in any order', () => {

