@@ -80,6 +80,7 @@ export class Exchanges {
       inFlight.failedOnce[x] = 0
       inFlight.failedTwice[x] = 0
       inFlight.caseLost[x] = 0
+      inFlight.picks[x] = 0
       inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
       this.timers.arm(x, context.now)
     }

@@ -46,6 +46,15 @@ describe('resolv.conf replaced under load', () => {
     expect(byname.responses()).toBe(300)
   })
 
+  it('new servers are asked as often as the first ones', () => {
+    const byname = new EngineUnderTest({ ...OLD, maxAttempts: 1 })
+    const asked = byname.ask('example.org')
+    byname.engine.configure({ ...NEW, maxAttempts: 1 })
+    byname.advance(4)
+    byname.answer({ answers: [a(3)] })
+    expect(asked.reply?.answers).toMatchObject([{ data: '192.0.2.3' }])
+  })
+
   it('again and again: no client waits beyond the deadline, and none is lost', () => {
     const byname = new EngineUnderTest(OLD)
     const asked: Asked[] = []
