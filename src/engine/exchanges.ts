@@ -35,6 +35,8 @@ export class Exchanges {
   /** When those who wait for an exchange get a stale answer. */
   readonly #staleTimers: Timers
   #lingering = 0
+  /** Where the next one that lingers is looked for. */
+  #lastDropped = 0
   #probing = 0
   readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
   readonly #fireStale: (exchange: number) => void = (exchange) => void this.#settlement.giveStale(exchange)
@@ -92,6 +94,8 @@ export class Exchanges {
     const isProbe = isProbing(purpose)
     const foreground = inFlight.open - this.#lingering - this.#probing
     if (isProbe ? this.#probing >= MAX_PROBES : foreground >= maxForeground) return NONE
+    // Those that linger may have all the room that is to be had: nobody waits for them.
+    if (inFlight.open === inFlight.capacity) this.#dropLingering()
     const x = inFlight.openExchange(hash, key, keyLength, !isProbe)
     if (x === NONE) return NONE
     if (isProbe) this.#probing++
@@ -308,6 +312,16 @@ export class Exchanges {
     this.#lingering++
     this.#showOpen()
     this.#arm(x)
+  }
+
+  /** Closes an exchange that lingers. There is one: others are fewer than there is room for. */
+  #dropLingering(): void {
+    const { inFlight } = this.#state
+    for (let looked = 0; looked < inFlight.capacity; looked++) {
+      const x = (this.#lastDropped + 1) % inFlight.capacity
+      this.#lastDropped = x
+      if (this.timers.isArmed(x) && inFlight.purpose[x] === Purpose.LINGER) return this.close(x)
+    }
   }
 
   #showOpen(): void {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
-import { wire } from '../dns/messages.ts'
+import { a, wire } from '../dns/messages.ts'
 import { EngineUnderTest } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
@@ -21,4 +21,19 @@ test('questions that nobody waits for are so many at once and no more: of very m
   expect(byname.outlet.queries).toHaveLength(16)
   expect(byname.ask('www.example').reply).toBeNull()
   expect(byname.outlet.queries.length).toBeGreaterThan(16)
+})
+
+test('replies that nobody waits for any more take no place from clients', () => {
+  const byname = new EngineUnderTest({ ...serversWith(2, 'parallel'), maxInFlight: 256 })
+  // Each leaves the other server's reply out.
+  for (let k = 0; k < 100; k++) {
+    const asked = byname.ask(`answered-${k}.example`)
+    byname.answer({ answers: [a(1)] })
+    expect(asked.reply?.rcode).toBe(0)
+  }
+  const waiting = Array.from({ length: 256 }, (_, k) => byname.ask(`waiting-${k}.example`))
+  expect(waiting.filter(({ reply }) => reply !== null)).toEqual([])
+  expect(byname.ask('one-too-many.example').reply?.rcode).toBe(2)
+  pass(byname, 60_000, 1000)
+  expect([byname.engine.isQuiet, byname.engine.forwarder.inFlight.open, byname.waiting]).toEqual([true, 0, 0])
 })

@@ -16,7 +16,7 @@ export interface FuzzTarget {
 }
 
 /** Something that must hold does not. The message's first line says what; inputs of the same first line are one finding. */
-export class Finding extends Error {
+class Finding extends Error {
   constructor(what: string, details: string = '') {
     super(details === '' ? what : `${what}\n${details}`)
     this.name = 'Finding'
@@ -65,12 +65,12 @@ export function mustBeUnpolluted(): void {
 }
 
 /** How long an input of this many bytes may take, ms: far more than any should need, far less than the square of it. */
-export function timeBoundMs(bytes: number): number {
+function timeBoundMs(bytes: number): number {
   return 150 + bytes * 0.01
 }
 
 /** Runs `check` and returns what it throws first (null: nothing) and how much of the processor it took, in ms. */
-export function tryInput(target: FuzzTarget, input: Uint8Array): { outcome: string; error: Error | null; ms: number } {
+function tryInput(target: FuzzTarget, input: Uint8Array): { outcome: string; error: Error | null; ms: number } {
   const before = process.threadCpuUsage()
   let outcome = ''
   let error: Error | null = null
