@@ -37,3 +37,13 @@ test('replies that nobody waits for any more take no place from clients', () => 
   pass(byname, 60_000, 1000)
   expect([byname.engine.isQuiet, byname.engine.forwarder.inFlight.open, byname.waiting]).toEqual([true, 0, 0])
 })
+
+test('a server that can be reached no more when it is to be asked again without EDNS: the next one is asked', () => {
+  const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+  const asked = byname.ask('www.example')
+  byname.outlet.unreachable.add(0)
+  byname.fail(1)
+  expect(byname.serversAsked).toEqual([0, 1])
+  byname.answer({ answers: [a(1)] })
+  expect(asked.reply?.rcode).toBe(0)
+})
