@@ -2,7 +2,6 @@
  * What servers said, and which replies to clients that allows: answers as fresh as they are, stale ones where they may
  * serve, halves where nobody has the whole, failures where no server could have helped.
  */
-import type { Cache } from '../../src/engine/cache.ts'
 import type { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Drop } from '../../src/stats/counters.ts'
@@ -11,20 +10,22 @@ import { DenialRules, routeOf } from './denial-rules.ts'
 import type { Episode } from './episode.ts'
 import type { ParsedMessage } from './message.ts'
 import { type MessageBudget, plainOf } from './message-budget.ts'
-import { type Context, isRecursive, type Pending } from './pending.ts'
+import { type CacheMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
 import { checkEde, checkKnown, Ede, isTruncated, STALE_TTL } from './reply-check.ts'
 import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
-interface Accepted {
+interface Accepted extends CacheMoment {
   known: KnownAnswer
-  cache: Cache | null
-  evictions: number
 }
 
 /** How long a failure may be remembered (RFC 9520), and how long a stale answer may be served at once after one (RFC 8767 §5). */
 const FAILURE_MS = 5000
 const STALE_RECHECK_MS = 31_000
+/** How long clients with a stale answer wait for a fresh one (RFC 8767 §5). */
+const CLIENT_RESPONSE_MS = 1800
+/** Timers are as fine as a tick. */
+const SLACK_MS = 5
 const KNOWN_EACH = 64
 /** Truncated answers of a question that are remembered. */
 const CUT_EACH = 16
@@ -121,6 +122,12 @@ export class AnswerRules {
   /** A server is asked for the answer to one of these questions. */
   asked(keys: readonly string[], now: number): void {
     for (const key of keys) this.askedAt.set(key, now)
+  }
+
+  /** A query was answered, and nobody saw how: by a failure perhaps, which takes the place of what was kept. */
+  unseen(key: string, now: number): void {
+    this.accepted.delete(key)
+    this.askedAt.set(key, now)
   }
 
   /** A question begins anew: what was cut off of earlier answers is of no use any more. */
@@ -238,7 +245,9 @@ export class AnswerRules {
     if (this.isStale(pending, reply, now)) {
       this.see('stale')
       this.askedAt.set(key, now)
-      return null
+      return context.kind === 'timer' && this.isTooSoon(pending, now)
+        ? 'stale, although a server has time to answer'
+        : null
     }
     if (this.isCutOff(pending, reply, now)) {
       this.see('half an answer')
@@ -254,12 +263,17 @@ export class AnswerRules {
   }
 
   /** The engine has given a client the answer: it knows what is in it. */
-  private believe({ asked, key }: Pending, { sent }: Extract<Verdict, { kind: 'answer' }>, known: KnownAnswer): void {
-    const { cache } = this.engine
+  private believe(
+    { answeredIn, asked, key }: Pending,
+    { sent }: Extract<Verdict, { kind: 'answer' }>,
+    known: KnownAnswer,
+  ): void {
+    // The reply over a stream comes to light only later.
+    const moment = answeredIn?.cache ?? momentOf(this.engine.cache)
     this.network.cookies.believed(sent.query, known.message, sent.server)
     if (known.lifetimeSeconds === 0 || !isRecursive(asked)) return
-    this.accepted.set(key, { known, cache, evictions: cache?.evictions ?? 0 })
-    this.denials.accepted(key, known, this.settings, cache)
+    this.accepted.set(key, { known, ...moment })
+    this.denials.accepted(key, known, this.settings, moment)
   }
 
   /** True if the reply is what a server cut off, as such. */
@@ -268,6 +282,20 @@ export class AnswerRules {
     // As fresh as ever: nobody keeps it.
     const cut = (this.cut.get(key) ?? []).map((message) => knownAnswer(message, now, this.settings.cache))
     return cut.some((known) => checkKnown(asked, reply, known, 0, -1, limits) === null)
+  }
+
+  /**
+   * True if a server has been asked less than an attempt's time ago, none of them so long ago that clients need not wait
+   * (RFC 8767 §5), and the deadline is not there yet: no timer may end the wait.
+   */
+  private isTooSoon({ asked, key, deadlineAt }: Pending, now: number): boolean {
+    const plain = plainOf(asked.name, asked.type, asked.flags)
+    if (now >= deadlineAt - SLACK_MS) return false
+    const { attemptTimeoutMs, deadlineMs } = this.settings
+    // An exchange that began before the last one's end may have been joined: only the oldest message counts.
+    const isLong =
+      now >= Math.min(...this.budget.triedAt(key, plain)) + Math.min(CLIENT_RESPONSE_MS, deadlineMs) - SLACK_MS
+    return !isLong && now < this.budget.sentAt(key, plain) + attemptTimeoutMs - SLACK_MS
   }
 
   /** True if the reply is an expired answer that may still be served, as one. */
@@ -303,8 +331,13 @@ export class AnswerRules {
     if (!isCalm || !this.hasPerfectServer(asked.name)) return null
     // It wanted to be asked in another way, and so much had been asked before that it could not be.
     const hasStumbled = (this.stumbledAt.get(key) ?? Number.NEGATIVE_INFINITY) >= pending.receivedAt
-    if (hasStumbled && this.budget.isSpent(key, plainOf(asked.name, asked.type, asked.flags))) return null
+    if (hasStumbled && this.isSpent(pending)) return null
     return 'no whole answer, although one of the servers always answers in time'
+  }
+
+  private isSpent({ asked, key, receivedAt }: Pending): boolean {
+    const plain = plainOf(asked.name, asked.type, asked.flags)
+    return this.budget.isSpent(key, plain, receivedAt - this.settings.deadlineMs)
   }
 
   private hasPerfectServer(name: string): boolean {

@@ -4,6 +4,7 @@
  */
 import type { Cache } from '../../src/engine/cache.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
+import type { CacheMoment } from './pending.ts'
 import type { ParsedMessage } from './message.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 import { ageSeconds, type KnownAnswer } from './reference-resolver.ts'
@@ -12,10 +13,8 @@ const NXDOMAIN = 3
 const FLAG_AD = 0x0020
 const KNOWN_EACH = 16
 
-interface Kept {
+interface Kept extends CacheMoment {
   known: KnownAnswer
-  cache: Cache | null
-  evictions: number
 }
 
 export class DenialRules {
@@ -48,8 +47,8 @@ export class DenialRules {
   }
 
   /** The engine has answered a client with it. */
-  accepted(key: string, known: KnownAnswer, settings: EngineSettings, cache: Cache | null): void {
-    if (isDenial(known, settings)) this.kept.set(denialKey(key), { known, cache, evictions: cache?.evictions ?? 0 })
+  accepted(key: string, known: KnownAnswer, settings: EngineSettings, moment: CacheMoment): void {
+    if (isDenial(known, settings)) this.kept.set(denialKey(key), { known, ...moment })
   }
 
   /** True if the reply is what a denial of the name, or of one above it, says. */

@@ -16,8 +16,9 @@ export function plainOf(name: string, type: number, flags: number): string {
 
 interface Account {
   left: number
-  /** When messages were sent. */
-  sentAt: number[]
+  /** When messages were sent, or would have been if there had been a way; and when one went out last. */
+  triedAt: number[]
+  sentAt: number
 }
 
 export class MessageBudget {
@@ -30,30 +31,41 @@ export class MessageBudget {
   asked(key: string, plain: string, now: number): void {
     const own = this.account(key)
     own.left = MOST
-    own.sentAt.length = 0
     const shared = this.account(plain)
     shared.left = Math.min(shared.left + MOST, 2 * MOST)
-    if (shared.sentAt.length > 0) shared.sentAt = shared.sentAt.filter((at) => now - at < LONGEST_MS)
+    for (const account of [own, shared])
+      if (account.triedAt.length > 0) account.triedAt = account.triedAt.filter((at) => now - at < LONGEST_MS)
   }
 
-  /** Takes a message from an account; false if that is empty. */
-  take(key: string, now: number): boolean {
+  /** Takes a message from an account; false if that is empty. `isSent`: it went out. */
+  take(key: string, isSent: boolean, now: number): boolean {
     const account = this.account(key)
     if (account.left === 0) return false
     account.left--
-    account.sentAt.push(now)
+    account.triedAt.push(now)
+    if (isSent) account.sentAt = now
     return true
   }
 
-  /** True if so much has been sent for a question that nobody can be asked any more. */
-  isSpent(key: string, plain: string): boolean {
-    return this.account(key).sentAt.length + this.account(plain).sentAt.length >= MOST_BUT_PROBE
+  /** True if so much has been sent for a question since then that nobody can be asked any more. */
+  isSpent(key: string, plain: string, since: number): boolean {
+    return this.triedAt(key, plain).filter((at) => at >= since).length >= MOST_BUT_PROBE
+  }
+
+  /** When somebody tried lately to send a message for a question, or for one that cannot be told from it. */
+  triedAt(key: string, plain: string): number[] {
+    return [...this.account(key).triedAt, ...this.account(plain).triedAt]
+  }
+
+  /** When a message went out last. */
+  sentAt(key: string, plain: string): number {
+    return Math.max(this.account(key).sentAt, this.account(plain).sentAt)
   }
 
   private account(key: string): Account {
     let account = this.accounts.get(key)
     if (account === undefined) {
-      account = { left: 0, sentAt: [] }
+      account = { left: 0, triedAt: [], sentAt: Number.NEGATIVE_INFINITY }
       this.accounts.set(key, account)
     }
     return account

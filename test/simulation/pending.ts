@@ -1,4 +1,5 @@
 /** A query that an engine has been given, and what the engine is being told at a moment. */
+import type { Cache } from '../../src/engine/cache.ts'
 import type { Asked } from './queries.ts'
 import type { Expectation, KnownAnswer } from './reference-resolver.ts'
 import type { ReplyLimits } from './reply-check.ts'
@@ -10,6 +11,16 @@ export type Context =
   | { kind: 'query' }
   | { kind: 'other' }
   | { kind: 'message'; verdict: Verdict; known: KnownAnswer | null }
+
+/** The cache at some moment, null if it is off: what it had then it still has as long as nothing had to go. */
+export interface CacheMoment {
+  cache: Cache | null
+  evictions: number
+}
+
+export function momentOf(cache: Cache | null): CacheMoment {
+  return { cache, evictions: cache?.evictions ?? 0 }
+}
 
 /** A query that the engine has been given. */
 export interface Pending {
@@ -26,7 +37,7 @@ export interface Pending {
   /** Its connection has ended: the engine answers it, and nobody sees that. */
   isGone: boolean
   /** What the engine was told when it answered, and when: a stream's reply is seen only later. */
-  answeredIn: { context: Context; at: number } | null
+  answeredIn: { context: Context; at: number; cache: CacheMoment } | null
   /** Gets the reply as well: the query came from a server that had been asked it. */
   relay: ((reply: Buffer, now: number) => void) | null
 }

@@ -11,7 +11,7 @@ import type { Client, Episode } from './episode.ts'
 import { LoopRules } from './loop-rules.ts'
 import type { ParsedMessage } from './message.ts'
 import { MessageBudget, plainOf } from './message-budget.ts'
-import { type Context, isRecursive, type Pending } from './pending.ts'
+import { type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import type { Asked } from './queries.ts'
 import { type Expectation, keyOf, ReferenceResolver } from './reference-resolver.ts'
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
@@ -147,7 +147,7 @@ export class Referee {
       throw new Violation('a query to a server because of a message that has nothing to do with it')
     // Without OPT it cannot be seen which of the two questions it is for.
     const account = query.opt === null ? plainOf(query.name, query.type, query.flags) : key
-    if (!this.budget.take(account, now))
+    if (!this.budget.take(account, outcome !== -1, now))
       throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
     this.answers.asked(query.opt === null ? keys : [key], now)
   }
@@ -239,9 +239,11 @@ export class Referee {
   /** The engine answers a query over a stream; the reply itself is seen with the next `answered`. */
   noteAnswer(pending: Pending, now: number): void {
     if (pending.answeredIn !== null) this.fail(pending, 'a second reply')
-    pending.answeredIn = { context: this.context, at: now }
+    pending.answeredIn = { context: this.context, at: now, cache: momentOf(this.engine.cache) }
     this.settled(pending)
-    if (pending.isGone) this.ledger.unseen++
+    if (!pending.isGone) return
+    this.ledger.unseen++
+    this.answers.unseen(pending.key, now)
   }
 
   /** A reply has come out. */
