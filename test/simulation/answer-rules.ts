@@ -55,6 +55,8 @@ export class AnswerRules {
   /** When a server was asked last, or would have been if there had been room, by question. */
   private readonly askedAt: Map<string, number> = new Map()
   private fullDrops = 0
+  /** When a server or a socket failed last. */
+  private failedAt = Number.NEGATIVE_INFINITY
 
   constructor(
     episode: Episode,
@@ -76,6 +78,13 @@ export class AnswerRules {
     this.denials.forgetAll()
   }
 
+  /** Other settings: what was too old to serve by those before may have been replaced by a failure. */
+  configured(settings: EngineSettings, now: number): void {
+    for (const [key, { known }] of this.accepted)
+      if (ageSeconds(known, now) >= known.lifetimeSeconds + this.settings.cache.staleSeconds) this.accepted.delete(key)
+    this.settings = settings
+  }
+
   forgetName(name: string): void {
     this.denials.forgetName(name)
     for (const map of [this.known, this.accepted])
@@ -85,7 +94,10 @@ export class AnswerRules {
   /** A message has come for the engine; returns the answer in it, if it is one. */
   arrived(verdict: Verdict, now: number): KnownAnswer | null {
     if (verdict.kind === 'truncated') this.noteCut(verdict)
-    if (verdict.kind !== 'answer' && verdict.kind !== 'stray') this.noteStumble(verdict, now)
+    if (verdict.kind !== 'answer' && verdict.kind !== 'stray') {
+      this.noteStumble(verdict, now)
+      this.failedAt = now
+    }
     if (verdict.kind !== 'answer') return null
     const known = knownAnswer(verdict.message, now, this.settings.cache)
     if (known.lifetimeSeconds === 0) return known
@@ -295,7 +307,9 @@ export class AnswerRules {
     // An exchange that began before the last one's end may have been joined: only the oldest message counts.
     const isLong =
       now >= Math.min(...this.budget.triedAt(key, plain)) + Math.min(CLIENT_RESPONSE_MS, deadlineMs) - SLACK_MS
-    return !isLong && now < this.budget.sentAt(key, plain) + attemptTimeoutMs - SLACK_MS
+    const sentAt = this.budget.sentAt(key, plain)
+    // What was sent before some failure may have come to nothing by it.
+    return !isLong && sentAt > Math.max(this.failedAt, this.calmSince) && now < sentAt + attemptTimeoutMs - SLACK_MS
   }
 
   /** True if the reply is an expired answer that may still be served, as one. */

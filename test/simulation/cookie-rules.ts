@@ -109,9 +109,9 @@ export class CookieRules {
     }
     if (cookie === undefined || cookie === '') {
       const isMissing = !isStream && state.keeps && (now < state.laxFrom || now >= state.laxUntil)
-      // It is asked over a stream now; that may come to nothing, which shows itself after the time of an attempt.
-      if (isMissing) this.doubt(state, now + this.attemptMs, now)
-      else if (isStream) this.doubt(state, now, now)
+      // Whether that is certain or not, it may be asked over a stream now, and what comes to nothing there shows itself after
+      // the time of an attempt.
+      this.doubt(state, isStream ? now : now + this.attemptMs, now)
       return isMissing ? 'missing' : 'fine'
     }
     if (isRight(cookie, sent.slice(0, CLIENT_BYTES))) {

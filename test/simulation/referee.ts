@@ -85,7 +85,7 @@ export class Referee {
     // What is under way goes on where the servers are the same.
     if (serversOf(settings) !== serversOf(this.settings)) this.disturbed(now)
     this.settings = settings
-    this.answers.settings = settings
+    this.answers.configured(settings, now)
     this.resolver.limit.configure(settings.rateLimit)
     this.ledger.configured(settings.servers.map(({ label }) => label))
     this.loops.configured(settings, now)
