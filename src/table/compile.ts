@@ -16,7 +16,7 @@ import { ImagePool, type ImageSlot } from './image-pool.ts'
 import { IndexWriter, slotsFor } from './index-writer.ts'
 import { IntList } from './int-list.ts'
 import { toWireIdentity, type WireIdentity } from './name-text.ts'
-import { NdsReader, TAG_1 } from './nds-reader.ts'
+import { NdsReader } from './nds-reader.ts'
 import { RecordWriter } from './record-writer.ts'
 
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024
@@ -171,7 +171,7 @@ export class TableCompiler {
 
     const header = new ImageHeader(slot.buffer)
     header.sections(recordsAt, recordsEnd, nameSlots, wildcardSlots, addressSlots)
-    const hostText = (entryAt: number): Uint8Array => readHostText(nameTable, entryAt)
+    const hostText = (keyAt: number): Uint8Array => readHostText(nameTable, keyAt)
     const index = new IndexWriter(new Uint8Array(slot.buffer), this.seed, writer.hosts, hostText)
     index.writeNames(header.nameIndex(), writer.aliases)
     index.writeWildcards(header.wildcardIndex())
@@ -254,17 +254,11 @@ function malformed(at: number, length: number): CompileResult {
   return { kind: 'refused', reason: `not a NameTable: malformed protobuf at byte ${at} of ${length}` }
 }
 
-/** The host, as spelt, of the first entry from `at` on. The table is known to be well formed. */
-function readHostText(table: Uint8Array, at: number): Uint8Array {
+/** The host, as spelt, in the field at `keyAt`. The table is known to be well formed. */
+function readHostText(table: Uint8Array, keyAt: number): Uint8Array {
   const reader = new NdsReader()
   reader.reset(table)
-  reader.at = at
+  reader.at = keyAt
   reader.field(table.length)
-  const end = reader.at + reader.length
-  let text = table.subarray(0, 0)
-  for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
-    if (tag === TAG_1) text = table.subarray(reader.at, reader.at + reader.length)
-    reader.at += reader.length
-  }
-  return text
+  return table.subarray(reader.at, reader.at + reader.length)
 }

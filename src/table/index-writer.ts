@@ -40,10 +40,10 @@ export class IndexWriter {
   private readonly seed: number
   private readonly hosts: IntList
   /** The table that the hosts come from: their spelling decides among equals. */
-  private readonly hostText: (entryAt: number) => Uint8Array
+  private readonly hostText: (keyAt: number) => Uint8Array
   private readonly suffixes: Int32Array = new Int32Array(128)
 
-  constructor(bytes: Uint8Array, seed: number, hosts: IntList, hostText: (entryAt: number) => Uint8Array) {
+  constructor(bytes: Uint8Array, seed: number, hosts: IntList, hostText: (keyAt: number) => Uint8Array) {
     this.bytes = bytes
     this.seed = seed
     this.hosts = hosts
@@ -110,7 +110,7 @@ export class IndexWriter {
 
   /** Equal names of two hosts: of one spelling the last counts (protobuf maps); else own namespace, then Kubernetes, then the spelling. */
   private hostWins(record: number, other: number): boolean {
-    const order = Buffer.compare(this.hostText(this.entryOf(record)), this.hostText(this.entryOf(other)))
+    const order = Buffer.compare(this.hostText(this.keyOf(record)), this.hostText(this.keyOf(other)))
     if (order === 0) {
       this.hasRepeated = true
       return true
@@ -161,8 +161,8 @@ export class IndexWriter {
     return finishHash(state)
   }
 
-  /** Where the entry of a host is in the table: rarely asked, so a search among the ascending records will do. */
-  private entryOf(record: number): number {
+  /** Where the table spells the host: rarely asked, so a search among the ascending records will do. */
+  private keyOf(record: number): number {
     const { items, length } = this.hosts
     let low = 0
     let high = length / 3 - 1

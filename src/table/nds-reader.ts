@@ -24,6 +24,8 @@ export const TAG_5 = 0x2a
 export class NdsReader {
   /** Offset of the next byte. After `field`, of the field's content. */
   at = 0
+  /** Where the field's tag is. */
+  tagAt = 0
   /** Bytes of the field's content, which the caller steps over. */
   length = 0
   /** Set once the bytes made no sense; `at` is where. Nothing clears it but `reset`. */
@@ -44,6 +46,7 @@ export class NdsReader {
    */
   field(end: number): number {
     while (this.at < end) {
+      this.tagAt = this.at
       const tag = this.varint(end)
       if (tag <= 7) return this.fail()
       if ((tag & 7) === LENGTH_DELIMITED) {

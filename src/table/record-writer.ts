@@ -32,7 +32,7 @@ const NO_SLOT: ImageSlot = { buffer: new SharedArrayBuffer(0), generation: 0 }
 export type WriteProblem = 'malformed' | 'too large'
 
 export class RecordWriter {
-  /** Of each host with a record: offset of the record, hash of its name, offset of its entry in the table. Records ascend. */
+  /** Of each host with a record: offset of the record, hash of its name, where the table spells it (the entry's key). Records ascend. */
   readonly hosts: IntList = new IntList(3 * 1024)
   /** Of each other name: reference (image-layout.ts) and hash. */
   readonly aliases: IntList = new IntList(2 * 2048)
@@ -78,12 +78,11 @@ export class RecordWriter {
     this.outlines.reserve(entries * 2)
     const { reader } = this
     for (;;) {
-      const entryAt = reader.at
       const tag = reader.field(table.length)
       if (tag === 0) return reader.malformed ? 'malformed' : null
       const end = reader.at + reader.length
       if (tag === TAG_1) {
-        const problem = this.writeEntry(entryAt, end)
+        const problem = this.writeEntry(end)
         if (problem !== null) return problem
       }
       reader.at = end
@@ -103,7 +102,7 @@ export class RecordWriter {
     for (const entryAt of entries) {
       reader.at = entryAt
       if (reader.field(table.length) !== TAG_1) return 'malformed'
-      const problem = this.writeEntry(entryAt, reader.at + reader.length)
+      const problem = this.writeEntry(reader.at + reader.length)
       if (problem !== null) return problem
     }
     return null
@@ -145,14 +144,16 @@ export class RecordWriter {
   }
 
   /** Writes the entry whose content begins where the reader is. */
-  private writeEntry(entryAt: number, end: number): WriteProblem | null {
+  private writeEntry(end: number): WriteProblem | null {
     const { reader } = this
+    let keyAt = end
     let hostAt = end
     let hostLength = 0
     let infoAt = end
     let infoEnd = end
     for (let tag = reader.field(end); tag !== 0; tag = reader.field(end)) {
       if (tag === TAG_1) {
+        keyAt = reader.tagAt
         hostAt = reader.at
         hostLength = reader.length
       } else if (tag === TAG_2) {
@@ -165,14 +166,14 @@ export class RecordWriter {
     const record = this.at
     const skippedBefore = this.skippedAddresses
     this.info.beginEntry(hostAt, hostLength)
-    const problem = this.writeHost(entryAt, hostAt, hostLength, infoAt, infoEnd)
+    const problem = this.writeHost(keyAt, hostAt, hostLength, infoAt, infoEnd)
     const isWhole = this.at > record && this.skippedAddresses === skippedBefore
     this.outlines.push2(isWhole ? record : 0, finishHash(this.info.shape))
     return problem
   }
 
   private writeHost(
-    entryAt: number,
+    keyAt: number,
     hostAt: number,
     hostLength: number,
     infoAt: number,
@@ -215,12 +216,12 @@ export class RecordWriter {
     this.noteShortNames(record)
     if (wildcard) {
       this.wildcardHosts++
-      this.hosts.push3(record, 0, entryAt)
+      this.hosts.push3(record, 0, keyAt)
       return null
     }
     this.exactAddresses += addresses
-    if (kubernetes && this.isUnderCluster(record)) return this.writeNames(entryAt, record, own, infoAt, infoEnd)
-    this.hosts.push3(record, finishHash(hashBytes(this.seed, bytes, nameAt, nameLength - 1)), entryAt)
+    if (kubernetes && this.isUnderCluster(record)) return this.writeNames(keyAt, record, own, infoAt, infoEnd)
+    this.hosts.push3(record, finishHash(hashBytes(this.seed, bytes, nameAt, nameLength - 1)), keyAt)
     return null
   }
 
@@ -243,7 +244,7 @@ export class RecordWriter {
 
   /** Rule 2: notes the host's own name and its short and alternate ones. */
   private writeNames(
-    entryAt: number,
+    keyAt: number,
     record: number,
     own: boolean,
     infoAt: number,
@@ -278,7 +279,7 @@ export class RecordWriter {
       }
     }
     state = hashBytes(state, bytes, nameAt + hashed, bytes[record + 1]! - 1 - hashed)
-    this.hosts.push3(record, finishHash(state), entryAt)
+    this.hosts.push3(record, finishHash(state), keyAt)
     if (wanted && found !== KEY_SHORT_NS_SVC && !this.writeShortNames(record, own, found)) return 'too large'
     if (info.altHosts > 0 && !this.writeAltHosts(record, infoAt, infoEnd)) return 'too large'
     return null

@@ -1,4 +1,5 @@
 import * as fc from 'fast-check'
+import protobuf from 'protobufjs/minimal.js'
 import { describe, expect, test } from 'vitest'
 import { listHosts } from '../../src/table/image-listing.ts'
 import { imageBytes } from '../../src/table/image.ts'
@@ -18,7 +19,7 @@ function services(count: number): NameTable {
 }
 
 function field(tag: number, content: Uint8Array): Uint8Array {
-  return Buffer.concat([Buffer.of(tag, content.length), content])
+  return Buffer.concat([protobuf.Writer.create().uint32(tag).uint32(content.length).finish(), content])
 }
 
 function text(tag: number, content: string): Uint8Array {
@@ -210,6 +211,17 @@ test('of equal hosts the last counts whatever it is, as in any protobuf map', ()
     expect(find(result.image, 'a.shop.svc.cluster.local')?.v4).toEqual([address])
     expect([result.hosts, result.skippedHosts]).toEqual([1, 1])
   }
+})
+
+test('hosts that come many times are compared in their own time, whatever else their entries have', () => {
+  const unknown = Buffer.alloc(400_000, Buffer.of(0x38, 1))
+  const large = field(0x0a, Buffer.concat([unknown, text(0x0a, 'A.example'), field(0x12, text(0x0a, '192.0.2.1'))]))
+  const small = encodeNameTable(new Map([['a.example', info()]]))
+  const before = process.cpuUsage()
+  const result = newCompiler().compile(Buffer.concat([large, ...Array.from({ length: 10_000 }, () => small)]), '')
+  expect(result).toMatchObject({ kind: 'image', hosts: 1, skippedHosts: 10_000 })
+  // Walking through the large entry each time took thirty seconds.
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(3000)
 })
 
 test('bytes that are no NameInfo make the table malformed, also those of a host that is left out', () => {
