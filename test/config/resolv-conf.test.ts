@@ -29,7 +29,11 @@ describe('servers', () => {
       ['10.0.0.1'],
     ],
     ['junk ignored', 'nameserver\nnameserver dns.google\nnameserver 1.2.3\nnameservers 1.2.3.4\nfoo bar', []],
-    ['the unspecified address as this machine', 'nameserver 0.0.0.0\nnameserver ::\nnameserver ::0.0.0.0', ['127.0.0.1', '::1']],
+    [
+      'the unspecified address as this machine',
+      'nameserver 0.0.0.0\nnameserver ::\nnameserver ::0.0.0.0',
+      ['127.0.0.1', '::1'],
+    ],
     ['none', '', []],
   ])('%s', (_what, text, expected) => {
     expect(addresses(text)).toEqual(expected)
