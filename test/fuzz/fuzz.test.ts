@@ -12,7 +12,7 @@ import { openTarget } from './targets.ts'
 
 /** `FUZZ_PACKETS=5000000` fuzzes the engine with so many fresh ones. */
 const FRESH_PACKETS = Number(process.env['FUZZ_PACKETS'] ?? 60_000)
-const FIXED_PACKETS = 130_000
+const FIXED_PACKETS = 100_000
 const FRAMED_PACKETS = 20_000
 const SOCKET_PACKETS = 8000
 const freshSeed = Date.now() % 1_000_000_000
