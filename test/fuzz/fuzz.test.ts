@@ -14,7 +14,7 @@ import { openTarget } from './targets.ts'
 const FRESH_PACKETS = Number(process.env['FUZZ_PACKETS'] ?? 60_000)
 const FIXED_PACKETS = 100_000
 const FRAMED_PACKETS = 20_000
-const SOCKET_PACKETS = 8000
+const SOCKET_PACKETS = 5000
 const freshSeed = Date.now() % 1_000_000_000
 
 function fuzz(name: string, seed: number, packets: number): void {
