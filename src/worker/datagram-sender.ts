@@ -16,6 +16,8 @@ import type { UpstreamSocket } from './upstream-sockets.ts'
 
 /** How long a full send buffer is waited for, once a batch. */
 const SEND_WAIT_MS = 5
+/** Batches at most that are sent reply by reply before messages of several are tried again. */
+const MOST_BATCHES_ALONE = 4096
 
 export class DatagramSender {
   /** Numbers of the upstream sockets that reported an error; whoever reads them takes them out. */
@@ -23,6 +25,9 @@ export class DatagramSender {
   readonly #sys: Syscalls
   readonly #replies: DatagramRing
   readonly #groups: ReplyGroups
+  /** Batches yet to be sent reply by reply, and how many it will be after the next refusal: twice as many each time. */
+  #batchesAlone = 0
+  #nextAlone = 1
 
   /** `replies`: the ring that `sendReplies` sends from. */
   constructor(sys: Syscalls, replies: DatagramRing) {
@@ -36,10 +41,16 @@ export class DatagramSender {
    * client may leave as one message; replies with packet info must not.
    */
   sendReplies(fd: number, count: number, mayGroup: boolean): number {
-    const groups = this.#groups
-    if (count === 1 || !mayGroup || !groups.isUsable) return this.#send(fd, this.#replies, count, null)
-    const messages = groups.plan(count)
-    return this.#send(fd, messages === count ? this.#replies : groups, messages, null)
+    if (count === 1 || !mayGroup) return this.#send(fd, this.#replies, count, null)
+    if (this.#batchesAlone > 0) {
+      this.#batchesAlone--
+      return this.#send(fd, this.#replies, count, null)
+    }
+    const messages = this.#groups.plan(count)
+    if (messages === count) return this.#send(fd, this.#replies, count, null)
+    const dropped = this.#send(fd, this.#groups, messages, null)
+    if (this.#batchesAlone === 0) this.#nextAlone = 1
+    return dropped
   }
 
   /** Sends the first `count` queries of a ring by a connected socket. Those given up are asked again when time is up. */
@@ -50,7 +61,7 @@ export class DatagramSender {
   /**
    * sendmmsg stops at the first message that fails: the next call names its error, and it is skipped, because the rest must
    * not suffer for it. A connected socket (`upstream`) may report an ICMP error that belongs to an earlier datagram instead:
-   * then the same one is tried again. Returns how many datagrams were given up.
+   * then the same one is tried again. Buffers that are full are nobody's failure. Returns how many datagrams were given up.
    */
   #send(fd: number, messages: DatagramRing | ReplyGroups, total: number, upstream: UpstreamSocket | null): number {
     let count = total
@@ -67,26 +78,37 @@ export class DatagramSender {
       }
       const error = -sent
       if (error === EINTR) continue
-      if ((error === EAGAIN || error === ENOBUFS || error === ENOMEM) && !hasWaited) {
+      const isFull = error === EAGAIN || error === ENOBUFS || error === ENOMEM
+      if (isFull && !hasWaited) {
         hasWaited = true
         this.#waitForRoom(fd)
         continue
       }
-      if (upstream !== null && !hasRetried) {
+      if (error === EAGAIN) return dropped + messages.datagrams(done, count)
+      if (!isFull && upstream !== null && !hasRetried) {
         hasRetried = true
         this.failed.push(upstream.number)
         continue
       }
-      if (error === EAGAIN) return dropped + messages.datagrams(done, count)
       if (messages instanceof ReplyGroups && messages.isGroup(done)) {
         count = messages.ungroup(done, count)
         done = 0
+        this.#goAlone()
         continue
       }
       done++
       dropped++
     }
     return dropped
+  }
+
+  /**
+   * The kernel refused a message of several: there is no checksum offload on the way out, the path's MTU is smaller, or
+   * something passing. The next ones are sent alone, more of them each time, and then it is tried again.
+   */
+  #goAlone(): void {
+    this.#batchesAlone = this.#nextAlone
+    this.#nextAlone = Math.min(MOST_BATCHES_ALONE, this.#nextAlone * 2)
   }
 
   #waitForRoom(fd: number): void {

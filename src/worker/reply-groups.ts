@@ -4,11 +4,12 @@
  * AAAA at once gets both so, and under load sending is what most of the time goes into.
  *
  * The kernel cuts every so many bytes, so the segments of a message are of one size but for the last, which may be
- * shorter. Nothing is copied: a message's iovecs point to the slots of the ring that hold its replies.
+ * shorter: replies of one size to one client are a message, and one that is alone of its size ends a message of longer
+ * ones. Nothing is copied: a message's iovecs point to the slots of the ring that hold its replies.
  *
  * ```
- *  slots of the ring   0: to a, 60 B   1: to b, 60 B   2: to a, 60 B   3: to b, 72 B   4: to a, 48 B
- *  messages            to a: 0 2 4, cut every 60 B     to b: 3 1, cut every 72 B
+ *  slots of the ring   0: to a, 60 B   1: to b, 60 B   2: to a, 48 B   3: to b, 72 B   4: to a, 60 B
+ *  messages            to a: 0 4 2, cut every 60 B     to b: 3 1, cut every 72 B
  * ```
  */
 import { AF_INET, SOL_UDP, type Syscalls, UDP_SEGMENT } from '../os/syscalls.ts'
@@ -38,14 +39,12 @@ const SHORT_SIZE = 8
 const MOST_SEGMENT_BYTES = 1232
 /** A message with its headers is at most 65,535. */
 const MOST_MESSAGE_BYTES = 65_000
-/** Places of the table that finds the message of a client. */
-const PLACES = 64
+/** Places of the tables that find messages of a client. */
+const PLACES = 128
 
 export class ReplyGroups {
   /** `mmsghdr` structs of the messages. */
   readonly headers: Uint8Array
-  /** Until the kernel has refused a message that is to be cut. */
-  isUsable = true
   readonly #ring: DatagramRing
   readonly #words: Uint32Array
   readonly #iovecWords: Uint32Array
@@ -54,14 +53,13 @@ export class ReplyGroups {
   readonly #names: Uint32Array
   readonly #slots: Uint32Array
   readonly #iovecs: Uint32Array
-  /** The message last begun for clients of a place; −1: none. */
+  /** The message last begun for clients (and sizes) of a place; −1: none. */
   readonly #places: Int16Array = new Int16Array(PLACES)
-  /** By message: its first and last slot, bytes of a segment, how many there are, and whether another may follow. */
+  /** By message: its first and last slot, bytes of a segment, and how many there are. */
   readonly #first: Int16Array
   readonly #last: Int16Array
   readonly #segmentBytes: Uint16Array
   readonly #members: Uint8Array
-  readonly #isOpen: Uint8Array
   /** By slot: the next of its message; −1: none. */
   readonly #next: Int16Array
 
@@ -81,7 +79,6 @@ export class ReplyGroups {
     this.#last = new Int16Array(count)
     this.#segmentBytes = new Uint16Array(count)
     this.#members = new Uint8Array(count)
-    this.#isOpen = new Uint8Array(count)
     this.#next = new Int16Array(count)
     this.#names = addresses(count, (k) => ring.nameAddress(k))
     this.#slots = addresses(count, (k) => ring.slotAddress(k))
@@ -98,54 +95,91 @@ export class ReplyGroups {
 
   /** Lays the first `count` replies of the ring out as messages. Returns how many: `count` when no two belong together. */
   plan(count: number): number {
-    const ring = this.#ring
-    this.#places.fill(-1)
-    let messages = 0
-    for (let k = 0; k < count; k++) {
-      const bytes = ring.lengthOf(k)
-      // The port is the upper half of the first word, its low byte the upper quarter.
-      const word = ring.nameWords[k * NAME_WORDS]!
-      const place = ((word >>> 24) ^ (word >>> 18)) & (PLACES - 1)
-      const message = this.#places[place]!
-      if (message >= 0 && this.#joins(message, k, bytes)) continue
-      this.#places[place] = messages
-      this.#begin(messages++, k, bytes)
-    }
+    const messages = this.#joinLone(this.#joinEqual(count))
     if (messages < count) this.#layOut(messages)
     return messages
   }
 
-  #begin(message: number, k: number, bytes: number): void {
-    this.#first[message] = k
-    this.#last[message] = k
-    this.#next[k] = -1
-    this.#segmentBytes[message] = bytes
-    this.#members[message] = 1
-    this.#isOpen[message] = bytes <= MOST_SEGMENT_BYTES ? 1 : 0
+  /** Makes a message of the replies of one size to one client. Returns how many messages there are. */
+  #joinEqual(count: number): number {
+    const ring = this.#ring
+    const places = this.#places.fill(-1)
+    let messages = 0
+    for (let k = 0; k < count; k++) {
+      const bytes = ring.lengthOf(k)
+      const place = (placeOf(ring.nameWords[k * NAME_WORDS]!) ^ (bytes * 5)) & (PLACES - 1)
+      const message = places[place]!
+      if (message >= 0 && this.#segmentBytes[message] === bytes && this.#takes(message, k, bytes)) {
+        this.#append(message, k)
+        continue
+      }
+      places[place] = messages
+      this.#begin(messages++, k, bytes)
+    }
+    return messages
   }
 
-  /** Puts reply k at the end of a message, or before its only one where that is shorter; false: it does not belong. */
-  #joins(message: number, k: number, bytes: number): boolean {
-    if (this.#isOpen[message] === 0 || bytes > MOST_SEGMENT_BYTES) return false
-    const first = this.#first[message]!
-    if (!isSameClient(this.#ring.nameWords, first * NAME_WORDS, k * NAME_WORDS)) return false
-    const segmentBytes = this.#segmentBytes[message]!
-    const members = this.#members[message]!
-    if (bytes <= segmentBytes) {
-      if ((members + 1) * segmentBytes > MOST_MESSAGE_BYTES) return false
-      this.#next[this.#last[message]!] = k
-      this.#last[message] = k
-      this.#next[k] = -1
-      if (bytes < segmentBytes) this.#isOpen[message] = 0
-    } else {
-      if (members > 1) return false
-      this.#first[message] = k
-      this.#next[k] = first
-      this.#segmentBytes[message] = bytes
-      this.#isOpen[message] = 0
+  /** Puts replies that are alone of their size behind longer ones to their client. Returns how many messages are left. */
+  #joinLone(count: number): number {
+    const { nameWords } = this.#ring
+    const places = this.#places.fill(-1)
+    let left = count
+    for (let message = 0; message < count; message++) {
+      const place = placeOf(nameWords[this.#first[message]! * NAME_WORDS]!) & (PLACES - 1)
+      const other = places[place]!
+      places[place] = message
+      if (other < 0) continue
+      const isLonger = this.#segmentBytes[message]! > this.#segmentBytes[other]!
+      const long = isLonger ? message : other
+      const short = isLonger ? other : message
+      const slot = this.#first[short]!
+      if (this.#members[short]! > 1 || !this.#takes(long, slot, this.#segmentBytes[short]!)) {
+        places[place] = long
+        continue
+      }
+      this.#append(long, slot)
+      this.#members[short] = 0
+      // Its last segment is shorter now: nothing may follow it.
+      places[place] = -1
+      left--
     }
-    this.#members[message] = members + 1
-    return true
+    if (left < count) this.#closeUp(count)
+    return left
+  }
+
+  /** Takes out the messages that have no replies any more. */
+  #closeUp(count: number): void {
+    let to = 0
+    for (let message = 0; message < count; message++) {
+      if (this.#members[message] === 0) continue
+      this.#first[to] = this.#first[message]!
+      this.#last[to] = this.#last[message]!
+      this.#segmentBytes[to] = this.#segmentBytes[message]!
+      this.#members[to++] = this.#members[message]!
+    }
+  }
+
+  #begin(message: number, slot: number, bytes: number): void {
+    this.#first[message] = slot
+    this.#last[message] = slot
+    this.#next[slot] = -1
+    this.#segmentBytes[message] = bytes
+    this.#members[message] = 1
+  }
+
+  #append(message: number, slot: number): void {
+    this.#next[this.#last[message]!] = slot
+    this.#last[message] = slot
+    this.#next[slot] = -1
+    this.#members[message]!++
+  }
+
+  /** Whether a message may have the reply of `bytes` in `slot` at its end. */
+  #takes(message: number, slot: number, bytes: number): boolean {
+    const segmentBytes = this.#segmentBytes[message]!
+    if (bytes > segmentBytes || segmentBytes > MOST_SEGMENT_BYTES) return false
+    if ((this.#members[message]! + 1) * segmentBytes > MOST_MESSAGE_BYTES) return false
+    return isSameClient(this.#ring.nameWords, this.#first[message]! * NAME_WORDS, slot * NAME_WORDS)
   }
 
   #layOut(messages: number): void {
@@ -194,11 +228,10 @@ export class ReplyGroups {
   }
 
   /**
-   * The kernel will not cut message `from` (no checksum offload on the way out, a smaller MTU): what is in it and in those
-   * after it, up to `count`, becomes a message a reply, the first of them number 0. Returns how many.
+   * The kernel will not have message `from`: what is in it and in those after it, up to `count`, becomes a message a reply,
+   * the first of them number 0. Returns how many.
    */
   ungroup(from: number, count: number): number {
-    this.isUsable = false
     const slots: number[] = []
     for (let message = from; message < count; message++) {
       for (let k = this.#first[message]!; k >= 0; k = this.#next[k]!) slots.push(k)
@@ -207,6 +240,11 @@ export class ReplyGroups {
     this.#layOut(slots.length)
     return slots.length
   }
+}
+
+/** Spreads clients by their port, the upper half of a sockaddr's first word (its low byte comes first). */
+function placeOf(word: number): number {
+  return (word >>> 24) ^ (word >>> 17)
 }
 
 /** Whether two sockaddrs in a ring's `nameWords` are the same client's. */

@@ -1,6 +1,7 @@
 /** The batch driver on a scripted kernel: what the real one does too rarely to wait for. */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import dnsPacket from 'dns-packet'
+import * as fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
 import { Engine } from '../../src/engine/engine.ts'
 import { READ_HEADER_BYTES, putRead } from '../../src/engine/stream-batch.ts'
@@ -184,7 +185,9 @@ test.each([
   ['equal sizes: one message', [8, 8, 8, 8], 1],
   ['the last one shorter: one message', [8, 8, 5], 1],
   ['two, the second longer: one message, the longer first', [5, 8], 1],
-  ['shorter ones in between end a message', [8, 5, 8, 5], 2],
+  ['one shorter in between: one message, the shorter last', [8, 5, 8, 8], 1],
+  ['two sizes in turn: two messages', [8, 5, 8, 5], 2],
+  ['two sizes and a lone third: it ends the message of longer ones', [8, 8, 5, 5, 7], 2],
   ['longer and longer: two by two', [4, 5, 6, 7], 2],
 ])('replies to one client, %s', (_name, sizes, messages) => {
   const loop = new Loop()
@@ -216,20 +219,63 @@ test('replies to several clients: each message goes to one of them, whatever ord
   expect(listener!.messages).toBeLessThan(12)
 })
 
-test('a kernel or a route that will not cut messages: every reply goes alone, none is lost, and it is not tried again', () => {
+test('whatever sizes and clients come together: every reply is whole and goes where it belongs', () => {
+  const query = fc.record({ port: fc.integer({ min: 40_000, max: 40_004 }), size: fc.integer({ min: 1, max: 5 }) })
+  fc.assert(
+    fc.property(fc.array(query, { maxLength: 63 }), (queries) => {
+      const loop = new Loop()
+      loop.run(() => queries.forEach(({ port, size }) => burst(loop, [size], port)))
+      const [listener] = loop.listeners
+      expect(idsOf(listener!.sent).toSorted((a, b) => a - b)).toEqual(upTo(queries.length))
+      for (const reply of listener!.sent) {
+        const { port, size } = queries[reply.bytes[1]!]!
+        expect(Buffer.from(reply.name)).toEqual(socketAddress('127.0.0.1', port).bytes)
+        expect(decode(reply).questions![0]!.name).toBe(`${'x'.repeat(size)}.invalid`)
+      }
+      const ofOneKind = new Map<string, number>()
+      for (const { port, size } of queries) ofOneKind.set(`${port} ${size}`, 1)
+      expect(listener!.messages).toBeLessThanOrEqual(ofOneKind.size)
+    }),
+    { numRuns: 100 },
+  )
+})
+
+test('messages of several that are refused: every reply goes alone, none is lost, and it is tried again more and more rarely', () => {
   const loop = new Loop()
   const [listener] = loop.listeners
   listener!.refusesSegments = EINVAL
+  // Of so many batches those that are tried as one message: 0, 2, 5, 10, 19.
+  const rounds = 20
+  loop.run(...upTo(rounds).map(() => () => burst(loop, [8, 8, 8])))
+  expect(idsOf(listener!.sent)).toEqual(upTo(rounds).flatMap(() => [0, 1, 2]))
+  expect(loop.counters.droppedOf(Drop.sendFailed)).toBe(0)
+  expect(listener!.sendCalls).toBe(rounds + 5)
+})
+
+test.each([
+  ['EINVAL', EINVAL],
+  ['ENOBUFS', ENOBUFS],
+])('one message refused with %s: soon all leave as one again', (_name, error) => {
+  const loop = new Loop()
+  const [listener] = loop.listeners
+  let messages = 0
   loop.run(
     () => {
-      burst(loop, [9], 40_001)
-      burst(loop, [8, 8, 8, 5])
+      listener!.refusesSegments = error
+      burst(loop, [8, 8, 8])
     },
-    () => burst(loop, [8, 8, 8]),
+    () => {
+      listener!.refusesSegments = 0
+      burst(loop, [8, 8, 8])
+    },
+    () => {
+      messages = listener!.messages
+      burst(loop, [8, 8, 8])
+    },
   )
-  expect(idsOf(listener!.sent)).toEqual([0, 1, 2, 3, 4, 0, 1, 2])
-  expect(loop.counters.droppedOf(Drop.sendFailed)).toBe(0)
-  expect(listener!.sendCalls).toBe(4)
+  expect(messages).toBe(6)
+  expect(listener!.messages).toBe(7)
+  expect(idsOf(listener!.sent)).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2])
 })
 
 test('a kernel without UDP_SEGMENT: nothing but single messages', () => {
@@ -374,6 +420,32 @@ test('sending a query gives an ICMP error of an earlier one: it is sent all the 
   expect(loop.counters.upstreamGet(0, UpstreamField.failuresNetwork)).toBe(1)
   expect(addressesOf(decode(loop.listeners[0]!.sent[0]!))).toEqual(['192.0.2.1'])
 })
+
+test.each([
+  ['EAGAIN', EAGAIN],
+  ['ENOBUFS', ENOBUFS],
+])(
+  'a send buffer towards a server that stays full (%s) is no failure of the server: it is asked again',
+  (_name, error) => {
+    const loop = new Loop()
+    const { sys } = loop
+    const connect = sys.connect.bind(sys)
+    sys.connect = (fd, address) => {
+      if (sys.upstreamSockets.length === 0) sys.sockets.get(fd)!.sendLimits.push(-error, -error)
+      return connect(fd, address)
+    }
+    loop.run(
+      () => loop.arrive(['outside.example']),
+      () => expect(sys.upstreamSockets[0]!.sent).toHaveLength(0),
+      () => {
+        const again = sys.upstreamSockets.find((socket) => socket.sent.length > 0)
+        again!.inbox.push(replyTo(again!.sent[0]!))
+      },
+    )
+    expect(loop.counters.upstreamGet(0, UpstreamField.failuresNetwork)).toBe(0)
+    expect(loop.listeners[0]!.sent).toHaveLength(1)
+  },
+)
 
 test('recvmmsg on an upstream socket says ECONNREFUSED: the next server is asked at once', () => {
   const servers = [udpServer(53, '192.0.2.1'), udpServer(53, '192.0.2.2')]
