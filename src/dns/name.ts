@@ -25,8 +25,8 @@ export const LOWER: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
 
 /** A name as `scanName` left it. Owned by whoever made it and overwritten by the next scan. */
 export class ScannedName {
-  /** The name in lower case, `length` bytes of it. */
-  readonly lower: Uint8Array = new Uint8Array(MAX_NAME + 1)
+  /** The name in lower case, `length` bytes of it; a few more may be put behind them, and it can be read by words. */
+  readonly lower: Uint8Array = new Uint8Array(MAX_NAME + 5)
   /** Wire length with the root's zero byte: 1 for the root itself. */
   length = 0
   /** Number of labels without the root. */

@@ -11,7 +11,7 @@ import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.t
 import { writeCookie } from '../dns/cookie.ts'
 import { finishHash } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
-import { beginReply, copyBytes, headerRcode, setCounts } from '../dns/reply.ts'
+import { beginReply, headerRcode, setCounts } from '../dns/reply.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
 import type { Image } from '../table/image.ts'
 import { isAllowed, isLocal } from './access.ts'
@@ -65,7 +65,6 @@ export class Engine {
   #seed: number
   #image: Image | null = null
   readonly #query: ClientQuery = new ClientQuery()
-  readonly #key: Uint8Array = new Uint8Array(264)
   #rateLimit: RateLimit | null
   #hosts: HostNames | null
   /** Address of the client of the queries in hand, where the driver has it. */
@@ -381,14 +380,14 @@ export class Engine {
 
   #answerFromUpstream(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const { cache } = this
-    const key = this.#key
     const { name } = query
+    // The key is the name with type and variant behind it: there is room for them, and no copy to make.
+    const key = name.lower
     const isRecursive = (query.flags & 0x0100) !== 0
     const variant =
       (query.dnssecOk ? Variant.DO : 0) |
       ((query.flags & 0x0010) !== 0 ? Variant.CD : 0) |
       (isRecursive ? 0 : Variant.NO_RECURSION)
-    copyBytes(name.lower, 0, name.length, key, 0)
     key[name.length] = query.type >>> 8
     key[name.length + 1] = query.type
     key[name.length + 2] = variant
@@ -434,7 +433,7 @@ export class Engine {
     const { store } = this.cache!
     const isStale = this.forwarder.isServable(store, block)
     if (!isStale || age >= store.staleUntilSeconds(block)) {
-      return this.forwarder.forward(query, hash, this.#key, keyLength, isStale, out, outAt)
+      return this.forwarder.forward(query, hash, query.name.lower, keyLength, isStale, out, outAt)
     }
     const length = this.forwarder.writeStale(query, store, block, out, outAt)
     return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
@@ -452,6 +451,6 @@ export class Engine {
     const store = this.cache!.store
     if (store.has(block, StoredFlag.PREFETCHED)) return
     store.mark(block, StoredFlag.PREFETCHED)
-    this.forwarder.prefetch(hash, this.#key, keyLength)
+    this.forwarder.prefetch(hash, this.#query.name.lower, keyLength)
   }
 }

@@ -262,7 +262,7 @@ export function writeStored(
   const rcode = halves[half + HALF_RCODE]!
   const opt = replyOptBytes(query, ede)
   if (length + opt > query.limit) return writeCut(store, at, query, ageSeconds, staleTtl, ede, out, outAt)
-  copyBytes(bytes, message, length, out, outAt)
+  copyMessage(bytes, message, length, query, out, outAt)
   patchTtls(store, at, ageSeconds, staleTtl, out, outAt)
   const rotateCount = halves[half + HALF_ROTATE_COUNT]!
   if (rotateCount > 1) {
@@ -273,7 +273,22 @@ export function writeStored(
   return finish(store, at, query, 0, rcode, length, ede, out, outAt)
 }
 
-/** Id, flags, question case and OPT of a stored message that stands at `outAt`; returns the reply's length. */
+/** Copies the first `length` bytes of a stored message, the client's own question in place of the stored one. */
+function copyMessage(
+  bytes: Uint8Array,
+  message: number,
+  length: number,
+  query: ClientQuery,
+  out: Uint8Array,
+  outAt: number,
+): void {
+  const question = query.questionEnd - query.at
+  copyBytes(bytes, message, HEADER_BYTES, out, outAt)
+  copyBytes(query.packet, query.at + HEADER_BYTES, question - HEADER_BYTES, out, outAt + HEADER_BYTES)
+  copyBytes(bytes, message + question, length - question, out, outAt + question)
+}
+
+/** Id, flags and OPT of a stored message that stands at `outAt`; returns the reply's length. */
 function finish(
   store: AnswerStore,
   at: number,
@@ -293,8 +308,6 @@ function finish(
     outAt + 2,
     Flag.QR | Flag.RA | ad | extraFlags | (query.flags & (Flag.RD | Flag.CD)) | (rcode & Flag.RCODE),
   )
-  const nameLength = query.questionEnd - query.at - HEADER_BYTES
-  copyBytes(query.packet, query.at + HEADER_BYTES, nameLength, out, outAt + HEADER_BYTES)
   if (!query.hasEdns) return length
   writeU16(out, outAt + 10, readU16(out, outAt + 10) + 1)
   return writeReplyOpt(query, rcode, ede, out, outAt + length) - outAt
@@ -372,7 +385,7 @@ function writeCut(
   }
   const length = end - message
   // TTLs are patched by their place in the whole message; those beyond the cut must not be touched in `out`.
-  copyBytes(bytes, message, length, out, outAt)
+  copyMessage(bytes, message, length, query, out, outAt)
   patchKeptTtls(store, at, ageSeconds, staleTtl, out, outAt, length)
   setCounts(out, outAt, kept[0]!, kept[1]!, kept[2]!)
   return finish(store, at, query, truncated, halves[(at >> 1) + HALF_RCODE]!, length, ede, out, outAt)

@@ -77,8 +77,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "the stored question's case leaks",
     file: 'engine/stored-answer.ts',
-    find: 'copyBytes(query.packet, query.at + HEADER_BYTES, nameLength, out, outAt + HEADER_BYTES)',
-    replace: 'void nameLength',
+    find: 'copyBytes(query.packet, query.at + HEADER_BYTES, question - HEADER_BYTES, out, outAt + HEADER_BYTES)',
+    replace: 'copyBytes(bytes, message + HEADER_BYTES, question - HEADER_BYTES, out, outAt + HEADER_BYTES)',
     seeds: 20,
   },
   {
