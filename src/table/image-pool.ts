@@ -40,7 +40,7 @@ export class ImagePool {
 
   /**
    * A slot of at least `minBytes` that nobody reads, or null while all are read: try again after the next
-   * acknowledgement. What its bytes are is unspecified. Pages that are never touched cost no memory.
+   * acknowledgement or release. What its bytes are is unspecified. Pages that are never touched cost no memory.
    */
   acquire(minBytes: number): ImageSlot | null {
     let slot = this.slots.find((candidate) => this.isFree(candidate) && fits(candidate.buffer.byteLength, minBytes))

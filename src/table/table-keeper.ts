@@ -33,7 +33,7 @@ export interface TableKeeperOptions {
 
 export class TableKeeper implements TableSink {
   readonly #options: TableKeeperOptions
-  /** The latest table that found no free slot; compiled at the next acknowledgement. */
+  /** The latest table that found no free slot; compiled as soon as one may be free. */
   #waiting: { bytes: Uint8Array; version: string } | null = null
   /** The image in use is still to be made anew for the identity of now: that, too, found no free slot. */
   #refreshWaits = false
@@ -143,7 +143,7 @@ export class TableKeeper implements TableSink {
       }
       yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
     } finally {
-      pool.release(held.generation)
+      this.#release(held.generation)
     }
   }
 
@@ -157,11 +157,14 @@ export class TableKeeper implements TableSink {
 
   /** Writes what is still to be written. */
   async stop(): Promise<void> {
-    if (this.#saveTimer !== null) {
-      clearTimeout(this.#saveTimer)
-      this.#save()
-    }
-    await this.#saving
+    do {
+      if (this.#saveTimer !== null) {
+        clearTimeout(this.#saveTimer)
+        this.#save()
+      }
+      await this.#saving
+      // A write that ended may have made room for a table that waited: that one is the last good one now.
+    } while (this.#saveTimer !== null)
   }
 
   #take(result: CompileResult & { kind: 'image' }, version: string): void {
@@ -204,7 +207,13 @@ export class TableKeeper implements TableSink {
       log.warn({ file, error: String(error) }, 'the last known good table cannot be written')
       await rm(beside, { force: true })
     } finally {
-      compiler.pool.release(image.generation)
+      this.#release(image.generation)
     }
+  }
+
+  /** What is not retained any more may be the slot that the latest table waits for: no acknowledgement need follow. */
+  #release(generation: number): void {
+    this.#options.compiler.pool.release(generation)
+    this.slotFreed()
   }
 }

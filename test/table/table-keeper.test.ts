@@ -210,6 +210,30 @@ describe('the last known good table', () => {
     expect([other.keeper.image, other.lines]).toEqual([null, [['warn', 'the last known good table is of no use']]])
   })
 
+  test('is written anew at the end, when its first writing kept another table waiting', async () => {
+    const file = join(folder(), 'table.image')
+    const { keeper, push, acknowledge } = start({ file })
+    push(1)
+    acknowledge()
+    const reading = keeper.json()
+    reading.next()
+    push(2)
+    acknowledge()
+    const stopped = keeper.stop()
+    // The write has begun, and keeps the second slot as the reader keeps the first.
+    await Promise.resolve()
+    push(3)
+    acknowledge()
+    push(4)
+    expect(keeper.image?.version).toBe('3')
+    await stopped
+    expect(keeper.image?.version).toBe('4')
+    reading.return()
+    const again = start({ file })
+    again.keeper.loadLastKnownGood()
+    expect(find(again.keeper.image!, 'a')?.v4).toEqual(['c0000204'])
+  })
+
   test('that cannot be read or written is a warning, and names are answered all the same', async () => {
     const file = folder()
     const { keeper, push, lines } = start({ file })
@@ -260,5 +284,26 @@ describe('the table as JSON', () => {
       acknowledge()
     }
     expect(published.length).toBe(9)
+  })
+
+  test('may be read slowly by two at once: the table that waited for their slots is adopted when one of them is done', () => {
+    const { keeper, push, acknowledge, published } = start()
+    const readings = [1, 2].map((n) => {
+      push(n)
+      acknowledge()
+      const reading = keeper.json()
+      reading.next()
+      return reading
+    })
+    push(3)
+    acknowledge()
+    push(4)
+    expect([published.length, keeper.image?.version]).toEqual([3, '3'])
+    // A reader that hangs up.
+    readings[0]!.return()
+    expect([published.length, keeper.image?.version]).toEqual([4, '4'])
+    expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000204'])
+    expect([...readings[1]!].join('')).toContain('}}')
+    expect(published.length).toBe(4)
   })
 })
