@@ -11,7 +11,7 @@ import type { Syscalls } from '../os/syscalls.ts'
 const SOCKETS_EACH = 4
 const MAX_USES = 8192
 const MAX_AGE_MS = 60_000
-/** Replaced sockets that wait for replies; the oldest is closed early when there are more. */
+/** Replaced sockets that wait for replies; the oldest are closed early when there are more. */
 const MAX_RETIRED = 32
 const BUFFER_BYTES = 1 << 20
 
@@ -74,13 +74,18 @@ export class UpstreamSockets {
     return fresh
   }
 
-  /** When the next replaced socket is to be closed; Infinity if there is none. */
+  /** When the next replaced socket is to be closed: 0 if there are too many, Infinity if there is none. */
   get nextClose(): number {
+    if (this.#retired.length > MAX_RETIRED) return 0
     return this.#retired[0]?.closeAt ?? Number.POSITIVE_INFINITY
   }
 
+  /**
+   * Closes what waits no longer. To be called between two rounds: before the end of one, the number of a closed socket
+   * may be another's already while the poll set still has it as the old one's.
+   */
   closeRetired(now: number): void {
-    while (this.#retired.length > 0 && this.#retired[0]!.closeAt <= now) this.#close(this.#retired.shift()!)
+    while (this.#retired.length > 0 && this.nextClose <= now) this.#close(this.#retired.shift()!)
   }
 
   closeAll(): void {
@@ -114,7 +119,6 @@ export class UpstreamSockets {
   #retire(socket: UpstreamSocket, now: number): void {
     socket.closeAt = now + this.#lingerMs
     this.#retired.push(socket)
-    if (this.#retired.length > MAX_RETIRED) this.#close(this.#retired.shift()!)
   }
 
   #close(socket: UpstreamSocket): void {

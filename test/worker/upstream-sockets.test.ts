@@ -29,3 +29,20 @@ test('a socket is replaced after a bounded use and a bounded time, so that its p
   sockets.closeRetired(sockets.nextClose)
   expect([...sockets.all()]).toHaveLength(2)
 })
+
+test('replaced sockets are bounded in number, but none is closed before the round is over: it may be in its poll set', () => {
+  sockets.configure([at('127.0.0.1')], 0)
+  sockets.closeRetired(Number.POSITIVE_INFINITY)
+  const replaced = Array.from({ length: 40 }, (_, k) => {
+    const socket = sockets.pick(0, -1, k)!
+    socket.uses = 8192
+    return socket
+  })
+  const inUse = sockets.pick(0, -1, 40)!
+  expect(new Set([...sockets.all()].map(({ fd }) => fd)).size).toBe(41)
+  expect(sockets.nextClose).toBe(0)
+  // The oldest go first.
+  sockets.closeRetired(40)
+  expect([...sockets.all()]).toEqual([inUse, ...replaced.slice(8)])
+  expect(sockets.nextClose).toBe(replaced[8]!.closeAt)
+})
