@@ -68,7 +68,8 @@ export class BatchDriver implements Driver {
   /** The query in hand: its slot in `#in` and its listener; −1: it came by a stream. */
   #slot = -1
   #listener = 0
-  readonly #heldListener: Int8Array
+  /** −1: it came by a stream. */
+  readonly #heldListener: Int16Array
   readonly #heldNames: Uint32Array
   readonly #heldControls: Uint8Array
   readonly #heldControlLength: Uint8Array
@@ -108,7 +109,7 @@ export class BatchDriver implements Driver {
     this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets)
     const fds = options.listeners.map((listener) => listener.fd)
     this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
-    this.#heldListener = new Int8Array(waiters)
+    this.#heldListener = new Int16Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
     this.#heldControls = new Uint8Array(hasWildcard ? waiters * CONTROL_STRIDE : 0)
     this.#heldControlLength = new Uint8Array(waiters)

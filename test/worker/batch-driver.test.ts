@@ -385,6 +385,19 @@ test('more than one batch: read in a row, but not for ever, so that other listen
   expect(loop.listeners[0]!.sent).toHaveLength(64 * 9)
 })
 
+test('hundreds of listeners: an answer that had to be waited for leaves by the one that was asked', () => {
+  const loop = new Loop({ addresses: Array.from({ length: 300 }, () => '127.0.0.1') })
+  const asked = [0, 127, 128, 255, 256, 299]
+  loop.run(
+    () => asked.forEach((listener) => loop.arrive([`n${listener}.example`], listener)),
+    () => {
+      const [upstream] = loop.sys.upstreamSockets
+      upstream!.inbox.push(...upstream!.sent.map((query) => replyTo(query)))
+    },
+  )
+  for (const listener of asked) expect(loop.listeners[listener]!.sent).toHaveLength(1)
+})
+
 test('questions of a batch leave by one call, and their answers too', () => {
   const loop = new Loop()
   loop.run(
