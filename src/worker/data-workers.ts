@@ -4,7 +4,7 @@
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import type { EngineSettings } from '../engine/settings.ts'
-import type { Syscalls } from '../os/syscalls.ts'
+import { errorName, type Syscalls } from '../os/syscalls.ts'
 import { WorkerCounters } from '../stats/counters.ts'
 import type { Image } from '../table/image.ts'
 import { type FromWorker, OPENED_FDS, type ToWorker, type WorkerListener, type WorkerStart } from './mailbox.ts'
@@ -49,6 +49,7 @@ interface Keeper {
   /** Number in the image pool, never used twice. */
   reader: number
   thread: Worker | null
+  /** −1 where there is none: with Node's own sockets the event loop is woken by the message. */
   wakeFd: number
   counters: WorkerCounters
   openedFds: Int32Array<SharedArrayBuffer>
@@ -89,8 +90,12 @@ export class DataWorkers {
     return this.#keepers.map((keeper) => keeper.counters)
   }
 
-  /** Starts all and resolves once they are ready. */
+  /** Starts all and resolves once they are ready. Rejects before any thread is there if one could not be woken. */
   async start(): Promise<void> {
+    const { driver, sys } = this.#options
+    if (driver === 'batch' && sys !== null) {
+      for (const keeper of this.#keepers) keeper.wakeFd = openWakeFd(sys, keeper.index)
+    }
     await Promise.all(this.#keepers.map((keeper) => this.#start(keeper)))
   }
 
@@ -134,8 +139,7 @@ export class DataWorkers {
   }
 
   async #start(keeper: Keeper): Promise<void> {
-    const { driver, images, listeners, onStreamPort, seed, startedAtEpochMs, sys } = this.#options
-    if (keeper.wakeFd < 0 && driver === 'batch' && sys !== null) keeper.wakeFd = sys.eventfd()
+    const { driver, images, listeners, onStreamPort, seed, startedAtEpochMs } = this.#options
     keeper.reader = this.#nextReader++
     keeper.startedAt = performance.now()
     images.workerStarted(keeper.reader)
@@ -276,4 +280,11 @@ export class DataWorkers {
   #wake(keeper: Keeper): void {
     if (keeper.wakeFd >= 0) this.#options.sys?.wake(keeper.wakeFd)
   }
+}
+
+/** Without it a worker in `poll` could neither be told anything nor be ended. */
+function openWakeFd(sys: Syscalls, worker: number): number {
+  const fd = sys.eventfd()
+  if (fd >= 0) return fd
+  throw new Error(`no eventfd for data worker ${worker} (${errorName(-fd)}): is the limit of open files reached?`)
 }

@@ -2,9 +2,11 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell } from '../../src/stats/counters.ts'
+import { DataWorkers } from '../../src/worker/data-workers.ts'
+import { SEED, settingsWith } from '../engine/engine-under-test.ts'
 import { ScriptedResolver } from '../scenario/scripted-resolver.ts'
-import { service } from '../table/compiled.ts'
-import { DataPlane, type DataPlaneOptions, type DriverKind, openDescriptors, udpServer } from './data-plane.ts'
+import { newCompiler, service } from '../table/compiled.ts'
+import { DataPlane, type DataPlaneOptions, type DriverKind, openDescriptors, sys, udpServer } from './data-plane.ts'
 import { addressesOf, askTcp, TcpClient, UdpClient } from './dns-client.ts'
 
 const TABLE = new Map([service('web', 'shop', ['10.0.0.1'])])
@@ -165,4 +167,24 @@ test('a worker that cannot start is said so, and not tried for ever without a pa
   const asking = await client()
   expect(addressesOf((await asking.ask(plane.at(), 'web')).packet)).toEqual(['10.0.0.1'])
   expect(plane.workers.restarts).toBeLessThan(10)
+})
+
+test('no descriptor left to wake a worker by: the start fails and says so, instead of a worker that hears nothing', async () => {
+  const EMFILE = 24
+  const log = { info: () => {}, warn: () => {}, error: () => {} }
+  const workers = new DataWorkers({
+    count: 2,
+    driver: 'batch',
+    sys: { ...sys, eventfd: () => -EMFILE },
+    listeners: () => [],
+    settings: settingsWith({}),
+    startedAtEpochMs: 0,
+    seed: SEED,
+    log,
+    images: newCompiler().pool,
+    onAdopted: () => {},
+    onStreamPort: () => {},
+  })
+  await expect(workers.start()).rejects.toThrow('no eventfd for data worker 0 (EMFILE)')
+  expect(await workers.stop(1000, false)).toEqual({ overdue: 0 })
 })
