@@ -3,6 +3,7 @@ import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/schema.ts'
 import type { Log } from './observe/log.ts'
 import type { Syscalls } from './os/syscalls.ts'
+import { tryBatchCalls } from './worker/batch-trial.ts'
 import { BindError, forWorker, type OpenListener, openListener, probeListener } from './worker/listeners.ts'
 import type { WorkerListener } from './worker/mailbox.ts'
 
@@ -12,16 +13,17 @@ export interface Driver {
   why: string
 }
 
-/** The driver that runs, and why that one. @throws ConfigError if `batch` is asked for and is not to be had */
+/** The driver that runs, and why that one: `auto` tries the calls, as they may be refused although koffi loads. @throws ConfigError if `batch` is asked for and is not to be had */
 export function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): Driver {
   if (wanted === 'dgram') return { name: 'dgram', why: 'asked for by the configuration' }
-  if (typeof sys !== 'string')
+  const obstacle = typeof sys === 'string' ? sys : tryBatchCalls(sys)
+  if (obstacle === null)
     return {
       name: 'batch',
       why: wanted === 'auto' ? 'batched system calls work here' : 'asked for by the configuration',
     }
-  if (wanted === 'batch') throw new ConfigError([`driver: batch is not to be had here: ${sys}; use auto`])
-  return { name: 'dgram', why: sys }
+  if (wanted === 'batch') throw new ConfigError([`driver: batch is not to be had here: ${obstacle}; use auto`])
+  return { name: 'dgram', why: obstacle }
 }
 
 /**

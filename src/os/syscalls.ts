@@ -47,9 +47,12 @@ export const MSG_DONTWAIT = 0x40
 export const MSG_TRUNC = 0x20
 export const MSG_NOSIGNAL = 0x4000
 
+export const EPERM = 1
 export const EINTR = 4
 export const EAGAIN = 11
 export const ENOMEM = 12
+export const EACCES = 13
+export const ENOSYS = 38
 export const EADDRINUSE = 98
 export const EADDRNOTAVAIL = 99
 export const ENOBUFS = 105
@@ -116,9 +119,15 @@ export interface DatagramOptions {
 export function errorName(code: number): string {
   const names: Record<number, string> = {
     1: 'EPERM',
+    9: 'EBADF',
+    11: 'EAGAIN',
+    12: 'ENOMEM',
     13: 'EACCES',
     22: 'EINVAL',
+    23: 'ENFILE',
     24: 'EMFILE',
+    38: 'ENOSYS',
+    88: 'ENOTSOCK',
     97: 'EAFNOSUPPORT',
     98: 'EADDRINUSE',
     99: 'EADDRNOTAVAIL',

@@ -27,6 +27,7 @@ import { Cell, Drop, type WorkerCounters } from '../stats/counters.ts'
 import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
 import { DatagramSender } from './datagram-sender.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
+import { FailedRounds } from './failed-rounds.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 import { PollSet } from './poll-set.ts'
 import { UpstreamBatches } from './upstream-batches.ts'
@@ -60,6 +61,8 @@ export class BatchDriver implements Driver {
   readonly #mayGroup: boolean[]
   readonly #upstream: UpstreamBatches
   readonly #pollSet: PollSet
+  /** By listener, and poll's at the end. */
+  readonly #failures: FailedRounds
 
   /** Queries received in this round. */
   #received = 0
@@ -109,6 +112,7 @@ export class BatchDriver implements Driver {
     this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets)
     const fds = options.listeners.map((listener) => listener.fd)
     this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
+    this.#failures = new FailedRounds(fds.length + 1)
     this.#heldListener = new Int16Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
     this.#heldControls = new Uint8Array(hasWildcard ? waiters * CONTROL_STRIDE : 0)
@@ -140,7 +144,9 @@ export class BatchDriver implements Driver {
     const { engine, desk } = context
     const sys = this.#sys
     while (true) {
+      this.#failures.begin()
       const ready = this.#pollSet.wait(this.#timeout())
+      if (ready < 0 && ready !== -EINTR) this.#failures.failed(this.#listeners.length, 'poll', -ready)
       const now = sys.now()
       engine.advance(now)
       if (ready > 0) this.#work()
@@ -226,8 +232,7 @@ export class BatchDriver implements Driver {
     for (let round = 0; round < BATCHES_IN_A_ROW; round++) {
       const count = this.#sys.recvmmsg(fd, ring.headers, BATCH, MSG_DONTWAIT)
       if (count <= 0) {
-        // An ICMP error queued on the socket costs one call; the datagrams behind it are read in the next round.
-        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#sys.takeError(fd)
+        if (count < 0 && -count !== EAGAIN && -count !== EINTR) this.#receiveFailed(listener, -count, round > 0)
         return
       }
       this.#counters.add(Cell.batches, 1)
@@ -245,6 +250,13 @@ export class BatchDriver implements Driver {
       if (count === 1) return
       this.#upstream.flush()
     }
+  }
+
+  /** An ICMP error queued on the socket costs one call; the datagrams behind it are read in the next round. */
+  #receiveFailed(listener: number, error: number, hasReceived: boolean): void {
+    const { address, fd, port } = this.#listeners[listener]!
+    this.#sys.takeError(fd)
+    if (!hasReceived) this.#failures.failed(listener, `recvmmsg on ${address} port ${port}`, error)
   }
 
   #serve(k: number): void {

@@ -7,7 +7,7 @@ import { Engine } from '../../src/engine/engine.ts'
 import { READ_HEADER_BYTES, putRead } from '../../src/engine/stream-batch.ts'
 import type { FromStream } from '../../src/engine/stream-port.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
-import { EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENOMEM } from '../../src/os/syscalls.ts'
+import { EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENOMEM, ENOSYS } from '../../src/os/syscalls.ts'
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch-driver.ts'
 import type { ToWorker, WorkerListener } from '../../src/worker/mailbox.ts'
@@ -340,6 +340,46 @@ test.each([
   )
   expect(idsOf(loop.listeners[0]!.sent)).toEqual(upTo(3))
   expect(loop.listeners[0]!.errorsTaken).toBe(taken)
+})
+
+test('an error that stays, round after round, ends the loop: it would spin and answer nobody', () => {
+  const loop = new Loop({ addresses: ['127.0.0.1', '127.0.0.2'] })
+  loop.listeners[1]!.receiveErrors.push(...Array.from({ length: 5000 }, () => ENOSYS))
+  loop.sys.onIdle = () => {}
+  expect(() => loop.run(() => loop.arrive(web(1)))).toThrow(
+    'recvmmsg on 127.0.0.2 port 15053 gives ENOSYS, 1000 times in a row',
+  )
+  expect(loop.sys.timeouts).toHaveLength(1000)
+  // The other one was served all the while.
+  expect(loop.listeners[0]!.sent).toHaveLength(1)
+})
+
+test('errors that come again and again, with a round without between them, do not end it', () => {
+  const loop = new Loop()
+  const fail = (): void => {
+    loop.listeners[0]!.receiveErrors.push(...Array.from({ length: 999 }, () => ECONNREFUSED))
+  }
+  const rounds = Array.from({ length: 1000 }, () => () => {})
+  loop.run(fail, ...rounds, fail, ...rounds, () => loop.arrive(web(1)))
+  expect(loop.listeners[0]!.errorsTaken).toBe(2 * 999)
+  expect(loop.listeners[0]!.sent).toHaveLength(1)
+})
+
+test('errors behind queries that are answered do not end it', () => {
+  const loop = new Loop()
+  const [listener] = loop.listeners
+  const recvmmsg = loop.sys.recvmmsg.bind(loop.sys)
+  let calls = 0
+  // Of each round the first call brings a batch of two, the next one an error.
+  loop.sys.recvmmsg = (...call) => (++calls % 2 === 0 ? -ECONNREFUSED : recvmmsg(...call))
+  loop.run(...Array.from({ length: 2000 }, () => () => loop.arrive(web(2))))
+  expect(listener!.sent).toHaveLength(4000)
+})
+
+test('poll that is refused, round after round, ends the loop', () => {
+  const loop = new Loop()
+  const refused = Array.from({ length: 1000 }, () => () => ENOSYS)
+  expect(() => loop.run(...refused)).toThrow('poll gives ENOSYS, 1000 times in a row')
 })
 
 test('an interrupted poll is no event: what it left in the set is not looked at', () => {

@@ -169,6 +169,25 @@ test('a worker that cannot start is said so, and not tried for ever without a pa
   expect(plane.workers.restarts).toBeLessThan(10)
 })
 
+test('a listener that only gives errors ends its worker, with a word in the log, instead of spinning; a good one is served again', async () => {
+  const plane = await start({})
+  const [listener] = plane.listeners
+  const [good] = listener!.udpFds
+  // It is readable, and no socket: the next worker gets it.
+  const bad = sys.eventfd()
+  open.push({ close: () => sys.close(bad) })
+  sys.wake(bad)
+  listener!.udpFds[0] = bad
+  plane.workers.configure(unusable(plane.settings))
+  plane.workers.configure(plane.settings)
+  const { address, port } = plane.at()
+  const said = `error a data worker failed recvmmsg on ${address} port ${port} gives ENOTSOCK, 1000 times in a row`
+  await until(() => expect(plane.logged).toContain(said))
+  listener!.udpFds[0] = good!
+  const asking = await client()
+  expect(addressesOf((await asking.ask(plane.at(), 'web')).packet)).toEqual(['10.0.0.1'])
+})
+
 test('no descriptor left to wake a worker by: the start fails and says so, instead of a worker that hears nothing', async () => {
   const EMFILE = 24
   const log = { info: () => {}, warn: () => {}, error: () => {} }
