@@ -139,19 +139,22 @@ export function errorName(code: number): string {
   return names[code] ?? `errno ${code}`
 }
 
-/** Loads koffi and binds the calls. A string says in one line why they are not to be had here. */
-export function loadSyscalls(): Syscalls | string {
+/**
+ * Loads koffi and binds the calls. A string says in one line why they are not to be had here. `sendmmsg`: how that one is
+ * called; what fits the C library if not given.
+ */
+export function loadSyscalls(sendmmsg?: 'by name' | 'by number'): Syscalls | string {
   if (process.platform !== 'linux') return `no batched system calls on ${process.platform}`
   if (process.arch !== 'x64' && process.arch !== 'arm64') return `struct layouts are not known on ${process.arch}`
   try {
     const koffi: typeof Koffi = createRequire(import.meta.url)('koffi')
-    return bind(koffi)
+    return bind(koffi, sendmmsg)
   } catch (error) {
     return `koffi cannot be loaded: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`
   }
 }
 
-function bind(koffi: typeof Koffi): Syscalls {
+function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Syscalls {
   const libc = koffi.load(null)
   const memmove = libc.func('void *memmove(void *to, const void *from, size_t length)')
   const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)')
@@ -170,7 +173,7 @@ function bind(koffi: typeof Koffi): Syscalls {
   const write = libc.func('long write(int fd, const void *buffer, size_t length)')
   const usleep = libc.func('int usleep(unsigned int microseconds)')
   const clockGettime = libc.func('int clock_gettime(int clock, void *time)')
-  const sendmmsg = bindSendmmsg(libc)
+  const sendmmsg = bindSendmmsg(libc, sendmmsgCall ?? (isGlibc(libc) ? 'by name' : 'by number'))
 
   const result = (value: number): number => (value < 0 ? -koffi.errno() : value)
   const small = Buffer.from(new SharedArrayBuffer(128))
@@ -264,8 +267,11 @@ function bind(koffi: typeof Koffi): Syscalls {
  * glibc's sendmmsg is the system call; musl's is a loop of sendmsg, because its struct has padding that the kernel reads
  * as part of a number. The structs here are the kernel's, so there the call goes in by number.
  */
-function bindSendmmsg(libc: LibraryHandle): (fd: number, messages: Uint8Array, count: number, flags: number) => number {
-  if (isGlibc(libc)) return libc.func('int sendmmsg(int fd, void *messages, unsigned int count, int flags)')
+function bindSendmmsg(
+  libc: LibraryHandle,
+  how: 'by name' | 'by number',
+): (fd: number, messages: Uint8Array, count: number, flags: number) => number {
+  if (how === 'by name') return libc.func('int sendmmsg(int fd, void *messages, unsigned int count, int flags)')
   const call = libc.func('long syscall(long number, long fd, void *messages, long count, long flags)')
   const number = process.arch === 'x64' ? 307 : 269
   return (fd, messages, count, flags) => call(number, fd, messages, count, flags) as number

@@ -26,7 +26,7 @@ function tableFile(): string {
   return file
 }
 
-test('both families, UDP and TCP on each', async () => {
+test('both families, UDP and TCP on each; log and status name the driver and why', async () => {
   const daemon = await stage.daemon({
     config: { listen: ['127.0.0.1:0', '[::1]:0'], mesh: { source: { table: tableFile() } } },
   })
@@ -39,6 +39,9 @@ test('both families, UDP and TCP on each', async () => {
     expect(await daemon.metric('byname_dns_requests_total', { proto: 'udp', family, type: 'A' })).toBeGreaterThan(0)
     expect(await daemon.metric('byname_dns_requests_total', { proto: 'tcp', family, type: 'A' })).toBe(1)
   }
+  const why = 'batched system calls work here'
+  expect(await daemon.line('byname is answering')).toMatchObject({ driver: 'batch', why })
+  expect((await daemon.status()).driver).toEqual({ name: 'batch', why })
 })
 
 test.each(['batch', 'dgram'])(

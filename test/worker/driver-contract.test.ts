@@ -14,7 +14,7 @@ const TABLE = new Map([
 const until: typeof vi.waitFor = (condition, options) =>
   vi.waitFor(condition, options ?? { timeout: 10_000, interval: 2 })
 
-describe.each<DriverKind>(['batch', 'dgram, sockets of its own'])('%s', (driver) => {
+describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets of its own'])('%s', (driver) => {
   const open: { stop?: () => Promise<void>; close?: () => void }[] = []
   afterEach(async () => {
     for (const thing of open.splice(0).toReversed()) await (thing.stop?.() ?? thing.close?.())
