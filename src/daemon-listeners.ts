@@ -13,7 +13,10 @@ export interface Driver {
   why: string
 }
 
-/** The driver that runs, and why that one: `auto` tries the calls, as they may be refused although koffi loads. @throws ConfigError if `batch` is asked for and is not to be had */
+/**
+ * The driver that runs, and why that one. The batch driver's calls are tried, as they may be refused although koffi loads.
+ * @throws ConfigError if `batch` is asked for and is not to be had
+ */
 export function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): Driver {
   if (wanted === 'dgram') return { name: 'dgram', why: 'asked for by the configuration' }
   const obstacle = typeof sys === 'string' ? sys : tryBatchCalls(sys)
