@@ -108,7 +108,7 @@ export class BatchDriver implements Driver {
     this.#upstreamIn = new DatagramRing(sys, BATCH, MAX_UPSTREAM_REPLY_BYTES, 0, 0)
     this.#sender = new DatagramSender(sys, this.#out)
     this.#mayGroup = options.listeners.map((listener) => !listener.isWildcard && sys.canSegment(listener.fd))
-    this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, settings.deadlineMs + LINGER_MS)
+    this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds)
     this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets)
     const fds = options.listeners.map((listener) => listener.fd)
     this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
@@ -128,7 +128,7 @@ export class BatchDriver implements Driver {
   }
 
   configure(settings: EngineSettings): void {
-    this.#sockets.configure(settings.servers, this.#sys.now())
+    this.#sockets.configure(settings.servers, settings.deadlineMs + LINGER_MS, this.#sys.now())
     this.#upstream.configure(settings.servers.length)
   }
 

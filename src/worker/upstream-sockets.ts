@@ -30,7 +30,7 @@ export class UpstreamSockets {
   readonly #sys: Syscalls
   readonly #random: () => number
   readonly #opened: Int32Array
-  readonly #lingerMs: number
+  #lingerMs = 0
   #servers: UpstreamServer[] = []
   #pools: UpstreamSocket[][] = []
   #retired: UpstreamSocket[] = []
@@ -39,16 +39,19 @@ export class UpstreamSockets {
   changes = 0
 
   /** `opened`: where descriptors are noted for whoever must close them after this worker. */
-  constructor(sys: Syscalls, random: () => number, opened: Int32Array, lingerMs: number) {
+  constructor(sys: Syscalls, random: () => number, opened: Int32Array) {
     this.#sys = sys
     this.#random = random
     this.#opened = opened
-    this.#lingerMs = lingerMs
   }
 
-  /** Takes a new list of servers; sockets to the earlier ones are retired. */
-  configure(servers: UpstreamServer[], now: number): void {
+  /**
+   * Takes a new list of servers; sockets to the earlier ones are retired. `lingerMs`: how long a socket that is replaced
+   * from now on waits for replies.
+   */
+  configure(servers: UpstreamServer[], lingerMs: number, now: number): void {
     for (const pool of this.#pools) for (const socket of pool) this.#retire(socket, now)
+    this.#lingerMs = lingerMs
     this.#servers = servers
     this.#pools = servers.map(() => [])
   }

@@ -118,8 +118,8 @@ export class ResolvConfTarget implements FuzzTarget {
     const { settings } = deriveSettings(CONFIG, read, [])
     loopProbeNames('id', settings)
     const opened = new Int32Array(64).fill(-1)
-    const sockets = new UpstreamSockets(this.#sys, () => 0, opened, 1000)
-    sockets.configure(settings.servers, 0)
+    const sockets = new UpstreamSockets(this.#sys, () => 0, opened)
+    sockets.configure(settings.servers, 1000, 0)
     settings.servers.forEach((_, server) => sockets.pick(server, -1, 0))
     sockets.closeAll()
     must(
