@@ -274,10 +274,12 @@ class Daemon {
 
   /** Ends everything in the order in which it depends on each other: what clients wait for last. */
   async stop(isHandedOver: boolean): Promise<void> {
+    // Datagrams first: from here on no table comes any more, and the new process has the newest.
+    if (isHandedOver) this.#workers?.leaveListeners()
     this.#settings.stop()
     await this.#source?.stop(SOURCE_STOP_MS)
     await this.#stream?.stop(DRAIN_MS)
-    const ended = await this.#workers?.stop(DRAIN_MS, isHandedOver)
+    const ended = await this.#workers?.stop(DRAIN_MS)
     if ((ended?.overdue ?? 0) > 0) {
       // A thread that does not come back would keep the process for ever, `process.exit` included.
       this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')

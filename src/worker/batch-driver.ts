@@ -81,7 +81,7 @@ export class BatchDriver implements Driver {
   #context: DriverContext | null = null
   #drainUntil: number = Number.POSITIVE_INFINITY
   #isDraining = false
-  #isHandedOver = false
+  #hasLeft = false
 
   constructor(options: {
     sys: Syscalls
@@ -132,10 +132,13 @@ export class BatchDriver implements Driver {
     this.#upstream.configure(settings.servers.length)
   }
 
-  drain(deadlineMs: number, isHandedOver: boolean): void {
+  leaveListeners(): void {
+    this.#hasLeft = true
+    this.#pollSet.leaveListeners()
+  }
+
+  drain(deadlineMs: number): void {
     this.#isDraining = true
-    this.#isHandedOver = isHandedOver
-    if (isHandedOver) this.#pollSet.leaveListeners()
     this.#drainUntil = this.#sys.now() + deadlineMs
   }
 
@@ -181,7 +184,7 @@ export class BatchDriver implements Driver {
   }
 
   #isDrained(ready: number, now: number): boolean {
-    return now >= this.#drainUntil || ((ready <= 0 || this.#isHandedOver) && this.#context!.engine.isQuiet)
+    return now >= this.#drainUntil || ((ready <= 0 || this.#hasLeft) && this.#context!.engine.isQuiet)
   }
 
   #work(): void {

@@ -80,8 +80,10 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
           return post({ kind: 'reply', request: message.request, value: listCache(engine, message.limit) })
         case 'ping':
           return post({ kind: 'reply', request: message.request, value: true })
+        case 'leaveListeners':
+          return driver.leaveListeners()
         case 'drain':
-          return driver.drain(message.deadlineMs, message.isHandedOver)
+          return driver.drain(message.deadlineMs)
       }
     },
   }

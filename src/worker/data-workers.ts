@@ -64,6 +64,7 @@ export class DataWorkers {
   #image: Image | null = null
   #settings: EngineSettings
   #isStopping = false
+  #hasLeft = false
   #nextReader = 1
   #nextRequest = 1
   readonly #requests: Map<number, (value: unknown) => void> = new Map()
@@ -122,20 +123,23 @@ export class DataWorkers {
     return answers.reduce<number>((sum, count) => sum + (typeof count === 'number' ? count : 0), 0)
   }
 
-  /**
-   * Drains all and resolves when their threads have ended, or with the number of those that did not end in time.
-   * `isHandedOver`: another process takes what is queued in the sockets.
-   */
-  async stop(deadlineMs: number, isHandedOver: boolean): Promise<{ overdue: number }> {
+  /** All leave the datagrams that are queued in the sockets, and those to come, to another process; nothing takes it back. */
+  leaveListeners(): void {
+    this.#hasLeft = true
+    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'leaveListeners' })
+  }
+
+  /** Drains all and resolves when their threads have ended, or with the number of those that did not end in time. */
+  async stop(deadlineMs: number): Promise<{ overdue: number }> {
     this.#isStopping = true
-    const overdue = await Promise.all(this.#keepers.map((keeper) => this.#stop(keeper, deadlineMs, isHandedOver)))
+    const overdue = await Promise.all(this.#keepers.map((keeper) => this.#stop(keeper, deadlineMs)))
     return { overdue: overdue.filter((isOverdue) => isOverdue).length }
   }
 
   /** Tells every worker to end at once, for the way out of the process: ending it would wait for them in `poll`. */
   endNow(): void {
     this.#isStopping = true
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0, isHandedOver: false })
+    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0 })
   }
 
   async #start(keeper: Keeper): Promise<void> {
@@ -146,7 +150,7 @@ export class DataWorkers {
     const start: WorkerStart = {
       index: keeper.index,
       driver,
-      listeners: listeners(keeper.index),
+      listeners: this.#hasLeft ? [] : listeners(keeper.index),
       wakeFd: keeper.wakeFd,
       counters: keeper.counters.buffer,
       openedFds: keeper.openedFds.buffer,
@@ -242,13 +246,13 @@ export class DataWorkers {
     else setTimeout(again, keeper.restartMs).unref()
   }
 
-  async #stop(keeper: Keeper, deadlineMs: number, isHandedOver: boolean): Promise<boolean> {
+  async #stop(keeper: Keeper, deadlineMs: number): Promise<boolean> {
     const { thread } = keeper
     if (thread === null) return false
     const ended = new Promise<boolean>((resolve) => thread.once('exit', () => resolve(false)))
     const overdue = Promise.withResolvers<boolean>()
     const timer = setTimeout(() => overdue.resolve(true), deadlineMs + 500)
-    this.#post(keeper, { kind: 'drain', deadlineMs, isHandedOver })
+    this.#post(keeper, { kind: 'drain', deadlineMs })
     const isOverdue = await Promise.race([ended, overdue.promise])
     clearTimeout(timer)
     if (!isOverdue && keeper.wakeFd >= 0) this.#options.sys?.close(keeper.wakeFd)

@@ -3,13 +3,16 @@
  * of them per second. (A wildcard listener answers from the address that the route says: Node has no packet info.)
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
+import { closeSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import type { EngineSettings, UpstreamServer } from '../engine/settings.ts'
 import type { FromStream } from '../engine/stream-port.ts'
 import { addressBytes } from '../os/socket-address.ts'
+import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { Drop, type WorkerCounters } from '../stats/counters.ts'
 import { bootClock } from './boot-clock.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
+import { LastReplies } from './last-replies.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 
 const QUERY_BYTES = 512
@@ -20,8 +23,16 @@ const LINGER_MS = 500
 const RECEIVE_BUFFER_BYTES = 4 << 20
 const IPV4_MAPPED = '::ffff:'
 
+/** A socket that clients ask. */
+interface ClientSocket {
+  /** Null once the driver has left it. */
+  socket: Socket | null
+  /** The same as a descriptor; −1: it is the driver's own. */
+  fd: number
+}
+
 interface Held {
-  socket: Socket
+  client: ClientSocket
   address: string
   port: number
 }
@@ -42,7 +53,9 @@ export class DgramDriver implements Driver {
   readonly #control: MessagePort
   readonly #random: () => number
   readonly #clock: () => number = bootClock()
-  readonly #sockets: Socket[] = []
+  readonly #clients: ClientSocket[] = []
+  /** The way out for replies once the listeners are left. */
+  #lastReplies: LastReplies | null = null
   #servers: UpstreamServer[] = []
   #pools: UpstreamSocket[][] = []
   readonly #retired: Set<UpstreamSocket> = new Set()
@@ -105,14 +118,41 @@ export class DgramDriver implements Driver {
     await Promise.all(this.#listeners.map((listener) => this.#listen(listener)))
     await finished
     if (this.#timer !== null) clearTimeout(this.#timer)
-    for (const socket of this.#sockets) socket.close()
+    for (const client of this.#clients) this.#close(client)
     for (const pool of this.#pools) for (const { socket } of pool) socket.close()
     for (const { socket } of this.#retired) socket.close()
     this.#control.close()
     context.desk.port?.close()
   }
 
-  drain(deadlineMs: number, _isHandedOver: boolean): void {
+  leaveListeners(): void {
+    const sys = loadSyscalls()
+    // Another process has the sockets only where there are system calls.
+    if (typeof sys === 'string') return
+    this.#lastReplies ??= new LastReplies(sys, this.#replyBytes.length)
+    for (const client of this.#clients) this.#leave(client, sys)
+  }
+
+  /** Keeps a descriptor to reply by, and closes Node's socket, which would read as long as it is open. */
+  #leave(client: ClientSocket, sys: Syscalls): void {
+    const { socket, fd } = client
+    if (socket === null || fd < 0) return
+    // Closing drops what waits for room in the send buffer.
+    if (socket.getSendQueueCount() > 0) return void setTimeout(() => this.#leave(client, sys), 1)
+    const kept = sys.duplicate(fd)
+    if (kept < 0) return
+    client.fd = kept
+    client.socket = null
+    socket.close()
+  }
+
+  #close(client: ClientSocket): void {
+    if (client.socket !== null) client.socket.close()
+    // No thread's end closes what came through koffi.
+    else closeSync(client.fd)
+  }
+
+  drain(deadlineMs: number): void {
     this.#drainUntil = this.#clock() + deadlineMs
     const look = (): void => {
       if (this.#context?.engine.isQuiet || this.#clock() >= this.#drainUntil) this.#finish?.()
@@ -130,7 +170,8 @@ export class DgramDriver implements Driver {
       reusePort: listener.fd < 0 && listener.isShared,
       recvBufferSize: RECEIVE_BUFFER_BYTES,
     })
-    socket.on('message', (packet, from) => this.#receiveQuery(socket, packet, from))
+    const client: ClientSocket = { socket, fd: listener.fd }
+    socket.on('message', (packet, from) => this.#receiveQuery(client, packet, from))
     socket.on('error', (error) =>
       this.#context?.log('warn', { listener: listener.address, error: error.message }, 'socket error'),
     )
@@ -143,16 +184,16 @@ export class DgramDriver implements Driver {
       if (listener.fd >= 0) socket.bind({ fd: listener.fd }, bound)
       else socket.bind({ address: listener.address, port: listener.port, exclusive: true }, bound)
     })
-    this.#sockets.push(socket)
+    this.#clients.push(client)
   }
 
-  #receiveQuery(socket: Socket, packet: Uint8Array, from: RemoteInfo): void {
+  #receiveQuery(client: ClientSocket, packet: Uint8Array, from: RemoteInfo): void {
     const { engine } = this.#context!
     if (from.port === 0) return this.#counters.drop(Drop.sourcePortZero)
     engine.advance(this.#clock())
     const address = this.#bytesOf(from.address)
     engine.client(0, address, 0, address.length)
-    this.#inHand = { socket, address: from.address, port: from.port }
+    this.#inHand = { client, address: from.address, port: from.port }
     const length =
       packet.length <= MAX_QUERY_BYTES
         ? engine.query(packet, 0, packet.length, this.#replyBytes, 0)
@@ -224,9 +265,14 @@ export class DgramDriver implements Driver {
     else if (length > 0) this.#send(this.#replyTo, length)
   }
 
-  #send(to: Held, length: number): void {
+  #send({ client, address, port }: Held, length: number): void {
+    if (client.socket === null) {
+      const isSent = this.#lastReplies?.send(client.fd, this.#replyBytes.subarray(0, length), address, port)
+      if (isSent !== true) this.#counters.drop(Drop.sendFailed)
+      return
+    }
     // Node keeps the bytes until the kernel has them: they need a copy of their own.
-    to.socket.send(this.#replyBytes.slice(0, length), to.port, to.address, (error) => {
+    client.socket.send(this.#replyBytes.slice(0, length), port, address, (error) => {
       if (error !== null) this.#counters.drop(Drop.sendFailed)
     })
   }

@@ -27,9 +27,8 @@ export interface Driver extends Outlet {
   run(context: DriverContext): void | Promise<void>
   /** The upstream servers have changed. */
   configure(settings: EngineSettings): void
-  /**
-   * Ends once nothing is queued or under way, at the latest after `deadlineMs`. `isHandedOver`: what is queued belongs to
-   * another process from now on.
-   */
-  drain(deadlineMs: number, isHandedOver: boolean): void
+  /** Reads no more queries from the listeners: what is queued there belongs to another process from now on. */
+  leaveListeners(): void
+  /** Ends once nothing is queued or under way, at the latest after `deadlineMs`. */
+  drain(deadlineMs: number): void
 }

@@ -42,11 +42,10 @@ export type ToWorker =
   | { kind: 'flush'; request: number; name: Uint8Array | null }
   | { kind: 'listCache'; request: number; limit: number }
   | { kind: 'ping'; request: number }
-  /**
-   * Answer what is queued and under way, then end; at the latest after `deadlineMs`. `isHandedOver`: another process
-   * takes what is queued.
-   */
-  | { kind: 'drain'; deadlineMs: number; isHandedOver: boolean }
+  /** Take no more datagrams from clients: another process reads the same sockets. Streams go on. */
+  | { kind: 'leaveListeners' }
+  /** Answer what is queued and under way, then end; at the latest after `deadlineMs`. */
+  | { kind: 'drain'; deadlineMs: number }
 
 export type FromWorker =
   | { kind: 'ready' }

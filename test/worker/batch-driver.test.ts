@@ -68,7 +68,7 @@ class Loop {
     })
     this.#engine = new Engine({ settings, outlet: this.driver, counters, random, seed: SEED, now: sys.time })
     this.#engine.adopt(IMAGE)
-    sys.onIdle = () => this.driver.drain(0, false)
+    sys.onIdle = () => this.driver.drain(0)
   }
 
   /** Runs the loop: each step happens in a poll, then the driver is drained. */

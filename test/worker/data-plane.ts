@@ -21,6 +21,8 @@ export interface DataPlaneOptions {
   workers?: number
   /** Literal addresses, each on a port of its own; 127.0.0.1 if not given. */
   listen?: string[]
+  /** Sockets that are open already, instead of `listen`; they are closed with the rest. */
+  lent?: OpenListener[]
   settings?: SettingsChange
   table?: NameTable
   /** With the thread that serves TCP and asks over it. */
@@ -99,9 +101,9 @@ export class DataPlane {
   readonly #openStream: () => Promise<void>
 
   static async start(options: DataPlaneOptions = {}): Promise<DataPlane> {
-    const { driver = 'batch', workers = 1, listen = ['127.0.0.1'] } = options
-    const listeners: OpenListener[] = []
-    for (const address of listen) {
+    const { driver = 'batch', workers = 1, listen = ['127.0.0.1'], lent = [] } = options
+    const listeners: OpenListener[] = [...lent]
+    for (const address of lent.length > 0 ? [] : listen) {
       const isOwn = driver === 'dgram, sockets of its own'
       const listener = isOwn ? await probeListener(address, 0, workers) : openListener(sys, address, 0, workers)
       listeners.push(listener!)
@@ -143,7 +145,7 @@ export class DataPlane {
 
   async stop(): Promise<void> {
     await this.#stream?.stop(2000)
-    const { overdue } = await this.workers.stop(2000, false)
+    const { overdue } = await this.workers.stop(2000)
     for (const { tcpFd, udpFds } of this.listeners) for (const fd of [tcpFd, ...udpFds]) if (fd >= 0) sys.close(fd)
     if (overdue > 0) throw new Error(`${overdue} data workers did not end`)
   }

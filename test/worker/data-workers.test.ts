@@ -4,7 +4,7 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell } from '../../src/stats/counters.ts'
 import { DataWorkers } from '../../src/worker/data-workers.ts'
 import { SEED, settingsWith } from '../engine/engine-under-test.ts'
-import { ScriptedResolver } from '../scenario/scripted-resolver.ts'
+import { type ReceivedQuery, ScriptedResolver } from '../scenario/scripted-resolver.ts'
 import { newCompiler, service } from '../table/compiled.ts'
 import { DataPlane, type DataPlaneOptions, type DriverKind, openDescriptors, sys, udpServer } from './data-plane.ts'
 import { addressesOf, askTcp, TcpClient, UdpClient } from './dns-client.ts'
@@ -135,6 +135,32 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     expect(await plane.workers.ping(10_000)).toEqual([true, true])
   })
 })
+
+test.each<DriverKind>(['batch', 'dgram, descriptors lent'])(
+  '%s: who leaves its listeners answers what it has taken in, and leaves what comes to whoever else reads them',
+  async (driver) => {
+    const held = Promise.withResolvers<ReceivedQuery>()
+    const upstream = await ScriptedResolver.start(held.resolve)
+    open.push(upstream)
+    const old = await start({ driver, settings: { servers: [udpServer(upstream.port)] } })
+    const asking = await client()
+    const slow = asking.ask(old.at(), 'slow.example')
+    const query = await held.promise
+    old.workers.leaveListeners()
+    await old.workers.ping(10_000)
+    const answer = asking.ask(old.at(), 'web')
+    const lent = old.listeners.map((listener) => ({
+      ...listener,
+      tcpFd: sys.duplicate(listener.tcpFd),
+      udpFds: listener.udpFds.map((fd) => sys.duplicate(fd)),
+    }))
+    await start({ driver, lent, table: new Map([service('web', 'shop', ['10.0.0.2'])]) })
+    expect(addressesOf((await answer).packet)).toEqual(['10.0.0.2'])
+    query.answer('192.0.2.1')
+    expect(await slow).toMatchObject({ from: old.at() })
+    expect(addressesOf((await slow).packet)).toEqual(['192.0.2.1'])
+  },
+)
 
 test('everything is closed at the end', async () => {
   const upstream = await ScriptedResolver.start((query) => query.answer('192.0.2.1'))

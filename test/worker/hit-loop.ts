@@ -104,7 +104,7 @@ sys.onBatch = () => {
   }
   if (polls !== batches) return
   writeSync(1, 'END\n')
-  driver.drain(0, false)
+  driver.drain(0)
 }
 driver.run({ engine, desk: new StreamDesk(2 * BATCH), log: () => {}, receive: () => {} })
 const hits = counters.responsesOf(kind === 'mesh' ? Source.mesh : Source.cache, 0)
