@@ -20,6 +20,12 @@ export interface ConnectionOwner {
 
 /** Answers waiting in the socket above which no more queries are read. */
 const PAUSE_QUEUED_BYTES = 1 << 16
+/** One turn of the event loop reads what is in a socket's buffer; the one under way may have been past it. */
+const DRAIN_TURNS = 2
+/** A connection that is drained is read for so long at most: its client may ask on and on. */
+const DRAIN_READ_MS = 1000
+/** How long a client may take to end its side of a connection that was drained. */
+const DRAIN_LINGER_MS = 500
 
 export class ClientConnection {
   /** Never used twice in the life of the stream worker. */
@@ -43,6 +49,10 @@ export class ClientConnection {
   /** The client has sent its FIN: it may still want answers. */
   #clientDone = false
   #finishing = false
+  /** When a connection that is being drained takes no more queries; Infinity: it is not. */
+  #drainReadUntilMs = Number.POSITIVE_INFINITY
+  /** When a drained connection is given up, our FIN being sent. */
+  #lingerUntilMs = Number.POSITIVE_INFINITY
   #failed = false
   /** Replies of this turn, written together at its end. */
   #outgoing: Uint8Array | null = null
@@ -122,6 +132,9 @@ export class ClientConnection {
         this.#flushedBytes = flushed
         this.#flushedAtMs = nowMs
       } else if (nowMs - this.#flushedAtMs >= this.#owner.settings.writeTimeoutMs) this.cut('slow')
+    } else if (nowMs >= this.#lingerUntilMs) this.#socket.destroy()
+    else if (this.#isDraining) {
+      if (nowMs >= this.#drainReadUntilMs) this.#endDraining()
     } else if (this.isIdle && nowMs - this.activeAtMs >= idleTimeoutMs) this.finish('idle')
   }
 
@@ -133,6 +146,17 @@ export class ClientConnection {
     this.#finishIfDone()
   }
 
+  /**
+   * Answers what the client has sent so far, then ends our side and waits a moment for the client to end its own. What it
+   * asks meanwhile is read and not answered: closing a socket with something unread resets the connection, and may take
+   * answers with it that the client has not read. It asks again by another (RFC 7766 §6.2.4).
+   */
+  drain(): void {
+    this.endReason = 'drained'
+    this.#drainReadUntilMs = this.#owner.now() + DRAIN_READ_MS
+    this.#endDrainingIn(DRAIN_TURNS)
+  }
+
   /** Ends the connection at once with a reset: the kernel need not keep what the client does not read. */
   cut(reason: EndReason): void {
     this.endReason = reason
@@ -140,6 +164,24 @@ export class ClientConnection {
     // A reset while our FIN is on its way is refused by libuv, and Node then leaks the handle: the thread could never end.
     if (this.#socket.writableEnded) this.#socket.destroy()
     else this.#socket.resetAndDestroy()
+  }
+
+  get #isDraining(): boolean {
+    return this.#drainReadUntilMs !== Number.POSITIVE_INFINITY
+  }
+
+  #endDrainingIn(turns: number): void {
+    setImmediate(() => {
+      // Not read yet, for want of room: begins again when it is read on.
+      if (this.#paused) return
+      if (turns > 1) this.#endDrainingIn(turns - 1)
+      else this.#endDraining()
+    })
+  }
+
+  #endDraining(): void {
+    this.#finishing = true
+    this.#finishIfDone()
   }
 
   #read(chunk: Buffer): void {
@@ -210,12 +252,17 @@ export class ClientConnection {
     if (!this.#paused || this.#finishing || this.inFlight >= maxInFlight) return
     this.#paused = false
     socket.resume()
+    if (this.#isDraining) this.#endDrainingIn(DRAIN_TURNS)
   }
 
   #finishIfDone(): void {
     if (!(this.#clientDone || this.#finishing)) return
     if (this.inFlight > 0 || this.#backlog !== null || this.#outgoing !== null) return
     // Sends what is queued, then our FIN, then closes.
-    this.#socket.destroySoon()
+    if (!this.#isDraining || this.#clientDone) return this.#socket.destroySoon()
+    if (this.#socket.writableEnded) return
+    this.#lingerUntilMs = this.#owner.now() + DRAIN_LINGER_MS
+    this.#socket.end()
+    this.#socket.resume()
   }
 }

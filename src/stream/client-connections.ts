@@ -152,12 +152,12 @@ export class ClientConnections implements ConnectionOwner {
     return this.#connections.size > 0
   }
 
-  /** Takes no more queries; closes each connection once its answers are sent. Resolves when none is left. */
+  /** Answers what clients have sent so far, and closes each connection then. Resolves when none is left. */
   drain(): Promise<void> {
     this.#draining = true
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#onEmpty = resolve
-    for (const connection of this.#connections.values()) connection.finish('drained')
+    for (const connection of this.#connections.values()) connection.drain()
     if (this.#connections.size === 0) resolve()
     return promise
   }

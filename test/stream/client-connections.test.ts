@@ -423,6 +423,47 @@ describe('draining', () => {
     expect(busy.error).toBeNull()
   })
 
+  it('answers what had been sent and not yet been read, more than may be in flight included', async () => {
+    const bench = await Bench.start({ maxInFlight: 2 })
+    bench.worker.echoes = true
+    const client = await bench.accepted()
+    client.send(...FOUR)
+    await bench.clients.drain()
+    await until(() => expect(client.closed).toBe(true))
+    expect(client.replies.map(idOf)).toEqual([1, 2, 3, 4])
+    expect(client.error).toBeNull()
+  })
+
+  it('resets nobody who asks once more before he sees the end, and waits a bounded time for his', async () => {
+    const bench = await Bench.start()
+    bench.worker.echoes = true
+    const client = await bench.accepted()
+    client.endsWithServer = false
+    const drained = bench.clients.drain()
+    await until(() => expect(client.ended).toBe(true))
+    client.send(...FOUR)
+    await until(() => expect(client.socket.bytesWritten).toBeGreaterThan(0))
+    bench.pass(499)
+    expect(bench.clients.size).toBe(1)
+    bench.pass(1)
+    await drained
+    expect(client.error).toBeNull()
+    expect(client.replies).toEqual([])
+  })
+
+  it('takes no more from a client that stays above the limit', async () => {
+    const bench = await Bench.start({ maxInFlight: 1 })
+    const client = await bench.accepted()
+    client.send(FOUR[0]!, FOUR[1]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    const drained = bench.clients.drain()
+    bench.pass(1000)
+    bench.worker.echoes = true
+    bench.worker.answer(bench.worker.queries)
+    await drained
+    await until(() => expect(client.replies.map(idOf)).toEqual([1, 2]))
+  })
+
   it('is over at once when nobody is connected', async () => {
     const bench = await Bench.start()
     await bench.clients.drain()

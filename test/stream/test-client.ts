@@ -8,6 +8,8 @@ export class TestClient {
   readonly socket: Socket
   readonly replies: Uint8Array[] = []
   ended = false
+  /** Ends its side when the server ends its own. */
+  endsWithServer = true
   closed = false
   error: NodeJS.ErrnoException | null = null
   readonly #reader: FrameReader = new FrameReader()
@@ -20,7 +22,7 @@ export class TestClient {
     })
     this.socket.on('end', () => {
       this.ended = true
-      this.socket.end()
+      if (this.endsWithServer) this.socket.end()
     })
     this.socket.on('error', (error) => {
       this.error = error
