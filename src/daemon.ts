@@ -295,12 +295,11 @@ class Daemon {
 
   async #startStream(workers: DataWorkers, ports: { port: MessagePort; wakeFd: number }[]): Promise<void> {
     const stream = new StreamThread({
-      listeners: () =>
-        this.#listeners.map(({ address, port, tcpFd }) => ({
-          address,
-          port,
-          fd: tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd),
-        })),
+      listeners: this.#listeners.map(({ address, port, tcpFd }) => ({
+        address,
+        port,
+        lend: () => (tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd)),
+      })),
       settings: {
         ...DEFAULT_STREAM_SETTINGS,
         upstream: { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates: this.#rootCertificates },

@@ -9,6 +9,7 @@ const BACKLOG = 511
 export class ClientListeners {
   readonly #createServer: () => Server
   readonly #servers: Server[] = []
+  #isClosed = false
 
   constructor(createServer: () => Server) {
     this.#createServer = createServer
@@ -28,6 +29,7 @@ export class ClientListeners {
 
   /** Accepts nothing more. Connections that were accepted stay open. */
   close(): void {
+    this.#isClosed = true
     for (const server of this.#servers) server.close()
     this.#servers.length = 0
   }
@@ -36,19 +38,25 @@ export class ClientListeners {
     const { address, port, fd } = listener
     const server = this.#createServer()
     const { promise, resolve } = Promise.withResolvers<BoundListener | FailedListener>()
-    server.once('error', (error: NodeJS.ErrnoException) => {
+    const fail = (error: NodeJS.ErrnoException): void =>
       resolve({ address, port, code: error.code ?? 'EUNKNOWN', message: describe(listener, error) })
-    })
+    server.once('error', fail)
     server.once('listening', () => {
-      this.#servers.push(server)
+      if (this.#isClosed) server.close()
+      else this.#servers.push(server)
       // Failed accepts (ENFILE) concern one connection, not the listener.
       server.on('error', () => {})
       const bound = server.address()
       resolve({ address, port: bound !== null && typeof bound === 'object' ? bound.port : port })
     })
     // `ipv6Only`: [::]:53 must not take the place of 0.0.0.0:53, which is listed on its own.
-    if (fd === null) server.listen({ host: address, port, backlog: BACKLOG, ipv6Only: true, exclusive: true })
-    else server.listen({ fd, backlog: BACKLOG })
+    try {
+      if (fd === null) server.listen({ host: address, port, backlog: BACKLOG, ipv6Only: true, exclusive: true })
+      else server.listen({ fd, backlog: BACKLOG })
+    } catch (error) {
+      // No descriptor could be lent.
+      fail(error instanceof Error ? error : new Error(String(error)))
+    }
     return promise
   }
 }

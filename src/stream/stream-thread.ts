@@ -12,18 +12,30 @@ import type {
   ToStreamWorker,
 } from './stream-worker-messages.ts'
 
-const RESTART_MS = 500
+/** Before the first try to mend something; each further one waits twice as long. */
+const RETRY_MS = 500
+const LONGEST_RETRY_MS = 30_000
+
+/** Where clients are listened for. */
+export interface StreamAddress {
+  address: string
+  port: number
+  /**
+   * A descriptor that listens there already, a fresh one each time: the worker closes what it was lent. Null: the worker
+   * opens one.
+   */
+  lend: () => number | null
+}
 
 export interface StreamThreadOptions {
-  /** Descriptors to listen on, a fresh loan for each start: the worker closes what it was lent. */
-  listeners: () => StreamListener[]
+  listeners: readonly StreamAddress[]
   settings: StreamSettings
   servers: UpstreamServer[]
   /** Buffer of a StreamCounters. */
   counters: SharedArrayBuffer
   /** New ways to all data workers, for a restart. */
   openPorts: () => DataWorkerPort[]
-  log: { error(fields: object, message: string): void }
+  log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
 }
 
 export class StreamThread {
@@ -31,6 +43,7 @@ export class StreamThread {
   #servers: UpstreamServer[]
   #thread: Worker | null = null
   #isStopping = false
+  #retryMs = RETRY_MS
   /** Times it died and was started again. */
   restarts = 0
 
@@ -39,10 +52,16 @@ export class StreamThread {
     this.#servers = options.servers
   }
 
-  /** Starts it and resolves once its listeners were tried. */
+  /** Starts it and resolves once its listeners were tried; what failed is tried again only after a restart. */
   async start(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
+    return await this.#launch(ports)
+  }
+
+  /** @throws Error if there can be no thread; rejects if it ends before it has tried to listen. */
+  #launch(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
     const { counters, listeners, log, settings } = this.#options
-    const workerData: StreamWorkerData = { listeners: listeners(), ports, settings, servers: this.#servers, counters }
+    const servers = this.#servers
+    const workerData: StreamWorkerData = { listeners: listeners.map(lent), ports, settings, servers, counters }
     const thread = new Worker(
       new URL(import.meta.url.endsWith('.ts') ? './stream-worker.ts' : './stream-worker.js', import.meta.url),
       {
@@ -55,6 +74,7 @@ export class StreamThread {
     const ready = Promise.withResolvers<{ bound: BoundListener[]; failed: FailedListener[] }>()
     thread.on('message', (message: FromStreamWorker) => {
       if (message.kind === 'ready') ready.resolve(message)
+      else if (message.kind === 'listened') this.#listened(thread, message.failed, true)
     })
     thread.on('error', (error) =>
       log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'),
@@ -98,12 +118,56 @@ export class StreamThread {
     if (this.#isStopping) return
     this.restarts++
     this.#options.log.error({}, 'the stream worker ended; starting it again')
+    this.#startLater()
+  }
+
+  #startLater(): void {
+    this.#later(() => {
+      try {
+        // One that ends before it is ready starts again by its end.
+        this.#launch(this.#options.openPorts()).then(
+          ({ failed }) => this.#thread !== null && this.#listened(this.#thread, failed, false),
+          () => {},
+        )
+      } catch (error) {
+        this.#options.log.error({ error }, 'the stream worker cannot be started; trying again')
+        this.#startLater()
+      }
+    })
+  }
+
+  /** After a restart: TCP must not be gone for good because a listener could not be opened at once. */
+  #listened(thread: Worker, failed: readonly FailedListener[], isRetry: boolean): void {
+    if (thread !== this.#thread) return
+    const { listeners, log } = this.#options
+    if (failed.length === 0) {
+      this.#retryMs = RETRY_MS
+      if (isRetry) log.info({}, 'clients are listened for over TCP again')
+      return
+    }
+    for (const { code, message } of failed) log.error({ code }, `no clients over TCP: ${message}; trying again`)
+    this.#later(() => {
+      if (thread !== this.#thread) return
+      const missing = listeners.filter((listener) =>
+        failed.some(({ address, port }) => address === listener.address && port === listener.port),
+      )
+      this.#post({ kind: 'listen', listeners: missing.map(lent) })
+    })
+  }
+
+  #later(run: () => void): void {
+    const delayMs = this.#retryMs
+    this.#retryMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)
     setTimeout(() => {
-      if (!this.#isStopping) this.start(this.#options.openPorts()).catch(() => {})
-    }, RESTART_MS).unref()
+      if (!this.#isStopping) run()
+    }, delayMs).unref()
   }
 
   #post(message: ToStreamWorker): void {
     this.#thread?.postMessage(message)
   }
+}
+
+function lent({ address, port, lend }: StreamAddress): StreamListener {
+  return { address, port, fd: lend() }
 }

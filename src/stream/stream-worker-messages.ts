@@ -34,6 +34,8 @@ export type ToStreamWorker =
    * written to.
    */
   | { kind: 'replace'; worker: number; port: DataWorkerPort }
+  /** Try again to listen on these. */
+  | { kind: 'listen'; listeners: StreamListener[] }
   /** Accept nothing more, answer what is under way, close, then report `stopped`; after `deadlineMs` the rest is cut. */
   | { kind: 'drain'; deadlineMs: number }
   /** Close everything now, then report `stopped`. */
@@ -59,5 +61,7 @@ export interface FailedListener {
 export type FromStreamWorker =
   /** All listeners were tried; the worker serves those in `bound`. What failures mean is the control thread's decision. */
   | { kind: 'ready'; bound: BoundListener[]; failed: FailedListener[] }
+  /** What became of `listen`. */
+  | { kind: 'listened'; failed: FailedListener[] }
   /** Nothing is open any more; the thread ends. `cut` connections did not get all their answers. */
   | { kind: 'stopped'; cut: number }

@@ -8,7 +8,7 @@ import { ClientConnections } from './client-connections.ts'
 import { ClientListeners } from './client-listeners.ts'
 import type { LinkListener } from './data-worker-link.ts'
 import { DataWorkerLink } from './data-worker-link.ts'
-import type { FromStreamWorker, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
+import type { FromStreamWorker, StreamListener, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
 import { UpstreamStreams } from './upstream-streams.ts'
 
 if (parentPort === null) throw new Error('stream-worker.ts is the entry of a worker thread')
@@ -36,6 +36,8 @@ control.on('message', (message: ToStreamWorker) => {
       return upstreams.use(message.servers)
     case 'replace':
       return links[message.worker]?.replace(message.port)
+    case 'listen':
+      return void listen(message.listeners)
     case 'drain':
       return void drain(message.deadlineMs)
     case 'stop':
@@ -46,6 +48,11 @@ report({ kind: 'ready', ...(await listeners.open(data.listeners)) })
 
 function report(message: FromStreamWorker): void {
   control.postMessage(message)
+}
+
+async function listen(wanted: readonly StreamListener[]): Promise<void> {
+  const { failed } = await listeners.open(wanted)
+  report({ kind: 'listened', failed })
 }
 
 /** Lets clients have the answers that are under way, for at most `deadlineMs`, then stops. */

@@ -84,8 +84,11 @@ export class DataPlane {
     this.#openStream = async () => {
       if (!options.withStream) return
       const stream = new StreamThread({
-        listeners: () =>
-          listeners.map(({ address, port, tcpFd }) => ({ address, port, fd: tcpFd < 0 ? null : sys.duplicate(tcpFd) })),
+        listeners: listeners.map(({ address, port, tcpFd }) => ({
+          address,
+          port,
+          lend: () => (tcpFd < 0 ? null : sys.duplicate(tcpFd)),
+        })),
         settings: DEFAULT_STREAM_SETTINGS,
         servers: this.settings.servers,
         counters: this.streamCounters.buffer,
