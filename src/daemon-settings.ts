@@ -219,7 +219,10 @@ export class DaemonSettings {
   }
 }
 
-/** The new configuration with the old values of what sockets, threads and table are made by, and those keys that differ. */
+/**
+ * The new configuration with the old values of what sockets, threads, table and log are made by, and the paths of those
+ * keys that differ.
+ */
 export function keepFixed(config: Config, old: Config): { merged: Config; fixed: string[] } {
   const { listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio } = old
   const merged: Config = {
@@ -233,6 +236,7 @@ export function keepFixed(config: Config, old: Config): { merged: Config; fixed:
     metrics,
     admin,
     istio,
+    log: { ...config.log, format: old.log.format },
     mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
     upstream: {
       ...config.upstream,
@@ -241,9 +245,30 @@ export function keepFixed(config: Config, old: Config): { merged: Config; fixed:
       rootCert: old.upstream.rootCert,
     },
   }
-  const values: Record<string, unknown> = { ...merged }
-  const fixed = Object.entries(config).filter(([key, value]) => JSON.stringify(values[key]) !== JSON.stringify(value))
-  return { merged, fixed: fixed.map(([key]) => key) }
+  return { merged, fixed: keysThatDiffer(config, merged) }
+}
+
+/** Paths of keys, at most two deep: what is below is one value to people (`mesh.source`). */
+function keysThatDiffer(config: Config, other: Config): string[] {
+  return Object.entries(config).flatMap(([key, value]) => {
+    const otherValue = valueAt(other, key)
+    if (!isSection(value)) return isSame(value, otherValue) ? [] : [key]
+    return Object.keys(value)
+      .filter((below) => !isSame(valueAt(value, below), valueAt(otherValue, below)))
+      .map((below) => `${key}.${below}`)
+  })
+}
+
+function isSection(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function valueAt(section: unknown, key: string): unknown {
+  return isSection(section) ? Object.entries(section).find(([name]) => name === key)?.[1] : undefined
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other)
 }
 
 /** Text of the file of root certificates, null where none is named. @throws ConfigError */
