@@ -2,6 +2,7 @@
 import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/schema.ts'
 import type { Log } from './observe/log.ts'
+import { isWildcard } from './os/socket-address.ts'
 import type { Syscalls } from './os/syscalls.ts'
 import { tryBatchCalls } from './worker/batch-trial.ts'
 import { BindError, forWorker, type OpenListener, openListener, probeListener } from './worker/listeners.ts'
@@ -30,7 +31,8 @@ export function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): 
 }
 
 /**
- * Opens what the configuration says, with the sockets that were inherited where they fit; the other ones are closed.
+ * Opens what the configuration says, with the sockets that were inherited where they fit, however many workers they were
+ * for (see addSockets); the other ones are closed.
  * Without system calls ports are only tried: the threads open their own sockets. An address of a family that this
  * machine does not have is left out.
  * @throws BindError; what was taken over or opened so far is closed then
@@ -45,7 +47,7 @@ export async function openListeners(
   const inherited = [...lent]
   for (const { address, port } of listen) {
     const known = inherited.findIndex((other) => other.address === address && (port === 0 || other.port === port))
-    if (known >= 0 && inherited[known]!.udpFds.length === workers) {
+    if (known >= 0) {
       open.push(...inherited.splice(known, 1))
       continue
     }
@@ -66,17 +68,29 @@ export async function openListeners(
 }
 
 /**
- * What data worker `index` is given. The batch driver uses the descriptors as they are; a socket of Node's closes its
+ * Whether one of the addresses to listen on cannot be had while these are open: a wildcard beside an address of its
+ * family. The old process still listens while a new one takes over.
+ */
+export function overlap(listen: Config['listen'], open: readonly OpenListener[]): boolean {
+  return listen.some(({ address, port }) => {
+    const sharing = open.filter((other) => other.port === port && other.address.includes(':') === address.includes(':'))
+    if (sharing.some((other) => other.address === address)) return false
+    return sharing.some((other) => other.isWildcard || isWildcard(address))
+  })
+}
+
+/**
+ * What data worker `index` of `workers` is given. The batch driver uses the descriptors as they are; a socket of Node's closes its
  * own, so it gets another one.
  */
 export function workerListeners(
   listeners: readonly OpenListener[],
   index: number,
+  workers: number,
   driver: Driver,
   sys: Syscalls | null,
 ): WorkerListener[] {
-  return listeners.map((listener) => {
-    const lent = forWorker(listener, index)
-    return driver.name === 'dgram' && lent.fd >= 0 ? { ...lent, fd: sys!.duplicate(lent.fd) } : lent
-  })
+  return listeners
+    .flatMap((listener) => forWorker(listener, index, workers))
+    .map((lent) => (driver.name === 'dgram' && lent.fd >= 0 ? { ...lent, fd: sys!.duplicate(lent.fd) } : lent))
 }

@@ -12,7 +12,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { socketText } from './config/address.ts'
 import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/schema.ts'
-import { chooseDriver, type Driver, openListeners, workerListeners } from './daemon-listeners.ts'
+import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './daemon-listeners.ts'
 import { DaemonSettings, keepFixed, readRootCertificates } from './daemon-settings.ts'
 import { observeSources } from './daemon-sources.ts'
 import { warningsOf } from './engine-settings.ts'
@@ -30,7 +30,7 @@ import { TableCompiler } from './table/compile.ts'
 import { TableKeeper } from './table/table-keeper.ts'
 import { openTableSource, type TableSource } from './table-source.ts'
 import { DataWorkers } from './worker/data-workers.ts'
-import { BindError, bindError, type OpenListener } from './worker/listeners.ts'
+import { addSockets, BindError, bindError, type OpenListener } from './worker/listeners.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
 export interface StartedDaemon {
@@ -67,23 +67,29 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const inherited = inherit(options.env)
   const daemon = new Daemon(options, log, inherited)
   const handedOver = new AbortController()
-  const onHangUp = (): void => daemon.reload(options.reload)
-  const onHandOver = (): void => void daemon.handOver().then((isDone) => isDone && handedOver.abort())
+  const ending = AbortSignal.any([options.signal, handedOver.signal])
+  // They are there to the end: without them these signals end the process at once.
+  const onHangUp = (): void => {
+    if (!ending.aborted) daemon.reload(options.reload)
+  }
+  const onHandOver = (): void => {
+    if (!ending.aborted) void daemon.handOver(ending).then((isDone) => isDone && handedOver.abort())
+  }
   process.on('SIGHUP', onHangUp)
   process.on('SIGUSR2', onHandOver)
   try {
     await daemon.start()
-    inherited?.reportReady()
+    if (!ending.aborted) inherited?.reportReady()
     if (options.onStarted !== undefined) {
       await daemon.firstTable(SHOWN_TABLE_MS)
       options.onStarted(await daemon.started())
     }
-    await aborted(AbortSignal.any([options.signal, handedOver.signal]))
+    await aborted(ending)
     log.info({}, 'draining')
   } finally {
+    await daemon.stop(handedOver.signal.aborted)
     process.off('SIGHUP', onHangUp)
     process.off('SIGUSR2', onHandOver)
-    await daemon.stop(handedOver.signal.aborted)
   }
 }
 
@@ -95,6 +101,8 @@ class Daemon {
   readonly #startedAtMs: number = Date.now()
   readonly #driver: Driver
   readonly #sys: Syscalls | null
+  /** Why there are no system calls, '' where there are. */
+  readonly #sysProblem: string
   readonly #streamCounters: StreamCounters = new StreamCounters()
   readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
@@ -116,6 +124,7 @@ class Daemon {
     for (const warning of this.#warnings) log.warn({}, warning)
     const sys = loadSyscalls()
     this.#sys = typeof sys === 'string' ? null : sys
+    this.#sysProblem = typeof sys === 'string' ? sys : ''
     this.#driver = chooseDriver(config.driver, sys)
     this.#rootCertificates = readRootCertificates(config.upstream.rootCert)
     this.#settings = new DaemonSettings({
@@ -152,7 +161,7 @@ class Daemon {
       count: config.workers,
       driver: this.#driver.name,
       sys: this.#sys,
-      listeners: (index) => workerListeners(this.#listeners, index, this.#driver, this.#sys),
+      listeners: (index) => workerListeners(this.#listeners, index, config.workers, this.#driver, this.#sys),
       settings: this.#settings.engine,
       startedAtEpochMs: this.#startedAtMs,
       seed,
@@ -172,6 +181,11 @@ class Daemon {
       // The process before this one answers until this one can.
       await this.#startSource(keeper)
       await keeper.firstTable(FIRST_TABLE_MS)
+      if (this.#inherited.hasTable && keeper.image === null) {
+        const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
+        throw new Error(`${waited}, and the process before this one has one: it goes on`)
+      }
+      if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
     // Side by side: the threads come up while the table is read, and what is asked meanwhile waits in the sockets.
     const threads = Promise.all([workers.start(), this.#startStream(workers, ports)])
@@ -238,33 +252,47 @@ class Daemon {
       log.level = config.log.level
       this.#settings.reload(merged)
       log.info({}, 'configuration read again')
-      if (fixed.length > 0)
-        log.warn({ keys: fixed }, 'these keys changed and need a new process: send SIGUSR2 or restart')
+      if (fixed.length === 0) return
+      const overlaps = overlap(config.listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
+      const reason = this.#handOverProblem() ?? overlaps
+      const advice = reason === null ? 'a new process: send SIGUSR2 or restart' : `a restart (${reason})`
+      log.warn({ keys: fixed }, `these keys changed and need ${advice}`)
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [String(error)]
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
     }
   }
 
-  /** SIGUSR2: starts a new process and resolves with true once it answers; then this one is to stop. */
-  async handOver(): Promise<boolean> {
+  /** Why no new process can take over from this one; null: one can. */
+  #handOverProblem(): string | null {
+    if (process.pid === 1) return 'this process is the first of its container, which ends with it'
+    return this.#sys === null ? this.#sysProblem : null
+  }
+
+  /**
+   * SIGUSR2: starts a new process and resolves with true once it answers; then this one is to stop. `signal`: this one is
+   * to stop anyway, and a new one that is not ready yet ends as well.
+   */
+  async handOver(signal: AbortSignal): Promise<boolean> {
     const log = this.#log
     if (this.#isHandingOver || this.#observer === null) return false
-    if (this.#sys === null || process.pid === 1) {
-      const reason =
-        process.pid === 1 ? 'this process is the first of its container, which ends with it' : this.#driver.why
-      log.warn({ reason }, 'SIGUSR2: cannot hand over; restart instead')
+    const problem = this.#handOverProblem()
+    if (problem !== null) {
+      log.warn({ reason: problem }, 'SIGUSR2: cannot hand over; restart instead')
       return false
     }
     this.#isHandingOver = true
     try {
-      const pid = await handOver(this.#listeners)
+      const hasTable = this.#keeper !== null && this.#keeper.image !== null
+      const pid = await handOver({ listeners: this.#listeners, hasTable }, signal)
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {
       log.error(
         { reason: error instanceof Error ? error.message : String(error) },
-        'the new process did not take over; this one goes on',
+        signal.aborted
+          ? 'the new process was not ready yet, and has been ended'
+          : 'the new process did not take over; this one goes on',
       )
       return false
     } finally {

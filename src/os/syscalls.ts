@@ -87,6 +87,8 @@ export interface Syscalls {
   openDatagram(family: number, address: Uint8Array | null, options: DatagramOptions): number
   /** Opens, binds and listens. */
   openListener(family: number, address: Uint8Array, backlog: number): number
+  /** Lets further sockets share the address of one that is bound (SO_REUSEPORT). */
+  shareAddress(fd: number): number
   connect(fd: number, address: Uint8Array): number
   /** The port a socket is bound to. */
   boundPort(fd: number): number
@@ -247,6 +249,7 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       const listening = result(listen(fd, backlog) as number)
       return listening < 0 ? fail(fd, listening) : fd
     },
+    shareAddress: (fd) => setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1),
     connect: (fd, address) => result(connect(fd, address, address.length) as number),
     boundPort: (fd) => {
       length.writeUInt32LE(SOCKADDR_BYTES, 0)

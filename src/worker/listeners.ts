@@ -35,7 +35,10 @@ export interface OpenListener {
   family: 0 | 1
   isWildcard: boolean
   tcpFd: number
-  /** One per data worker; none where the workers open their own. */
+  /**
+   * One per data worker, or more where a process with more workers opened them (a socket that is closed loses what is
+   * queued in it); none where the workers open their own.
+   */
   udpFds: number[]
   /** Several workers take datagrams from it. */
   isShared: boolean
@@ -64,14 +67,9 @@ function tryOpen(
   if (tcpFd === -EAFNOSUPPORT || (tcpFd === -EADDRNOTAVAIL && address === '::1')) return null
   if (tcpFd < 0) throw bindError(address, port, 'TCP', errorName(-tcpFd))
   const bound = port === 0 ? sys.boundPort(tcpFd) : port
-  const { bytes, family } = socketAddress(address, bound)
   const udpFds: number[] = []
   for (let worker = 0; worker < workers; worker++) {
-    const fd = sys.openDatagram(family, bytes, {
-      reusePort: workers > 1,
-      packetInfo: isWildcard(address),
-      bufferBytes: BUFFER_BYTES,
-    })
+    const fd = openDatagram(sys, address, bound, workers > 1)
     if (fd >= 0) {
       udpFds.push(fd)
       continue
@@ -92,7 +90,33 @@ function tryOpen(
 }
 
 /**
- * The same without koffi, where descriptors cannot be lent: tries the address over both transports and closes it again,
+ * Gives a listener that another process opened the datagram sockets that `workers` need more. The kernel spreads clients
+ * over all of them from then on, so somebody must be about to read. @throws BindError; what was opened is closed then
+ */
+export function addSockets(sys: Syscalls, listener: OpenListener, workers: number): void {
+  const { address, port, udpFds } = listener
+  if (udpFds.length >= workers) return
+  const added: number[] = []
+  for (const fd of udpFds) sys.shareAddress(fd)
+  while (udpFds.length + added.length < workers) {
+    const fd = openDatagram(sys, address, port, true)
+    if (fd < 0) {
+      for (const other of added) sys.close(other)
+      throw bindError(address, port, 'UDP', errorName(-fd))
+    }
+    added.push(fd)
+  }
+  udpFds.push(...added)
+  listener.isShared = true
+}
+
+function openDatagram(sys: Syscalls, address: string, port: number, reusePort: boolean): number {
+  const { bytes, family } = socketAddress(address, port)
+  return sys.openDatagram(family, bytes, { reusePort, packetInfo: isWildcard(address), bufferBytes: BUFFER_BYTES })
+}
+
+/**
+ * `openListener` without koffi, where descriptors cannot be lent: tries the address over both transports and closes it again,
  * so that whoever opens it next finds it free, and port 0 becomes a port. @throws BindError
  */
 export async function probeListener(address: string, port: number, workers: number): Promise<OpenListener | null> {
@@ -137,10 +161,11 @@ async function closed(listener: Server | Socket): Promise<void> {
   })
 }
 
-/** What a data worker needs to know of a listener. */
-export function forWorker(listener: OpenListener, worker: number): WorkerListener {
+/** What data worker `worker` of `workers` needs to know of a listener: an entry for each socket that it reads. */
+export function forWorker(listener: OpenListener, worker: number, workers: number): WorkerListener[] {
   const { tcpFd: _tcpFd, udpFds, ...rest } = listener
-  return { ...rest, fd: udpFds[worker] ?? -1 }
+  if (udpFds.length === 0) return [{ ...rest, fd: -1 }]
+  return udpFds.filter((_, k) => k % workers === worker).map((fd) => ({ ...rest, fd }))
 }
 
 /** The error for an address that could not be bound, with what to do about it. */

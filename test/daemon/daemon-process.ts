@@ -162,7 +162,8 @@ export class DaemonProcess {
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<[number | null, NodeJS.Signals | null]> {
     if (!this.#hasEnded) {
       // One that has handed over is gone; its pipes close with the last process after it.
-      const event = this.child.exitCode === null && this.child.signalCode === null ? 'exit' : 'close'
+      const isGone = this.child.exitCode !== null || this.child.signalCode !== null
+      const event = isGone ? 'close' : 'exit'
       const ended = once(this.child, event, { signal: AbortSignal.timeout(STOP_MS) })
       this.child.kill(signal)
       await ended

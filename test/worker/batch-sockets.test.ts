@@ -100,7 +100,7 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
     const driver = new BatchDriver({
       sys: recording,
       counters,
-      listeners: [forWorker(listener, 0)],
+      listeners: forWorker(listener, 0, 1),
       control: port2,
       wakeFd: opened(sys.eventfd()),
       openedFds: new Int32Array(256).fill(-1),
@@ -111,7 +111,7 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
     const engine = new Engine({ settings, outlet: driver, counters, random, seed: SEED, now: driver.now() })
     engine.adopt(IMAGE)
     options.ask(listener.port)
-    driver.drain(10_000, false)
+    driver.drain(10_000)
     driver.run({ engine, desk: new StreamDesk(SLOTS), log: () => {}, receive: () => {} })
     return sends
   }

@@ -66,10 +66,9 @@ export class DataPlane {
       driver: driver === 'batch' ? 'batch' : 'dgram',
       sys: driver === 'dgram, sockets of its own' ? null : sys,
       listeners: (index) =>
-        listeners.map((listener) => {
-          const lent = forWorker(listener, index)
-          return driver === 'dgram, descriptors lent' ? { ...lent, fd: sys.duplicate(lent.fd) } : lent
-        }),
+        listeners
+          .flatMap((listener) => forWorker(listener, index, workers))
+          .map((lent) => (driver === 'dgram, descriptors lent' ? { ...lent, fd: sys.duplicate(lent.fd) } : lent)),
       settings: this.settings,
       startedAtEpochMs: Date.now(),
       seed: 0x5eed,

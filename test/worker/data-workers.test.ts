@@ -231,5 +231,5 @@ test('no descriptor left to wake a worker by: the start fails and says so, inste
     onStreamPort: () => {},
   })
   await expect(workers.start()).rejects.toThrow('no eventfd for data worker 0 (EMFILE)')
-  expect(await workers.stop(1000, false)).toEqual({ overdue: 0 })
+  expect(await workers.stop(1000)).toEqual({ overdue: 0 })
 })

@@ -163,6 +163,10 @@ export class FakeSyscalls implements Syscalls {
     return -ECONNREFUSED
   }
 
+  shareAddress(): number {
+    return 0
+  }
+
   connect(fd: number, address: Uint8Array): number {
     this.#socket(fd).connectedTo = address.slice()
     return 0

@@ -2,7 +2,14 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { BindError, openListener, type OpenListener, probeListener } from '../../src/worker/listeners.ts'
+import {
+  addSockets,
+  BindError,
+  forWorker,
+  openListener,
+  type OpenListener,
+  probeListener,
+} from '../../src/worker/listeners.ts'
 import { openDescriptors, sys } from './data-plane.ts'
 
 const open: OpenListener[] = []
@@ -45,6 +52,45 @@ test('both families side by side, wildcards too: IPv6 takes no IPv4', () => {
 
 test('a UDP socket for each worker', () => {
   expect(new Set(listen('127.0.0.1', 0, 4).udpFds).size).toBe(4)
+})
+
+describe('sockets for more workers than a listener was opened for', () => {
+  test('share its address with those it has, and each is read by one worker', () => {
+    const listener = listen('127.0.0.1')
+    const [first] = listener.udpFds
+    addSockets(sys, listener, 3)
+    const { port, udpFds } = listener
+    expect(udpFds).toHaveLength(3)
+    expect(udpFds[0]).toBe(first)
+    expect(udpFds.map((fd) => sys.boundPort(fd))).toEqual([port, port, port])
+    expect([0, 1, 2].map((worker) => forWorker(listener, worker, 3).map(({ fd }) => fd))).toEqual(
+      udpFds.map((fd) => [fd]),
+    )
+  })
+
+  test('none is left unread by fewer workers', () => {
+    const listener = listen('127.0.0.1', 0, 5)
+    addSockets(sys, listener, 2)
+    const read = [0, 1].map((worker) => forWorker(listener, worker, 2).map(({ fd }) => fd))
+    const [a, b, c, d, e] = listener.udpFds
+    expect(read).toEqual([
+      [a, c, e],
+      [b, d],
+    ])
+  })
+
+  test('that cannot be had are an error, and nothing stays open', () => {
+    const listener = listen('127.0.0.1')
+    const before = openDescriptors()
+    let opened = 0
+    const failing = {
+      ...sys,
+      openDatagram: (...args: Parameters<typeof sys.openDatagram>) => (++opened > 1 ? -24 : sys.openDatagram(...args)),
+    }
+    expect(errorOf(() => addSockets(failing, listener, 3))).toMatchObject({ code: 'EMFILE' })
+    expect(openDescriptors()).toBe(before)
+    expect(listener.udpFds).toHaveLength(1)
+  })
 })
 
 describe('a busy port', () => {
