@@ -10,7 +10,8 @@ export const runCommand: Command = {
   details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053 and gets the name table from the
 control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
 SIGTERM and SIGINT let it answer what it has taken in, then end. SIGHUP reads the configuration again.
-SIGUSR2 starts a new process that takes over without losing a query.`,
+SIGUSR2 starts a new process that takes over without losing a query over UDP; connections over TCP end after
+their answers. Where the service ends with its first process (systemd, tini), restart it instead.`,
   examples: ['byname run --config byname.yaml', 'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run'],
   isService: true,
   async run(given, context) {
