@@ -3,7 +3,6 @@
  * of them per second. (A wildcard listener answers from the address that the route says: Node has no packet info.)
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
-import { closeSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import type { EngineSettings, UpstreamServer } from '../engine/settings.ts'
 import type { FromStream } from '../engine/stream-port.ts'
@@ -55,6 +54,7 @@ export class DgramDriver implements Driver {
   readonly #clock: () => number = bootClock()
   readonly #clients: ClientSocket[] = []
   /** The way out for replies once the listeners are left. */
+  #sys: Syscalls | null = null
   #lastReplies: LastReplies | null = null
   #servers: UpstreamServer[] = []
   #pools: UpstreamSocket[][] = []
@@ -129,6 +129,7 @@ export class DgramDriver implements Driver {
     const sys = loadSyscalls()
     // Another process has the sockets only where there are system calls.
     if (typeof sys === 'string') return
+    this.#sys = sys
     this.#lastReplies ??= new LastReplies(sys, this.#replyBytes.length)
     for (const client of this.#clients) this.#leave(client, sys)
   }
@@ -149,7 +150,7 @@ export class DgramDriver implements Driver {
   #close(client: ClientSocket): void {
     if (client.socket !== null) client.socket.close()
     // No thread's end closes what came through koffi.
-    else closeSync(client.fd)
+    else this.#sys?.close(client.fd)
   }
 
   drain(deadlineMs: number): void {
