@@ -7,11 +7,16 @@
  * FILE holds a name and a type (A or AAAA) a line and is read over and over. Eight connected sockets take turns. Each
  * latency is kept and sorted: percentiles are exact, none comes from a histogram. It runs from the moment the question
  * was handed to the kernel to the moment the answer was read; `lateSendUs` tells how much the probe itself was late at
- * worst, a sign of a crowded machine. Prints one line of JSON.
+ * worst, a sign of a crowded machine. `clientDrops` are answers that reached the probe's sockets and found no room: the
+ * probe was too slow, not the server. Those of the warm-up are in it.
+ *
+ * SIGTERM ends it before its time: it sends no more and waits for what is under way. Prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <linux/sock_diag.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +28,8 @@
 enum { SOCKETS = 8, IDS = 65536, HEADER = 12 };
 #define SECOND 1000000000LL
 #define ANSWER_TIMEOUT (2 * SECOND)
+/* Seconds of answers, so that a probe that is not scheduled for a while loses none of them. */
+#define RECEIVE_BUFFER (8 << 20)
 
 struct question {
   uint16_t length;
@@ -35,6 +42,7 @@ static int64_t sent_at[SOCKETS][IDS]; /* 0: not waiting. */
 static uint8_t counts_for[SOCKETS][IDS]; /* Sent after the warm-up. */
 static uint32_t *latencies; /* ns */
 static size_t latency_count, sent, rcodes[16], refused;
+static volatile sig_atomic_t is_stopping;
 
 static int64_t now(void) {
   struct timespec t;
@@ -75,6 +83,39 @@ static void read_questions(const char *path) {
     fprintf(stderr, "%s: no questions\n", path);
     exit(1);
   }
+}
+
+static void stop(int signal) {
+  (void)signal;
+  is_stopping = 1;
+}
+
+/* Only the privileged may have more than net.core.rmem_max. */
+static void enlarge_receive_buffer(int fd) {
+  int space = RECEIVE_BUFFER;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &space, sizeof space) == 0) return;
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &space, sizeof space);
+}
+
+/* What the kernel threw away because the socket's receive buffer was full. */
+static size_t drops_of(int fd) {
+  uint32_t values[SK_MEMINFO_VARS] = {0};
+  socklen_t size = sizeof values;
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, values, &size) != 0) return 0;
+  return values[SK_MEMINFO_DROPS];
+}
+
+static void print_rcodes(void) {
+  static const char *const names[16] = {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+  const char *comma = "";
+  printf("\"rcodes\":{");
+  for (int i = 0; i < 16; i++) {
+    if (rcodes[i] == 0) continue;
+    if (names[i]) printf("%s\"%s\":%zu", comma, names[i], rcodes[i]);
+    else printf("%s\"RCODE%d\":%zu", comma, i, rcodes[i]);
+    comma = ",";
+  }
+  printf("}");
 }
 
 static void receive(int fd, int s) {
@@ -120,21 +161,21 @@ int main(int argc, char **argv) {
   inet_pton(AF_INET, argv[1], &server.sin_addr);
   struct pollfd fds[SOCKETS];
   for (int s = 0; s < SOCKETS; s++) {
-    int space = 1 << 20;
     fds[s].fd = socket(AF_INET, SOCK_DGRAM, 0);
     fds[s].events = POLLIN;
-    setsockopt(fds[s].fd, SOL_SOCKET, SO_RCVBUF, &space, sizeof space);
+    enlarge_receive_buffer(fds[s].fd);
     if (connect(fds[s].fd, (struct sockaddr *)&server, sizeof server) != 0) {
       perror("connect");
       return 1;
     }
   }
 
+  signal(SIGTERM, stop);
   double interval = SECOND / rate;
   int64_t start = now(), latest = 0, end = 0;
   for (;;) {
     int64_t t = now();
-    while (sent < total && t >= start + (int64_t)(sent * interval)) {
+    while (sent < total && !is_stopping && t >= start + (int64_t)(sent * interval)) {
       int s = sent % SOCKETS;
       uint16_t id = sent / SOCKETS;
       struct question *q = &questions[sent % question_count];
@@ -150,6 +191,10 @@ int main(int argc, char **argv) {
       /* Behind time the reading must not starve: the answers waiting would look slow. */
       receive(fds[s].fd, s);
     }
+    if (is_stopping) {
+      total = sent;
+      if (uncounted > total) uncounted = total;
+    }
     if (sent == total && end == 0) end = now() + ANSWER_TIMEOUT;
     if (end != 0 && (now() > end || latency_count == total - uncounted)) break;
     int64_t wait = (end != 0 ? end : start + (int64_t)(sent * interval)) - now();
@@ -164,9 +209,13 @@ int main(int argc, char **argv) {
   size_t counted = total - uncounted;
   double sum = 0;
   for (size_t i = 0; i < latency_count; i++) sum += latencies[i] / 1000.0;
-  printf("{\"sent\":%zu,\"received\":%zu,\"lost\":%zu,\"noerror\":%zu,\"averageUs\":%.1f,\"p50Us\":%.1f,\"p90Us\":%.1f,\"p99Us\":%.1f,"
-         "\"p999Us\":%.1f,\"maxUs\":%.1f,\"lateSendUs\":%.1f,\"sendErrors\":%zu}\n",
-         counted, latency_count, counted - latency_count, rcodes[0], latency_count ? sum / latency_count : 0, percentile(0.5), percentile(0.9), percentile(0.99),
-         percentile(0.999), percentile(1), latest / 1000.0, refused);
+  size_t drops = 0;
+  for (int s = 0; s < SOCKETS; s++) drops += drops_of(fds[s].fd);
+  printf("{\"sent\":%zu,\"received\":%zu,\"lost\":%zu,", counted, latency_count, counted - latency_count);
+  print_rcodes();
+  printf(",\"averageUs\":%.1f,\"p50Us\":%.1f,\"p90Us\":%.1f,\"p99Us\":%.1f,\"p999Us\":%.1f,\"maxUs\":%.1f,",
+         latency_count ? sum / latency_count : 0, percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999),
+         percentile(1));
+  printf("\"lateSendUs\":%.1f,\"sendErrors\":%zu,\"clientDrops\":%zu}\n", latest / 1000.0, refused, drops);
   return 0;
 }

@@ -2,8 +2,9 @@
 import { writeHitFile } from '../load/names.ts'
 import { probe } from '../load/probe.ts'
 import { cpuSeconds } from '../load/process-usage.ts'
+import { udpSocketDrops } from '../load/socket-drops.ts'
 import type { Metric, Scenario } from './scenario.ts'
-import { HOSTS } from './throughput.ts'
+import { HOSTS, requireAnswers } from './throughput.ts'
 
 const P50: Metric = { key: 'p50Us', title: 'p50', unit: 'µs', better: 'less' }
 const P99: Metric = { key: 'p99Us', title: 'p99', unit: 'µs', better: 'less' }
@@ -41,7 +42,9 @@ function latency(id: string, title: string, queriesPerSecond: number, metrics: r
           { port, queries, queriesPerSecond, seconds: bench.seconds, warmupSeconds: 1 },
           bench.signal,
         )
-        return { ...result, cpuSeconds: cpuSeconds(pid) - before }
+        requireAnswers(result, 'NOERROR')
+        const { rcodes: _, ...figures } = result
+        return { ...figures, serverDrops: udpSocketDrops(port), cpuSeconds: cpuSeconds(pid) - before }
       }),
   }
 }

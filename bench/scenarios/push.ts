@@ -5,8 +5,10 @@ import { load, measure } from '../load/dnsperf.ts'
 import { addressAt, nameAt, writeHitFile } from '../load/names.ts'
 import { probe, type ProbeResult } from '../load/probe.ts'
 import { memory } from '../load/process-usage.ts'
+import { udpSocketDrops } from '../load/socket-drops.ts'
 import type { Peer } from '../peers/peer.ts'
 import type { Bench, Subject } from './bench.ts'
+import { lossFigures, LOSS_METRICS } from './losses.ts'
 import { withControlPlane } from './pushed-table.ts'
 import type { Scenario } from './scenario.ts'
 import { HOSTS, requireAnswers } from './throughput.ts'
@@ -65,13 +67,15 @@ export const pushUnderLoad: Scenario = {
   metrics: [
     { key: 'worstMs', title: 'worst answer', unit: 'ms', better: 'less' },
     { key: 'quietWorstMs', title: 'worst without pushes', unit: 'ms', better: 'less' },
-    { key: 'lost', title: 'lost', unit: '', better: 'less' },
+    { key: 'lost', title: 'lost, all rounds', unit: '', better: 'less', isCount: true },
     { key: 'p99Us', title: 'p99', unit: 'µs', better: 'less' },
     { key: 'quietP99Us', title: 'p99 without pushes', unit: 'µs', better: 'less' },
+    ...LOSS_METRICS,
   ],
   run: (peer, bench) =>
     withTables(peer, bench, async (subject, plane, tables) => {
       const quiet = await steadyLoad(subject, bench)
+      const dropsBefore = udpSocketDrops(subject.port)
       let pushes = 0
       const timer = setInterval(() => plane.push(tables[++pushes % 2]!), 1000)
       let pushed: ProbeResult
@@ -81,9 +85,9 @@ export const pushUnderLoad: Scenario = {
         clearInterval(timer)
       }
       return {
+        ...lossFigures(pushed, udpSocketDrops(subject.port) - dropsBefore),
         worstMs: pushed.maxUs / 1000,
         quietWorstMs: quiet.maxUs / 1000,
-        lost: pushed.lost,
         quietLost: quiet.lost,
         p99Us: pushed.p99Us ?? Number.NaN,
         quietP99Us: quiet.p99Us ?? Number.NaN,

@@ -8,6 +8,8 @@ export interface Metric {
   /** Printed behind the figure: `ms`, `MB`, … */
   unit: string
   better: 'more' | 'less'
+  /** Reported as the sum over all rounds: what happens in one round only must not vanish in a median. */
+  isCount?: true
 }
 
 /** Figures of one measurement by metric key; keys without a `Metric` are kept in the JSON only. */
