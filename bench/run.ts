@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { Native } from './load/native.ts'
 import { Servers } from './load/servers.ts'
 import { bynameBatch, bynameDgram, otherByname } from './peers/byname.ts'
 import { coredns } from './peers/coredns.ts'
@@ -48,6 +49,11 @@ const SCENARIOS: readonly Scenario[] = [
   workers,
   restarts,
 ]
+
+/** In the order measured. */
+function peersWith(native: Native): readonly Peer[] {
+  return [bynameBatch, bynameDgram, limitPeer(native), unbound, dnsmasq, dnsdist, dnsdistWithoutCache, kresd, coredns]
+}
 
 const HELP = `npm run bench -- [options]
 
@@ -124,13 +130,12 @@ async function run(options: Options): Promise<void> {
   const names = options.isFull && !interrupted.signal.aborted ? [options.name, 'latest'] : [options.name]
   save(results, names)
   render(results, names)
-  console.log(renderMarkdown(results, SCENARIOS))
+  console.log(renderMarkdown(results, SCENARIOS, peersWith({})))
   process.exit(interrupted.signal.aborted ? 1 : 0)
 }
 
 async function measureAll(bench: Bench, options: Options): Promise<Results> {
-  const all: Peer[] = [bynameBatch, bynameDgram, limitPeer(bench.native)]
-  all.push(unbound, dnsmasq, dnsdist, dnsdistWithoutCache, kresd, coredns)
+  const all = peersWith(bench.native)
   const own = options.also === undefined ? [] : [otherByname(options.also)]
   const wanted = own.concat(all.filter((peer) => options.only.some((start) => peer.id.startsWith(start))))
   const versions = new Map(wanted.map((peer) => [peer.id, peer.version()]))
@@ -144,16 +149,19 @@ async function measureAll(bench: Bench, options: Options): Promise<Results> {
     ...peers.map(({ id, title }) => ({ id, title, version: versions.get(id)! })),
     ...results.peers.filter((peer) => !known.has(peer.id)),
   ]
-  results.missing = missing.map(({ title, install }) => ({ title, install }))
   for (const scenario of options.scenarios) {
     if (bench.signal.aborted) break
+    const able = peers.filter((peer) => scenario.needs.every((ability) => peer.abilities.includes(ability)))
     results.measurements = results.measurements.filter((one) => one.scenario !== scenario.id)
     results.runs[scenario.id] = {
       startedAt: new Date().toISOString(),
       rounds: options.rounds,
       seconds: options.seconds,
+      about: scenario.about,
+      versions: Object.fromEntries(able.map(({ id }) => [id, versions.get(id)!])),
+      notInstalled: missing.map(({ id }) => id),
     }
-    await measureScenario(scenario, peers, bench, options, results.measurements)
+    await measureScenario(scenario, able, bench, options, results.measurements)
     if (results.measurements.every((one) => one.scenario !== scenario.id)) delete results.runs[scenario.id]
     // An interrupted run keeps what it has.
     save(results, [options.name])
@@ -161,7 +169,7 @@ async function measureAll(bench: Bench, options: Options): Promise<Results> {
   return results
 }
 
-/** All peers in turn, round after round: a slow minute of the machine hits all of them. */
+/** The peers in turn, round after round: a slow minute of the machine hits all of them. */
 async function measureScenario(
   scenario: Scenario,
   peers: Peer[],
@@ -169,10 +177,9 @@ async function measureScenario(
   options: Options,
   into: Measurement[],
 ): Promise<void> {
-  const able = peers.filter((peer) => scenario.needs.every((ability) => peer.abilities.includes(ability)))
   const headline = scenario.metrics[0]!
   for (let round = 0; round < options.rounds; round++) {
-    for (const peer of able) {
+    for (const peer of peers) {
       if (bench.signal.aborted) return
       const about = `${scenario.id} ${round + 1}/${options.rounds} ${peer.id}`
       try {
@@ -189,7 +196,7 @@ async function measureScenario(
 }
 
 function resultsToExtend({ name, isFull }: Options): Results {
-  const fresh: Results = { format: 1, machine: describeMachine(), runs: {}, peers: [], missing: [], measurements: [] }
+  const fresh: Results = { format: 1, machine: describeMachine(), runs: {}, peers: [], measurements: [] }
   if (isFull) return fresh
   try {
     return { ...readResults(fileOf(name, 'json')), machine: fresh.machine }
@@ -208,7 +215,7 @@ function save(results: Results, names: string[]): void {
 function render(results: Results, names: string[]): void {
   const chart = renderChart(results, SCENARIOS)
   for (const name of names) {
-    writeFileSync(fileOf(name, 'md'), renderMarkdown(results, SCENARIOS))
+    writeFileSync(fileOf(name, 'md'), renderMarkdown(results, SCENARIOS, peersWith({})))
     if (chart !== '') writeFileSync(fileOf(name, 'svg'), chart)
   }
 }

@@ -16,14 +16,28 @@ export interface Measurement {
   error?: string
 }
 
+/** How one scenario was run. Scenarios of one result file may come from different runs, each with its own conditions. */
+export interface Run {
+  /** ISO time of its first measurement. */
+  startedAt: string
+  rounds: number
+  /** Length of each measurement. */
+  seconds: number
+  /** The scenario's own words at the time: what it does may have changed since. Absent in older files. */
+  about?: string
+  /** Versions by peer id of those that ran; absent in older files. */
+  versions?: Record<string, string>
+  /** Ids of peers that were wanted but not installed; absent in older files. */
+  notInstalled?: string[]
+}
+
 export interface Results {
   format: 1
   machine: Machine
-  /** By scenario: ISO time of its first measurement, rounds and seconds of each. */
-  runs: Record<string, { startedAt: string; rounds: number; seconds: number }>
-  /** Installed peers with their versions, in the order measured. */
+  /** By scenario. */
+  runs: Record<string, Run>
+  /** Every peer that ran in any of them, in the order measured, with its version in the latest. */
   peers: { id: string; title: string; version: string }[]
-  missing: { title: string; install: string }[]
   measurements: Measurement[]
 }
 
@@ -31,6 +45,10 @@ export interface Summary {
   median: number
   min: number
   max: number
+  /** Over all rounds. */
+  total: number
+  /** Rounds that have the figure. */
+  rounds: number
 }
 
 /** Throws if the file is not there or no result file. */
@@ -48,12 +66,19 @@ export function writeResults(file: string, results: Results): void {
 export function summarize(results: Results, scenario: string, peer: string, metric: string): Summary | undefined {
   const values = [...byRound(results, scenario, peer, metric).values()]
   if (values.length === 0) return undefined
-  return { median: median(values), min: Math.min(...values), max: Math.max(...values) }
+  return summaryOf(values)
+}
+
+/** Rounds in which a peer's measurement failed. */
+export function failedRounds(results: Results, scenario: string, peer: string): number {
+  return results.measurements.filter(
+    (one) => one.scenario === scenario && one.peer === peer && one.values === undefined,
+  ).length
 }
 
 /**
- * Median of one peer's figure divided by another's in the same round: what the machine did in that minute it did to
- * both. Undefined if no round has both.
+ * One peer's figure divided by another's in the same round: what the machine did in that minute it did to both.
+ * Undefined if no round has both.
  */
 export function pairedRatio(
   results: Results,
@@ -61,14 +86,14 @@ export function pairedRatio(
   metric: string,
   over: string,
   under: string,
-): number | undefined {
+): Summary | undefined {
   const denominators = byRound(results, scenario, under, metric)
   const ratios: number[] = []
   for (const [round, value] of byRound(results, scenario, over, metric)) {
     const denominator = denominators.get(round)
     if (denominator !== undefined && denominator !== 0) ratios.push(value / denominator)
   }
-  return ratios.length === 0 ? undefined : median(ratios)
+  return ratios.length === 0 ? undefined : summaryOf(ratios)
 }
 
 /** Peers with at least one measurement of the scenario, failed ones included. */
@@ -86,6 +111,16 @@ function byRound(results: Results, scenario: string, peer: string, metric: strin
     if (typeof value === 'number' && Number.isFinite(value)) rounds.set(one.round, value)
   }
   return rounds
+}
+
+function summaryOf(values: number[]): Summary {
+  return {
+    median: median(values),
+    min: Math.min(...values),
+    max: Math.max(...values),
+    total: values.reduce((sum, value) => sum + value, 0),
+    rounds: values.length,
+  }
 }
 
 function median(values: number[]): number {
