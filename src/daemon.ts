@@ -131,8 +131,9 @@ class Daemon {
       config,
       log,
       onSettings: (settings) => {
-        this.#workers?.configure(settings)
+        // First, so that it knows the servers that data workers then ask over it.
         this.#stream?.configure(settings.servers)
+        this.#workers?.configure(settings)
       },
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
     })

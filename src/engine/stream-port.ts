@@ -30,8 +30,8 @@ export interface StreamExchange {
   kind: 'exchange'
   /** The data worker's own number for it. */
   exchange: number
-  /** Index into the upstream servers of the settings last posted. */
-  server: number
+  /** The server's label. Settings reach the two threads one after the other: an index would mean another one meanwhile. */
+  server: string
   /** `tcp` also towards a server whose datagrams were truncated. */
   transport: 'tcp' | 'tls' | 'https'
   /** The query without a length before it; its id is the data worker's. */

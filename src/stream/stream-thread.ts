@@ -86,7 +86,7 @@ export class StreamThread {
     return ready.promise
   }
 
-  /** Other upstream servers, in the order of the settings that the data workers get. */
+  /** Other upstream servers. */
   configure(servers: UpstreamServer[]): void {
     this.#servers = servers
     this.#post({ kind: 'servers', servers })

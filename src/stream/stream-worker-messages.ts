@@ -26,7 +26,7 @@ export interface StreamWorkerData {
 
 /** Control thread → stream worker. */
 export type ToStreamWorker =
-  /** Other upstream servers, in the order that data workers count them. */
+  /** Other upstream servers. */
   | { kind: 'servers'; servers: UpstreamServer[] }
   /**
    * Data worker `worker` was restarted. Clients' connections that had queries there are reset, so that they ask again;

@@ -45,7 +45,8 @@ export class UpstreamStreams {
   readonly #sweepTimer: SweepTimer
   /** By what decides where connections lead, so that a change of the settings keeps those of servers that stay. */
   readonly #transports: Map<string, UpstreamTransport> = new Map()
-  #servers: readonly UpstreamServer[] = []
+  /** By label. */
+  #servers: ReadonlyMap<string, UpstreamServer> = new Map()
 
   constructor(options: UpstreamStreamsOptions) {
     this.#options = options
@@ -53,9 +54,9 @@ export class UpstreamStreams {
     this.#sweepTimer = new SweepTimer(SWEEP_INTERVAL_MS, () => this.sweep())
   }
 
-  /** The servers that `StreamExchange.server` counts from now on. Connections to servers no longer listed end. */
+  /** The servers that are asked from now on. Connections to servers no longer listed end. */
   use(servers: readonly UpstreamServer[]): void {
-    this.#servers = servers
+    this.#servers = new Map(servers.map((server) => [server.label, server]))
     const kept = new Set(servers.flatMap((server) => TRANSPORTS.map((transport) => keyOf(server, transport))))
     for (const [key, transport] of this.#transports) {
       if (kept.has(key)) continue
@@ -79,8 +80,8 @@ export class UpstreamStreams {
         link.exchanged({ kind: 'exchanged', exchange: message.exchange, reply, failure })
       },
     }
-    const server = this.#servers[message.server]
-    // The data worker's settings may be a moment older than ours.
+    const server = this.#servers.get(message.server)
+    // The data worker's settings may be a moment older than ours, or newer: it asks again.
     if (server === undefined) return exchange.settle(null, 'network')
     this.#transport(server, message.transport).ask(exchange)
     this.#sweepTimer.arm()

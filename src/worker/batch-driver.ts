@@ -10,7 +10,7 @@
  * ```
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
-import type { EngineSettings } from '../engine/settings.ts'
+import type { EngineSettings, UpstreamServer } from '../engine/settings.ts'
 import type { FromStream } from '../engine/stream-port.ts'
 import {
   AF_INET,
@@ -63,6 +63,7 @@ export class BatchDriver implements Driver {
   readonly #pollSet: PollSet
   /** By listener, and poll's at the end. */
   readonly #failures: FailedRounds
+  #servers: readonly UpstreamServer[] = []
 
   /** Queries received in this round. */
   #received = 0
@@ -128,6 +129,7 @@ export class BatchDriver implements Driver {
   }
 
   configure(settings: EngineSettings): void {
+    this.#servers = settings.servers
     this.#sockets.configure(settings.servers, settings.deadlineMs + LINGER_MS, this.#sys.now())
     this.#upstream.configure(settings.servers.length)
   }
@@ -383,7 +385,8 @@ export class BatchDriver implements Driver {
     length: number,
     timeoutMs: number,
   ): void {
-    this.#context!.desk.exchange(token, server, transport, this.#upstream.query.slice(0, length), timeoutMs)
+    const { label } = this.#servers[server]!
+    this.#context!.desk.exchange(token, label, transport, this.#upstream.query.slice(0, length), timeoutMs)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {

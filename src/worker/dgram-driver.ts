@@ -306,7 +306,8 @@ export class DgramDriver implements Driver {
     length: number,
     timeoutMs: number,
   ): void {
-    this.#context!.desk.exchange(token, server, transport, this.#queryBytes.slice(0, length), timeoutMs)
+    const { label } = this.#servers[server]!
+    this.#context!.desk.exchange(token, label, transport, this.#queryBytes.slice(0, length), timeoutMs)
   }
 
   #sendUpstream(upstream: UpstreamSocket, bytes: Uint8Array): void {

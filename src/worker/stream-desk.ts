@@ -115,10 +115,10 @@ export class StreamDesk {
     else this.#settled++
   }
 
-  /** Asks the stream worker for an exchange; `query` is given away. */
+  /** Asks the stream worker for an exchange with the server of that label; `query` is given away. */
   exchange(
     token: number,
-    server: number,
+    server: string,
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,

@@ -146,7 +146,8 @@ export class SimulatedOutlet implements Outlet {
     length: number,
     timeoutMs: number,
   ): void {
-    this.streams.exchange(token, server, transport, this.query.slice(CANARY_BYTES, CANARY_BYTES + length), timeoutMs)
+    const query = this.query.slice(CANARY_BYTES, CANARY_BYTES + length)
+    this.streams.exchange(token, this.network.labels[server]!, transport, query, timeoutMs)
   }
 }
 

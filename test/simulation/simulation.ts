@@ -279,8 +279,9 @@ class Simulation {
 
   private sendStream({ exchange, server, transport, query, timeoutMs }: StreamExchange): void {
     const { now } = this
-    const outcome = this.network.stream(server, exchange, transport, Buffer.from(query), timeoutMs, now)
-    this.referee.sent(outcome, server, transport, now)
+    const index = this.network.labels.indexOf(server)
+    const outcome = this.network.stream(index, exchange, transport, Buffer.from(query), timeoutMs, now)
+    this.referee.sent(outcome, index, transport, now)
   }
 
   private adopt(engine: Engine, buffer: SharedArrayBuffer): void {

@@ -176,7 +176,7 @@ export class StreamClients {
 
   exchange(
     token: number,
-    server: number,
+    server: string,
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,

@@ -83,6 +83,8 @@ export class VirtualNetwork {
   private readonly episode: Episode
   private readonly schedule: (at: number, event: NetworkEvent) => void
   /** World server by index in the settings. */
+  /** Of the settings' servers, in their order. */
+  labels: string[] = []
   private servers: number[] = []
   private transports: string[] = []
   private pools: Socket[][] = []
@@ -104,6 +106,7 @@ export class VirtualNetwork {
   }
 
   configure(settings: EngineSettings): void {
+    this.labels = settings.servers.map((server) => server.label)
     this.servers = settings.servers.map((server) => Number(server.address.split('.')[3]) - 1)
     this.transports = settings.servers.map((server) => server.transport)
     this.pools = this.servers.map(() => [])

@@ -25,6 +25,8 @@ let worker: ScriptedDataWorker
 let link: DataWorkerLink
 let streams: UpstreamStreams
 let asked: number
+/** Of the server that is asked. */
+let label: string
 
 beforeEach(() => {
   nowMs = 1000
@@ -57,10 +59,15 @@ function trust(rootCertificates: string | null): void {
   )
 }
 
+function use(server: UpstreamServer): void {
+  label = server.label
+  streams.use([server])
+}
+
 /** Asks for an exchange and returns how it ended. */
 async function ask(transport: 'tls' | 'https', message: Uint8Array): Promise<Uint8Array | string> {
   const exchange = ++asked
-  worker.exchange({ exchange, server: 0, transport, query: message, timeoutMs: 5000 })
+  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs: 5000 })
   await until(() => expect(worker.exchanged).toHaveLength(exchange))
   const { reply, failure } = worker.exchanged.at(-1)!
   return reply ?? failure ?? 'neither'
@@ -94,7 +101,7 @@ describe('DoT', () => {
   }
 
   it('asks a server whose certificate carries its name, over one connection', async () => {
-    streams.use([at('dns.test')])
+    use(at('dns.test'))
     expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
     expect(await ask('tls', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
     expect(upstream.sockets).toHaveLength(1)
@@ -102,7 +109,7 @@ describe('DoT', () => {
   })
 
   it('asks a server without a name if the certificate carries its address', async () => {
-    streams.use([at()])
+    use(at())
     expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
   })
 
@@ -111,7 +118,7 @@ describe('DoT', () => {
     ['comes from nobody we trust', null, 'dns.test'],
   ])('sends nothing to a server whose certificate %s', async (_, roots, name) => {
     trust(roots)
-    streams.use([at(name)])
+    use(at(name))
     expect(await ask('tls', query(7, 'a.'))).toBe('tls')
     expect(upstream.queries).toEqual([])
     expect(counters.get(StreamCell.failuresTls)).toBe(1)
@@ -119,7 +126,7 @@ describe('DoT', () => {
 
   it('fails as `tls` with a server that speaks something else', async () => {
     const plain = await ScriptedUpstream.start()
-    streams.use([{ ...plain.server, transport: 'tls' }])
+    use({ ...plain.server, transport: 'tls' })
     const outcome = ask('tls', query(7, 'a.'))
     await until(() => expect(plain.sockets).toHaveLength(1))
     plain.send(0, query(1, 'a.'))
@@ -128,7 +135,7 @@ describe('DoT', () => {
   })
 
   it('resumes its session on the next connection', async () => {
-    streams.use([at('dns.test')])
+    use(at('dns.test'))
     await ask('tls', query(1, 'a.'))
     nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
     streams.sweep()
@@ -138,7 +145,7 @@ describe('DoT', () => {
   })
 
   it('pads queries to blocks of 128 bytes', async () => {
-    streams.use([at('dns.test')])
+    use(at('dns.test'))
     for (const name of ['a.', 'a-name-that-is-much-longer.example.org.', `${'x'.repeat(60)}.${'y'.repeat(50)}.`]) {
       await ask('tls', ednsQuery(1, name))
     }
@@ -197,7 +204,7 @@ describe('DoH', () => {
       })
     })
     port = await listening(server)
-    streams.use([at('dns.test')])
+    use(at('dns.test'))
   })
 
   afterEach(() => {
@@ -245,7 +252,7 @@ describe('DoH', () => {
   })
 
   it('sends nothing to a server whose certificate carries another name', async () => {
-    streams.use([at('other.test')])
+    use(at('other.test'))
     expect(await ask('https', query(7, 'a.'))).toBe('tls')
     expect(requests).toEqual([])
   })
@@ -291,7 +298,7 @@ describe('DoH', () => {
     server.close()
     const gone = await ScriptedUpstream.start()
     gone.stop()
-    streams.use([{ ...at('dns.test'), port: gone.port }])
+    use({ ...at('dns.test'), port: gone.port })
     expect(await ask('https', query(7, 'a.'))).toBe('refused')
   })
 })

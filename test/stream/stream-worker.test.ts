@@ -167,12 +167,12 @@ it('asks upstream servers, other ones once told so', async () => {
   for (const upstream of [one, two]) upstream.onQueries = (queries) => upstream.answer(queries)
   thread = new Thread({ servers: [one.server] })
   const [worker] = thread.dataWorkers
-  const exchange = { server: 0, transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000 } as const
-  worker!.exchange({ ...exchange, exchange: 1 })
+  const exchange = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000 } as const
+  worker!.exchange({ ...exchange, server: one.server.label, exchange: 1 })
   await until(() => expect(worker!.exchanged).toMatchObject([{ exchange: 1, failure: null }]))
   thread.post({ kind: 'servers', servers: [two.server] })
   await until(() => expect(one.open).toBe(0))
-  worker!.exchange({ ...exchange, exchange: 2 })
+  worker!.exchange({ ...exchange, server: two.server.label, exchange: 2 })
   await until(() => expect(worker!.exchanged).toMatchObject([{ exchange: 1 }, { exchange: 2, failure: null }]))
   expect(two.queries).toHaveLength(1)
   one.stop()

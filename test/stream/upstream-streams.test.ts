@@ -64,7 +64,13 @@ function linkTo(to: ScriptedDataWorker): DataWorkerLink {
 
 /** Asks for an exchange and returns its number. */
 function ask(message: Uint8Array, timeoutMs: number = 1000): number {
-  worker.exchange({ exchange: ++nextExchange, server: 0, transport: 'tcp', query: message, timeoutMs })
+  worker.exchange({
+    exchange: ++nextExchange,
+    server: upstream.server.label,
+    transport: 'tcp',
+    query: message,
+    timeoutMs,
+  })
   return nextExchange
 }
 
@@ -282,8 +288,22 @@ describe('failures', () => {
     expect(upstream.sockets).toHaveLength(1)
   })
 
+  it('while settings differ between threads, a question reaches the server it is meant for, or none', async () => {
+    const other = await ScriptedUpstream.start()
+    for (const server of [upstream, other]) server.onQueries = (queries) => server.answer(queries)
+    // Where the data worker's first server was, there is another one now.
+    streams.use([other.server, upstream.server])
+    ask(query(1, 'internal.corp.'))
+    expect(await outcomes(1)).toEqual([null])
+    streams.use([other.server])
+    ask(query(2, 'internal.corp.'))
+    expect(await outcomes(2)).toEqual([null, 'network'])
+    expect([upstream.queries.length, other.queries.length]).toEqual([1, 0])
+    other.stop()
+  })
+
   it('a server that the settings do not list is a `network` failure', async () => {
-    worker.exchange({ exchange: 1, server: 5, transport: 'tcp', query: query(1, 'a.'), timeoutMs: 1000 })
+    worker.exchange({ exchange: 1, server: '192.0.2.5:53', transport: 'tcp', query: query(1, 'a.'), timeoutMs: 1000 })
     expect(await outcomes(1)).toEqual(['network'])
   })
 })
@@ -334,7 +354,13 @@ describe('a data worker that is gone', () => {
     link.replace({ port: successor.port, wakeFd: -1 })
     upstream.answer(upstream.queries)
     upstream.onQueries = (queries) => upstream.answer(queries)
-    successor.exchange({ exchange: 77, server: 0, transport: 'tcp', query: query(2, 'b.'), timeoutMs: 1000 })
+    successor.exchange({
+      exchange: 77,
+      server: upstream.server.label,
+      transport: 'tcp',
+      query: query(2, 'b.'),
+      timeoutMs: 1000,
+    })
     await until(() => expect(successor.exchanged).toHaveLength(1))
     expect(successor.exchanged[0]!.exchange).toBe(77)
     expect(joined(successor.exchanged[0]!.reply!)).toEqual(replyTo(query(2, 'b.')))
