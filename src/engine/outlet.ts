@@ -26,12 +26,16 @@ export interface Outlet {
    */
   sendQuery(server: number, length: number, avoid: number): number
 
-  /** Ask over a stream instead; the answer comes as `Engine.streamReply` with the same token. Owns the copy it makes. */
+  /**
+   * Ask over a stream instead; the answer comes as `Engine.streamReply` with the same token. Owns the copy it makes.
+   * `patienceMs`: the engine waits so long before it asks again; answers count until `timeoutMs`.
+   */
   sendStreamQuery(
     token: number,
     server: number,
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
+    patienceMs: number,
   ): void
 }

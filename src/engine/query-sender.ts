@@ -69,7 +69,7 @@ export class QuerySender {
 
   /** Sends the query of an attempt over a stream: that of its server, or TCP. */
   sendOverStream(a: number): void {
-    const { context, inFlight, upstreams } = this.#state
+    const { attemptMs, context, inFlight, upstreams } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     const usual = upstreams.server(server).transport
@@ -78,7 +78,7 @@ export class QuerySender {
     context.counters.upstreamAdd(server, STREAM_FIELDS[transport], 1)
     const token = inFlight.token(x) + inFlight.attemptId[a]! * TOKEN_ID
     const timeout = Math.max(1, inFlight.deadlineAt[x]! - context.now)
-    context.outlet.sendStreamQuery(token, server, transport, length, timeout)
+    context.outlet.sendStreamQuery(token, server, transport, length, timeout, attemptMs)
   }
 
   /** The attempt that a stream's token names, NONE if it is not open any more. */

@@ -38,6 +38,8 @@ export interface StreamExchange {
   query: Uint8Array
   /** Give up after this long. */
   timeoutMs: number
+  /** The question is asked again after this long: a connection that was silent for so long is not the one to do it. */
+  patienceMs: number
 }
 
 /** Stream worker → data worker: how an exchange ended. The reply has the id of the query and is not validated further. */

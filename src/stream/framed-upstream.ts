@@ -5,6 +5,7 @@ import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
 import { SecureConnector } from './secure-connector.ts'
+import { latestSilence } from './silence.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
 import type { Connector, UpstreamConnectionOwner } from './upstream-connection.ts'
 import { UpstreamConnection } from './upstream-connection.ts'
@@ -48,7 +49,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   ask(exchange: UpstreamExchange): void {
     if (this.#isClosed) return exchange.settle(null, 'network')
-    const connection = this.#queue.length > 0 ? null : this.#choose()
+    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.patienceMs)
     if (connection !== null) return connection.ask(exchange)
     if (this.#queue.length >= this.#options.settings.maxQueued) return exchange.settle(null, 'network')
     this.#queue.push(exchange)
@@ -56,7 +57,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   hasRoom(): void {
     while (this.#queue.length > 0) {
-      const connection = this.#choose()
+      const connection = this.#choose(this.#queue[0]!.patienceMs)
       if (connection === null) return
       connection.ask(this.#queue.shift()!)
     }
@@ -98,22 +99,33 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     for (const connection of this.#connections) connection.close('network')
   }
 
-  /** The connection with the least to do; a new one while all are busy and there may be more. Null if there is no room. */
-  #choose(): UpstreamConnection | null {
-    const { maxConnections, maxPipelined } = this.#options.settings
+  /**
+   * The connection with the least to do; a new one while all are busy or silent and there may be more. Null if there is no
+   * room.
+   */
+  #choose(patienceMs: number): UpstreamConnection | null {
+    const { now, settings } = this.#options
+    const { maxConnections, maxPipelined } = settings
+    const silentSinceMs = latestSilence(this.#connections, now(), patienceMs)
     let best: UpstreamConnection | null = null
+    let silent: UpstreamConnection | null = null
     let usable = 0
     for (const connection of this.#connections) {
       if (connection.retired) continue
+      if (connection.silence.heardMs <= silentSinceMs) {
+        if (silent === null || connection.load < silent.load) silent = connection
+        continue
+      }
       usable++
       if (best === null || connection.load < best.load) best = connection
     }
     if (best !== null && best.load === 0) return best
     // Some servers answer one query of a connection after the other: a second connection helps before the first is full.
     const crowded = best === null || best.load >= Math.min(maxPipelined, CROWDED_LOAD)
-    // Retired ones end with the deadlines of what they carry: they count half.
+    // Retired and silent ones end with the deadlines of what they carry: they count half.
     const mayOpen = usable < maxConnections && this.#connections.size < 2 * maxConnections
     if (crowded && mayOpen) return this.#open()
+    best ??= silent
     return best !== null && best.load < maxPipelined ? best : null
   }
 

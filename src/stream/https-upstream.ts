@@ -1,4 +1,4 @@
-/** One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection, an exchange a stream. */
+/** One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. */
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import { connect, constants } from 'node:http2'
 import type { UpstreamServer } from '../engine/settings.ts'
@@ -7,6 +7,7 @@ import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
 import { matchesQuestion } from './reply-match.ts'
 import { SecureConnector } from './secure-connector.ts'
+import { latestSilence, Silence } from './silence.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
 import { failureOf } from './upstream-transport.ts'
@@ -21,9 +22,14 @@ export interface HttpsUpstreamOptions {
   now: () => number
 }
 
-/** The connection and what is known of it. */
+/** A connection and what is known of it. */
 interface Connection {
   session: ClientHttp2Session
+  silence: Silence
+  /** Nothing new is asked over it: it looks dead. It ends with the last of what it carries. */
+  isRetired: boolean
+  /** Requests that somebody waits for. */
+  waiting: number
   ready: boolean
   connectDeadlineMs: number
   idleSinceMs: number
@@ -36,6 +42,7 @@ interface Request {
   exchange: UpstreamExchange
   connection: Connection
   stream: ClientHttp2Stream
+  sentMs: number
 }
 
 export class HttpsUpstream implements UpstreamTransport {
@@ -43,7 +50,7 @@ export class HttpsUpstream implements UpstreamTransport {
   readonly #connector: SecureConnector
   readonly #authority: string
   readonly #requests: Set<Request> = new Set()
-  #connection: Connection | null = null
+  readonly #connections: Set<Connection> = new Set()
   #isClosed = false
 
   constructor(options: HttpsUpstreamOptions) {
@@ -58,7 +65,8 @@ export class HttpsUpstream implements UpstreamTransport {
     const { maxPipelined, maxQueued } = this.#options.settings
     // HTTP/2 queues by itself what is over the server's limit of streams.
     if (this.#isClosed || this.#requests.size >= maxPipelined + maxQueued) return exchange.settle(null, 'network')
-    const connection = this.#usable() ?? this.#open()
+    const connection = this.#choose(exchange.patienceMs)
+    if (connection === null) return exchange.settle(null, 'network')
     const body = Uint8Array.from(padded(exchange.query))
     // The id is 0 so that HTTP caches may serve it (RFC 8484 §4.1); the stream tells exchanges apart.
     body[0] = 0
@@ -70,8 +78,10 @@ export class HttpsUpstream implements UpstreamTransport {
       'content-type': MEDIA_TYPE,
       'content-length': body.length,
     })
-    const request: Request = { exchange, connection, stream }
+    const request: Request = { exchange, connection, stream, sentMs: this.#options.now() }
     this.#requests.add(request)
+    connection.waiting++
+    connection.silence.asked(request.sentMs)
     this.#receive(request)
     stream.end(body)
   }
@@ -79,29 +89,40 @@ export class HttpsUpstream implements UpstreamTransport {
   sweep(nowMs: number): boolean {
     for (const request of this.#requests) {
       if (nowMs < request.exchange.deadlineMs) continue
+      // Not a word since it was sent: further questions would wait for the same silence.
+      if (request.connection.silence.heardMs <= request.sentMs) request.connection.isRetired = true
       this.#settle(request, null, 'timeout')
       request.stream.close(constants.NGHTTP2_CANCEL)
     }
-    const connection = this.#connection
-    if (connection === null) return this.#requests.size > 0
-    if (!connection.ready && nowMs >= connection.connectDeadlineMs) this.#end(connection, 'timeout')
-    else if (this.#requests.size > 0) connection.idleSinceMs = nowMs
-    else if (nowMs - connection.idleSinceMs >= this.#options.settings.idleTimeoutMs) this.#end(connection, 'network')
-    return this.#connection !== null || this.#requests.size > 0
+    const { idleTimeoutMs } = this.#options.settings
+    for (const connection of this.#connections) {
+      if (!connection.ready && nowMs >= connection.connectDeadlineMs) this.#end(connection, 'timeout')
+      else if (connection.waiting > 0) connection.idleSinceMs = nowMs
+      else if (connection.isRetired || nowMs - connection.idleSinceMs >= idleTimeoutMs) this.#end(connection, 'network')
+    }
+    return this.#connections.size > 0 || this.#requests.size > 0
   }
 
   close(): void {
     this.#isClosed = true
-    if (this.#connection !== null) this.#end(this.#connection, 'network')
+    for (const connection of this.#connections) this.#end(connection, 'network')
     for (const request of this.#requests) {
       this.#settle(request, null, 'network')
       request.stream.close(constants.NGHTTP2_CANCEL)
     }
   }
 
-  #usable(): Connection | null {
-    const connection = this.#connection
-    return connection !== null && !connection.session.closed && !connection.session.destroyed ? connection : null
+  /** The connection that is in use; another one if there is none, or it is silent. Null if there may be no more. */
+  #choose(patienceMs: number): Connection | null {
+    const { now, settings } = this.#options
+    const silentSinceMs = latestSilence(this.#connections, now(), patienceMs)
+    let silent: Connection | null = null
+    for (const connection of this.#connections) {
+      if (connection.isRetired || connection.session.closed || connection.session.destroyed) continue
+      if (connection.silence.heardMs > silentSinceMs) return connection
+      silent = connection
+    }
+    return this.#connections.size < settings.maxConnections ? this.#open() : silent
   }
 
   #open(): Connection {
@@ -110,6 +131,9 @@ export class HttpsUpstream implements UpstreamTransport {
     const nowMs = now()
     const connection: Connection = {
       session,
+      silence: new Silence(nowMs),
+      isRetired: false,
+      waiting: 0,
       ready: false,
       connectDeadlineMs: nowMs + settings.connectTimeoutMs,
       idleSinceMs: nowMs,
@@ -130,7 +154,7 @@ export class HttpsUpstream implements UpstreamTransport {
     session.unref()
     counters.add(StreamCell.upstreamConnectionsOpen)
     counters.add(StreamCell.upstreamConnectionsOpened)
-    this.#connection = connection
+    this.#connections.add(connection)
     return connection
   }
 
@@ -140,6 +164,7 @@ export class HttpsUpstream implements UpstreamTransport {
     let length = 0
     let isMessage = false
     stream.on('response', (headers) => {
+      connection.silence.heard(this.#options.now(), connection.waiting > 1)
       const type = headers['content-type'] ?? ''
       isMessage = headers[':status'] === 200 && type.split(';')[0]!.trim().toLowerCase() === MEDIA_TYPE
       // Whatever the body says then, it is no DNS message (RFC 8484 §4.2.1).
@@ -173,7 +198,9 @@ export class HttpsUpstream implements UpstreamTransport {
   }
 
   #settle(request: Request, reply: Uint8Array | null, failure: ExchangeFailure | null): void {
-    if (this.#requests.delete(request)) request.exchange.settle(reply, failure)
+    if (!this.#requests.delete(request)) return
+    request.connection.waiting--
+    request.exchange.settle(reply, failure)
   }
 
   /** Ends a connection from our side. */
@@ -183,7 +210,7 @@ export class HttpsUpstream implements UpstreamTransport {
   }
 
   #ended(connection: Connection, failure: ExchangeFailure): void {
-    if (this.#connection === connection) this.#connection = null
+    this.#connections.delete(connection)
     const unanswered = Array.from(this.#requests).filter((request) => request.connection === connection)
     const worthRetry = !this.#isClosed && failure === 'network' && connection.answered > 0
     for (const request of unanswered) {

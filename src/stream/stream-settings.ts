@@ -19,7 +19,7 @@ export interface StreamSettings {
 }
 
 export interface UpstreamStreamSettings {
-  /** Connections to one server at most. */
+  /** Connections to one server at most; those that are silent or on their way out may be as many again. */
   maxConnections: number
   /** Exchanges on one connection at a time. */
   maxPipelined: number

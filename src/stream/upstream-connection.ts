@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { FrameReader, framed, PREFIX_BYTES } from '../dns/frame.ts'
 import { matchesQuestion } from './reply-match.ts'
+import { Silence } from './silence.ts'
 import type { ExchangeFailure, UpstreamExchange } from './upstream-transport.ts'
 import { failureOf } from './upstream-transport.ts'
 
@@ -37,6 +38,7 @@ export class UpstreamConnection {
   retired = false
   /** Replies received: a connection that worked and then ended is worth another try elsewhere. */
   answered = 0
+  readonly silence: Silence
   readonly #socket: Socket
   readonly #connector: Connector
   readonly #owner: UpstreamConnectionOwner
@@ -48,7 +50,6 @@ export class UpstreamConnection {
   #nextId: number
   #connecting = true
   #corked = false
-  #lastReplyMs: number = Number.NEGATIVE_INFINITY
   #idleSinceMs: number
   #failure: ExchangeFailure | null = null
   #over = false
@@ -61,6 +62,7 @@ export class UpstreamConnection {
     this.#owner = owner
     this.#now = now
     this.#idleSinceMs = now()
+    this.silence = new Silence(this.#idleSinceMs)
     this.#connectDeadlineMs = this.#idleSinceMs + connectTimeoutMs
     this.#nextId = (Math.random() * 0x10000) | 0
     socket.once(connector.readyEvent, () => {
@@ -92,7 +94,9 @@ export class UpstreamConnection {
     let id = this.#nextId
     while (this.#outstanding.has(id)) id = (id + 1) & 0xffff
     this.#nextId = (id + 1) & 0xffff
-    this.#outstanding.set(id, { exchange, sentMs: this.#now() })
+    const sentMs = this.#now()
+    this.#outstanding.set(id, { exchange, sentMs })
+    this.silence.asked(sentMs)
     const frame = framed(this.#connector.prepare(exchange.query))
     frame[PREFIX_BYTES] = id >> 8
     frame[PREFIX_BYTES + 1] = id & 0xff
@@ -109,7 +113,7 @@ export class UpstreamConnection {
       sent.exchange = null
       this.#abandoned++
       // Not a word since it was sent: further queries would wait for the same silence.
-      if (this.#lastReplyMs < sent.sentMs || this.#abandoned > MAX_ABANDONED) this.retired = true
+      if (this.silence.heardMs <= sent.sentMs || this.#abandoned > MAX_ABANDONED) this.retired = true
       exchange.settle(null, 'timeout')
     }
     if (this.#waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')
@@ -139,15 +143,15 @@ export class UpstreamConnection {
     const frames = this.#reader.push(chunk)
     if (this.#reader.malformed) return this.close('malformed')
     if (frames === null) return
-    this.#lastReplyMs = this.#now()
     for (let at = 0; at < frames.length && !this.#over; ) {
       const start = at + PREFIX_BYTES
       at = start + ((frames[at]! << 8) | frames[at + 1]!)
       this.#receive(frames.subarray(start, at))
     }
     if (this.#over) return
+    this.#idleSinceMs = this.#now()
+    this.silence.heard(this.#idleSinceMs, this.#waiting > 0)
     if (this.retired && this.#waiting === 0) return this.close('network')
-    this.#idleSinceMs = this.#lastReplyMs
     this.#owner.hasRoom(this)
   }
 

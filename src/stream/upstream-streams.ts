@@ -73,6 +73,7 @@ export class UpstreamStreams {
     const exchange: UpstreamExchange = {
       query: message.query,
       deadlineMs: now() + message.timeoutMs,
+      patienceMs: message.patienceMs,
       retried: false,
       settle: (reply, failure) => {
         if (failure !== null) counters.add(CELL_OF_FAILURE[failure])

@@ -9,6 +9,8 @@ export interface UpstreamExchange {
   readonly query: Uint8Array
   /** Monotonic milliseconds. */
   readonly deadlineMs: number
+  /** See `StreamExchange.patienceMs`. */
+  readonly patienceMs: number
   /** Set once it was sent again on another connection. */
   retried: boolean
   /** The reply, with the query's id and its own buffer, or why there is none. */

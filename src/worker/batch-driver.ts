@@ -384,9 +384,11 @@ export class BatchDriver implements Driver {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
+    patienceMs: number,
   ): void {
     const { label } = this.#servers[server]!
-    this.#context!.desk.exchange(token, label, transport, this.#upstream.query.slice(0, length), timeoutMs)
+    const query = this.#upstream.query.slice(0, length)
+    this.#context!.desk.exchange(token, label, transport, query, timeoutMs, patienceMs)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {

@@ -305,9 +305,11 @@ export class DgramDriver implements Driver {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
+    patienceMs: number,
   ): void {
     const { label } = this.#servers[server]!
-    this.#context!.desk.exchange(token, label, transport, this.#queryBytes.slice(0, length), timeoutMs)
+    const query = this.#queryBytes.slice(0, length)
+    this.#context!.desk.exchange(token, label, transport, query, timeoutMs, patienceMs)
   }
 
   #sendUpstream(upstream: UpstreamSocket, bytes: Uint8Array): void {

@@ -122,8 +122,17 @@ export class StreamDesk {
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,
+    patienceMs: number,
   ): void {
-    const message: StreamExchange = { kind: 'exchange', exchange: token, server, transport, query, timeoutMs }
+    const message: StreamExchange = {
+      kind: 'exchange',
+      exchange: token,
+      server,
+      transport,
+      query,
+      timeoutMs,
+      patienceMs,
+    }
     this.#port?.postMessage(message)
   }
 

@@ -180,7 +180,8 @@ export class StreamClients {
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,
+    patienceMs: number,
   ): void {
-    this.desk.exchange(token, server, transport, query, timeoutMs)
+    this.desk.exchange(token, server, transport, query, timeoutMs, patienceMs)
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Http2SecureServer, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import { createSecureServer } from 'node:http2'
-import type { Server } from 'node:tls'
+import type { Server, TLSSocket } from 'node:tls'
 import { createServer } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
@@ -67,10 +67,13 @@ function use(server: UpstreamServer): void {
 /** Asks for an exchange and returns how it ended. */
 async function ask(transport: 'tls' | 'https', message: Uint8Array): Promise<Uint8Array | string> {
   const exchange = ++asked
-  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs: 5000 })
-  await until(() => expect(worker.exchanged).toHaveLength(exchange))
-  const { reply, failure } = worker.exchanged.at(-1)!
-  return reply ?? failure ?? 'neither'
+  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs: 5000, patienceMs: 1000 })
+  const ended = await until(() => {
+    const found = worker.exchanged.find((each) => each.exchange === exchange)
+    expect(found).toBeDefined()
+    return found!
+  })
+  return ended.reply ?? ended.failure ?? 'neither'
 }
 
 /** A query with an OPT. */
@@ -172,6 +175,7 @@ describe('DoT', () => {
 describe('DoH', () => {
   let server: Http2SecureServer
   let sessions: Set<ServerHttp2Session>
+  let sockets: TLSSocket[]
   let opened: number
   let requests: { headers: IncomingHttpHeaders; body: Uint8Array }[]
   let port: number
@@ -179,6 +183,7 @@ describe('DoH', () => {
 
   beforeEach(async () => {
     sessions = new Set()
+    sockets = []
     opened = 0
     requests = []
     respond = (stream, body) => {
@@ -186,6 +191,7 @@ describe('DoH', () => {
       stream.end(replyTo(body))
     }
     server = createSecureServer(IDENTITY)
+    server.on('secureConnection', (socket) => sockets.push(socket))
     server.on('session', (session) => {
       opened++
       sessions.add(session)
@@ -249,6 +255,74 @@ describe('DoH', () => {
     }
     expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
     expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+  })
+
+  it('asks again once at most', async () => {
+    const usual = respond
+    await ask('https', query(7, 'a.'))
+    // Each connection answers the first and ends with the others under way.
+    const answered = new Set<unknown>()
+    respond = (stream, body) => {
+      if (answered.has(stream.session)) return
+      answered.add(stream.session)
+      usual(stream, body)
+    }
+    const asking = ['b.', 'c.', 'd.'].map((name) => ask('https', query(8, name)))
+    for (const [settled, received] of [
+      [2, 4],
+      [3, 6],
+    ] as const) {
+      await until(() => expect([worker.exchanged.length, requests.length]).toEqual([settled, received]))
+      for (const socket of sockets) socket.destroy()
+    }
+    const outcomes = await Promise.all(asking)
+    expect(outcomes.filter((outcome) => outcome === 'network')).toHaveLength(1)
+    expect(requests).toHaveLength(6)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(2)
+  })
+
+  it('over a connection on which nothing came until the time was up, nobody is asked again', async () => {
+    const usual = respond
+    respond = () => {}
+    const first = ask('https', query(7, 'a.'))
+    await until(() => expect(requests).toHaveLength(1))
+    nowMs += 5000
+    streams.sweep()
+    expect(await first).toBe('timeout')
+    respond = usual
+    expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(opened).toBe(2)
+    streams.sweep()
+    await until(() => expect(sessions.size).toBe(1))
+  })
+
+  it('a question repeated over a silent connection goes over another one, and what the first brings late counts', async () => {
+    const usual = respond
+    const late: (() => void)[] = []
+    respond = (stream, body) => void late.push(() => usual(stream, body))
+    const first = ask('https', query(7, 'a.'))
+    await until(() => expect(requests).toHaveLength(1))
+    nowMs += 1000
+    streams.sweep()
+    respond = usual
+    expect(await ask('https', query(8, 'a.'))).toEqual(replyTo(query(8, 'a.')))
+    expect(opened).toBe(2)
+    late[0]!()
+    expect(await first).toEqual(replyTo(query(7, 'a.')))
+    expect(sessions.size).toBe(2)
+  })
+
+  it('a silent server has no more connections than it may', async () => {
+    respond = () => {}
+    const asking: Promise<unknown>[] = []
+    for (let n = 1; n <= 5; n++) {
+      asking.push(ask('https', query(n, 'a.')))
+      await until(() => expect(requests).toHaveLength(n))
+      nowMs += 950
+    }
+    expect(opened).toBe(DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
+    streams.close()
+    await Promise.all(asking)
   })
 
   it('sends nothing to a server whose certificate carries another name', async () => {

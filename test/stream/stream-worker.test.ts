@@ -167,7 +167,7 @@ it('asks upstream servers, other ones once told so', async () => {
   for (const upstream of [one, two]) upstream.onQueries = (queries) => upstream.answer(queries)
   thread = new Thread({ servers: [one.server] })
   const [worker] = thread.dataWorkers
-  const exchange = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000 } as const
+  const exchange = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000, patienceMs: 1000 } as const
   worker!.exchange({ ...exchange, server: one.server.label, exchange: 1 })
   await until(() => expect(worker!.exchanged).toMatchObject([{ exchange: 1, failure: null }]))
   thread.post({ kind: 'servers', servers: [two.server] })

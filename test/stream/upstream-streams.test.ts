@@ -63,13 +63,14 @@ function linkTo(to: ScriptedDataWorker): DataWorkerLink {
 }
 
 /** Asks for an exchange and returns its number. */
-function ask(message: Uint8Array, timeoutMs: number = 1000): number {
+function ask(message: Uint8Array, timeoutMs: number = 1000, patienceMs: number = timeoutMs): number {
   worker.exchange({
     exchange: ++nextExchange,
     server: upstream.server.label,
     transport: 'tcp',
     query: message,
     timeoutMs,
+    patienceMs,
   })
   return nextExchange
 }
@@ -180,6 +181,67 @@ describe('the pool', () => {
     expect(upstream.sockets).toHaveLength(1)
     streams.use([other])
     await until(() => expect(upstream.open).toBe(0))
+  })
+})
+
+describe('a connection without a word', () => {
+  it('is not asked again once a question has waited its time, and what it brings late counts', async () => {
+    ask(query(1, 'a.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    pass(500)
+    ask(query(2, 'b.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(2))
+    expect(upstream.sockets).toHaveLength(1)
+    pass(500)
+    ask(query(3, 'c.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(3))
+    expect(upstream.queries.map(({ connection }) => connection)).toEqual([0, 0, 1])
+    upstream.answer(upstream.queries.slice(2))
+    upstream.answer(upstream.queries.slice(0, 2))
+    expect(await outcomes(3)).toEqual([null, null, null])
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(4, 'd.'), 5000, 1000)
+    expect(await outcomes(4)).toEqual([null, null, null, null])
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('casts doubt on the others on which nothing has come since', async () => {
+    setUp({ maxPipelined: 1 })
+    for (let i = 1; i <= 3; i++) ask(query(i, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(3))
+    upstream.answer(upstream.queries)
+    await outcomes(3)
+    pass(1)
+    // A firewall has forgotten all of them.
+    ask(query(4, 'b.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(4))
+    pass(1000)
+    ask(query(4, 'b.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(5))
+    expect(upstream.queries[4]!.connection).toBe(3)
+  })
+
+  it('is asked on while others are answered over it, however long one takes', async () => {
+    ask(query(1, 'slow.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    for (let n = 1; n <= 6; n++) {
+      pass(600)
+      ask(query(2, 'quick.'), 5000, 1000)
+      await until(() => expect(worker.exchanged).toHaveLength(n))
+    }
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
+  it('is replaced by a bounded number of others', async () => {
+    setUp({ maxConnections: 2 })
+    for (let n = 1; n <= 12; n++) {
+      ask(query(n, 'a.'), 60_000, 1000)
+      await until(() => expect(upstream.queries).toHaveLength(n))
+      pass(1000)
+    }
+    expect(upstream.sockets).toHaveLength(4)
+    expect(new Set(upstream.queries.slice(4).map(({ connection }) => connection)).size).toBe(4)
   })
 })
 
@@ -303,7 +365,14 @@ describe('failures', () => {
   })
 
   it('a server that the settings do not list is a `network` failure', async () => {
-    worker.exchange({ exchange: 1, server: '192.0.2.5:53', transport: 'tcp', query: query(1, 'a.'), timeoutMs: 1000 })
+    worker.exchange({
+      exchange: 1,
+      server: '192.0.2.5:53',
+      transport: 'tcp',
+      query: query(1, 'a.'),
+      timeoutMs: 1000,
+      patienceMs: 1000,
+    })
     expect(await outcomes(1)).toEqual(['network'])
   })
 })
@@ -334,6 +403,17 @@ describe('a connection that the server closes', () => {
     expect(upstream.sockets).toHaveLength(2)
   })
 
+  it('twice, after answers each time, has nobody asked a third time', async () => {
+    upstream.onQueries = (queries) => {
+      upstream.answer(queries.slice(0, 1))
+      upstream.sockets[queries[0]!.connection]!.end()
+    }
+    for (let i = 1; i <= 3; i++) ask(query(i, 'a.'))
+    expect((await outcomes(3)).filter((outcome) => outcome === 'network')).toHaveLength(1)
+    expect(upstream.queries).toHaveLength(5)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(2)
+  })
+
   it('after the first of several answers has the others asked again', async () => {
     upstream.onQueries = (queries) => {
       upstream.answer(queries.slice(0, 1))
@@ -360,6 +440,7 @@ describe('a data worker that is gone', () => {
       transport: 'tcp',
       query: query(2, 'b.'),
       timeoutMs: 1000,
+      patienceMs: 1000,
     })
     await until(() => expect(successor.exchanged).toHaveLength(1))
     expect(successor.exchanged[0]!.exchange).toBe(77)
