@@ -21,6 +21,7 @@ const FAILURE_REASONS: readonly FailureReason[] = [
   'network',
   'truncated',
   'formerr',
+  'tls',
 ]
 
 /** What the forwarder needs from the engine around it. */

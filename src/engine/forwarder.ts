@@ -33,7 +33,7 @@ const STREAM_FAILURES: Record<NonNullable<StreamExchanged['failure']>, FailureRe
   refused: 'network',
   network: 'network',
   malformed: 'malformed',
-  tls: 'network',
+  tls: 'tls',
 }
 
 export class Forwarder {

@@ -1,5 +1,13 @@
 /** Reasons for which an attempt at an upstream server failed. */
-export type FailureReason = 'timeout' | 'refused' | 'servfail' | 'malformed' | 'network' | 'truncated' | 'formerr'
+export type FailureReason =
+  | 'timeout'
+  | 'refused'
+  | 'servfail'
+  | 'malformed'
+  | 'network'
+  | 'truncated'
+  | 'formerr'
+  | 'tls'
 
 /**
  * What the engine asks of whoever drives it: a driver with sockets, or the simulation. Every method returns at once;

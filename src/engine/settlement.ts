@@ -57,7 +57,8 @@ export class Settlement {
     if (this.giveStale(x) || this.#giveTruncated(x)) return
     const waiter = this.#waiter
     const reason = this.#state.lastFailure(x)
-    const ede = reason === 'network' || reason === 'refused' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+    const ede =
+      reason === 'network' || reason === 'refused' || reason === 'tls' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
       outlet.sendReply(w, context.writeError(waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt))

@@ -44,6 +44,7 @@ const FAILURE_FIELDS: Record<FailureReason, number> = {
   network: UpstreamField.failuresNetwork,
   truncated: UpstreamField.failuresTruncated,
   formerr: UpstreamField.failuresFormerr,
+  tls: UpstreamField.failuresTls,
 }
 
 interface ServerState {

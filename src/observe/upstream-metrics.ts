@@ -19,6 +19,7 @@ const FAILURE_FIELDS: readonly (readonly [reason: string, field: number])[] = [
   ['network', UpstreamField.failuresNetwork],
   ['truncated', UpstreamField.failuresTruncated],
   ['formerr', UpstreamField.failuresFormerr],
+  ['tls', UpstreamField.failuresTls],
 ]
 
 /** One upstream server, all workers together. */
@@ -78,7 +79,7 @@ export function upstreamMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_upstream_failures_total',
-      help: 'Queries to an upstream server that brought no usable answer, by reason.',
+      help: 'Queries to an upstream server that brought no usable answer, by reason; tls: its certificate was refused, or the handshake failed.',
       type: 'counter',
       read: perServer(({ label: server, failures }) =>
         Object.entries({ timeout: 0, ...failures }).map(([reason, value]) => ({ labels: { server, reason }, value })),

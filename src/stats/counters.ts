@@ -185,6 +185,7 @@ export const UpstreamField = {
   durationSum: 13,
   /** First of DURATION_BOUNDS.length + 1 buckets. */
   durations: 14,
+  failuresTls: 30,
 } as const
 /** Servers with counters of their own (labels stay bounded); configuration refuses more. */
 export const MAX_SERVERS = 32

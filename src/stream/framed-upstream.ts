@@ -4,6 +4,7 @@ import type { UpstreamServer } from '../engine/settings.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
+import type { SecureConnectorOptions } from './secure-connector.ts'
 import { SecureConnector } from './secure-connector.ts'
 import { latestSilence } from './silence.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
@@ -24,8 +25,8 @@ export function tcpConnector(server: UpstreamServer): Connector {
 }
 
 /** TLS (DoT, RFC 7858), see SecureConnector. */
-export function tlsConnector(server: UpstreamServer, rootCertificates: string | null): Connector {
-  const secure = new SecureConnector(server, 'dot', rootCertificates)
+export function tlsConnector(options: SecureConnectorOptions): Connector {
+  const secure = new SecureConnector('dot', options)
   return { open: () => secure.open(), readyEvent: secure.readyEvent, prepare: padded }
 }
 

@@ -1,11 +1,11 @@
 /** One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. */
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import { connect, constants } from 'node:http2'
-import type { UpstreamServer } from '../engine/settings.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
 import { matchesQuestion } from './reply-match.ts'
+import type { SecureConnectorOptions } from './secure-connector.ts'
 import { SecureConnector } from './secure-connector.ts'
 import { latestSilence, Silence } from './silence.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
@@ -15,11 +15,9 @@ import { failureOf } from './upstream-transport.ts'
 const MEDIA_TYPE = 'application/dns-message'
 const MAX_REPLY_BYTES = 0xffff
 
-export interface HttpsUpstreamOptions {
-  server: UpstreamServer
+export interface HttpsUpstreamOptions extends SecureConnectorOptions {
   settings: UpstreamStreamSettings
   counters: StreamCounters
-  now: () => number
 }
 
 /** A connection and what is known of it. */
@@ -54,9 +52,9 @@ export class HttpsUpstream implements UpstreamTransport {
   #isClosed = false
 
   constructor(options: HttpsUpstreamOptions) {
-    const { server, settings } = options
+    const { server } = options
     this.#options = options
-    this.#connector = new SecureConnector(server, 'h2', settings.rootCertificates)
+    this.#connector = new SecureConnector('h2', options)
     const host = server.serverName ?? server.address
     this.#authority = `${host.includes(':') ? `[${host}]` : host}${server.port === 443 ? '' : `:${server.port}`}`
   }

@@ -35,7 +35,11 @@ export interface StreamThreadOptions {
   counters: SharedArrayBuffer
   /** New ways to all data workers, for a restart. */
   openPorts: () => DataWorkerPort[]
-  log: { info(fields: object, message: string): void; error(fields: object, message: string): void }
+  log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+    error(fields: object, message: string): void
+  }
 }
 
 export class StreamThread {
@@ -75,6 +79,7 @@ export class StreamThread {
     thread.on('message', (message: FromStreamWorker) => {
       if (message.kind === 'ready') ready.resolve(message)
       else if (message.kind === 'listened') this.#listened(thread, message.failed, true)
+      else if (message.kind === 'log') log[message.level](message.fields, message.message)
     })
     thread.on('error', (error) =>
       log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'),

@@ -63,5 +63,6 @@ export type FromStreamWorker =
   | { kind: 'ready'; bound: BoundListener[]; failed: FailedListener[] }
   /** What became of `listen`. */
   | { kind: 'listened'; failed: FailedListener[] }
+  | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
   /** Nothing is open any more; the thread ends. `cut` connections did not get all their answers. */
   | { kind: 'stopped'; cut: number }

@@ -18,7 +18,18 @@ const now = (): number => performance.now()
 const counters = new StreamCounters(data.counters)
 const firstNumber = Math.floor(Math.random() * 2 ** 32)
 const clients = new ClientConnections({ settings: data.settings, counters, now, firstNumber })
-const upstreams = new UpstreamStreams({ settings: data.settings.upstream, counters, now })
+const upstreams = new UpstreamStreams({
+  settings: data.settings.upstream,
+  counters,
+  now,
+  onTlsFailure: ({ label }, code) =>
+    report({
+      kind: 'log',
+      level: 'warn',
+      fields: { server: label, code },
+      message: `TLS with upstream server ${label} fails (${code}): check the name after # and the root certificates`,
+    }),
+})
 const listener: LinkListener = {
   replies: (connection, settled, frames) => clients.replies(connection, settled, frames),
   repliesEnd: () => clients.flush(),

@@ -6,6 +6,7 @@ import { StreamCell } from '../stats/stream-counters.ts'
 import type { DataWorkerLink } from './data-worker-link.ts'
 import { FramedUpstream, tcpConnector, tlsConnector } from './framed-upstream.ts'
 import { HttpsUpstream } from './https-upstream.ts'
+import type { SecureConnectorOptions } from './secure-connector.ts'
 import type { UpstreamStreamSettings } from './stream-settings.ts'
 import { SweepTimer } from './sweep-timer.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
@@ -35,6 +36,8 @@ export interface UpstreamStreamsOptions {
   counters: StreamCounters
   /** Monotonic milliseconds. */
   now: () => number
+  /** See SecureConnectorOptions. */
+  onTlsFailure: SecureConnectorOptions['onTlsFailure']
   /** Another set of transports, for tests. */
   factory?: TransportFactory
 }
@@ -114,9 +117,10 @@ export class UpstreamStreams {
   }
 
   #createTransport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
-    const { settings, counters, now } = this.#options
-    if (transport === 'https') return new HttpsUpstream({ server, settings, counters, now })
-    const connector = transport === 'tls' ? tlsConnector(server, settings.rootCertificates) : tcpConnector(server)
+    const { settings, counters, now, onTlsFailure } = this.#options
+    const secure: SecureConnectorOptions = { server, rootCertificates: settings.rootCertificates, now, onTlsFailure }
+    if (transport === 'https') return new HttpsUpstream({ ...secure, settings, counters })
+    const connector = transport === 'tls' ? tlsConnector(secure) : tcpConnector(server)
     return new FramedUpstream({ connector, settings, counters, now })
   }
 }

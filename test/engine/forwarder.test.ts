@@ -188,6 +188,15 @@ describe('a stream', () => {
     expect(byname.dropped('lateReply')).toBe(3)
   })
 
+  it('whose TLS fails is counted as that, told as a network error, and does not make anybody wait', () => {
+    const byname = new EngineUnderTest({ servers: [server('one', 'tls')] })
+    const asked = byname.ask(NAME, Type.A, { edns: {} })
+    byname.failStream('tls')
+    byname.failStream('tls')
+    expect(asked.reply).toMatchObject({ rcode: Rcode.SERVFAIL, ede: 23 })
+    expect([byname.upstream(0, 'failuresTls'), byname.upstream(0, 'failuresNetwork')]).toEqual([2, 0])
+  })
+
   it('with a runt in it has failed', () => {
     const byname = new EngineUnderTest({ servers: [server('one', 'tcp'), server('two')] })
     byname.ask(NAME)

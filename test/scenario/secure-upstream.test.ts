@@ -52,19 +52,30 @@ describe('servers over TLS and HTTPS', () => {
   })
 
   test.each([
-    ['another name', '#other.test', true],
-    ['another authority', '#dns.test', false],
-  ])('TLS: a certificate of %s is refused before anything is asked', async (_, name, hasRoot) => {
-    const upstream = await overTls()
-    const daemon = await start({
-      servers: [`tls://127.0.0.1:${String(upstream.port)}${name}`],
-      rootCert: hasRoot ? path('ca.pem') : '',
-      deadlineMs: 600,
-    })
-    const client = await stage.client()
-    expect(rcodeOf((await client.ask(daemon.at(), 'www.example')).packet)).toBe('SERVFAIL')
-    expect(upstream.queries).toEqual([])
-  })
+    ['another name', '#other.test', true, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['another authority', '#dns.test', false, 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'],
+  ])(
+    'TLS: a certificate of %s is refused before anything is asked, and that is told',
+    async (_, name, hasRoot, code) => {
+      const upstream = await overTls()
+      const daemon = await start({
+        servers: [`tls://127.0.0.1:${String(upstream.port)}${name}`],
+        rootCert: hasRoot ? path('ca.pem') : '',
+        deadlineMs: 600,
+      })
+      const client = await stage.client()
+      for (const asked of ['www.example', 'mail.example'])
+        expect(rcodeOf((await client.ask(daemon.at(), asked)).packet)).toBe('SERVFAIL')
+      expect(upstream.queries).toEqual([])
+      const server = `tls://127.0.0.1:${String(upstream.port)}${name}`
+      const line = `TLS with upstream server ${server} fails (${code})`
+      expect(await daemon.line(line)).toMatchObject({ level: 'warn', server, code })
+      expect(daemon.lines.filter(({ msg }) => msg.startsWith(line))).toHaveLength(1)
+      const [shown] = (await daemon.status()).upstreams
+      expect(Object.keys(shown!.failures)).toEqual(['tls'])
+      expect(await daemon.metric('byname_upstream_failures_total', { server, reason: 'tls' })).toBeGreaterThan(1)
+    },
+  )
 
   test('HTTPS: POST to the path, id 0', async () => {
     const asked: { path: string | undefined; message: Buffer }[] = []

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Http2SecureServer, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import { createSecureServer } from 'node:http2'
+import { createServer as createPlainServer } from 'node:net'
 import type { Server, TLSSocket } from 'node:tls'
 import { createServer } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -25,6 +26,8 @@ let worker: ScriptedDataWorker
 let link: DataWorkerLink
 let streams: UpstreamStreams
 let asked: number
+/** Servers whose TLS is said to fail, and why. */
+let told: [label: string, code: string][]
 /** Of the server that is asked. */
 let label: string
 
@@ -46,7 +49,13 @@ function certificate(file: string): string {
 function trust(rootCertificates: string | null): void {
   counters = new StreamCounters()
   const settings = { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates }
-  streams = new UpstreamStreams({ settings, counters, now: () => nowMs })
+  told = []
+  streams = new UpstreamStreams({
+    settings,
+    counters,
+    now: () => nowMs,
+    onTlsFailure: (server, code) => told.push([server.label, code]),
+  })
   worker = new ScriptedDataWorker()
   link = new DataWorkerLink(
     { port: worker.port, wakeFd: -1 },
@@ -117,14 +126,42 @@ describe('DoT', () => {
   })
 
   it.each([
-    ['carries another name', CA, 'other.test'],
-    ['comes from nobody we trust', null, 'dns.test'],
-  ])('sends nothing to a server whose certificate %s', async (_, roots, name) => {
+    ['carries another name', CA, 'other.test', 'ERR_TLS_CERT_ALTNAME_INVALID'],
+    ['comes from nobody we trust', null, 'dns.test', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE'],
+  ])('sends nothing to a server whose certificate %s, and says why', async (_, roots, name, code) => {
     trust(roots)
     use(at(name))
     expect(await ask('tls', query(7, 'a.'))).toBe('tls')
     expect(upstream.queries).toEqual([])
     expect(counters.get(StreamCell.failuresTls)).toBe(1)
+    expect(told).toEqual([[label, code]])
+  })
+
+  it('says that TLS fails once until it works again, and at most once a minute', async () => {
+    let isBroken = true
+    const front = createPlainServer((socket) => {
+      if (isBroken) socket.end('no TLS here')
+      else server.emit('connection', socket)
+    })
+    use({ ...at('dns.test'), port: await listening(front) })
+    const askAgain = async (): Promise<Uint8Array | string> => {
+      nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
+      streams.sweep()
+      return await ask('tls', query(7, 'a.'))
+    }
+    for (let n = 0; n < 8; n++) expect(await askAgain()).toBe('tls')
+    expect(told).toHaveLength(1)
+    isBroken = false
+    expect(await askAgain()).toEqual(replyTo(query(7, 'a.')))
+    isBroken = true
+    expect(await askAgain()).toBe('tls')
+    expect(told).toHaveLength(2)
+    isBroken = false
+    expect(await askAgain()).toEqual(replyTo(query(7, 'a.')))
+    isBroken = true
+    expect(await askAgain()).toBe('tls')
+    expect(told).toHaveLength(2)
+    front.close()
   })
 
   it('fails as `tls` with a server that speaks something else', async () => {
@@ -328,6 +365,7 @@ describe('DoH', () => {
   it('sends nothing to a server whose certificate carries another name', async () => {
     use(at('other.test'))
     expect(await ask('https', query(7, 'a.'))).toBe('tls')
+    expect(told).toEqual([['doh', 'ERR_TLS_CERT_ALTNAME_INVALID']])
     expect(requests).toEqual([])
   })
 

@@ -43,6 +43,7 @@ function setUp(settings: Partial<UpstreamStreamSettings>, factory?: TransportFac
     settings: { ...DEFAULT_STREAM_SETTINGS.upstream, ...settings },
     counters,
     now: () => nowMs,
+    onTlsFailure: () => {},
     ...(factory === undefined ? {} : { factory }),
   })
   streams.use([upstream.server])
