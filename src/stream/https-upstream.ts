@@ -4,6 +4,7 @@ import { connect, constants } from 'node:http2'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
+import { ageReply, ageSecondsOf } from './reply-age.ts'
 import { matchesQuestion } from './reply-match.ts'
 import type { SecureConnectorOptions } from './secure-connector.ts'
 import { SecureConnector } from './secure-connector.ts'
@@ -161,10 +162,12 @@ export class HttpsUpstream implements UpstreamTransport {
     const chunks: Buffer[] = []
     let length = 0
     let isMessage = false
+    let ageSeconds = 0
     stream.on('response', (headers) => {
       connection.silence.heard(this.#options.now(), connection.waiting > 1)
       const type = headers['content-type'] ?? ''
       isMessage = headers[':status'] === 200 && type.split(';')[0]!.trim().toLowerCase() === MEDIA_TYPE
+      ageSeconds = ageSecondsOf(headers.age)
       // Whatever the body says then, it is no DNS message (RFC 8484 §4.2.1).
       if (!isMessage) this.#refuse(request, headers[':status'] === 200 ? 'malformed' : 'network')
     })
@@ -181,6 +184,7 @@ export class HttpsUpstream implements UpstreamTransport {
       if (!matchesQuestion(query, reply)) return this.#settle(request, null, 'malformed')
       reply[0] = query[0]!
       reply[1] = query[1]!
+      ageReply(reply, ageSeconds)
       this.#settle(request, reply, null)
     })
     stream.on('error', () => {})

@@ -10,6 +10,7 @@ import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import { UpstreamStreams } from '../../src/stream/upstream-streams.ts'
+import { a, message as encoded } from '../dns/messages.ts'
 import { idOf, query, replyTo } from './dns-messages.ts'
 import { listening } from './listening.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
@@ -85,6 +86,13 @@ async function ask(transport: 'tls' | 'https', message: Uint8Array): Promise<Uin
   return ended.reply ?? ended.failure ?? 'neither'
 }
 
+/** Asks over a new connection. */
+async function askAnew(): Promise<Uint8Array | string> {
+  nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
+  streams.sweep()
+  return await ask('tls', query(7, 'a.'))
+}
+
 /** A query with an OPT. */
 function ednsQuery(id: number, name: string): Uint8Array {
   const bare = query(id, name)
@@ -144,22 +152,17 @@ describe('DoT', () => {
       else server.emit('connection', socket)
     })
     use({ ...at('dns.test'), port: await listening(front) })
-    const askAgain = async (): Promise<Uint8Array | string> => {
-      nowMs += DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
-      streams.sweep()
-      return await ask('tls', query(7, 'a.'))
-    }
-    for (let n = 0; n < 8; n++) expect(await askAgain()).toBe('tls')
+    for (let n = 0; n < 8; n++) expect(await askAnew()).toBe('tls')
     expect(told).toHaveLength(1)
     isBroken = false
-    expect(await askAgain()).toEqual(replyTo(query(7, 'a.')))
+    expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
     isBroken = true
-    expect(await askAgain()).toBe('tls')
+    expect(await askAnew()).toBe('tls')
     expect(told).toHaveLength(2)
     isBroken = false
-    expect(await askAgain()).toEqual(replyTo(query(7, 'a.')))
+    expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
     isBroken = true
-    expect(await askAgain()).toBe('tls')
+    expect(await askAnew()).toBe('tls')
     expect(told).toHaveLength(2)
     front.close()
   })
@@ -271,6 +274,15 @@ describe('DoH', () => {
       accept: 'application/dns-message',
     })
     expect(opened).toBe(1)
+  })
+
+  it('takes the age that an answer has in an HTTP cache from its TTLs', async () => {
+    respond = (stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/dns-message', age: '250' })
+      stream.end(encoded({ id: 0, flags: 0x8180, questions: [['a', 1]], answers: [a(1, 600)] }))
+    }
+    const expected = encoded({ id: 7, flags: 0x8180, questions: [['a', 1]], answers: [a(1, 350)] })
+    expect(await ask('https', query(7, 'a.'))).toEqual(expected)
   })
 
   it('closes the connection when idle and opens another when needed', async () => {
