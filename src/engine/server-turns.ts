@@ -11,7 +11,10 @@ import type { ForwarderState } from './forwarder-state.ts'
 import { Purpose } from './in-flight.ts'
 import { QuerySender } from './query-sender.ts'
 
-/** Bounds the messages that one client query can cause, whatever the servers do: repeats over TCP and without EDNS count. */
+/**
+ * Bounds the messages that one client query can cause, whatever the servers do: repeats over TCP and without EDNS count.
+ * One thing does not: a query that crossed the server's end of its connection is sent once more by the stream worker.
+ */
 const MAX_MESSAGES = 8
 /** Repeats at one server leave this many of them for servers that were not asked yet, if there are so many. */
 const KEPT_FOR_OTHERS = 3

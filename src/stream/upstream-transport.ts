@@ -11,7 +11,7 @@ export interface UpstreamExchange {
   readonly deadlineMs: number
   /** See `StreamExchange.patienceMs`. */
   readonly patienceMs: number
-  /** Set once it was sent again on another connection. */
+  /** Set once it was sent again on another connection. That happens once at most: the engine's bound counts on it. */
   retried: boolean
   /** The reply, with the query's id and its own buffer, or why there is none. */
   settle(reply: Uint8Array | null, failure: ExchangeFailure | null): void
