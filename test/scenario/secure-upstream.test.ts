@@ -34,6 +34,48 @@ describe('servers over TLS and HTTPS', () => {
     return upstream
   }
 
+  /** Returns the port. `answers`: whether it does so to a request of the n-th connection, from 0. */
+  async function overHttps(
+    answers: (headers: IncomingHttpHeaders, message: Buffer, connection: number) => boolean,
+  ): Promise<number> {
+    const server = createSecureServer(IDENTITY)
+    const sessions: unknown[] = []
+    server.on('session', (session) => sessions.push(session))
+    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      const chunks: Buffer[] = []
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('error', () => {})
+      stream.on('end', () => {
+        const message = Buffer.concat(chunks)
+        if (!answers(headers, message, sessions.indexOf(stream.session))) return
+        stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+        stream.end(replyTo(message))
+      })
+    })
+    stage.closing(() => server.close())
+    return await listening(server)
+  }
+
+  test.each(['tls', 'https'])(
+    '%s: over a connection without a word a question is asked once, not until its deadline',
+    async (scheme) => {
+      let port: number
+      if (scheme === 'https') port = await overHttps((_headers, _message, connection) => connection > 0)
+      else {
+        const upstream = await overTls()
+        upstream.onQueries = (queries) => upstream.answer(queries.filter(({ connection }) => connection > 0))
+        port = upstream.port
+      }
+      const daemon = await start({
+        servers: [`${scheme}://127.0.0.1:${String(port)}#dns.test`],
+        rootCert: path('ca.pem'),
+        attemptTimeoutMs: 500,
+      })
+      const client = await stage.client()
+      expect(rcodeOf((await client.ask(daemon.at(), 'www.example')).packet)).toBe('NOERROR')
+    },
+  )
+
   test('TLS: verified by the root certificates that are configured, padded to blocks, with EDNS', async () => {
     const upstream = await overTls()
     const daemon = await start({
@@ -79,20 +121,10 @@ describe('servers over TLS and HTTPS', () => {
 
   test('HTTPS: POST to the path, id 0', async () => {
     const asked: { path: string | undefined; message: Buffer }[] = []
-    const server = createSecureServer(IDENTITY)
-    server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-      const chunks: Buffer[] = []
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-      stream.on('error', () => {})
-      stream.on('end', () => {
-        const message = Buffer.concat(chunks)
-        asked.push({ path: headers[':path'], message })
-        stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
-        stream.end(replyTo(message))
-      })
+    const port = await overHttps((headers, message) => {
+      asked.push({ path: headers[':path'], message })
+      return true
     })
-    const port = await listening(server)
-    stage.closing(() => server.close())
     const daemon = await start({
       servers: [`https://127.0.0.1:${String(port)}/resolve#dns.test`],
       rootCert: path('ca.pem'),
