@@ -39,7 +39,7 @@ class Bench {
         if (portsError !== null) throw portsError
         return this.#ports()
       },
-      log: { info: write, error: write },
+      log: { info: write, warn: write, error: write },
     })
     closers.push(() => this.thread.stop(100))
   }
