@@ -189,15 +189,18 @@ export class Exchanges {
     this.#arm(x)
   }
 
-  /** Gives up an attempt and asks the same server in another way, if that can be afforded. `cookie`: what the new one's means. */
-  askAgain(a: number, cookie: number = AttemptCookie.SENT): void {
+  /**
+   * Gives up an attempt and asks the same server in another way, if that can be afforded. `cookie`: what the new one's
+   * means; `isPlain`: without an OPT.
+   */
+  askAgain(a: number, cookie: number = AttemptCookie.SENT, isPlain: boolean = false): void {
     const { inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     if (inFlight.purpose[x]! >= Purpose.PROBE || !this.turns.mayRepeat(x))
       return this.attemptFailed(a, 'malformed', false)
     inFlight.closeAttempt(a)
-    if (!this.turns.sender.send(x, server, false)) return this.turnOn(x)
+    if (!this.turns.sender.send(x, server, false, isPlain)) return this.turnOn(x)
     // The newest attempt is the first of the list.
     const again = inFlight.firstAttempt[x]!
     if (inFlight.attemptCookie[again] !== AttemptCookie.NONE) inFlight.attemptCookie[again] = cookie

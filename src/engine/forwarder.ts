@@ -216,6 +216,8 @@ export class Forwarder {
     const server = inFlight.attemptServer[a]!
     upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
     upstreams.outdone(inFlight.failedOnce[x]! & ~(1 << server), now)
+    if (inFlight.attemptPlain[a] === 0) upstreams.ednsKept(server)
+    else if (!upstreams.isEdnsBroken(server, now)) upstreams.ednsLost(server, now)
     inFlight.closeAttempt(a)
     this.#settlement.answer(x)
     this.#exchanges.finish(x)
@@ -228,8 +230,7 @@ export class Forwarder {
     const { rcode } = this.#judgement
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
-    if (isAboutEdns(rcode) && !upstreams.isEdnsBroken(server, now)) upstreams.markEdnsBroken(server, now)
-    else if (isAboutEdns(rcode)) upstreams.clearEdnsBroken(server)
+    this.#notePlainProbe(a)
     if (isServerFailure(rcode)) this.#state.noteFailure(x, server, reasonOf(rcode), false)
     else upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
     inFlight.closeAttempt(a)
@@ -243,17 +244,22 @@ export class Forwarder {
     const { isBare, rcode } = this.#judgement
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
-    if (isAboutEdns(rcode)) {
-      const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
-      if (isWaitedFor && !upstreams.isEdnsBroken(server, now) && this.#exchanges.turns.mayRepeat(x)) {
-        // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without.
-        upstreams.markEdnsBroken(server, now)
-        upstreams.failed(server, 'formerr', now, false)
-        return this.#exchanges.askAgain(a)
-      }
-      upstreams.clearEdnsBroken(server)
+    const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
+    const mayBeOpt = isAboutEdns(rcode) && inFlight.attemptPlain[a] === 0
+    if (mayBeOpt && isWaitedFor && this.#exchanges.turns.mayRepeat(x)) {
+      // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without, for this question.
+      upstreams.failed(server, 'formerr', now, false)
+      return this.#exchanges.askAgain(a, AttemptCookie.NONE, true)
     }
+    this.#notePlainProbe(a)
     this.#exchanges.attemptFailed(a, reasonOf(rcode), isBare)
+  }
+
+  /** A server that is down and does not understand an OPT would never be found well again: its next probe goes without. */
+  #notePlainProbe(a: number): void {
+    const { inFlight, upstreams } = this
+    if (inFlight.purpose[inFlight.attemptExchange[a]!] !== Purpose.PROBE || !isAboutEdns(this.#judgement.rcode)) return
+    upstreams.probeRejected(inFlight.attemptServer[a]!, inFlight.attemptPlain[a] !== 0)
   }
 
   /**

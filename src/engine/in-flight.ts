@@ -103,6 +103,8 @@ export class InFlight {
   readonly attemptTimedOut: Uint8Array
   /** Whether its query has a cookie: an AttemptCookie. */
   readonly attemptCookie: Uint8Array
+  /** 1: its query has no OPT. */
+  readonly attemptPlain: Uint8Array
   /** What the mixture of its name's case follows from (name-case.ts); 0: all in small letters. */
   readonly attemptCase: Int32Array
   readonly #nextAttempt: Int32Array
@@ -166,6 +168,7 @@ export class InFlight {
     this.attemptSentAt = new Float64Array(a)
     this.attemptTimedOut = new Uint8Array(a)
     this.attemptCookie = new Uint8Array(a)
+    this.attemptPlain = new Uint8Array(a)
     this.attemptCase = new Int32Array(a)
     this.#nextAttempt = chain(a)
   }
@@ -327,6 +330,7 @@ export class InFlight {
     this.attemptSentAt[a] = now
     this.attemptTimedOut[a] = 0
     this.attemptCookie[a] = AttemptCookie.NONE
+    this.attemptPlain[a] = 0
     this.attemptCase[a] = 0
     this.attemptSocket[a] = NONE
     this.#nextAttempt[a] = this.firstAttempt[x]!

@@ -31,10 +31,10 @@ export class QuerySender {
   }
 
   /**
-   * Opens an attempt and sends it by the server's transport, or over a stream all the same. False if it cannot be sent;
-   * the timer is the caller's.
+   * Opens an attempt and sends it by the server's transport, or over a stream all the same. `isPlain`: without an OPT.
+   * False if it cannot be sent; the timer is the caller's.
    */
-  send(x: number, server: number, isOverStream: boolean): boolean {
+  send(x: number, server: number, isOverStream: boolean, isPlain: boolean = false): boolean {
     const state = this.#state
     const { inFlight, upstreams } = state
     const { counters, now, outlet, random } = state.context
@@ -47,8 +47,9 @@ export class QuerySender {
     inFlight.triedServers[x] = inFlight.triedServers[x]! | bit
     const { transport } = upstreams.server(server)
     // Where TLS proves who answers, cookies would only show who asks.
-    const isPlain = transport === 'udp' || transport === 'tcp'
-    if (isPlain && state.cookies.isWanted(server, isRepeat, now)) inFlight.attemptCookie[a] = AttemptCookie.SENT
+    const isInClear = transport === 'udp' || transport === 'tcp'
+    inFlight.attemptPlain[a] = isPlain || this.#isWithoutOpt(x, server) ? 1 : 0
+    if (isInClear && state.cookies.isWanted(server, isRepeat, now)) inFlight.attemptCookie[a] = AttemptCookie.SENT
     if (transport !== 'udp' || isOverStream) {
       this.sendOverStream(a)
       return true
@@ -89,6 +90,15 @@ export class QuerySender {
     return a !== NONE && inFlight.attemptExchange[a] === x ? a : NONE
   }
 
+  /** True if the server does not understand an OPT, as far as is known, or for its probe is taken not to. */
+  #isWithoutOpt(x: number, server: number): boolean {
+    const { context, inFlight, upstreams } = this.#state
+    return (
+      upstreams.isEdnsBroken(server, context.now) ||
+      (inFlight.purpose[x] === Purpose.PROBE && upstreams.isProbedPlainly(server))
+    )
+  }
+
   /** Nothing that a probe's reply says is believed: it needs no proof, and a server that does not repeat it does well. */
   #isCaseMixed(x: number, server: number): boolean {
     const { context, inFlight, upstreams } = this.#state
@@ -98,7 +108,7 @@ export class QuerySender {
 
   /** Writes the query of an attempt where the outlet wants it; returns its length. */
   #writeQuery(a: number): number {
-    const { context, cookies, inFlight, upstreams } = this.#state
+    const { context, cookies, inFlight } = this.#state
     const { outlet } = context
     outlet.openQuery()
     const out = outlet.query
@@ -120,11 +130,11 @@ export class QuerySender {
     const seed = inFlight.attemptCase[a]!
     if (seed !== 0) mixCase(inFlight.keys, keyAt, keyLength - 3, seed, out, at + HEADER_BYTES)
     const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
-    const server = inFlight.attemptServer[a]!
-    if (upstreams.isEdnsBroken(server, context.now)) {
+    if (inFlight.attemptPlain[a] !== 0) {
       inFlight.attemptCookie[a] = AttemptCookie.NONE
       return end - at
     }
+    const server = inFlight.attemptServer[a]!
     setCounts(out, at, 0, 0, 1)
     const opt = writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0)
     return (inFlight.attemptCookie[a] === AttemptCookie.NONE ? opt : cookies.add(server, out, end, opt)) - at

@@ -47,7 +47,7 @@ export class ReplyJudgement {
   /** Judges the message of `length` bytes at `start`; `isCut`: it was longer than the buffer. Returns a Judgement. */
   judge(a: number, packet: Uint8Array, start: number, length: number, isCut: boolean, isStream: boolean): number {
     const { context, inFlight, truncated, upstreams } = this.#state
-    const { answer, counters, now } = context
+    const { answer, counters } = context
     const x = inFlight.attemptExchange[a]!
     const keyAt = inFlight.keyAt(x)
     const keyLength = inFlight.keyLength[x]!
@@ -92,7 +92,7 @@ export class ReplyJudgement {
     if (answer.rcode === Rcode.BADCOOKIE && inFlight.attemptCookie[a] !== AttemptCookie.NONE)
       return Judgement.BAD_COOKIE
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
-    const isAboutEdns = answer.rcode === Rcode.BADVERS && !upstreams.isEdnsBroken(inFlight.attemptServer[a]!, now)
+    const isAboutEdns = answer.rcode === Rcode.BADVERS && inFlight.attemptPlain[a] === 0
     this.rcode = isAboutEdns ? Rcode.FORMERR : Rcode.SERVFAIL
     return Judgement.FAILED
   }

@@ -22,7 +22,11 @@ const RTT_GAIN = 0.125
 const EXPLORE_ONE_IN = 20
 /** What an answer that another server could give weighs beside a time-out: it may be about the one name. */
 const OUTDONE_WEIGHT = 0.5
-/** A server that does not understand EDNS is asked with it again after this long: it may have been replaced. */
+/**
+ * A server that answers only to queries without an OPT, in so many questions in a row, is asked without for so long: it
+ * may be replaced. One complaint shows nothing: it may be forged, and DNSSEC and cookies go with the OPT.
+ */
+const EDNS_LOST_QUESTIONS = 3
 const EDNS_BROKEN_MS = 900_000
 /**
  * A server that does not repeat a name's case, in so many questions in a row, is asked in small letters for so long. One
@@ -55,8 +59,11 @@ interface ServerState {
   probeEveryMs: number
   /** Smoothed round trip in ms; 0 before the first. */
   rttMs: number
-  /** Answers FORMERR to an OPT: asked without until then. */
+  /** Questions in a row that it answered only without an OPT; asked without until then. */
+  ednsLostInARow: number
   ednsBrokenUntil: number
+  /** It complained of the OPT of its last probe. */
+  isProbedPlainly: boolean
   /** Questions in a row to which a reply came in another case; asked in small letters until then. */
   caseLostInARow: number
   caseLostUntil: number
@@ -84,7 +91,9 @@ export class Upstreams {
         probeAt: 0,
         probeEveryMs: FIRST_PROBE_MS,
         rttMs: 0,
+        ednsLostInARow: 0,
         ednsBrokenUntil: 0,
+        isProbedPlainly: false,
         caseLostInARow: 0,
         caseLostUntil: 0,
       }
@@ -114,13 +123,27 @@ export class Upstreams {
     return now < this.#states[index]!.ednsBrokenUntil
   }
 
-  markEdnsBroken(index: number, now: number): void {
-    this.#states[index]!.ednsBrokenUntil = now + EDNS_BROKEN_MS
+  /**
+   * It complained of an OPT, and answered the same question without one. That is not forgotten when it is tried again, only
+   * when it answers with one: so one that has not changed costs one question more, not three.
+   */
+  ednsLost(index: number, now: number): void {
+    const state = this.#states[index]!
+    if (++state.ednsLostInARow >= EDNS_LOST_QUESTIONS) state.ednsBrokenUntil = now + EDNS_BROKEN_MS
   }
 
-  /** It fails without an OPT as well: that was not the reason. */
-  clearEdnsBroken(index: number): void {
-    this.#states[index]!.ednsBrokenUntil = 0
+  /** It answered a question with an OPT: complaints of it were not the server's, or not about the OPT. */
+  ednsKept(index: number): void {
+    this.#states[index]!.ednsLostInARow = 0
+  }
+
+  isProbedPlainly(index: number): boolean {
+    return this.#states[index]!.isProbedPlainly
+  }
+
+  /** It complained of its probe, with an OPT or without: the next one is the other. Nothing else follows from that. */
+  probeRejected(index: number, wasPlain: boolean): void {
+    this.#states[index]!.isProbedPlainly = !wasPlain
   }
 
   /** True if it may be asked in a mixture of capitals and small letters. */

@@ -108,7 +108,7 @@ describe('a change of settings', () => {
     const before = upstreams({ servers: [server('a'), server('b')] })
     before.failed(1, 'timeout', 0, true)
     before.failed(1, 'timeout', 0, true)
-    before.markEdnsBroken(1, 0)
+    for (let n = 0; n < 3; n++) before.ednsLost(1, 0)
     const after = upstreams({ servers: [server('b'), server('c')] }, before)
     expect([after.isDown(0), after.isDown(1), after.isEdnsBroken(0, 1), after.count]).toEqual([true, false, true, 2])
     expect(counters.upstreamGet(0, UpstreamField.failuresTimeout)).toBe(0)

@@ -398,8 +398,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'servers over TLS and HTTPS get cookies',
     file: 'engine/query-sender.ts',
-    find: "const isPlain = transport === 'udp' || transport === 'tcp'",
-    replace: "const isPlain = transport !== ('' as string)",
+    find: "const isInClear = transport === 'udp' || transport === 'tcp'",
+    replace: "const isInClear = transport !== ('' as string)",
     seeds: 20,
   },
   {
@@ -436,6 +436,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: '    inFlight.attemptCase[a] = 0\n',
     replace: '',
     seeds: 60,
+  },
+  {
+    name: 'one complaint is enough for a server to be asked without EDNS for long',
+    file: 'engine/upstreams.ts',
+    find: 'const EDNS_LOST_QUESTIONS = 3',
+    replace: 'const EDNS_LOST_QUESTIONS = 1',
+    seeds: 60,
+  },
+  {
+    name: 'a server that answers with EDNS again is asked without all the same',
+    file: 'engine/upstreams.ts',
+    find: 'this.#states[index]!.ednsLostInARow = 0',
+    replace: 'void this.#states[index]',
+    seeds: 400,
   },
   // ── rate limit, hosts file, names below one that does not exist ──
   {

@@ -141,7 +141,9 @@ export class Referee {
     // One that is down may be asked for its health alone, and then nothing depends on the reply.
     const mayBeProbe = this.engine.counters.upstreamGet(index, UpstreamField.healthy) === 0
     const server = network.worldServer(index)
-    const wrong = network.spellings.checkQuery(query, server, isStream, mayBeProbe)
+    const wrong =
+      network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
+      network.edns.checkQuery(query, server, mayBeProbe, now)
     if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
     if (context.kind === 'message' && context.verdict.kind === 'stray')
       throw new Violation('a query to a server because of a message that has nothing to do with it')

@@ -3,8 +3,8 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { StreamExchanged } from '../../src/engine/stream-port.ts'
 import { CaseRules } from './case-rules.ts'
 import { CookieRules } from './cookie-rules.ts'
+import { EdnsRules } from './edns-rules.ts'
 import type { Episode, Habit } from './episode.ts'
-import { SERVERS } from './episode-settings.ts'
 import { type ParsedMessage, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
@@ -52,15 +52,6 @@ interface Socket {
   uses: number
 }
 
-/** Habits that make the engine ask without OPT. */
-const MISUNDERSTANDING: ReadonlySet<Habit> = new Set([
-  'formerr',
-  'formerr to opt',
-  'notimp',
-  'badvers',
-  'mixed',
-  'odd rcodes',
-])
 const STRAY: Verdict = { kind: 'stray' }
 const FAILED: Verdict = { kind: 'failure', sent: null }
 const BADCOOKIE = 23
@@ -73,6 +64,7 @@ export class VirtualNetwork {
   readonly manners: Manners[]
   readonly cookies: CookieRules = new CookieRules()
   readonly spellings: CaseRules = new CaseRules()
+  readonly edns: EdnsRules = new EdnsRules()
   /** The query sent last. */
   query!: ParsedMessage
   /** Off in the last part of an episode, when all is well. */
@@ -95,8 +87,6 @@ export class VirtualNetwork {
   private readonly streams: Map<number, Sent> = new Map()
   private readonly asked: Map<string, number> = new Map()
   private serial = 0
-  /** Servers that once failed over EDNS may be asked without. */
-  private readonly mayBeAskedPlainly: boolean[] = Array.from({ length: SERVERS }, () => false)
 
   constructor(episode: Episode, schedule: (at: number, event: NetworkEvent) => void) {
     this.episode = episode
@@ -113,12 +103,14 @@ export class VirtualNetwork {
     this.deadlineMs = settings.deadlineMs
     this.cookies.configured(this.servers, Math.min(settings.attemptTimeoutMs, settings.deadlineMs))
     this.spellings.configured(settings.caseRandomization === true, this.servers)
+    this.edns.configured(this.servers)
   }
 
   /** The engine starts anew and knows nothing of its servers. */
   restarted(): void {
     this.cookies.reset()
     this.spellings.reset()
+    this.edns.reset()
   }
 
   /** All is well from now on. */
@@ -197,8 +189,6 @@ export class VirtualNetwork {
     this.messages++
     const habit = this.habits[server]!
     const isPerfect = habit === 'perfect' || !this.isTroubled
-    if (MISUNDERSTANDING.has(habit) || this.manners[server]!.cookies === 'formerr')
-      this.mayBeAskedPlainly[server] = true
     const isLost = (): boolean => !isPerfect && !isStream && fate.chance(episode.loss)
     const rtt = isPerfect ? Math.min(20, episode.rttMs[server]!) : episode.rttMs[server]!
     if (isLost()) return
@@ -252,7 +242,10 @@ export class VirtualNetwork {
     const check = this.cookies.judge(query, cookie, server, isStream, now)
     if (check === 'forged') return STRAY
     if (check === 'missing') return { kind: 'missing cookie', sent }
-    if (isBare) return { kind: 'failure', sent }
+    if (isBare) {
+      this.edns.arrived(query, server, flags & 15, false, now)
+      return { kind: 'failure', sent }
+    }
     if (isTruncated) {
       const cut = typeof message === 'string' ? null : scrub(message)
       return isFailure(flags & 15) ? { kind: 'failure', sent } : { kind: 'truncated', sent, flags, cut }
@@ -263,6 +256,7 @@ export class VirtualNetwork {
       return { kind: 'bad cookie', sent }
     }
     const kept = isFailure(message.rcode) ? null : scrub(message)
+    this.edns.arrived(query, server, message.rcode, kept !== null, now)
     return kept === null ? { kind: 'failure', sent } : { kind: 'answer', sent, message: kept }
   }
 
@@ -321,7 +315,6 @@ export class VirtualNetwork {
     const { [index]: own } = this.transports
     if (transport !== own && !(own === 'udp' && transport === 'tcp'))
       return `a query over ${transport} to a server for ${own}`
-    if (query.opt === null && !this.mayBeAskedPlainly[server]) return 'a query without OPT to a server that knows EDNS'
     if (query.opt !== null && (query.opt.payload !== 1232 || query.opt.version !== 0))
       return 'a query with another OPT than ours'
     for (const code of query.opt?.options.keys() ?? []) if (code !== COOKIE) return `a query with an option ${code}`

@@ -1,0 +1,74 @@
+/**
+ * Which servers may be asked without an OPT (RFC 6891 §7): one that has just complained of it, for the question it complained
+ * of, and one that has answered three questions only without. By server of the world; what is in doubt is allowed.
+ */
+import type { ParsedMessage } from './message.ts'
+
+const FORMERR = 1
+const NOTIMP = 4
+const BADVERS = 16
+const QUESTIONS = 3
+const REMEMBERED_MS = 900_000
+/** Longer than any question is open. */
+const LONGEST_MS = 10_000
+
+interface State {
+  /** Answers to queries without an OPT since the engine believed one to a query with an OPT. */
+  answeredPlainly: number
+  mayBePlainUntil: number
+}
+
+export class EdnsRules {
+  private readonly states: Map<number, State> = new Map()
+  /** When a server complained last, by server and question. */
+  private readonly complainedAt: Map<string, number> = new Map()
+
+  /** The engine starts anew. */
+  reset(): void {
+    this.states.clear()
+    this.complainedAt.clear()
+  }
+
+  /** Servers that the settings do not name any more are forgotten. */
+  configured(servers: readonly number[]): void {
+    for (const server of this.states.keys()) if (!servers.includes(server)) this.states.delete(server)
+  }
+
+  /** Checks a query to a server; what is wrong with it, or null. `mayBeProbe`: nobody may wait for it. */
+  checkQuery(query: ParsedMessage, server: number, mayBeProbe: boolean, now: number): string | null {
+    if (query.opt !== null || mayBeProbe || now < this.stateOf(server).mayBePlainUntil) return null
+    const complainedAt = this.complainedAt.get(placeOf(query, server)) ?? Number.NEGATIVE_INFINITY
+    return now < complainedAt + LONGEST_MS ? null : 'a query without OPT to a server that may know EDNS'
+  }
+
+  /** A reply has come that may be one to the engine, whoever waits for it. */
+  arrived(query: ParsedMessage, server: number, rcode: number, isAnswer: boolean, now: number): void {
+    if (query.opt !== null) {
+      // Those beyond 15 as well, of which the header shows four bits.
+      const low = rcode & 15
+      if (low === FORMERR || low === NOTIMP || rcode === BADVERS) this.complainedAt.set(placeOf(query, server), now)
+    } else if (isAnswer) {
+      const state = this.stateOf(server)
+      if (++state.answeredPlainly >= QUESTIONS) state.mayBePlainUntil = now + REMEMBERED_MS
+    }
+  }
+
+  /** The engine has acted on an answer. */
+  believed(query: ParsedMessage, server: number): void {
+    if (query.opt !== null) this.stateOf(server).answeredPlainly = 0
+  }
+
+  private stateOf(server: number): State {
+    let state = this.states.get(server)
+    if (state === undefined) {
+      state = { answeredPlainly: 0, mayBePlainUntil: 0 }
+      this.states.set(server, state)
+    }
+    return state
+  }
+}
+
+/** A query without an OPT does not show which of two questions it is for. */
+function placeOf(query: ParsedMessage, server: number): string {
+  return `${server} ${query.type} ${query.name}`
+}
