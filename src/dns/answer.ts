@@ -54,6 +54,8 @@ export class Answer {
    * CNAMEs, authority is of the question's own zone, nothing is added. Otherwise scrub.ts takes a closer look.
    */
   isPlain = false
+  /** Set by `readReply`: nothing is wrong with the message, even if its answer is of no use (see there). */
+  isSound = false
   /** A run of equally long A or AAAA records that may be rotated: count is 0 if there is none. */
   rotateAt = 0
   rotateSize = 0

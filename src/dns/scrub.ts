@@ -39,8 +39,9 @@ const rebuilt = new Uint8Array(2 * MAX_MESSAGE + 1024)
 
 /**
  * Reads a reply as `readAnswer` does and leaves what belongs to its answer in `into`, whose `packet` and `start` say
- * where that stands: in place, or in a buffer that the next call overwrites. False if the reply is malformed, or its
- * CNAMEs are a loop or too many.
+ * where that stands: in place, or in a buffer that the next call overwrites. False if the reply is malformed, or of no use
+ * although it is sound (`isSound`): its CNAMEs are a loop or too many, or it is too long with its names written out. That
+ * is how the zone is, whoever passes it on.
  */
 export function readReply(
   packet: Uint8Array,
@@ -50,7 +51,8 @@ export function readReply(
   type: number,
   into: Answer,
 ): boolean {
-  if (!readAnswer(packet, start, length, questionEnd, type, into)) return false
+  into.isSound = readAnswer(packet, start, length, questionEnd, type, into)
+  if (!into.isSound) return false
   if (into.isPlain) return true
   indexRecords(into)
   if (!followChain(into, type)) return false

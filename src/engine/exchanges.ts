@@ -10,7 +10,7 @@
 import { Cell } from '../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, NONE, Purpose } from './in-flight.ts'
-import type { FailureReason } from './outlet.ts'
+import { type FailureReason, Fault } from './outlet.ts'
 import { ServerTurns, Turn } from './server-turns.ts'
 import type { Settlement } from './settlement.ts'
 import { Timers } from './timers.ts'
@@ -81,6 +81,7 @@ export class Exchanges {
       inFlight.triedServers[x] = 0
       inFlight.failedOnce[x] = 0
       inFlight.failedTwice[x] = 0
+      inFlight.suspects[x] = 0
       inFlight.caseLost[x] = 0
       inFlight.picks[x] = 0
       inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
@@ -155,14 +156,15 @@ export class Exchanges {
     this.#showOpen()
   }
 
-  /** Ends an attempt and asks the next server at once, unless another one's answer is still out. */
-  attemptFailed(a: number, reason: FailureReason, isItsFault: boolean): void {
+  /** Ends an attempt and asks the next server at once, unless another one's answer is still out. `fault`: a Fault. */
+  attemptFailed(a: number, reason: FailureReason, fault: number): void {
     const { context, inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
-    this.#state.noteFailure(x, server, reason, isItsFault)
+    this.#state.noteFailure(x, server, reason, fault === Fault.ITS)
     inFlight.closeAttempt(a)
     const bit = 1 << server
+    if (fault !== Fault.NOT_ITS) inFlight.suspects[x] = inFlight.suspects[x]! | bit
     const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
     if (isAgain && reason !== 'network') inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
@@ -174,11 +176,24 @@ export class Exchanges {
     this.turnOn(x)
   }
 
+  /** A server's answer is of no use, and will be none if it is asked again: another one is, perhaps it knows better. */
+  answeredInVain(a: number): void {
+    const { inFlight } = this.#state
+    const x = inFlight.attemptExchange[a]!
+    inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (1 << inFlight.attemptServer[a]!)
+    this.attemptFailed(a, 'malformed', Fault.NOT_ITS)
+  }
+
+  /** A stream to the server of an attempt has come to nothing. */
+  streamFailed(a: number, reason: FailureReason): void {
+    this.attemptFailed(a, reason, this.#isDetour(a) ? Fault.NOT_ITS : Fault.ITS)
+  }
+
   /** Asks the server of an attempt over a stream instead. */
   askOverStream(a: number): void {
     const { context, inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
-    if (!this.turns.mayRepeat(x)) return this.attemptFailed(a, 'truncated', false)
+    if (!this.turns.mayRepeat(x)) return this.attemptFailed(a, 'truncated', Fault.NOT_ITS)
     // The datagram's socket plays no part any more: a second truncated copy of the reply is a stray.
     inFlight.attemptSocket[a] = NONE
     inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
@@ -198,7 +213,7 @@ export class Exchanges {
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     if (inFlight.purpose[x]! >= Purpose.PROBE || !this.turns.mayRepeat(x))
-      return this.attemptFailed(a, 'malformed', false)
+      return this.attemptFailed(a, 'malformed', Fault.PERHAPS)
     inFlight.closeAttempt(a)
     if (!this.turns.sender.send(x, server, false, isPlain)) return this.turnOn(x)
     // The newest attempt is the first of the list.
@@ -268,7 +283,7 @@ export class Exchanges {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
       this.#onTimeOut(a)
-      this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', true)
+      this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', !this.#isDetour(a))
     }
     const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
     if (now >= inFlight.deadlineAt[x]!) return isWaitedFor ? this.#settle(x) : this.close(x)
@@ -295,6 +310,12 @@ export class Exchanges {
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a))
       if (inFlight.attemptTimedOut[a] === 0) return true
     return false
+  }
+
+  /** True if the attempt goes over TCP to a server for datagrams: many have no TCP, and do well all the same. */
+  #isDetour(a: number): boolean {
+    const { inFlight, upstreams } = this.#state
+    return inFlight.attemptSocket[a] === NONE && upstreams.server(inFlight.attemptServer[a]!).transport === 'udp'
   }
 
   /** True if all that is under way for the exchange is so at servers of its route. */

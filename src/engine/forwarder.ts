@@ -18,7 +18,7 @@ import { Exchanges } from './exchanges.ts'
 import { type ForwarderContext, ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, type InFlight, NONE, Purpose } from './in-flight.ts'
 import { LoopProbe } from './loop-probe.ts'
-import type { FailureReason } from './outlet.ts'
+import { type FailureReason, Fault } from './outlet.ts'
 import { Judgement, ReplyJudgement } from './reply-judgement.ts'
 import type { EngineSettings } from './settings.ts'
 import { Settlement } from './settlement.ts'
@@ -133,7 +133,7 @@ export class Forwarder {
     if (a === NONE) return this.#context.counters.drop(Drop.lateReply)
     if (reply !== null && reply.length >= HEADER_BYTES) return this.#reply(a, reply, 0, reply.length, false, true)
     this.#judgement.forgetDoubt(a)
-    this.#exchanges.attemptFailed(a, STREAM_FAILURES[failure ?? 'malformed'], true)
+    this.#exchanges.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'])
   }
 
   /** A socket towards a server reported an error (ICMP port unreachable and the like): what went out by it is lost. */
@@ -141,7 +141,7 @@ export class Forwarder {
     const { inFlight } = this
     for (let a = 0; a < inFlight.attemptCapacity; a++) {
       if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket)
-        this.#exchanges.attemptFailed(a, 'network', true)
+        this.#exchanges.attemptFailed(a, 'network', Fault.ITS)
     }
   }
 
@@ -198,9 +198,11 @@ export class Forwarder {
         return this.#serverFailed(a)
       case Judgement.TRUNCATED:
         // Cut even where there is room for all: half an answer passed on as a whole one would be a lie.
-        return isStream ? exchanges.attemptFailed(a, 'truncated', false) : exchanges.askOverStream(a)
+        return isStream ? exchanges.attemptFailed(a, 'truncated', Fault.PERHAPS) : exchanges.askOverStream(a)
       case Judgement.MALFORMED:
-        return exchanges.attemptFailed(a, 'malformed', true)
+        return exchanges.attemptFailed(a, 'malformed', Fault.ITS)
+      case Judgement.USELESS:
+        return exchanges.answeredInVain(a)
       case Judgement.BAD_COOKIE:
         return this.#badCookie(a)
       default:
@@ -215,7 +217,7 @@ export class Forwarder {
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
-    upstreams.outdone(inFlight.failedOnce[x]! & ~(1 << server), now)
+    upstreams.outdone(inFlight.suspects[x]! & ~(1 << server), now)
     if (inFlight.attemptPlain[a] === 0) upstreams.ednsKept(server)
     else if (!upstreams.isEdnsBroken(server, now)) upstreams.ednsLost(server, now)
     inFlight.closeAttempt(a)
@@ -252,7 +254,7 @@ export class Forwarder {
       return this.#exchanges.askAgain(a, AttemptCookie.NONE, true)
     }
     this.#notePlainProbe(a)
-    this.#exchanges.attemptFailed(a, reasonOf(rcode), isBare)
+    this.#exchanges.attemptFailed(a, reasonOf(rcode), isBare ? Fault.ITS : Fault.PERHAPS)
   }
 
   /** A server that is down and does not understand an OPT would never be found well again: its next probe goes without. */

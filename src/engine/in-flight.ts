@@ -67,6 +67,8 @@ export class InFlight {
   readonly triedServers: Uint32Array
   readonly failedOnce: Uint32Array
   readonly failedTwice: Uint32Array
+  /** Servers that failed in a way that counts against them if another one answers: bit = index. */
+  readonly suspects: Uint32Array
   /** Servers that replied in another case than they were asked in: bit = index. */
   readonly caseLost: Uint32Array
   readonly lastSocket: Int32Array
@@ -139,6 +141,7 @@ export class InFlight {
     this.triedServers = new Uint32Array(n)
     this.failedOnce = new Uint32Array(n)
     this.failedTwice = new Uint32Array(n)
+    this.suspects = new Uint32Array(n)
     this.caseLost = new Uint32Array(n)
     this.lastSocket = new Int32Array(n)
     this.lastFailure = new Uint8Array(n)
@@ -209,6 +212,7 @@ export class InFlight {
     this.triedServers[x] = 0
     this.failedOnce[x] = 0
     this.failedTwice[x] = 0
+    this.suspects[x] = 0
     this.caseLost[x] = 0
     this.lastSocket[x] = NONE
     this.lastFailure[x] = 0

@@ -10,6 +10,12 @@ export type FailureReason =
   | 'tls'
 
 /**
+ * What a failure says of a server's health. NOT_ITS: nothing, it may be the zone's or the network's. PERHAPS: it is held
+ * against the server if another one answers the question. ITS: as much as silence.
+ */
+export const Fault = { NOT_ITS: 0, PERHAPS: 1, ITS: 2 } as const
+
+/**
  * What the engine asks of whoever drives it: a driver with sockets, or the simulation. Every method returns at once;
  * nothing may throw. The engine calls it only from within its own methods.
  */

@@ -65,6 +65,7 @@ export class QuerySender {
     inFlight.closeAttempt(a)
     state.noteFailure(x, server, 'network', true)
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
+    inFlight.suspects[x] = inFlight.suspects[x]! | bit
     return false
   }
 

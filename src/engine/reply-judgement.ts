@@ -20,7 +20,8 @@ import { CookieCheck } from './upstream-cookies.ts'
 /**
  * DROPPED: none of ours, and counted; the wait goes on. OTHER_CASE: neither, but it may be the server's. DOUBTED: it lacks
  * the cookie that the server always sent. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
- * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. ANSWER: it stands in `context.answer`.
+ * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. USELESS: sound, but an answer that leads nowhere, as a zone's CNAMEs that
+ * are a loop. ANSWER: it stands in `context.answer`.
  */
 export const Judgement = {
   DROPPED: 0,
@@ -30,8 +31,9 @@ export const Judgement = {
   FAILED: 4,
   TRUNCATED: 5,
   MALFORMED: 6,
-  BAD_COOKIE: 7,
-  ANSWER: 8,
+  USELESS: 7,
+  BAD_COOKIE: 8,
+  ANSWER: 9,
 } as const
 
 export class ReplyJudgement {
@@ -82,8 +84,9 @@ export class ReplyJudgement {
     if (isFailure) return this.#judgeUnread(a, packet, start, length, questionEnd, isStream, Judgement.FAILED)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
     if (!readReply(packet, start, length, questionEnd, type, answer)) {
-      const judgement = this.#judgeUnread(a, packet, start, length, questionEnd, isStream, Judgement.MALFORMED)
-      if (judgement === Judgement.MALFORMED) counters.drop(Drop.malformedReply)
+      const otherwise = answer.isSound ? Judgement.USELESS : Judgement.MALFORMED
+      const judgement = this.#judgeUnread(a, packet, start, length, questionEnd, isStream, otherwise)
+      if (judgement === otherwise) counters.drop(Drop.malformedReply)
       return judgement
     }
     const doubt = this.#checkCookie(a, packet, start, isStream)

@@ -3,8 +3,8 @@
  *
  * ```
  *  an answer            → all who wait, cache
- *  none, or not yet     → the expired answer in the cache, TTL 30 (RFC 8767) │ half an answer, with TC │ SERVFAIL,
- *                         which the cache keeps for a few seconds (RFC 9520)
+ *  none, or not yet     → the expired answer in the cache, TTL 30 (RFC 8767) │ half an answer, with TC, over UDP │
+ *                         SERVFAIL, which the cache keeps for a few seconds (RFC 9520)
  * ```
  */
 import { Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
@@ -25,6 +25,8 @@ const STALE_RECHECK_SECONDS = 30
 const FIRST_FAILURE_SECONDS = 1
 const LONGEST_FAILURE_SECONDS = 5
 const REPEATED_WITHIN_SECONDS = 30
+/** A client's `proto`. */
+const TCP = 1
 
 export class Settlement {
   readonly #state: ForwarderState
@@ -56,9 +58,7 @@ export class Settlement {
     const { outlet } = context
     if (this.giveStale(x) || this.#giveTruncated(x)) return
     const waiter = this.#waiter
-    const reason = this.#state.lastFailure(x)
-    const ede =
-      reason === 'network' || reason === 'refused' || reason === 'tls' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+    const ede = this.#failureEde(x)
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
       outlet.sendReply(w, context.writeError(waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt))
@@ -103,7 +103,18 @@ export class Settlement {
     return ageOf(store, block, context.now) < store.lifetimeSeconds(block) + settings.cache.staleSeconds
   }
 
-  /** Gives all who wait what a server cut off, with TC; nothing is kept of it. False if there is nothing of the kind. */
+  /** What a client is told beside SERVFAIL when all has failed. */
+  #failureEde(x: number): number {
+    const reason = this.#state.lastFailure(x)
+    const isNetwork = reason === 'network' || reason === 'refused' || reason === 'tls'
+    return isNetwork ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+  }
+
+  /**
+   * Gives all who wait what a server cut off, with TC; nothing is kept of it. False if there is nothing of the kind. Who
+   * asks over TCP gets SERVFAIL: TC tells a client to ask in a way that has room for more (RFC 2181 §9), and it has done
+   * so; without TC half of an answer would pass for the whole. So it is told what is true, and can ask another resolver.
+   */
   #giveTruncated(x: number): boolean {
     const { context, inFlight, truncated } = this.#state
     const { answer } = context
@@ -142,7 +153,7 @@ export class Settlement {
     )
   }
 
-  /** Gives the answer in `scratch` to all who wait; `flags` are set in each reply as well. */
+  /** Gives the answer in `scratch` to all who wait; `flags`: Flag.TC if it is half of one, else 0. */
   #deliver(x: number, flags: number): void {
     const { context, inFlight } = this.#state
     const { answer, outlet, random } = context
@@ -150,6 +161,14 @@ export class Settlement {
     const waiter = this.#waiter
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
+      if (flags !== 0 && waiter.proto === TCP) {
+        outlet.sendReply(
+          w,
+          context.writeError(waiter, Rcode.SERVFAIL, this.#failureEde(x), outlet.reply, outlet.replyAt),
+        )
+        inFlight.freeWaiter(w)
+        continue
+      }
       const length = writeStored(scratch, 0, waiter, 0, -1, Ede.NONE, random(), outlet.reply, outlet.replyAt)
       outlet.reply[outlet.replyAt + 2]! |= flags >> 8
       this.#send(w, Source.upstream, answer.rcode, length)

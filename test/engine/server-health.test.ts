@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { a } from '../dns/messages.ts'
-import { EngineUnderTest } from './engine-under-test.ts'
+import { a, cname, record } from '../dns/messages.ts'
+import { EngineUnderTest, server } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
 /** Server 0 stays silent, the next one answers. */
@@ -204,5 +204,81 @@ describe('a server that fails', () => {
     // Four had a second each; the fifth had half of one.
     expect(byname.outlet.queries).toHaveLength(5)
     expect(byname.upstream(0, 'failuresTimeout')).toBe(4)
+  })
+})
+
+/** A zone's CNAMEs that are a loop, and those that are too many. */
+const LOOP = [cname('b.example'), cname('www.example.org', 60, 'b.example')]
+const LONG = Array.from({ length: 20 }, (_, k) =>
+  cname(`n${k + 1}.example`, 60, k === 0 ? 'www.example.org' : `n${k}.example`),
+)
+
+describe('what whoever owns a zone decides is not held against a server', () => {
+  it.each([
+    ['CNAMEs that are a loop', LOOP],
+    ['CNAMEs without end', LONG],
+  ])('%s: each server is asked once, the client gets SERVFAIL, and none is down', (_, answers) => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential', { cache: { maxBytes: 0 } }))
+    for (let n = 0; n < 10; n++) {
+      byname.outlet.queries.length = 0
+      const asked = byname.ask('www.example.org')
+      byname.answer({ answers })
+      byname.answer({ answers })
+      expect([byname.serversAsked, asked.reply?.rcode]).toEqual([[0, 1], 2])
+    }
+    expect([0, 1].map((server) => byname.upstream(server, 'healthy'))).toEqual([1, 1])
+    expect([byname.upstream(0, 'failuresMalformed'), byname.dropped('malformedReply')]).toEqual([10, 20])
+  })
+
+  it('a loop that one server alone is given does not put it behind the others', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential', { cache: { maxBytes: 0 } }))
+    for (let n = 0; n < 10; n++) {
+      const asked = byname.ask('www.example.org')
+      expect(byname.lastQuery.server).toBe(0)
+      byname.answer({ answers: LOOP })
+      byname.answer({ answers: [a(1)] })
+      expect(asked.reply?.rcode).toBe(0)
+    }
+  })
+
+  it('a message that cannot be read is', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (const name of ['a.example', 'b.example']) {
+      byname.ask(name)
+      byname.answer({ answers: [record(1, 60, Uint8Array.of(1))] })
+      byname.answer({ answers: [a(1)] })
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(0)
+  })
+})
+
+describe('a server without TCP', () => {
+  it.each<[string, (byname: EngineUnderTest) => void]>([
+    ['refuses', (byname) => byname.failStream('network')],
+    ['does not answer', (byname) => byname.advance(1000)],
+  ])('that %s connections is well, however many answers it has to cut off', (_, fails) => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (let n = 0; n < 10; n++) {
+      const asked = byname.ask(`n${n}.example`)
+      expect(byname.lastQuery.server).toBe(0)
+      byname.answer({ flags: 0x8380 })
+      fails(byname)
+      byname.answer({ answers: [a(1)] })
+      expect(asked.reply).toMatchObject({ rcode: 0, tc: false })
+      byname.advance(2000)
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+    expect(byname.upstream(0, 'failuresNetwork') + byname.upstream(0, 'failuresTimeout')).toBe(10)
+  })
+
+  it('that is one for TCP alone is down after two questions, as ever', () => {
+    const servers = [server('one', 'tcp'), server('two')]
+    const byname = new EngineUnderTest({ servers })
+    for (let n = 0; n < 2; n++) {
+      byname.ask(`n${n}.example`)
+      byname.failStream('network')
+      byname.answer({ answers: [a(1)] })
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(0)
   })
 })

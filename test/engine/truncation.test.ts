@@ -1,6 +1,6 @@
 /** Answers that servers cut off: asked for again over TCP, and passed on as they are only where nobody has the whole. */
 import { describe, expect, it } from 'vitest'
-import { Rcode, Type } from '../../src/dns/constants.ts'
+import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
 import { a, bytes, decode, opt, type WireMessage } from '../dns/messages.ts'
 import { EngineUnderTest, replyTo, server } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
@@ -86,6 +86,17 @@ describe('a server that has no TCP for what it cut off', () => {
     expect([byname.cell('truncated'), byname.engine.cache!.entries, byname.engine.isQuiet]).toEqual([1, 0, true])
     expect(byname.ask(NAME).reply).toBeNull()
     expect(byname.outlet.queries).toHaveLength(2)
+  })
+
+  it('alone: a client over TCP gets SERVFAIL, as it could not ask for more, and nothing is kept', () => {
+    const byname = new EngineUnderTest()
+    const overTcp = byname.ask(NAME, Type.A, { tcp: true, edns: {} })
+    const overUdp = byname.ask(NAME)
+    byname.answer(HALF)
+    byname.failStream('refused')
+    expect(overTcp.reply).toMatchObject({ rcode: Rcode.SERVFAIL, tc: false, answers: [], ede: Ede.NETWORK_ERROR })
+    expect(overUdp.reply).toMatchObject({ rcode: 0, tc: true })
+    expect([byname.engine.cache!.entries, byname.waiting, byname.engine.isQuiet]).toEqual([0, 0, true])
   })
 
   it('another one that has the whole: that is the answer', () => {
@@ -180,7 +191,7 @@ describe('a server that has no TCP for what it cut off', () => {
 
   it('a TCP server that sets TC alone: what it gave', () => {
     const byname = new EngineUnderTest({ servers: [server('one', 'tcp')] })
-    const asked = byname.ask(NAME, Type.A, { tcp: true })
+    const asked = byname.ask(NAME)
     byname.answerStream(HALF)
     expect(asked.reply).toMatchObject({ tc: true, rcode: 0 })
   })

@@ -261,7 +261,8 @@ export class AnswerRules {
         ? 'stale, although a server has time to answer'
         : null
     }
-    if (this.isCutOff(pending, reply, now)) {
+    // Over TCP nobody could ask for more: it is an answer out of nothing there.
+    if (!pending.isStream && this.isCutOff(pending, reply, now)) {
       this.see('half an answer')
       return this.checkFailure(pending, now) ?? checkEde(asked, reply, Ede.NONE)
     }

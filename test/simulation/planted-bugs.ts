@@ -654,6 +654,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 60,
   },
   {
+    name: 'half an answer goes to clients over TCP as well',
+    file: 'engine/settlement.ts',
+    find: 'if (flags !== 0 && waiter.proto === TCP) {',
+    replace: 'if (flags !== 0 && waiter.proto < 0) {',
+    seeds: 20,
+  },
+  {
     name: 'half an answer passes for the whole',
     file: 'engine/settlement.ts',
     find: 'this.#deliver(x, Flag.TC)',
