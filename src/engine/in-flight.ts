@@ -63,7 +63,10 @@ export class InFlight {
   readonly hedgeAt: Float64Array
   readonly route: Uint8Array
   readonly purpose: Uint8Array
-  /** Servers that were asked, and those that answered with a failure once and twice: bit = index. */
+  /**
+   * Servers that were asked, those that answered with a failure once, and those that did so twice or need not be asked again
+   * for another reason: bit = index.
+   */
   readonly triedServers: Uint32Array
   readonly failedOnce: Uint32Array
   readonly failedTwice: Uint32Array

@@ -4,11 +4,12 @@
  * ```
  *  first ask → [hedge: a second one beside a slow first] → the next, after a failure or a time-out → … → nobody left
  *                                                          repeats (over TCP, without EDNS) leave some for the others
+ *                                                          three times in silence: once over TCP, and no more
  * ```
  */
 import { Cell } from '../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { Purpose } from './in-flight.ts'
+import { NONE, Purpose } from './in-flight.ts'
 import { QuerySender } from './query-sender.ts'
 
 /**
@@ -18,6 +19,11 @@ import { QuerySender } from './query-sender.ts'
 const MAX_MESSAGES = 8
 /** Repeats at one server leave this many of them for servers that were not asked yet, if there are so many. */
 const KEPT_FOR_OTHERS = 3
+/**
+ * A question goes to a server so often in vain before it counts as unresponsive over that transport (RFC 9520 §3.1). TCP
+ * may get through where datagrams do not.
+ */
+const MAX_UNANSWERED = 3
 /** Servers asked at once under policy `parallel`. */
 const PARALLEL = 3
 /** Hedges are paid from what every question of a client puts aside, so that a slow network is not doubled. */
@@ -116,12 +122,27 @@ export class ServerTurns {
     if (after < attemptMs) inFlight.hedgeAt[x] = context.now + after
   }
 
-  /** Sends to a server and counts it as picked. */
+  /** Sends to a server and counts it as picked; over TCP if it has left too many datagrams unanswered. */
   #pick(x: number, server: number): boolean {
-    const { inFlight } = this.#state
+    const { inFlight, upstreams } = this.#state
     const before = inFlight.attemptsMade[x]!
-    const isSent = this.sender.send(x, server, false)
+    const isDatagram = upstreams.server(server).transport === 'udp'
+    const unanswered = this.#unanswered(x, server, isDatagram)
+    const isOverTcp = isDatagram && unanswered >= MAX_UNANSWERED
+    const isLast = isDatagram ? isOverTcp : unanswered + 1 >= MAX_UNANSWERED
+    if (isLast) inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (1 << server)
+    const isSent = this.sender.send(x, server, isOverTcp)
     if (inFlight.attemptsMade[x] !== before) inFlight.picks[x] = inFlight.picks[x]! + 1
     return isSent
+  }
+  /** How often the exchange has asked a server by its own transport and heard nothing, not even an error. */
+  #unanswered(x: number, server: number, isDatagram: boolean): number {
+    const { inFlight } = this.#state
+    let count = 0
+    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
+      // What was answered, or met an error, is closed.
+      if (inFlight.attemptServer[a] === server && (inFlight.attemptSocket[a] !== NONE) === isDatagram) count++
+    }
+    return count
   }
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
 import { a, decode } from '../dns/messages.ts'
-import { EngineUnderTest, type SettingsChange } from './engine-under-test.ts'
+import { EngineUnderTest, server, type SettingsChange } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
 const NAME = 'example.org'
@@ -77,19 +77,75 @@ describe('a dead first server', () => {
     expect(byname.upstream(0, 'failuresTimeout')).toBe(1)
   })
 
-  it('alone: it is asked again from another socket under another id, until the deadline', () => {
+  it('alone: it is asked again from another socket under another id, three times, then over TCP', () => {
     const byname = new EngineUnderTest()
     const asked = byname.ask(NAME, Type.A, { edns: {} })
-    for (let at = 0; at < 4500; at += 100) byname.advance(100)
-    expect(asked.reply).toMatchObject({ rcode: Rcode.SERVFAIL, ede: Ede.NO_REACHABLE_AUTHORITY })
-    const { queries } = byname.outlet
-    expect(queries.length).toBe(5)
+    pass(byname, 4400, 100)
+    const { queries, streams } = byname.outlet
+    expect([queries.length, streams.length, asked.reply]).toEqual([3, 1, null])
+    expect(byname.lastStream).toMatchObject({ server: 0, transport: 'tcp', timeoutMs: 1500 })
     for (let k = 1; k < queries.length; k++) {
       expect(queries[k]!.socket).not.toBe(queries[k - 1]!.socket)
       expect(queries[k]!.bytes.slice(0, 2)).not.toEqual(queries[k - 1]!.bytes.slice(0, 2))
     }
+    pass(byname, 100)
+    expect(asked.reply).toMatchObject({ rcode: Rcode.SERVFAIL, ede: Ede.NO_REACHABLE_AUTHORITY })
     expect(byname.engine.isQuiet).toBe(true)
     expect(byname.engine.nextDue).toBe(Number.POSITIVE_INFINITY)
+  })
+})
+
+describe('a server that three datagrams do not reach', () => {
+  it('answers over TCP: the client gets its answer', () => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME)
+    pass(byname, 3000)
+    byname.answerStream(ANSWER)
+    expect(asked.reply).toMatchObject({ rcode: 0, answers: [{ data: '192.0.2.1' }] })
+    expect(byname.upstream(0, 'healthy')).toBe(1)
+  })
+
+  it.each(['refused', 'network', 'timeout', 'malformed'] as const)(
+    'and has no TCP (%s): nothing more is asked, and a late answer still counts',
+    (failure) => {
+      const byname = new EngineUnderTest()
+      const asked = byname.ask(NAME)
+      pass(byname, 3000)
+      byname.failStream(failure)
+      pass(byname, 1000)
+      expect([byname.outlet.queries.length, byname.outlet.streams.length, asked.reply]).toEqual([3, 1, null])
+      byname.answer(ANSWER, byname.outlet.queries[1])
+      expect(asked.reply?.rcode).toBe(0)
+    },
+  )
+
+  it('is asked by datagrams for the next question', () => {
+    const byname = new EngineUnderTest()
+    byname.ask(NAME)
+    pass(byname, 5000)
+    byname.ask('other.example')
+    expect([byname.outlet.queries.length, byname.outlet.streams.length]).toEqual([4, 1])
+  })
+
+  it('does not count those that met an error: a resolver that restarts is asked by datagrams again', () => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME)
+    for (let n = 0; n < 6; n++) {
+      byname.socketFailed(byname.lastQuery.socket)
+      pass(byname, 520)
+    }
+    expect([byname.outlet.queries.length > 4, byname.outlet.streams.length]).toEqual([true, 0])
+    byname.answer(ANSWER)
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
+  it.each(['tcp', 'tls', 'https'] as const)('is one over %s: three times, and no more', (transport) => {
+    const byname = new EngineUnderTest({ servers: [server('one', transport)], attemptTimeoutMs: 200 })
+    const asked = byname.ask(NAME)
+    pass(byname, 4400)
+    expect([byname.outlet.streams.length, asked.reply]).toEqual([3, null])
+    byname.answerStream(ANSWER, byname.outlet.streams[0])
+    expect(asked.reply?.rcode).toBe(0)
   })
 })
 

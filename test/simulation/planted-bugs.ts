@@ -253,6 +253,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
   },
   {
+    name: 'a server that does not answer is asked by datagrams again and again',
+    file: 'engine/server-turns.ts',
+    find: 'const MAX_UNANSWERED = 3',
+    replace: 'const MAX_UNANSWERED = 6',
+    seeds: 60,
+  },
+  {
     name: 'a server that fails is not asked another time, and no other one either',
     file: 'engine/exchanges.ts',
     find: "    if (isAgain && reason !== 'network')",

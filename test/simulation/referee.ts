@@ -110,6 +110,7 @@ export class Referee {
   /** Something happens that may cost queries their answers. */
   disturbed(now: number): void {
     this.answers.calmSince = now
+    this.network.retries.disturbed()
   }
 
   adopted({ table, identity }: MadeOf): void {
@@ -143,7 +144,8 @@ export class Referee {
     const server = network.worldServer(index)
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
-      network.edns.checkQuery(query, server, mayBeProbe, now)
+      network.edns.checkQuery(query, server, mayBeProbe, now) ??
+      (isStream || outcome === -1 ? null : network.retries.check(network.lastDatagram, outcome!, mayBeProbe))
     if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
     if (context.kind === 'message' && context.verdict.kind === 'stray')
       throw new Violation('a query to a server because of a message that has nothing to do with it')
@@ -169,6 +171,7 @@ export class Referee {
       // What joins those who wait is asked with theirs.
       if (!this.waitingFor.has(key)) {
         this.budget.asked(key, plainOf(asked.name, asked.type, asked.flags), now)
+        this.network.retries.asked(key)
         this.answers.begins(key)
       }
     }

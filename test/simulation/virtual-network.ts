@@ -9,6 +9,7 @@ import { type ParsedMessage, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
 import { scrub } from './reference-scrub.ts'
+import { RetryRules } from './retry-rules.ts'
 import { COOKIE, makeHonest, type Manners } from './server-manners.ts'
 import { randomCase } from './queries.ts'
 import { forge, serve } from './virtual-server.ts'
@@ -65,8 +66,10 @@ export class VirtualNetwork {
   readonly cookies: CookieRules = new CookieRules()
   readonly spellings: CaseRules = new CaseRules()
   readonly edns: EdnsRules = new EdnsRules()
-  /** The query sent last. */
+  readonly retries: RetryRules = new RetryRules()
+  /** The query sent last; the datagram sent last. */
   query!: ParsedMessage
+  lastDatagram!: Sent
   /** Off in the last part of an episode, when all is well. */
   isTroubled = true
   /** Off when all is to come to rest: without a cache a question may go round for ever. */
@@ -136,6 +139,7 @@ export class VirtualNetwork {
     const socket = this.pick(index, avoid, fate)
     const sent: Sent = { query, server, keys: keysOf(query), at: now, isSettled: false }
     this.sent.set(socket.number * 65_536 + query.id, sent)
+    this.lastDatagram = sent
     this.travel(sent, bytes.subarray(at, at + length), false, fate, now, (delay, reply, isMisdirected) => {
       const to = isMisdirected ? 1 + fate.below(this.nextSocket - 1) : socket.number
       this.schedule(
@@ -209,7 +213,10 @@ export class VirtualNetwork {
 
   /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
   judge(event: NetworkEvent, now: number): Verdict {
-    if (event.kind === 'socket error') return FAILED
+    if (event.kind === 'socket error') {
+      this.retries.socketFailed(event.socket, now)
+      return FAILED
+    }
     if (event.kind === 'loop') return STRAY
     const isStream = event.kind === 'exchanged'
     const { bytes } = event

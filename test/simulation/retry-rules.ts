@@ -1,0 +1,48 @@
+/** How often a server may be asked one question by datagrams that it leaves without an answer (RFC 9520 §3.1). */
+import type { Sent } from './virtual-network.ts'
+
+const MOST = 3
+
+interface Datagram {
+  sent: Sent
+  socket: number
+  mayBeProbe: boolean
+}
+
+export class RetryRules {
+  /** Datagrams since a question began, by question. */
+  private readonly datagrams: Map<string, Datagram[]> = new Map()
+  /** When a socket met an error last. */
+  private readonly failedAt: Map<number, number> = new Map()
+
+  /** What was sent is given up: by a restart, or for other servers. */
+  disturbed(): void {
+    this.datagrams.clear()
+  }
+
+  /** A client asks, and nobody waits for the same. */
+  asked(key: string): void {
+    this.datagrams.delete(key)
+  }
+
+  socketFailed(socket: number, now: number): void {
+    this.failedAt.set(socket, now)
+  }
+
+  /** Checks a datagram that has just been sent; what is wrong with it, or null. */
+  check(sent: Sent, socket: number, mayBeProbe: boolean): string | null {
+    // Without an OPT it is not known which of two questions it is for.
+    if (sent.query.opt === null) return null
+    const key = sent.keys[0]!
+    const list = this.datagrams.get(key) ?? []
+    if (list.length === 0) this.datagrams.set(key, list)
+    list.push({ sent, socket, mayBeProbe })
+    const unanswered = list.filter((datagram) => datagram.sent.server === sent.server && this.isUnanswered(datagram))
+    const probes = unanswered.some((datagram) => datagram.mayBeProbe) ? 1 : 0
+    return unanswered.length - probes > MOST ? 'a question once more to a server that does not answer it' : null
+  }
+
+  private isUnanswered({ sent, socket }: Datagram): boolean {
+    return !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at
+  }
+}
