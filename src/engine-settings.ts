@@ -36,9 +36,10 @@ export interface DerivedSettings {
 /**
  * The settings that the configuration and resolv.conf make together. Of resolv.conf's options (resolv.conf(5)):
  *
- * - `timeout`: what an attempt may take, if resolv.conf's servers are used and `upstream.attemptTimeoutMs` is not set;
- *   at most half of the deadline, so that a second server has its turn before the client gives up.
- * - `attempts`: rounds through resolv.conf's servers, as far as the engine's bound on messages goes.
+ * - `timeout`: what an attempt at resolv.conf's servers may take, if `upstream.attemptTimeoutMs` is not set; at most half of
+ *   the deadline, so that a second server has its turn before the client gives up.
+ * - `attempts`: rounds through resolv.conf's servers, as far as the engine's bound on messages goes. Neither this nor
+ *   `timeout` is meant for the routes of the configuration, which have servers of their own.
  * - `use-vc`: resolv.conf's servers are asked over TCP (resolv-conf.ts).
  * - `rotate`: nothing to do. The default policy spreads questions over all servers anyway, and another policy is the
  *   configuration's wish.
@@ -65,10 +66,13 @@ export function deriveSettings(
   }
   const indices = (list: readonly ServerAddress[]): number[] => list.map(indexOf).filter((index) => index !== null)
   const { upstream } = config
+  const isFromFile = upstream.servers.length === 0
+  const defaults = indices(isFromFile ? resolvConf.servers : upstream.servers)
   const fallback: UpstreamRoute = {
     domains: [new Uint8Array(1)],
-    servers: indices(upstream.servers.length > 0 ? upstream.servers : resolvConf.servers),
+    servers: defaults,
     policy: upstream.policy,
+    ...(isFromFile && attemptsOf(config, resolvConf, defaults.length)),
   }
   const routes = upstream.routes.map(
     (route): UpstreamRoute => ({
@@ -88,7 +92,7 @@ export function deriveSettings(
     ownAddresses: ownAddresses.map(addressBytes),
     servers,
     routes: [...routes, fallback],
-    ...attemptsOf(config, resolvConf),
+    attemptTimeoutMs: upstream.attemptTimeoutMs ?? boundAttempt(ATTEMPT_TIMEOUT_MS, upstream.deadlineMs),
     deadlineMs: upstream.deadlineMs,
     maxInFlight: upstream.maxInFlight,
     caseRandomization: upstream.caseRandomization,
@@ -127,17 +131,26 @@ function reverseName(address: Uint8Array): string {
     .join('.')}.ip6.arpa`
 }
 
+/** What resolv.conf's options say of the attempts at its `servers` servers. */
 function attemptsOf(
   { upstream }: Config,
-  { options, servers }: ResolvConf,
-): Pick<EngineSettings, 'attemptTimeoutMs' | 'maxAttempts'> {
-  const isFromFile = upstream.servers.length === 0
-  const wanted = isFromFile && options.timeoutSeconds !== undefined ? options.timeoutSeconds * 1000 : ATTEMPT_TIMEOUT_MS
-  const attemptTimeoutMs = upstream.attemptTimeoutMs ?? Math.min(wanted, Math.ceil(upstream.deadlineMs / 2))
-  if (!isFromFile || options.attempts === undefined) return { attemptTimeoutMs }
-  // Never one alone: a single lost datagram would be the reason that a name does not resolve.
-  const wantedAttempts = Math.max(LEAST_ATTEMPTS, options.attempts * Math.max(1, servers.length))
-  return { attemptTimeoutMs, maxAttempts: Math.min(MAX_ATTEMPTS, wantedAttempts) }
+  { options }: ResolvConf,
+  servers: number,
+): Pick<UpstreamRoute, 'attemptTimeoutMs' | 'maxAttempts'> {
+  const { attempts, timeoutSeconds } = options
+  const isTimed = upstream.attemptTimeoutMs === null && timeoutSeconds !== undefined
+  return {
+    ...(isTimed && { attemptTimeoutMs: boundAttempt(timeoutSeconds * 1000, upstream.deadlineMs) }),
+    // Never one alone: a single lost datagram would be the reason that a name does not resolve.
+    ...(attempts !== undefined && {
+      maxAttempts: Math.min(MAX_ATTEMPTS, Math.max(LEAST_ATTEMPTS, attempts * Math.max(1, servers))),
+    }),
+  }
+}
+
+/** Half of the deadline at most. */
+function boundAttempt(milliseconds: number, deadlineMs: number): number {
+  return Math.min(milliseconds, Math.ceil(deadlineMs / 2))
 }
 
 /**

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../src/config/load.ts'
 import { parseResolvConf } from '../src/config/resolv-conf.ts'
-import type { EngineSettings } from '../src/engine/settings.ts'
+import type { EngineSettings, UpstreamRoute } from '../src/engine/settings.ts'
 import { nameToText } from '../src/dns/name.ts'
 import { deriveSettings, loopProbeNames, warningsOf } from '../src/engine-settings.ts'
 
@@ -25,35 +25,56 @@ function loops(yaml: string, resolvConf: string = ''): string[] {
   return deriveSettings(config, parseResolvConf(resolvConf), ['192.0.2.1', 'fd00::1']).loops
 }
 
+/** The route of resolv.conf's servers, and what an attempt at them may take. */
+function fallbackOf(resolvConf: string, yaml?: string): UpstreamRoute {
+  return settingsOf(resolvConf, yaml).routes.at(-1)!
+}
+
+function attemptOf(resolvConf: string, yaml?: string): number {
+  return fallbackOf(resolvConf, yaml).attemptTimeoutMs ?? settingsOf(resolvConf, yaml).attemptTimeoutMs
+}
+
 const TWO = 'nameserver 10.0.0.10\nnameserver 10.0.0.11\n'
 
 describe("resolv.conf's options", () => {
   it('none: a second for an attempt, eight attempts', () => {
-    const { attemptTimeoutMs, maxAttempts } = settingsOf(TWO)
-    expect(attemptTimeoutMs).toBe(1000)
-    expect(maxAttempts).toBeUndefined()
+    expect(attemptOf(TWO)).toBe(1000)
+    expect(fallbackOf(TWO).maxAttempts).toBeUndefined()
   })
 
   it('timeout: seconds for an attempt', () => {
-    expect(settingsOf(`${TWO}options timeout:2`).attemptTimeoutMs).toBe(2000)
+    expect(attemptOf(`${TWO}options timeout:2`)).toBe(2000)
   })
 
   it('timeout: at most half of the deadline, so that another server has its turn', () => {
-    expect(settingsOf(`${TWO}options timeout:30`).attemptTimeoutMs).toBe(2250)
-    expect(settingsOf(TWO, 'upstream: { deadlineMs: 500 }').attemptTimeoutMs).toBe(250)
+    expect(attemptOf(`${TWO}options timeout:30`)).toBe(2250)
+    expect(attemptOf(TWO, 'upstream: { deadlineMs: 500 }')).toBe(250)
   })
 
   it('timeout: the configuration wins where it says something', () => {
-    expect(settingsOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 300 }').attemptTimeoutMs).toBe(300)
-    expect(settingsOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 1000 }').attemptTimeoutMs).toBe(1000)
+    expect(attemptOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 300 }')).toBe(300)
+    expect(attemptOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 1000 }')).toBe(1000)
   })
 
   it('attempts: rounds through the servers', () => {
-    expect(settingsOf(`${TWO}options attempts:1`).maxAttempts).toBe(2)
-    expect(settingsOf(`${TWO}options attempts:3`).maxAttempts).toBe(6)
-    expect(settingsOf(`${TWO}options attempts:5`).maxAttempts).toBe(8)
+    expect(fallbackOf(`${TWO}options attempts:1`).maxAttempts).toBe(2)
+    expect(fallbackOf(`${TWO}options attempts:3`).maxAttempts).toBe(6)
+    expect(fallbackOf(`${TWO}options attempts:5`).maxAttempts).toBe(8)
     // One lost datagram must not be the end.
-    expect(settingsOf('nameserver 10.0.0.10\noptions attempts:1').maxAttempts).toBe(2)
+    expect(fallbackOf('nameserver 10.0.0.10\noptions attempts:1').maxAttempts).toBe(2)
+  })
+
+  it('timeout and attempts are not for routes of the configuration', () => {
+    const { attemptTimeoutMs, routes } = settingsOf(
+      `${TWO}options timeout:2 attempts:1`,
+      'upstream: { routes: [{ domains: [corp.example], servers: [10.9.9.1, 10.9.9.2, 10.9.9.3, 10.9.9.4] }] }',
+    )
+    expect([attemptTimeoutMs, routes[0]!.attemptTimeoutMs, routes[0]!.maxAttempts]).toEqual([
+      1000,
+      undefined,
+      undefined,
+    ])
+    expect(routes[1]).toMatchObject({ attemptTimeoutMs: 2000, maxAttempts: 2 })
   })
 
   it('use-vc: the servers are asked over TCP', () => {
@@ -61,12 +82,15 @@ describe("resolv.conf's options", () => {
   })
 
   it('timeout, attempts and use-vc are not for the servers of the configuration', () => {
-    const { attemptTimeoutMs, maxAttempts, servers } = settingsOf(
+    const { attemptTimeoutMs, routes, servers } = settingsOf(
       `${TWO}options timeout:2 attempts:1 use-vc`,
       'upstream: { servers: [10.9.9.9] }',
     )
-    expect(attemptTimeoutMs).toBe(1000)
-    expect(maxAttempts).toBeUndefined()
+    expect([attemptTimeoutMs, routes[0]!.attemptTimeoutMs, routes[0]!.maxAttempts]).toEqual([
+      1000,
+      undefined,
+      undefined,
+    ])
     expect(servers.map((server) => server.transport)).toEqual(['udp'])
   })
 

@@ -122,10 +122,10 @@ export class Exchanges {
 
   /** Asks a server a question that nobody waits for: a PROBE or a LOOP_PROBE. */
   probe(server: number, purpose: number, hash: number, key: Uint8Array): void {
-    const { attemptMs, context, inFlight } = this.#state
+    const { context, inFlight } = this.#state
     const x = this.open(purpose, hash, key, key.length)
     if (x === NONE) return
-    inFlight.deadlineAt[x] = context.now + attemptMs
+    inFlight.deadlineAt[x] = context.now + this.#state.attemptMs(x)
     if (this.turns.sender.send(x, server, false)) this.#arm(x)
     else this.close(x)
   }
@@ -277,8 +277,9 @@ export class Exchanges {
 
   /** The exchange's timer: attempts have had their time, a hedge is due, or the deadline has come. */
   #timeUp(x: number): void {
-    const { attemptMs, context, inFlight } = this.#state
+    const { context, inFlight } = this.#state
     const { now } = context
+    const attemptMs = this.#state.attemptMs(x)
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
@@ -293,7 +294,8 @@ export class Exchanges {
 
   /** Arms the timer for what comes next: a hedge, the end of an attempt's time, or the deadline. */
   #arm(x: number): void {
-    const { attemptMs, inFlight } = this.#state
+    const { inFlight } = this.#state
+    const attemptMs = this.#state.attemptMs(x)
     let due = inFlight.deadlineAt[x]!
     let isHopeful = false
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {

@@ -68,9 +68,10 @@ export class ForwarderState {
     return this.inFlight.capacity - BACKGROUND_EXCHANGES
   }
 
-  /** How long an answer is waited for before the next server is asked. */
-  get attemptMs(): number {
-    return Math.min(this.settings.attemptTimeoutMs, this.settings.deadlineMs)
+  /** How long the exchange waits for an answer before the next server is asked. */
+  attemptMs(x: number): number {
+    const { attemptTimeoutMs, deadlineMs } = this.settings
+    return Math.min(this.upstreams.routes[this.inFlight.route[x]!]!.attemptTimeoutMs ?? attemptTimeoutMs, deadlineMs)
   }
 
   /** Why an attempt of the exchange failed last. */

@@ -107,8 +107,8 @@ export class ServerTurns {
 
   /** True if the exchange may ask nobody any more. */
   #isSpent(x: number): boolean {
-    const { context, inFlight, settings } = this.#state
-    const most = settings.maxAttempts ?? MAX_MESSAGES
+    const { context, inFlight, upstreams } = this.#state
+    const most = upstreams.routes[inFlight.route[x]!]!.maxAttempts ?? MAX_MESSAGES
     return (
       inFlight.attemptsMade[x]! >= MAX_MESSAGES || inFlight.picks[x]! >= most || context.now >= inFlight.deadlineAt[x]!
     )
@@ -116,10 +116,10 @@ export class ServerTurns {
 
   /** Decides when to ask a second server if `server` has not answered. */
   #planHedge(x: number, server: number): void {
-    const { attemptMs, context, inFlight, upstreams } = this.#state
+    const { context, inFlight, upstreams } = this.#state
     if (inFlight.purpose[x] !== Purpose.CLIENT) return
     const after = upstreams.hedgeAfterMs(server)
-    if (after < attemptMs) inFlight.hedgeAt[x] = context.now + after
+    if (after < this.#state.attemptMs(x)) inFlight.hedgeAt[x] = context.now + after
   }
 
   /** Sends to a server and counts it as picked; over TCP if it has left too many datagrams unanswered. */

@@ -21,6 +21,10 @@ export interface UpstreamRoute {
   /** Indices into `EngineSettings.servers`. */
   servers: number[]
   policy: 'random' | 'sequential' | 'fastest' | 'parallel'
+  /** What an attempt may take, if not as long as elsewhere. */
+  attemptTimeoutMs?: number
+  /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
+  maxAttempts?: number
 }
 
 /** An address prefix: `address` in 4 or 16 bytes, network byte order. */
@@ -71,8 +75,6 @@ export interface EngineSettings {
   routes: UpstreamRoute[]
   attemptTimeoutMs: number
   deadlineMs: number
-  /** Servers picked for one question at most, repeats included; 8 if not given, and never more. */
-  maxAttempts?: number
   maxInFlight: number
   /** Ask in a mixture of capitals and small letters that replies must repeat; off if not given. */
   caseRandomization?: boolean

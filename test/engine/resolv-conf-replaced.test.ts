@@ -17,6 +17,12 @@ const settingsOf = (resolvConf: string): EngineSettings =>
 const OLD = settingsOf('nameserver 192.0.2.1\nnameserver 192.0.2.2\n')
 const NEW = settingsOf('nameserver 192.0.2.3\n')
 
+/** The same with one attempt for each question. */
+const onceEach = (settings: EngineSettings): EngineSettings => ({
+  ...settings,
+  routes: settings.routes.map((route) => ({ ...route, maxAttempts: 1 })),
+})
+
 /** Asks for many names, of which each server answers every third at once. */
 function loaded(byname: EngineUnderTest, from: number, count: number): Asked[] {
   const asked: Asked[] = []
@@ -47,9 +53,9 @@ describe('resolv.conf replaced under load', () => {
   })
 
   it('new servers are asked as often as the first ones', () => {
-    const byname = new EngineUnderTest({ ...OLD, maxAttempts: 1 })
+    const byname = new EngineUnderTest(onceEach(OLD))
     const asked = byname.ask('example.org')
-    byname.engine.configure({ ...NEW, maxAttempts: 1 })
+    byname.engine.configure(onceEach(NEW))
     byname.advance(4)
     byname.answer({ answers: [a(3)] })
     expect(asked.reply?.answers).toMatchObject([{ data: '192.0.2.3' }])

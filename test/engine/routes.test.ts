@@ -52,6 +52,25 @@ describe('routes by domain', () => {
     expect(new Set(byname.serversAsked)).toEqual(new Set([1, 3]))
   })
 
+  it('each route has attempts of its own, in number and in length', () => {
+    const [corp, lab, lost, rest] = settings.routes
+    const byname = new EngineUnderTest({
+      ...settings,
+      routes: [corp!, lab!, lost!, { ...rest!, maxAttempts: 2, attemptTimeoutMs: 300 }],
+    })
+    byname.ask('example.org')
+    pass(byname, 299, 13)
+    expect(byname.outlet.queries).toHaveLength(1)
+    pass(byname, 4500)
+    expect(byname.serversAsked).toEqual([0, 0])
+    byname.outlet.queries.length = 0
+    byname.ask('www.corp.example')
+    pass(byname, 999, 9)
+    expect(byname.serversAsked).toEqual([1])
+    pass(byname, 4500)
+    expect(byname.serversAsked).toEqual([1, 3, 1, 3, 1])
+  })
+
   it('a route whose servers are all left out answers SERVFAIL at once', () => {
     const byname = new EngineUnderTest(settings)
     const asked = byname.ask('www.lost.example')

@@ -305,7 +305,8 @@ export class AnswerRules {
   private isTooSoon({ asked, key, deadlineAt }: Pending, now: number): boolean {
     const plain = plainOf(asked.name, asked.type, asked.flags)
     if (now >= deadlineAt - SLACK_MS) return false
-    const { attemptTimeoutMs, deadlineMs } = this.settings
+    const { deadlineMs } = this.settings
+    const attemptTimeoutMs = routeOf(asked.name, this.settings).attemptTimeoutMs ?? this.settings.attemptTimeoutMs
     // An exchange that began before the last one's end may have been joined: only the oldest message counts.
     const isLong =
       now >= Math.min(...this.budget.triedAt(key, plain)) + Math.min(CLIENT_RESPONSE_MS, deadlineMs) - SLACK_MS

@@ -34,10 +34,9 @@ export function makeSettings(random: Random, hasPerfect: boolean, names: Names):
       }),
       caseRandomization: random.chance(0.4),
       servers: chosen.map((k) => servers[k]!),
-      routes: makeRoutes(random, chosen),
+      routes: makeRoutes(random, chosen, hasPerfect),
       attemptTimeoutMs,
       deadlineMs,
-      ...(!hasPerfect && random.chance(0.3) && { maxAttempts: random.pick([1, 2, 5]) }),
       maxInFlight,
       ...(random.chance(0.5) && { loopProbe: makeLoopProbe(random, id, chosen.length) }),
       ...(random.chance(0.5) && { hosts: makeHostEntries(random, [...names.upstream, ...names.mesh.slice(0, 20)]) }),
@@ -110,7 +109,7 @@ function choose(random: Random): number[] {
   return random.chance(0.5) ? chosen.toReversed() : chosen
 }
 
-function makeRoutes(random: Random, chosen: number[]): EngineSettings['routes'] {
+function makeRoutes(random: Random, chosen: number[], hasPerfect: boolean): EngineSettings['routes'] {
   const policy = random.pick(['random', 'sequential', 'fastest', 'parallel'] as const)
   const all = chosen.map((_, k) => k)
   const routes: EngineSettings['routes'] = [{ domains: [Uint8Array.of(0)], servers: all, policy }]
@@ -122,7 +121,12 @@ function makeRoutes(random: Random, chosen: number[]): EngineSettings['routes'] 
     const domains = [wire('corp'), wire('deep', 'example'), ...below]
     routes.unshift({ domains, servers: onRoute, policy: 'sequential' })
   }
-  return routes
+  if (hasPerfect) return routes
+  return routes.map((route) => ({
+    ...route,
+    ...(random.chance(0.3) && { maxAttempts: random.pick([1, 2, 5]) }),
+    ...(random.chance(0.3) && { attemptTimeoutMs: random.pick([50, 500]) }),
+  }))
 }
 
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {
