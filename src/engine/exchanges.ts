@@ -30,8 +30,6 @@ export class Exchanges {
   readonly turns: ServerTurns
   readonly #state: ForwarderState
   readonly #settlement: Settlement
-  /** Tells that an attempt's time is over. */
-  readonly #onTimeOut: (attempt: number) => void
   /** When those who wait for an exchange get a stale answer. */
   readonly #staleTimers: Timers
   #lingering = 0
@@ -41,10 +39,9 @@ export class Exchanges {
   readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
   readonly #fireStale: (exchange: number) => void = (exchange) => void this.#settlement.giveStale(exchange)
 
-  constructor(state: ForwarderState, settlement: Settlement, onTimeOut: (attempt: number) => void) {
+  constructor(state: ForwarderState, settlement: Settlement) {
     this.#state = state
     this.#settlement = settlement
-    this.#onTimeOut = onTimeOut
     this.turns = new ServerTurns(state)
     this.timers = new Timers(state.inFlight.capacity, state.context.now)
     this.#staleTimers = new Timers(state.inFlight.capacity, state.context.now)
@@ -83,6 +80,7 @@ export class Exchanges {
       inFlight.failedTwice[x] = 0
       inFlight.suspects[x] = 0
       inFlight.caseLost[x] = 0
+      inFlight.cookieLost[x] = 0
       inFlight.picks[x] = 0
       inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
       this.timers.arm(x, context.now)
@@ -283,7 +281,6 @@ export class Exchanges {
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
-      this.#onTimeOut(a)
       this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', !this.#isDetour(a))
     }
     const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE

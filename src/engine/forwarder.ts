@@ -53,7 +53,7 @@ export class Forwarder {
     this.#state = state
     this.#settlement = new Settlement(state, waiter)
     this.#judgement = new ReplyJudgement(state)
-    this.#exchanges = new Exchanges(state, this.#settlement, (attempt) => this.#judgement.forgetDoubt(attempt))
+    this.#exchanges = new Exchanges(state, this.#settlement)
     this.inFlight = state.inFlight
     this.timers = this.#exchanges.timers
     this.loopProbe.configure(settings.loopProbe, context.now)
@@ -132,7 +132,6 @@ export class Forwarder {
     const a = this.#exchanges.turns.sender.attemptOf(token)
     if (a === NONE) return this.#context.counters.drop(Drop.lateReply)
     if (reply !== null && reply.length >= HEADER_BYTES) return this.#reply(a, reply, 0, reply.length, false, true)
-    this.#judgement.forgetDoubt(a)
     this.#exchanges.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'])
   }
 
@@ -186,12 +185,9 @@ export class Forwarder {
     switch (this.#judgement.judge(a, packet, start, length, isCut, isStream)) {
       case Judgement.ANSWER:
         return this.#answered(a)
-      case Judgement.OTHER_CASE:
-        // From a server that does not repeat it, perhaps; a stream nobody forges.
-        return exchanges.askBesideIt(a)
       case Judgement.DOUBTED:
-        this.inFlight.attemptCookie[a] = AttemptCookie.DOUBTED
-        return exchanges.askOverStream(a)
+        // A stream nobody forges.
+        return exchanges.askBesideIt(a)
       case Judgement.SEEN:
         return this.#showedItself(a)
       case Judgement.FAILED:
@@ -271,7 +267,7 @@ export class Forwarder {
   #badCookie(a: number): void {
     const { inFlight } = this
     if (inFlight.attemptCookie[a] === AttemptCookie.SENT) return this.#exchanges.askAgain(a, AttemptCookie.AGAIN)
-    this.#state.cookies.stop(inFlight.attemptServer[a]!, this.#context.now)
+    this.#state.cookies.giveUp(inFlight.attemptServer[a]!, this.#context.now)
     // Over a stream already: once more, then, without.
     if (inFlight.attemptSocket[a] === NONE) this.#exchanges.askAgain(a)
     else this.#exchanges.askOverStream(a)

@@ -25,11 +25,8 @@ const MAX_EXCHANGES = 16_384
 /** Clients that may wait for one exchange. */
 const MAX_WAITERS_EACH = 512
 
-/**
- * AGAIN: the server has refused the one before (BADCOOKIE) and given this one. DOUBTED: a reply came without it, so the
- * server is asked over a stream.
- */
-export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2, DOUBTED: 3 } as const
+/** AGAIN: the server has refused the one before (BADCOOKIE) and given this one. */
+export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2 } as const
 
 /**
  * Why an exchange exists; from PROBE on nobody waits for it. PROBE: for a server's health alone. LOOP_PROBE: to see
@@ -74,6 +71,8 @@ export class InFlight {
   readonly suspects: Uint32Array
   /** Servers that replied in another case than they were asked in: bit = index. */
   readonly caseLost: Uint32Array
+  /** Servers that replied without the right cookie: bit = index. */
+  readonly cookieLost: Uint32Array
   readonly lastSocket: Int32Array
   readonly lastFailure: Uint8Array
   /** Counts up each time the exchange is closed, so that tokens of an earlier use are known. */
@@ -146,6 +145,7 @@ export class InFlight {
     this.failedTwice = new Uint32Array(n)
     this.suspects = new Uint32Array(n)
     this.caseLost = new Uint32Array(n)
+    this.cookieLost = new Uint32Array(n)
     this.lastSocket = new Int32Array(n)
     this.lastFailure = new Uint8Array(n)
     this.use = new Uint32Array(n)
@@ -217,6 +217,7 @@ export class InFlight {
     this.failedTwice[x] = 0
     this.suspects[x] = 0
     this.caseLost[x] = 0
+    this.cookieLost[x] = 0
     this.lastSocket[x] = NONE
     this.lastFailure[x] = 0
     if (joinable) {

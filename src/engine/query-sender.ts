@@ -49,7 +49,10 @@ export class QuerySender {
     // Where TLS proves who answers, cookies would only show who asks.
     const isInClear = transport === 'udp' || transport === 'tcp'
     inFlight.attemptPlain[a] = isPlain || this.#isWithoutOpt(x, server) ? 1 : 0
-    if (isInClear && state.cookies.isWanted(server, isRepeat, now)) inFlight.attemptCookie[a] = AttemptCookie.SENT
+    // Over a stream that shows whether the server was it whose datagram had none.
+    const isLost = !isOverStream && (inFlight.cookieLost[x]! & bit) !== 0
+    if (isInClear && !isLost && state.cookies.isWanted(server, isRepeat, now))
+      inFlight.attemptCookie[a] = AttemptCookie.SENT
     if (transport !== 'udp' || isOverStream) {
       this.sendOverStream(a)
       return true

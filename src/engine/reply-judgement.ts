@@ -15,25 +15,23 @@ import { readReply } from '../dns/scrub.ts'
 import { Drop } from '../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, Purpose } from './in-flight.ts'
-import { CookieCheck } from './upstream-cookies.ts'
 
 /**
- * DROPPED: none of ours, and counted; the wait goes on. OTHER_CASE: neither, but it may be the server's. DOUBTED: it lacks
- * the cookie that the server always sent. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
+ * DROPPED: none of ours, and counted; the wait goes on. DOUBTED: the same, but it may be the server's after all, as one that
+ * does not repeat the name's case or the cookie. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
  * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. USELESS: sound, but an answer that leads nowhere, as a zone's CNAMEs that
  * are a loop. ANSWER: it stands in `context.answer`.
  */
 export const Judgement = {
   DROPPED: 0,
-  OTHER_CASE: 1,
-  DOUBTED: 2,
-  SEEN: 3,
-  FAILED: 4,
-  TRUNCATED: 5,
-  MALFORMED: 6,
-  USELESS: 7,
-  BAD_COOKIE: 8,
-  ANSWER: 9,
+  DOUBTED: 1,
+  SEEN: 2,
+  FAILED: 3,
+  TRUNCATED: 4,
+  MALFORMED: 5,
+  USELESS: 6,
+  BAD_COOKIE: 7,
+  ANSWER: 8,
 } as const
 
 export class ReplyJudgement {
@@ -89,8 +87,7 @@ export class ReplyJudgement {
       if (judgement === otherwise) counters.drop(Drop.malformedReply)
       return judgement
     }
-    const doubt = this.#checkCookie(a, packet, start, isStream)
-    if (doubt !== Judgement.ANSWER) return doubt
+    if (!this.#hasCookie(a, packet, start, isStream)) return Judgement.DOUBTED
     if (answer.rcode <= Flag.RCODE) return Judgement.ANSWER
     if (answer.rcode === Rcode.BADCOOKIE && inFlight.attemptCookie[a] !== AttemptCookie.NONE)
       return Judgement.BAD_COOKIE
@@ -98,13 +95,6 @@ export class ReplyJudgement {
     const isAboutEdns = answer.rcode === Rcode.BADVERS && inFlight.attemptPlain[a] === 0
     this.rcode = isAboutEdns ? Rcode.FORMERR : Rcode.SERVFAIL
     return Judgement.FAILED
-  }
-
-  /** The server cannot be asked over a stream whether it has given up cookies: it is believed without from now on. */
-  forgetDoubt(a: number): void {
-    const { context, cookies, inFlight } = this.#state
-    if (inFlight.attemptCookie[a] !== AttemptCookie.DOUBTED) return
-    cookies.expectNone(inFlight.attemptServer[a]!, context.now)
   }
 
   #drop(): number {
@@ -121,7 +111,7 @@ export class ReplyJudgement {
     context.counters.drop(Drop.spoofedReply)
     if ((inFlight.caseLost[x]! & bit) === 0) upstreams.caseLost(server, context.now)
     inFlight.caseLost[x] = inFlight.caseLost[x]! | bit
-    return Judgement.OTHER_CASE
+    return Judgement.DOUBTED
   }
 
   /** `otherwise`, unless its cookie speaks against a reply that is not read, as it is cut off or an error. Its records begin at `from`. */
@@ -140,26 +130,29 @@ export class ReplyJudgement {
     readCookie(packet, start, length, from, answer)
     // An error without one says nothing of whether the server takes cookies.
     if (answer.cookieLength === 0 && !cookies.isExpected(inFlight.attemptServer[a]!, now)) return otherwise
-    const doubt = this.#checkCookie(a, packet, start, isStream)
-    return doubt === Judgement.ANSWER ? otherwise : doubt
+    return this.#hasCookie(a, packet, start, isStream) ? otherwise : Judgement.DOUBTED
   }
 
   /**
-   * ANSWER if the cookie of the reply in `context.answer` is the server's, or none can be expected; else the reply may be
-   * forged: DROPPED, or DOUBTED if there is none where there always was one (RFC 7873 §5.3).
+   * True if the cookie of the reply in `context.answer` is the server's, or none can be expected; else the reply may be
+   * forged (RFC 7873 §5.3). That counts once for a question.
    */
-  #checkCookie(a: number, packet: Uint8Array, start: number, isStream: boolean): number {
+  #hasCookie(a: number, packet: Uint8Array, start: number, isStream: boolean): boolean {
     const { context, cookies, inFlight } = this.#state
     const { answer, now } = context
     const server = inFlight.attemptServer[a]!
     const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
-    const check = cookies.check(server, wasSent, packet, start + answer.cookieAt, answer.cookieLength, now)
-    if (check === CookieCheck.FINE) return Judgement.ANSWER
+    const at = start + answer.cookieAt
+    if (cookies.check(server, wasSent, isStream, packet, at, answer.cookieLength, now)) return true
     if (isStream) {
-      cookies.expectNone(server, now)
-      return Judgement.ANSWER
+      cookies.giveUp(server, now)
+      return true
     }
     this.#drop()
-    return check === CookieCheck.MISSING ? Judgement.DOUBTED : Judgement.DROPPED
+    const x = inFlight.attemptExchange[a]!
+    const bit = 1 << server
+    if ((inFlight.cookieLost[x]! & bit) === 0) cookies.lost(server, now)
+    inFlight.cookieLost[x] = inFlight.cookieLost[x]! | bit
+    return false
   }
 }

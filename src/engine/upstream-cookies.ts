@@ -1,12 +1,13 @@
 /**
  * Cookies towards upstream servers (RFC 7873 §5): a random one of ours for each, and what it gave us for it. A datagram
- * that does not bring ours back is not the server's, whatever it says, errors included. Whether a server takes cookies is
- * found out on the way, and those that do not are asked without for a while.
+ * that does not bring ours back may not be the server's, whatever it says, errors included. Whether a server takes cookies
+ * is found out on the way, and those that do not are asked without for a while.
  *
  * ```
- *  unknown ── replies with ours ──→ keeps: a reply without is discarded, the question asked again over TCP
+ *  unknown ── replies with ours ──→ keeps: a reply without is discarded, the question asked beside it over TCP
  *     ├────── answers without ────→ takes: sent, not expected
- *     └────── answers only to a query without ──→ none, for an hour
+ *     └────── answers only to a query without ──→ none, for minutes, then for an hour
+ *  any ── a stream brings none or a wrong one, or three questions in a row do ──→ none, for an hour
  * ```
  */
 import { EdnsOption } from '../dns/constants.ts'
@@ -17,11 +18,15 @@ const CLIENT_BYTES = 8
 /** Both cookies at their shortest and longest (RFC 7873 §4). */
 const LEAST_BYTES = 16
 const MOST_BYTES = 40
-/** How long a server is asked without cookies, or not expected to send them, before it is tried again. */
+/** How long a server is asked without cookies before it is tried again. */
 const AGAIN_MS = 3_600_000
-
-/** What a reply's cookie says. FORGED: it is not ours, or none at all. MISSING: there is none, but this server always sent one. */
-export const CookieCheck = { FINE: 0, FORGED: 1, MISSING: 2 } as const
+/** The same where it has left the first one unanswered: that datagram may have been lost. */
+const SOON_AGAIN_MS = 300_000
+/**
+ * So many questions in a row whose replies lack the right cookie, and it gets none. One shows nothing: it may be forged, by
+ * somebody who knew id and port.
+ */
+const LOST_QUESTIONS = 3
 
 interface CookieState {
   readonly label: string
@@ -32,9 +37,12 @@ interface CookieState {
   takes: boolean
   /** It has sent ours back. */
   keeps: boolean
-  /** Engine times until which it gets none, and is not expected to send any. */
+  /** Questions in a row to which a datagram came without the right one. */
+  lostInARow: number
+  /** It has left one unanswered, and answered without. */
+  wasSilent: boolean
+  /** Engine time until which it gets none, and is not expected to send any. */
   noneUntil: number
-  laxUntil: number
 }
 
 export class UpstreamCookies {
@@ -51,8 +59,9 @@ export class UpstreamCookies {
           length: CLIENT_BYTES,
           takes: false,
           keeps: false,
+          lostInARow: 0,
+          wasSilent: false,
           noneUntil: 0,
-          laxUntil: 0,
         },
     )
   }
@@ -72,47 +81,62 @@ export class UpstreamCookies {
   /** True if each reply of the server to a query with a cookie has to have it as well. */
   isExpected(server: number, now: number): boolean {
     const state = this.#states[server]!
-    return state.keeps && now >= state.laxUntil
+    return state.keeps && now >= state.noneUntil
   }
 
   /**
    * Looks at the cookie of a reply (`length` bytes at `at`; 0: it has none) and remembers what the server gave us.
-   * `wasSent`: the query had one.
+   * `wasSent`: the query had one. False if it is not ours, or missing where this server always sent one.
    */
-  check(server: number, wasSent: boolean, packet: Uint8Array, at: number, length: number, now: number): number {
+  check(
+    server: number,
+    wasSent: boolean,
+    isStream: boolean,
+    packet: Uint8Array,
+    at: number,
+    length: number,
+    now: number,
+  ): boolean {
     const state = this.#states[server]!
     if (!wasSent) {
-      if (!state.takes) state.noneUntil = now + AGAIN_MS
-      return CookieCheck.FINE
+      if (!state.takes && !isStream && now >= state.noneUntil) {
+        state.noneUntil = now + (state.wasSilent ? AGAIN_MS : SOON_AGAIN_MS)
+        state.wasSilent = true
+      }
+      return true
     }
     if (length === 0) {
-      if (this.isExpected(server, now)) return CookieCheck.MISSING
+      if (this.isExpected(server, now)) return false
       state.takes = true
-      return CookieCheck.FINE
+      return true
     }
-    if (length !== CLIENT_BYTES && (length < LEAST_BYTES || length > MOST_BYTES)) return CookieCheck.FORGED
-    for (let i = 0; i < CLIENT_BYTES; i++) if (packet[at + i] !== state.cookie[i]) return CookieCheck.FORGED
+    if (length !== CLIENT_BYTES && (length < LEAST_BYTES || length > MOST_BYTES)) return false
+    for (let i = 0; i < CLIENT_BYTES; i++) if (packet[at + i] !== state.cookie[i]) return false
     state.takes = true
     state.keeps = true
+    if (!isStream) state.lostInARow = 0
     // Some only send ours back, without one of their own (CoreDNS).
     if (length > CLIENT_BYTES) {
       state.cookie.set(packet.subarray(at, at + length))
       state.length = length
     }
-    return CookieCheck.FINE
+    return true
+  }
+
+  /** A question got a datagram without the right cookie. */
+  lost(server: number, now: number): void {
+    const state = this.#states[server]!
+    if (++state.lostInARow >= LOST_QUESTIONS) this.giveUp(server, now)
   }
 
   /**
-   * A server that always sent cookies does not any more, as a stream shows, which nobody can forge; or there is no stream
-   * to it, so that nothing else can be done than to believe it from now on.
+   * The server gets none: it refuses even the one that it has just given, or a stream, which nobody can forge, shows that it
+   * does not send ours back.
    */
-  expectNone(server: number, now: number): void {
-    this.#states[server]!.laxUntil = now + AGAIN_MS
-  }
-
-  /** It refuses even the cookie that it has just given: it gets none. */
-  stop(server: number, now: number): void {
-    this.#states[server]!.noneUntil = now + AGAIN_MS
+  giveUp(server: number, now: number): void {
+    const state = this.#states[server]!
+    state.lostInARow = 0
+    state.noneUntil = now + AGAIN_MS
   }
 }
 

@@ -283,7 +283,7 @@ export class AnswerRules {
   ): void {
     // The reply over a stream comes to light only later.
     const moment = answeredIn?.cache ?? momentOf(this.engine.cache)
-    this.network.cookies.believed(sent.query, known.message, sent.server)
+    this.network.cookies.believed(sent.query, known.message, sent.server, sent.isStream)
     this.network.edns.believed(sent.query, sent.server)
     if (known.lifetimeSeconds === 0 || !isRecursive(asked)) return
     this.accepted.set(key, { known, ...moment })

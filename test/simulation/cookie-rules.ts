@@ -8,8 +8,10 @@ import { COOKIE } from './server-manners.ts'
 const CLIENT_BYTES = 8
 const LEAST_BYTES = 16
 const MOST_BYTES = 40
-/** How long a server need not send cookies after it has shown over a stream that it does not, or could not show it. */
-const LAX_MS = 3_600_000
+/** How long a server may be asked without after it has shown that it does not keep ours. */
+const WITHOUT_MS = 3_600_000
+/** Queries whose replies lack the right cookie, without one in between that has it, before that is so. */
+const LOST = 3
 /** Longer than any question is open. */
 const LONGEST_MS = 10_000
 /** Cookies of a server that are remembered at least. */
@@ -25,20 +27,22 @@ interface State {
   /** The engine has believed a reply to a query with a cookie, and one that had it. */
   takes: boolean
   keeps: boolean
-  /** From when until when it may be believed all the same. */
-  laxFrom: number
-  laxUntil: number
-  /** It has answered BADCOOKIE, or a query without a cookie before any with one: the engine may leave cookies out. */
-  mayGoWithout: boolean
+  /** It has sent ours back, but it is not certain that the engine has believed it. */
+  mayKeep: boolean
+  /** Queries that got a reply without the right cookie. */
+  lost: number
+  /** Until when the engine may leave cookies out, and believe replies without. */
+  withoutUntil: number
+  /** When a reply without the right cookie came last, by question: it may be asked without. */
+  lostAt: Map<string, number>
 }
 
-/** What the cookie of a reply says of it. */
-export type CookieVerdict = 'fine' | 'forged' | 'missing'
+/** What the cookie of a reply says of it: it must not be believed if it is wrong, and may be if that is not certain. */
+export type CookieVerdict = 'fine' | 'wrong' | 'unsure'
 
 export class CookieRules {
   private readonly states: Map<number, State> = new Map()
   private numbers = 0
-  private attemptMs = 0
 
   /** The engine starts anew, with cookies of its own that are new. */
   reset(): void {
@@ -46,8 +50,7 @@ export class CookieRules {
   }
 
   /** Servers that the settings do not name any more are forgotten. */
-  configured(servers: readonly number[], attemptMs: number): void {
-    this.attemptMs = attemptMs
+  configured(servers: readonly number[]): void {
     for (const server of this.states.keys()) if (!servers.includes(server)) this.states.delete(server)
   }
 
@@ -60,9 +63,10 @@ export class CookieRules {
         newest: 0,
         takes: false,
         keeps: false,
-        laxFrom: 0,
-        laxUntil: 0,
-        mayGoWithout: false,
+        mayKeep: false,
+        lost: 0,
+        withoutUntil: 0,
+        lostAt: new Map(),
       }
       this.states.set(server, state)
     }
@@ -73,11 +77,13 @@ export class CookieRules {
    * Checks the cookie of a query to a server; what is wrong with it, or null. `isPrivate`: over TLS or HTTPS. `isRepeat`:
    * a datagram asked once more over TCP, and perhaps that had to do without.
    */
-  checkQuery(query: ParsedMessage, server: number, isPrivate: boolean, isRepeat: boolean): string | null {
+  checkQuery(query: ParsedMessage, server: number, isPrivate: boolean, isRepeat: boolean, now: number): string | null {
     const cookie = query.opt?.options.get(COOKIE)
     const state = this.stateOf(server)
     if (cookie === undefined) {
-      const isOwed = query.opt !== null && !isPrivate && !isRepeat && !state.mayGoWithout
+      const lostAt = state.lostAt.get(placeOf(query)) ?? Number.NEGATIVE_INFINITY
+      const mayGoWithout = now < state.withoutUntil || now < lostAt + LONGEST_MS
+      const isOwed = query.opt !== null && !isPrivate && !isRepeat && !mayGoWithout
       return isOwed && (state.takes || state.own === '') ? 'no cookie to a server that may take it' : null
     }
     if (isPrivate) return 'a cookie to a server that proves itself'
@@ -104,28 +110,28 @@ export class CookieRules {
     const sent = query.opt?.options.get(COOKIE)
     const state = this.stateOf(server)
     if (sent === undefined) {
-      state.mayGoWithout ||= !state.takes
+      if (!state.takes && !isStream) this.mayGoWithout(state, now)
       return 'fine'
     }
-    if (cookie === undefined || cookie === '') {
-      const isMissing = !isStream && state.keeps && (now < state.laxFrom || now >= state.laxUntil)
-      // Whether that is certain or not, it may be asked over a stream now, and what comes to nothing there shows itself after
-      // the time of an attempt.
-      this.doubt(state, isStream ? now : now + this.attemptMs, now)
-      return isMissing ? 'missing' : 'fine'
-    }
-    if (isRight(cookie, sent.slice(0, CLIENT_BYTES))) {
+    const isMissing = cookie === undefined || cookie === ''
+    if (!isMissing && isRight(cookie, sent.slice(0, CLIENT_BYTES))) {
       if (cookie.length > CLIENT_BYTES) this.note(state, cookie)
+      state.mayKeep = true
       return 'fine'
     }
-    if (!isStream) return 'forged'
-    this.doubt(state, now, now)
-    return 'fine'
+    if (isMissing && !state.mayKeep) return 'fine'
+    if (isStream) {
+      this.mayGoWithout(state, now)
+      return 'fine'
+    }
+    const isCertain = !isMissing || (state.keeps && now >= state.withoutUntil)
+    state.lostAt.set(placeOf(query), now)
+    if (++state.lost >= LOST) this.mayGoWithout(state, now)
+    return isCertain ? 'wrong' : 'unsure'
   }
 
-  private doubt(state: State, from: number, now: number): void {
-    if (now >= state.laxUntil || from < state.laxFrom) state.laxFrom = from
-    state.laxUntil = now + LONGEST_MS + LAX_MS
+  private mayGoWithout(state: State, now: number): void {
+    state.withoutUntil = now + LONGEST_MS + WITHOUT_MS
   }
 
   /** Given once more, a cookie is as good as new. */
@@ -137,7 +143,7 @@ export class CookieRules {
   }
 
   /** The engine has acted on the reply: it knows what the cookie in it says. */
-  believed(query: ParsedMessage, reply: ParsedMessage, server: number): void {
+  believed(query: ParsedMessage, reply: ParsedMessage, server: number, isStream: boolean): void {
     const state = this.states.get(server)
     if (query.opt?.options.has(COOKIE) !== true || state === undefined) return
     const cookie = reply.opt?.options.get(COOKIE) ?? ''
@@ -145,19 +151,18 @@ export class CookieRules {
     state.takes = true
     if (cookie === '') return
     state.keeps = true
+    if (!isStream) state.lost = 0
     state.newest = Math.max(state.newest, state.given.get(cookie) ?? 0)
   }
 
   /** The server has answered BADCOOKIE. */
-  refused(server: number): void {
-    this.stateOf(server).mayGoWithout = true
+  refused(server: number, now: number): void {
+    this.mayGoWithout(this.stateOf(server), now)
   }
+}
 
-  /** A stream to the server came to nothing: perhaps one that was to show whether it has given up cookies. */
-  streamFailed(server: number, now: number): void {
-    const state = this.states.get(server)
-    if (state !== undefined) this.doubt(state, now, now)
-  }
+function placeOf(query: ParsedMessage): string {
+  return `${query.type} ${query.name}`
 }
 
 /** True for a cookie of a length that there is (RFC 7873 §4), and ours. */

@@ -356,7 +356,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'the cookie in a reply is not compared with ours',
     file: 'engine/upstream-cookies.ts',
-    find: 'for (let i = 0; i < CLIENT_BYTES; i++) if (packet[at + i] !== state.cookie[i]) return CookieCheck.FORGED\n',
+    find: 'for (let i = 0; i < CLIENT_BYTES; i++) if (packet[at + i] !== state.cookie[i]) return false\n',
     replace: '',
     seeds: 20,
   },
@@ -370,14 +370,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a reply without the cookie that the server always sent is believed',
     file: 'engine/upstream-cookies.ts',
-    find: 'if (this.isExpected(server, now)) return CookieCheck.MISSING\n',
+    find: 'if (this.isExpected(server, now)) return false\n',
     replace: '',
     seeds: 60,
   },
   {
     name: 'a cookie of another length counts as one',
     file: 'engine/upstream-cookies.ts',
-    find: 'if (length !== CLIENT_BYTES && (length < LEAST_BYTES || length > MOST_BYTES)) return CookieCheck.FORGED\n',
+    find: 'if (length !== CLIENT_BYTES && (length < LEAST_BYTES || length > MOST_BYTES)) return false\n',
     replace: '',
     seeds: 200,
   },
@@ -647,10 +647,10 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 20,
   },
   {
-    name: 'a forged reply makes a server ask again over TCP',
-    file: 'engine/reply-judgement.ts',
-    find: 'return check === CookieCheck.MISSING ? Judgement.DOUBTED : Judgement.DROPPED',
-    replace: 'return Judgement.DOUBTED',
+    name: 'one reply without the right cookie is enough for a server to get none',
+    file: 'engine/upstream-cookies.ts',
+    find: 'const LOST_QUESTIONS = 3',
+    replace: 'const LOST_QUESTIONS = 1',
     seeds: 60,
   },
   {

@@ -43,6 +43,6 @@ export class RetryRules {
   }
 
   private isUnanswered({ sent, socket }: Datagram): boolean {
-    return !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at
+    return !sent.mayBeSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at
   }
 }

@@ -22,8 +22,10 @@ export interface Sent {
   /** Keys that its answer is one to: two where the query has no OPT that could tell. */
   keys: string[]
   at: number
-  /** A reply that ends the attempt has come in. */
+  /** A reply that ends the attempt has come in; one that may have ended it. */
   isSettled: boolean
+  mayBeSettled: boolean
+  isStream: boolean
 }
 
 export type NetworkEvent =
@@ -43,7 +45,6 @@ export type Verdict =
   | { kind: 'doubtful'; sent: Sent }
   | { kind: 'failure'; sent: Sent | null }
   | { kind: 'bad cookie'; sent: Sent }
-  | { kind: 'missing cookie'; sent: Sent }
   | { kind: 'truncated'; sent: Sent; flags: number; cut: ParsedMessage | null }
   | { kind: 'answer'; sent: Sent; message: ParsedMessage }
 
@@ -90,6 +91,8 @@ export class VirtualNetwork {
   private readonly streams: Map<number, Sent> = new Map()
   private readonly asked: Map<string, number> = new Map()
   private serial = 0
+  /** Whether the engine believes the message in hand is not certain. */
+  private isUnsure = false
 
   constructor(episode: Episode, schedule: (at: number, event: NetworkEvent) => void) {
     this.episode = episode
@@ -104,7 +107,7 @@ export class VirtualNetwork {
     this.transports = settings.servers.map((server) => server.transport)
     this.pools = this.servers.map(() => [])
     this.deadlineMs = settings.deadlineMs
-    this.cookies.configured(this.servers, Math.min(settings.attemptTimeoutMs, settings.deadlineMs))
+    this.cookies.configured(this.servers)
     this.spellings.configured(settings.caseRandomization === true, this.servers)
     this.edns.configured(this.servers)
   }
@@ -130,14 +133,22 @@ export class VirtualNetwork {
 
   /** Checks a query of the engine and sends it. Returns what is wrong with it, or the socket's number. */
   datagram(index: number, bytes: Buffer, at: number, length: number, avoid: number, now: number): number | string {
-    const query = this.readQuery(bytes, at, length, index, 'udp')
+    const query = this.readQuery(bytes, at, length, index, 'udp', now)
     if (typeof query === 'string') return query
     this.query = query
     const server = this.servers[index]!
     const fate = this.fateOf(query, server)
     if (this.isTroubled && this.habits[server] !== 'perfect' && fate.chance(this.episode.socketShortage)) return -1
     const socket = this.pick(index, avoid, fate)
-    const sent: Sent = { query, server, keys: keysOf(query), at: now, isSettled: false }
+    const sent: Sent = {
+      query,
+      server,
+      keys: keysOf(query),
+      at: now,
+      isSettled: false,
+      mayBeSettled: false,
+      isStream: false,
+    }
     this.sent.set(socket.number * 65_536 + query.id, sent)
     this.lastDatagram = sent
     this.travel(sent, bytes.subarray(at, at + length), false, fate, now, (delay, reply, isMisdirected) => {
@@ -161,12 +172,20 @@ export class VirtualNetwork {
     timeoutMs: number,
     now: number,
   ): string | null {
-    const query = this.readQuery(bytes, 0, bytes.length, index, transport)
+    const query = this.readQuery(bytes, 0, bytes.length, index, transport, now)
     if (typeof query === 'string') return query
     this.query = query
     const server = this.servers[index]!
     const fate = this.fateOf(query, server)
-    const sent: Sent = { query, server, keys: keysOf(query), at: now, isSettled: false }
+    const sent: Sent = {
+      query,
+      server,
+      keys: keysOf(query),
+      at: now,
+      isSettled: false,
+      mayBeSettled: false,
+      isStream: true,
+    }
     this.streams.set(token, sent)
     let hasReply = false
     this.travel(sent, bytes, true, fate, now, (delay, reply) => {
@@ -223,15 +242,18 @@ export class VirtualNetwork {
     if (bytes === null || bytes.length < 12) {
       const sent = isStream ? this.streams.get(event.token) : undefined
       if (sent === undefined) return STRAY
-      this.cookies.streamFailed(sent.server, now)
       return { kind: 'failure', sent }
     }
     const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
     // No question is open for longer than the deadline.
     if (sent === undefined || sent.isSettled || now > sent.at + this.deadlineMs) return STRAY
     if ((bytes.readUInt16BE(2) & 0xf800) !== 0x8000) return STRAY
+    this.isUnsure = false
     const verdict = this.judgeReply(sent, bytes, isStream, now)
-    if (verdict.kind !== 'stray' && verdict.kind !== 'doubtful') sent.isSettled = true
+    if (verdict.kind !== 'stray' && verdict.kind !== 'doubtful') {
+      sent.isSettled = !this.isUnsure
+      sent.mayBeSettled = true
+    }
     return verdict
   }
 
@@ -247,8 +269,8 @@ export class VirtualNetwork {
     const cookie = typeof message === 'string' ? undefined : message.opt?.options.get(COOKIE)
     const isTruncated = isLong || (flags & 0x0200) !== 0
     const check = this.cookies.judge(query, cookie, server, isStream, now)
-    if (check === 'forged') return STRAY
-    if (check === 'missing') return { kind: 'missing cookie', sent }
+    if (check === 'wrong') return { kind: 'doubtful', sent }
+    this.isUnsure = check === 'unsure'
     if (isBare) {
       this.edns.arrived(query, server, flags & 15, false, now)
       return { kind: 'failure', sent }
@@ -259,7 +281,7 @@ export class VirtualNetwork {
     }
     if (typeof message === 'string') return { kind: 'failure', sent }
     if (message.rcode === BADCOOKIE && query.opt?.options.has(COOKIE) === true) {
-      this.cookies.refused(server)
+      this.cookies.refused(server, now)
       return { kind: 'bad cookie', sent }
     }
     const kept = isFailure(message.rcode) ? null : scrub(message)
@@ -311,6 +333,7 @@ export class VirtualNetwork {
     length: number,
     index: number,
     transport: string,
+    now: number,
   ): ParsedMessage | string {
     const query = parseMessage(bytes, at, length)
     if (typeof query === 'string') return `a query to a server is malformed: ${query}`
@@ -326,7 +349,7 @@ export class VirtualNetwork {
       return 'a query with another OPT than ours'
     for (const code of query.opt?.options.keys() ?? []) if (code !== COOKIE) return `a query with an option ${code}`
     const isPrivate = transport === 'tls' || transport === 'https'
-    return this.cookies.checkQuery(query, server, isPrivate, transport !== own) ?? query
+    return this.cookies.checkQuery(query, server, isPrivate, transport !== own, now) ?? query
   }
 
   private fateOf(query: ParsedMessage, server: number): Random {
