@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import { a, bytes, type WireMessage } from '../dns/messages.ts'
 import { acquainted, askNew, cookieOf, SERVER_COOKIE, withCookie } from './cookies.ts'
-import { EngineUnderTest, server } from './engine-under-test.ts'
+import { type EngineUnderTest, server } from './engine-under-test.ts'
 
 const HOUR_MS = 3_600_000
 

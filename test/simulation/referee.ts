@@ -122,7 +122,8 @@ export class Referee {
 
   /** A message has come for the engine. */
   arrived(verdict: Verdict, isForged: boolean, now: number): void {
-    this.see(isForged ? `forged reply: ${verdict.kind}` : `reply: ${verdict.kind}`)
+    const kind = verdict.kind === 'doubtful' ? `doubtful ${verdict.by}` : verdict.kind
+    this.see(isForged ? `forged reply: ${kind}` : `reply: ${kind}`)
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
   }
 

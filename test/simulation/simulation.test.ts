@@ -32,8 +32,8 @@ const WANTED = [
   'denial of a name above',
   'half an answer',
   'reply: bad cookie',
-  'reply: missing cookie',
-  'reply: doubtful',
+  'reply: doubtful cookie',
+  'reply: doubtful case',
 ]
 const freshFrom = Date.now() % 1_000_000_000
 

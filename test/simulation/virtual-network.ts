@@ -42,7 +42,7 @@ export type NetworkEvent =
  */
 export type Verdict =
   | { kind: 'stray' }
-  | { kind: 'doubtful'; sent: Sent }
+  | { kind: 'doubtful'; sent: Sent; by: 'case' | 'cookie' }
   | { kind: 'failure'; sent: Sent | null }
   | { kind: 'bad cookie'; sent: Sent }
   | { kind: 'truncated'; sent: Sent; flags: number; cut: ParsedMessage | null }
@@ -263,13 +263,14 @@ export class VirtualNetwork {
     const isBare = bytes.readUInt16BE(4) === 0
     if (isBare ? (flags & 15) === 0 || (flags & 15) === 3 : !hasQuestion(bytes, query)) return STRAY
     const question = bytes.toString('latin1', 12, 12 + query.question.length)
-    if (!isBare && !isStream && this.spellings.isLost(query, question, server)) return { kind: 'doubtful', sent }
+    if (!isBare && !isStream && this.spellings.isLost(query, question, server))
+      return { kind: 'doubtful', sent, by: 'case' }
     const isLong = !isStream && bytes.length > UPSTREAM_BUFFER
     const message = isLong ? '' : parseMessage(bytes, 0, bytes.length)
     const cookie = typeof message === 'string' ? undefined : message.opt?.options.get(COOKIE)
     const isTruncated = isLong || (flags & 0x0200) !== 0
     const check = this.cookies.judge(query, cookie, server, isStream, now)
-    if (check === 'wrong') return { kind: 'doubtful', sent }
+    if (check === 'wrong') return { kind: 'doubtful', sent, by: 'cookie' }
     this.isUnsure = check === 'unsure'
     if (isBare) {
       this.edns.arrived(query, server, flags & 15, false, now)
