@@ -264,7 +264,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'engine/exchanges.ts',
     find: "    if (isAgain && reason !== 'network')",
     replace: "    inFlight.failedTwice[x] = 0xffff_ffff\n    if (isAgain && reason !== 'network')",
-    seeds: 60,
+    seeds: 200,
   },
   {
     name: 'the least specific wildcard wins',
