@@ -74,7 +74,7 @@ export class QuerySender {
 
   /** Sends the query of an attempt over a stream: that of its server, or TCP. */
   sendOverStream(a: number): void {
-    const { attemptMs, context, inFlight, upstreams } = this.#state
+    const { context, inFlight, upstreams } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
     const usual = upstreams.server(server).transport
@@ -83,7 +83,7 @@ export class QuerySender {
     context.counters.upstreamAdd(server, STREAM_FIELDS[transport], 1)
     const token = inFlight.token(x) + inFlight.attemptId[a]! * TOKEN_ID
     const timeout = Math.max(1, inFlight.deadlineAt[x]! - context.now)
-    context.outlet.sendStreamQuery(token, server, transport, length, timeout, attemptMs)
+    context.outlet.sendStreamQuery(token, server, transport, length, timeout, this.#state.attemptMs(x))
   }
 
   /** The attempt that a stream's token names, NONE if it is not open any more. */
