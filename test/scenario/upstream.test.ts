@@ -25,6 +25,8 @@ describe('upstream servers', () => {
     const upstream = await stage.resolver((query) => {
       const answer = [addressRecord('bank.example', '203.0.113.66')]
       const { id, questions } = query.packet
+      // The probe for loops is a question of its own.
+      if (questions![0]!.name !== 'bank.example') return
       const forge = (parts: object): Buffer =>
         dnsPacket.encode({ type: 'response', id: id!, flags: 0x180, questions: questions!, answers: answer, ...parts })
       // From another port the kernel lets nothing through: not even counted.
