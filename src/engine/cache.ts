@@ -153,7 +153,7 @@ export class Cache {
   put(from: AnswerStore, at: number): void {
     const size = from.size(at)
     const hash = from.hash(at)
-    this.#forget(hash, from.bytes, from.keyAt(at), from.keyLength(at))
+    this.forget(hash, from.bytes, from.keyAt(at), from.keyLength(at))
     if (size > this.#young.store.bytes.length / 4) return
     if (!this.#young.hasRoom(size)) this.#turn()
     this.#young.append(from, at)
@@ -167,7 +167,8 @@ export class Cache {
     this.#young = emptied
   }
 
-  #forget(hash: number, key: Uint8Array, keyAt: number, keyLength: number): void {
+  /** Forgets what is stored under a key. */
+  forget(hash: number, key: Uint8Array, keyAt: number, keyLength: number): void {
     const young = this.#young.find(hash, key, keyAt, keyLength)
     if (young >= 0) this.#young.kill(young)
     const old = this.#old.live === 0 ? -1 : this.#old.find(hash, key, keyAt, keyLength)

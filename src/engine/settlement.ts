@@ -45,9 +45,11 @@ export class Settlement {
     const { context, inFlight } = this.#state
     const { answer, cache } = context
     const variant = inFlight.keys[inFlight.keyAt(x) + inFlight.keyLength[x]! - 1]!
-    const lifetime = this.#storeAnswer(x)
-    const isCacheable = lifetime > 0 && (variant & Variant.NO_RECURSION) === 0
+    const isRecursive = (variant & Variant.NO_RECURSION) === 0
+    const isCacheable = this.#storeAnswer(x) > 0 && isRecursive
     if (cache !== null && isCacheable) cache.put(this.#scratch, 0)
+    // What was said before is outdated, and must not come back as a stale answer.
+    else if (isRecursive && (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN)) this.#forget(x)
     this.#deliver(x, 0)
     if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(x)
   }
@@ -215,6 +217,11 @@ export class Settlement {
     }
     storeFailure(this.#scratch, 0, inFlight.keys, keyAt, keyLength, inFlight.hash[x]!, now, lifetime)
     cache.put(this.#scratch, 0)
+  }
+
+  #forget(x: number): void {
+    const { context, inFlight } = this.#state
+    context.cache?.forget(inFlight.hash[x]!, inFlight.keys, inFlight.keyAt(x), inFlight.keyLength[x]!)
   }
 
   /** The block in the cache for an exchange's question, -1 if there is none. */

@@ -29,6 +29,7 @@ const SLACK_MS = 5
 const KNOWN_EACH = 64
 /** Truncated answers of a question that are remembered. */
 const CUT_EACH = 16
+const NOERROR = 0
 const SERVFAIL = 2
 const NXDOMAIN = 3
 const FLAG_TC = 0x0200
@@ -47,6 +48,10 @@ export class AnswerRules {
   private readonly see: (what: string) => void
   private readonly known: Map<string, KnownAnswer[]> = new Map()
   private readonly accepted: Map<string, Accepted> = new Map()
+  /** When the newest answer came that a client was given, whether it may be kept or not: none before it may serve again. */
+  private readonly givenAt: Map<string, number> = new Map()
+  /** When an answer came last that nobody may keep: it takes the place of what was kept. */
+  private readonly unkeptAt: Map<string, number> = new Map()
   private readonly denials: DenialRules = new DenialRules()
   /** What servers cut off of answers, since somebody asked. */
   private readonly cut: Map<string, ParsedMessage[]> = new Map()
@@ -73,8 +78,7 @@ export class AnswerRules {
   }
 
   forgetAll(): void {
-    this.known.clear()
-    this.accepted.clear()
+    for (const map of [this.known, this.accepted, this.givenAt, this.unkeptAt]) map.clear()
     this.denials.forgetAll()
   }
 
@@ -87,7 +91,7 @@ export class AnswerRules {
 
   forgetName(name: string): void {
     this.denials.forgetName(name)
-    for (const map of [this.known, this.accepted])
+    for (const map of [this.known, this.accepted, this.givenAt, this.unkeptAt])
       for (const key of map.keys()) if (key.startsWith(`${name}|`)) map.delete(key)
   }
 
@@ -100,7 +104,10 @@ export class AnswerRules {
     }
     if (verdict.kind !== 'answer') return null
     const known = knownAnswer(verdict.message, now, this.settings.cache)
-    if (known.lifetimeSeconds === 0) return known
+    if (known.lifetimeSeconds === 0) {
+      if (isOfTheName(known)) for (const key of verdict.sent.keys) this.unkeptAt.set(key, now)
+      return known
+    }
     this.denials.arrived(verdict.sent.keys, known, this.settings)
     for (const key of verdict.sent.keys) {
       const list = this.known.get(key)
@@ -176,6 +183,7 @@ export class AnswerRules {
   private isKept({ known, cache, evictions }: Accepted, key: string): boolean {
     if (cache === null || this.engine.cache !== cache || cache.evictions !== evictions) return false
     // A newer answer may have taken its place, by a prefetch that nobody saw the end of.
+    if ((this.unkeptAt.get(key) ?? 0) >= known.at) return false
     return this.known.get(key)?.[0] === known && known.message.bytesBeforeOpt < cache.maxBytes / 16 - 500
   }
 
@@ -207,9 +215,7 @@ export class AnswerRules {
         wrong = `an answer after ${age} s that was good for ${known.lifetimeSeconds} s`
         continue
       }
-      const accepted = this.accepted.get(key)
-      if (accepted !== undefined && known.at < accepted.known.at)
-        return 'an older answer than the one that took its place'
+      if (known.at < (this.givenAt.get(key) ?? 0)) return 'an older answer than the one that took its place'
       this.see(reply.rcode === NXDOMAIN || reply.sections[0].length === 0 ? 'negative hit' : 'hit')
       // An old answer and a new one may be the same: where a server passes on what we said ourselves, or all is cut off.
       if (looksStale(reply) && this.isStale(pending, reply, now)) {
@@ -285,7 +291,10 @@ export class AnswerRules {
     const moment = answeredIn?.cache ?? momentOf(this.engine.cache)
     this.network.cookies.believed(sent.query, known.message, sent.server, sent.isStream)
     this.network.edns.believed(sent.query, sent.server)
-    if (known.lifetimeSeconds === 0 || !isRecursive(asked)) return
+    if (!isRecursive(asked)) return
+    // What says nothing of the name leaves what was said of it.
+    if (isOfTheName(known)) this.givenAt.set(key, Math.max(known.at, this.givenAt.get(key) ?? 0))
+    if (known.lifetimeSeconds === 0) return
     this.accepted.set(key, { known, ...moment })
     this.denials.accepted(key, known, this.settings, moment)
   }
@@ -318,7 +327,7 @@ export class AnswerRules {
   /** True if the reply is an expired answer that may still be served, as one. */
   private isStale(pending: Pending, reply: ParsedMessage, now: number): boolean {
     const { asked, key, limits } = pending
-    const newest = this.accepted.get(key)?.known.at ?? 0
+    const newest = this.givenAt.get(key) ?? 0
     for (const known of this.known.get(key) ?? []) {
       const age = ageSeconds(known, now)
       if (
@@ -365,6 +374,11 @@ export class AnswerRules {
   private isPerfect(server: number): boolean {
     return this.episode.habits[server] === 'perfect'
   }
+}
+
+/** True for what takes the place of earlier answers; other rcodes tell of the server. */
+function isOfTheName({ message }: KnownAnswer): boolean {
+  return message.rcode === NOERROR || message.rcode === NXDOMAIN
 }
 
 /** True if nothing in the reply shows that it is not an expired answer. */

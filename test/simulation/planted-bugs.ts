@@ -194,6 +194,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
   },
   {
+    name: 'an answer that nobody may keep leaves the one before it in force',
+    file: 'engine/settlement.ts',
+    find: 'else if (isRecursive && (answer.rcode === Rcode.NOERROR ||',
+    replace: 'else if (!isRecursive && (answer.rcode === Rcode.NOERROR ||',
+    seeds: 200,
+  },
+  {
     name: 'stale answers keep their TTL',
     file: 'engine/settlement.ts',
     find: 'return writeStored(store, block, query, 0, STALE_TTL_SECONDS,',
@@ -210,7 +217,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'the cache keeps the older of two answers',
     file: 'engine/cache.ts',
-    find: '    this.#forget(hash, from.bytes, from.keyAt(at), from.keyLength(at))\n',
+    find: '    this.forget(hash, from.bytes, from.keyAt(at), from.keyLength(at))\n',
     replace: '    void hash\n',
     seeds: 200,
   },
