@@ -7,7 +7,7 @@
  *                            ↑ ttlAt[k]: where each TTL stands           records after an OPT go with it
  * ```
  */
-import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, Type } from './constants.ts'
+import { CLASS_IN, Ede, EdnsOption, Flag, HEADER_BYTES, Type } from './constants.ts'
 import { LOWER, skipName } from './name.ts'
 import { fixedAt, recordEnd } from './record-check.ts'
 import { readU16, readU32 } from './reply.ts'
@@ -40,6 +40,8 @@ export class Answer {
   /** Data of a COOKIE option; the length is 0 if there is none. It stands in the message as it came. */
   cookieAt = 0
   cookieLength = 0
+  /** Code of the first extended error (RFC 8914), Ede.NONE without one. */
+  ede: number = Ede.NONE
   readonly ttlAt: Uint16Array = new Uint16Array(MAX_RECORDS)
   ttlCount = 0
   /** Least TTL of all records but the OPT, in seconds; 2^31 − 1 if there is none. */
@@ -90,6 +92,7 @@ export function readAnswer(
   into.hasAnswer = false
   into.hasOpt = false
   into.cookieLength = 0
+  into.ede = Ede.NONE
   into.rotateCount = 0
   const additionals = readU16(packet, start + 10)
   if (into.answers + into.authorities + additionals > MAX_RECORDS) return false
@@ -194,7 +197,7 @@ function readAdditionals(
       into.hasOpt = true
       into.rcode |= packet[fixed + 4]! << 4
       into.end = record - start
-      if (at > fixed + 10) noteCookie(packet, start, fixed + 10, at, into)
+      if (at > fixed + 10) noteOptions(packet, start, fixed + 10, at, into)
       continue
     }
     into.isPlain = false
@@ -207,31 +210,38 @@ function readAdditionals(
 }
 
 /**
- * Looks for the cookie of a reply whose records nobody wants, as it is cut off or an error: it may end anywhere. Leaves
- * `cookieAt` and `cookieLength`. The records begin at `from`, counted from the start of the message.
+ * Looks for the OPT of a reply whose records nobody wants, as it is cut off or an error: it may end anywhere. Leaves
+ * `cookieAt`, `cookieLength` and `ede`. The records begin at `from`, counted from the start of the message.
  */
-export function readCookie(packet: Uint8Array, start: number, length: number, from: number, into: Answer): void {
+export function readOptions(packet: Uint8Array, start: number, length: number, from: number, into: Answer): void {
   const end = start + length
   into.cookieLength = 0
+  into.ede = Ede.NONE
   const records = readU16(packet, start + 6) + readU16(packet, start + 8) + readU16(packet, start + 10)
   for (let k = 0, at = start + from; k < records; k++) {
     const fixed = skipName(packet, at, end)
     if (fixed < 0 || fixed + 10 > end) return
     const stop = fixed + 10 + readU16(packet, fixed + 8)
     if (stop > end) return
-    if (readU16(packet, fixed) === Type.OPT) return noteCookie(packet, start, fixed + 10, stop, into)
+    if (readU16(packet, fixed) === Type.OPT) return noteOptions(packet, start, fixed + 10, stop, into)
     at = stop
   }
 }
 
-/** Finds the COOKIE among the options of an OPT; what comes after a broken one is not looked at. */
-function noteCookie(packet: Uint8Array, start: number, from: number, end: number, into: Answer): void {
-  for (let at = from; at + 4 <= end; at += 4 + readU16(packet, at + 2)) {
+/** Finds the first COOKIE and the first extended error of an OPT; what comes after a broken option is not looked at. */
+function noteOptions(packet: Uint8Array, start: number, from: number, end: number, into: Answer): void {
+  let hasCookie = false
+  for (let at = from; at + 4 <= end; ) {
+    const code = readU16(packet, at)
     const length = readU16(packet, at + 2)
-    if (readU16(packet, at) !== EdnsOption.COOKIE || at + 4 + length > end) continue
-    into.cookieAt = at + 4 - start
-    into.cookieLength = length
-    return
+    const data = at + 4
+    at = data + length
+    if (at > end) return
+    if (code === EdnsOption.COOKIE && !hasCookie) {
+      hasCookie = true
+      into.cookieAt = data - start
+      into.cookieLength = length
+    } else if (code === EdnsOption.EDE && into.ede === Ede.NONE && length >= 2) into.ede = readU16(packet, data)
   }
 }
 

@@ -59,12 +59,13 @@ export function readReply(
   if (markKept(into)) return true
   const end = rebuild(into)
   if (end < 0) return false
-  const { rcode, cookieAt, cookieLength } = into
+  const { rcode, cookieAt, cookieLength, ede } = into
   if (!readAnswer(rebuilt, 0, end, questionEnd, type, into)) return false
   // What stood in the OPT.
   into.rcode = rcode
   into.cookieAt = cookieAt
   into.cookieLength = cookieLength
+  into.ede = ede
   return true
 }
 

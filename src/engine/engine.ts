@@ -404,8 +404,7 @@ export class Engine {
         if (age < lifetime) {
           const isNegative = store.has(block, StoredFlag.NEGATIVE)
           this.counters.add(isNegative ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
-          const ede = isNegative && store.has(block, StoredFlag.FAILURE) ? Ede.CACHED_ERROR : Ede.NONE
-          const length = writeStored(store, block, query, age, -1, ede, this.random(), out, outAt)
+          const length = writeStored(store, block, query, age, -1, store.ede(block), this.random(), out, outAt)
           if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1))
             this.#prefetch(hash, keyLength, block)
           return this.#count(query, Source.cache, store.rcode(block), length, out, outAt)

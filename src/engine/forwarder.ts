@@ -249,6 +249,8 @@ export class Forwarder {
       upstreams.failed(server, 'formerr', now, false)
       return this.#exchanges.askAgain(a, AttemptCookie.NONE, true)
     }
+    const { ede } = this.#context.answer
+    if (ede !== Ede.NONE) inFlight.ede[x] = ede
     this.#notePlainProbe(a)
     this.#exchanges.attemptFailed(a, reasonOf(rcode), isBare ? Fault.ITS : Fault.PERHAPS)
   }

@@ -8,6 +8,7 @@
  * ```
  * An exchange may have several attempts open at once: a slow server's answer still counts after the next was asked.
  */
+import { Ede } from '../dns/constants.ts'
 import { COOKIE_BYTES } from '../dns/cookie.ts'
 import { copyBytes, readU16 } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
@@ -75,6 +76,8 @@ export class InFlight {
   readonly cookieLost: Uint32Array
   readonly lastSocket: Int32Array
   readonly lastFailure: Uint8Array
+  /** Extended error that a server explained its failure with last, Ede.NONE if none did. */
+  readonly ede: Int32Array
   /** Counts up each time the exchange is closed, so that tokens of an earlier use are known. */
   readonly use: Uint32Array
   readonly #nextInBucket: Int32Array
@@ -148,6 +151,7 @@ export class InFlight {
     this.cookieLost = new Uint32Array(n)
     this.lastSocket = new Int32Array(n)
     this.lastFailure = new Uint8Array(n)
+    this.ede = new Int32Array(n)
     this.use = new Uint32Array(n)
     this.#nextInBucket = chain(n)
     this.#buckets = new Int32Array(2 ** Math.ceil(Math.log2(n * 2))).fill(NONE)
@@ -220,6 +224,7 @@ export class InFlight {
     this.cookieLost[x] = 0
     this.lastSocket[x] = NONE
     this.lastFailure[x] = 0
+    this.ede[x] = Ede.NONE
     if (joinable) {
       const bucket = hash & (this.#buckets.length - 1)
       this.#nextInBucket[x] = this.#buckets[bucket]!

@@ -2,7 +2,7 @@
  * "Nothing underneath" (RFC 8020): a name that does not exist has no names below it, whatever their type. With
  * `cache.nxdomainCut` each NXDOMAIN is kept a second time, under a type that no question has, and answers for all of them.
  */
-import { Ede, Flag, HEADER_BYTES, MAX_MESSAGE, Rcode } from '../dns/constants.ts'
+import { Flag, HEADER_BYTES, MAX_MESSAGE, Rcode } from '../dns/constants.ts'
 import { finishHash, hashBytes, skipName } from '../dns/name.ts'
 import { beginReply, copyBytes, readU16, readU32, setCounts, writeU32 } from '../dns/reply.ts'
 import { copyRecord } from '../dns/scrub.ts'
@@ -79,6 +79,7 @@ function writeDenial(
   const stop = message + store.messageLength(block)
   const wantsAd = (query.flags & Flag.AD) !== 0 || query.dnssecOk
   const ad = wantsAd && store.has(block, StoredFlag.AUTHENTIC) ? Flag.AD : 0
+  const ede = store.ede(block)
   let at = beginReply(query, Rcode.NXDOMAIN | ad, reply, 0)
   let from = message + HEADER_BYTES + store.keyLength(block) - KEY_TAIL_BYTES + QUESTION_TAIL_BYTES
   const records = readU16(bytes, message + 8)
@@ -86,14 +87,14 @@ function writeDenial(
   for (let k = 0; k < records; k++) {
     const record = at
     at = copyRecord(bytes, message, from, stop, reply, 0, nameEnd, record)
-    if (at + replyOptBytes(query, Ede.NONE) > query.limit) return NOT_OURS
+    if (at + replyOptBytes(query, ede) > query.limit) return NOT_OURS
     const ttlAt = skipName(reply, record, at) + 4
     writeU32(reply, ttlAt, Math.max(0, readU32(reply, ttlAt) - ageSeconds))
     const fixed = skipName(bytes, from, stop)
     from = fixed + 10 + readU16(bytes, fixed + 8)
   }
   setCounts(reply, 0, 0, records, query.hasEdns ? 1 : 0)
-  if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, Ede.NONE, reply, at)
+  if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, ede, reply, at)
   copyBytes(reply, 0, at, out, outAt)
   return at
 }

@@ -7,8 +7,8 @@
  *  response? → question? → case? → nobody waits? → cookie of errors and what is cut off → whole? → cookie → rcode
  * ```
  */
-import { isSameQuestion, readCookie } from '../dns/answer.ts'
-import { Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
+import { isSameQuestion, readOptions } from '../dns/answer.ts'
+import { Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import { hasCapitals, hasMixedCase } from '../dns/name-case.ts'
 import { isServerFailure, readU16 } from '../dns/reply.ts'
 import { readReply } from '../dns/scrub.ts'
@@ -20,7 +20,7 @@ import { AttemptCookie, Purpose } from './in-flight.ts'
  * DROPPED: none of ours, and counted; the wait goes on. DOUBTED: the same, but it may be the server's after all, as one that
  * does not repeat the name's case or the cookie. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
  * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. USELESS: sound, but an answer that leads nowhere, as a zone's CNAMEs that
- * are a loop. ANSWER: it stands in `context.answer`.
+ * are a loop. ANSWER: it stands in `context.answer`, which also has the extended error of one that FAILED.
  */
 export const Judgement = {
   DROPPED: 0,
@@ -54,6 +54,7 @@ export class ReplyJudgement {
     const flags = readU16(packet, start + 2)
     if ((flags & (Flag.QR | Flag.OPCODE)) !== Flag.QR) return this.#drop()
     const rcode = flags & Flag.RCODE
+    answer.ede = Ede.NONE
     this.rcode = rcode
     this.isBare = length === HEADER_BYTES
     const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
@@ -126,8 +127,8 @@ export class ReplyJudgement {
   ): number {
     const { context, cookies, inFlight } = this.#state
     const { answer, now } = context
+    readOptions(packet, start, length, from, answer)
     if (inFlight.attemptCookie[a] === AttemptCookie.NONE) return otherwise
-    readCookie(packet, start, length, from, answer)
     // An error without one says nothing of whether the server takes cookies.
     if (answer.cookieLength === 0 && !cookies.isExpected(inFlight.attemptServer[a]!, now)) return otherwise
     return this.#hasCookie(a, packet, start, isStream) ? otherwise : Judgement.DOUBTED

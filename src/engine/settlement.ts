@@ -107,9 +107,11 @@ export class Settlement {
 
   /** What a client is told beside SERVFAIL when all has failed. */
   #failureEde(x: number): number {
+    const ede = this.#state.inFlight.ede[x]!
+    // What a server says of why ("DNSSEC Bogus", say) tells more. Its text may be anything, and is not passed on.
+    if (ede !== Ede.NONE) return ede
     const reason = this.#state.lastFailure(x)
-    const isNetwork = reason === 'network' || reason === 'refused' || reason === 'tls'
-    return isNetwork ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
+    return reason === 'network' || reason === 'tls' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
   }
 
   /**
@@ -171,7 +173,7 @@ export class Settlement {
         inFlight.freeWaiter(w)
         continue
       }
-      const length = writeStored(scratch, 0, waiter, 0, -1, Ede.NONE, random(), outlet.reply, outlet.replyAt)
+      const length = writeStored(scratch, 0, waiter, 0, -1, scratch.ede(0), random(), outlet.reply, outlet.replyAt)
       outlet.reply[outlet.replyAt + 2]! |= flags >> 8
       this.#send(w, Source.upstream, answer.rcode, length)
     }

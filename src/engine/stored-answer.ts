@@ -6,12 +6,14 @@
  *   0 u32 bytes of the whole block     4 i32 hash of the key
  *   8 f64 time stored, in ms          16 u32 lifetime in seconds
  *  20 u16 message length  22 u16 TTLs  24 u16 rotate at  26 u16 rotate size  28 u16 rotate count
- *  30 u16 key length      32 u16 rcode 34 u16 StoredFlag  36 u32 age in seconds until which it is served stale at once
+ *  30 u16 key length      32 u16 extended error, 65,535: none
+ *  34 u16 rcode (four bits) and StoredFlag
+ *  36 u32 age in seconds until which it is served stale at once
  *  40 message … │ offsets of TTLs (u16 each, at an even address) │ key
  *  key: the question's name in lower case, type, variant (see `variantOf`)
  * ```
  */
-import { CLASS_IN, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
+import { CLASS_IN, Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import type { Answer } from '../dns/answer.ts'
 import { skipName } from '../dns/name.ts'
 import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../dns/reply.ts'
@@ -30,7 +32,7 @@ const HALF_ROTATE_AT = 12
 const HALF_ROTATE_SIZE = 13
 const HALF_ROTATE_COUNT = 14
 const HALF_KEY = 15
-const HALF_RCODE = 16
+const HALF_EDE = 16
 const HALF_FLAGS = 17
 
 export const StoredFlag = {
@@ -45,6 +47,10 @@ export const StoredFlag = {
   /** A failure kept for a few seconds (RFC 9520): never served stale. */
   FAILURE: 16,
 } as const
+
+/** The rcode stands above the flags. */
+const RCODE_SHIFT = 12
+const NO_EDE = 0xffff
 
 /** A buffer that holds blocks, with the views that reading them needs. */
 export class AnswerStore {
@@ -82,7 +88,12 @@ export class AnswerStore {
     this.words[(at >> 2) + WORD_STALE_UNTIL] = ageSeconds
   }
   rcode(at: number): number {
-    return this.halves[(at >> 1) + HALF_RCODE]!
+    return this.halves[(at >> 1) + HALF_FLAGS]! >> RCODE_SHIFT
+  }
+  /** Code of the extended error that goes with the answer (RFC 8914), or Ede.NONE. */
+  ede(at: number): number {
+    const ede = this.halves[(at >> 1) + HALF_EDE]!
+    return ede === NO_EDE ? Ede.NONE : ede
   }
   messageLength(at: number): number {
     return this.halves[(at >> 1) + HALF_LENGTH]!
@@ -134,7 +145,7 @@ export interface TtlBounds {
 }
 
 /**
- * Writes a reply that `readAnswer` has read from `packet` at `start` as a block at `at`, its key after it. TTLs are
+ * Writes a reply that `readAnswer` has read from `packet` at `start`, with an rcode below 16, as a block at `at`, its key after it. TTLs are
  * clamped as they are written, so that serving only subtracts. Returns how many seconds it may be served: 0 for an
  * answer that is good for those who wait and for nobody else.
  */
@@ -182,9 +193,11 @@ export function storeAnswer(
   halves[half + HALF_ROTATE_SIZE] = answer.rotateSize
   halves[half + HALF_ROTATE_COUNT] = answer.rotateCount
   halves[half + HALF_KEY] = keyLength
-  halves[half + HALF_RCODE] = answer.rcode
+  halves[half + HALF_EDE] = answer.ede === Ede.NONE ? NO_EDE : answer.ede
   halves[half + HALF_FLAGS] =
-    (isNegative ? StoredFlag.NEGATIVE : 0) | ((answer.flags & Flag.AD) !== 0 ? StoredFlag.AUTHENTIC : 0)
+    (answer.rcode << RCODE_SHIFT) |
+    (isNegative ? StoredFlag.NEGATIVE : 0) |
+    ((answer.flags & Flag.AD) !== 0 ? StoredFlag.AUTHENTIC : 0)
   return lifetime
 }
 
@@ -221,8 +234,8 @@ export function storeFailure(
   halves[half + HALF_TTLS] = 0
   halves[half + HALF_ROTATE_COUNT] = 0
   halves[half + HALF_KEY] = keyLength
-  halves[half + HALF_RCODE] = Rcode.SERVFAIL
-  halves[half + HALF_FLAGS] = StoredFlag.NEGATIVE | StoredFlag.FAILURE
+  halves[half + HALF_EDE] = Ede.CACHED_ERROR
+  halves[half + HALF_FLAGS] = (Rcode.SERVFAIL << RCODE_SHIFT) | StoredFlag.NEGATIVE | StoredFlag.FAILURE
 }
 
 function clampTtl(ttl: number, floor: number, cap: number): number {
@@ -259,9 +272,13 @@ export function writeStored(
   const half = at >> 1
   const message = at + STORED_HEAD
   const length = halves[half + HALF_LENGTH]!
-  const rcode = halves[half + HALF_RCODE]!
-  const opt = replyOptBytes(query, ede)
-  if (length + opt > query.limit) return writeCut(store, at, query, ageSeconds, staleTtl, ede, out, outAt)
+  const rcode = store.rcode(at)
+  if (length + replyOptBytes(query, ede) > query.limit) {
+    // Sooner than a record the extended error is left out (RFC 8914 §3); without TC: it is not worth a question over TCP.
+    if (length + replyOptBytes(query, Ede.NONE) <= query.limit)
+      return writeStored(store, at, query, ageSeconds, staleTtl, Ede.NONE, random, out, outAt)
+    return writeCut(store, at, query, ageSeconds, staleTtl, ede, out, outAt)
+  }
   copyMessage(bytes, message, length, query, out, outAt)
   patchTtls(store, at, ageSeconds, staleTtl, out, outAt)
   const rotateCount = halves[half + HALF_ROTATE_COUNT]!
@@ -388,7 +405,7 @@ function writeCut(
   copyMessage(bytes, message, length, query, out, outAt)
   patchKeptTtls(store, at, ageSeconds, staleTtl, out, outAt, length)
   setCounts(out, outAt, kept[0]!, kept[1]!, kept[2]!)
-  return finish(store, at, query, truncated, halves[(at >> 1) + HALF_RCODE]!, length, ede, out, outAt)
+  return finish(store, at, query, truncated, store.rcode(at), length, ede, out, outAt)
 }
 
 function patchKeptTtls(

@@ -124,7 +124,7 @@ function optContradiction(asked: Asked, reply: SecondParser): string | null {
   if (reply.otherOptions > 0) return 'an option that is none of ours, or twice'
   if (reply.cookie >= 0 && !asked.hasCookie) return 'a cookie to a query without'
   if (reply.cookie >= 0 && reply.cookie !== 24) return `a cookie of ${reply.cookie} bytes`
-  if (reply.ede >= 0 && reply.ede < 2) return 'an extended error without a code'
+  if (reply.ede >= 0 && reply.ede !== 2) return `an extended error of ${reply.ede} bytes`
   return null
 }
 

@@ -7,12 +7,13 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Drop } from '../../src/stats/counters.ts'
 import type { Ledger } from './counter-rules.ts'
 import { DenialRules, routeOf } from './denial-rules.ts'
+import { EdeRules } from './ede-rules.ts'
 import type { Episode } from './episode.ts'
 import type { ParsedMessage } from './message.ts'
 import { type MessageBudget, plainOf } from './message-budget.ts'
 import { type CacheMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
-import { checkEde, checkKnown, Ede, isTruncated, STALE_TTL } from './reply-check.ts'
+import { checkEde, checkEdeIfRoom, checkKnown, Ede, edeOf, isTruncated, STALE_TTL } from './reply-check.ts'
 import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
 interface Accepted extends CacheMoment {
@@ -53,6 +54,7 @@ export class AnswerRules {
   /** When an answer came last that nobody may keep: it takes the place of what was kept. */
   private readonly unkeptAt: Map<string, number> = new Map()
   private readonly denials: DenialRules = new DenialRules()
+  private readonly edes: EdeRules = new EdeRules()
   /** What servers cut off of answers, since somebody asked. */
   private readonly cut: Map<string, ParsedMessage[]> = new Map()
   /** When the server that always answers did so with what makes another message needed, by question. */
@@ -100,6 +102,7 @@ export class AnswerRules {
     if (verdict.kind === 'truncated') this.noteCut(verdict)
     if (verdict.kind !== 'answer' && verdict.kind !== 'stray') {
       this.noteStumble(verdict, now)
+      this.edes.failed(verdict, now)
       this.failedAt = now
     }
     if (verdict.kind !== 'answer') return null
@@ -206,7 +209,8 @@ export class AnswerRules {
     let wrong = 'an answer that no server gave'
     for (const known of list) {
       const age = ageSeconds(known, now)
-      const complaint = checkKnown(asked, reply, known, age, -1, limits)
+      const complaint =
+        checkKnown(asked, reply, known, age, -1, limits) ?? checkEdeIfRoom(asked, reply, limits, edeOf(known.message))
       if (complaint !== null) {
         if (!complaint.startsWith('a record that')) wrong = complaint
         continue
@@ -223,14 +227,14 @@ export class AnswerRules {
         return null
       }
       this.ledger.hits++
-      return checkEde(asked, reply, Ede.NONE)
+      return null
     }
     const wantsAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
     if (this.denials.explains(key, reply, wantsAd, this.settings, now)) {
       this.see('denial of a name above')
       if (looksStale(reply) && this.isStale(pending, reply, now)) this.ledger.eitherHits++
       else this.ledger.hits++
-      return isTruncated(reply) ? 'TC on a denial' : checkEde(asked, reply, Ede.NONE)
+      return isTruncated(reply) ? 'TC on a denial' : null
     }
     if (this.hasAskedWithin(STALE_RECHECK_MS, key, now) && this.isStale(pending, reply, now)) {
       this.see('stale at once')
@@ -252,11 +256,12 @@ export class AnswerRules {
     let wrong = 'an answer out of nothing'
     const known = context.kind === 'message' ? context.known : null
     if (known !== null && verdict?.kind === 'answer' && verdict.sent.keys.includes(key)) {
-      const complaint = checkKnown(asked, reply, known, 0, -1, limits)
+      const complaint =
+        checkKnown(asked, reply, known, 0, -1, limits) ?? checkEdeIfRoom(asked, reply, limits, edeOf(known.message))
       if (complaint === null) {
         this.see('answer')
         this.believe(pending, verdict, known)
-        return checkEde(asked, reply, Ede.NONE)
+        return null
       }
       wrong = complaint
     }
@@ -270,7 +275,7 @@ export class AnswerRules {
     // Over TCP nobody could ask for more: it is an answer out of nothing there.
     if (!pending.isStream && this.isCutOff(pending, reply, now)) {
       this.see('half an answer')
-      return this.checkFailure(pending, now) ?? checkEde(asked, reply, Ede.NONE)
+      return this.checkFailure(pending, now)
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
@@ -278,7 +283,7 @@ export class AnswerRules {
     const complaint = this.checkFailure(pending, now)
     // The failure takes the place of an answer that is of no use any more.
     this.accepted.delete(key)
-    return complaint ?? checkEde(asked, reply, Ede.NO_REACHABLE_AUTHORITY, Ede.NETWORK_ERROR)
+    return complaint ?? this.edes.checkFailure(asked, key, reply, context, now)
   }
 
   /** The engine has given a client the answer: it knows what is in it. */
@@ -304,7 +309,11 @@ export class AnswerRules {
     if (!isTruncated(reply)) return false
     // As fresh as ever: nobody keeps it.
     const cut = (this.cut.get(key) ?? []).map((message) => knownAnswer(message, now, this.settings.cache))
-    return cut.some((known) => checkKnown(asked, reply, known, 0, -1, limits) === null)
+    return cut.some(
+      (known) =>
+        checkKnown(asked, reply, known, 0, -1, limits) === null &&
+        checkEdeIfRoom(asked, reply, limits, edeOf(known.message)) === null,
+    )
   }
 
   /**
@@ -338,7 +347,7 @@ export class AnswerRules {
       )
         continue
       if (checkKnown(asked, reply, known, age, STALE_TTL, limits) === null)
-        return checkEde(asked, reply, reply.rcode === NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE) === null
+        return checkEdeIfRoom(asked, reply, limits, reply.rcode === NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE) === null
     }
     return false
   }

@@ -8,6 +8,7 @@ import type { CacheMoment } from './pending.ts'
 import type { ParsedMessage } from './message.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 import { ageSeconds, type KnownAnswer } from './reference-resolver.ts'
+import { edeOf } from './reply-check.ts'
 
 const NXDOMAIN = 3
 const FLAG_AD = 0x0020
@@ -127,5 +128,6 @@ function isCopy(reply: ParsedMessage, { message, ttls }: KnownAnswer, age: numbe
   const [answer, authority, additional] = reply.sections
   if (answer.length + additional.length > 0 || authority.length !== message.sections[1].length) return false
   if (((reply.flags & FLAG_AD) !== 0) !== (wantsAd && (message.flags & FLAG_AD) !== 0)) return false
+  if (reply.opt !== null && edeOf(reply) !== edeOf(message)) return false
   return authority.every((record) => record.ttl === Math.max(0, (ttls[1].get(record.id) ?? Number.NaN) - age))
 }

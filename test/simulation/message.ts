@@ -50,6 +50,7 @@ export interface ParsedMessage {
 }
 
 const TYPE_OPT = 41
+const OPTION_EDE = 15
 /** Where names stand in the data of types that may have compressed ones: bytes before the names, number of names, bytes after (−1: any). */
 const NAMES_IN_DATA: ReadonlyMap<number, readonly [number, number, number]> = new Map([
   [2, [0, 1, 0]],
@@ -198,7 +199,10 @@ function readRecord(reader: Reader, section: Section, message: ParsedMessage): v
     }
     while (reader.at < stop) {
       const code = reader.u16()
-      message.opt.options.set(code, reader.text(reader.u16()))
+      const data = reader.text(reader.u16())
+      // Of several the first counts; an extended error without a code is none.
+      const isNone = code === OPTION_EDE && data.length < 2
+      if (!message.opt.options.has(code) && !isNone) message.opt.options.set(code, data)
     }
     message.bytesBeforeOpt = from - reader.start
   } else {

@@ -16,6 +16,7 @@ const FLAG_CD = 0x0010
 const SOA = 6
 const COOKIE = 10
 const EDE = 15
+const EDE_BYTES = 6
 /** Extended errors (RFC 8914 §4, RFC 9520, RFC 8767); NONE: the reply has none. */
 export const Ede = {
   NONE: -1,
@@ -78,7 +79,8 @@ function checkOpt(asked: Asked, limits: ReplyLimits, reply: ParsedMessage): stri
   if (isOwed && !isCookieRight(opt.options.get(COOKIE) ?? '', cookie, limits.cookieSeconds))
     return 'a query with a cookie is not answered with a cookie for it'
   for (const [code, data] of opt.options) {
-    if (code === EDE && data.length >= 2) continue
+    // Without text: a server's may be anything.
+    if (code === EDE && data.length === 2) continue
     if (code === COOKIE && isOwed) continue
     return `OPT with an option ${code} of ${data.length} bytes`
   }
@@ -97,9 +99,18 @@ export function checkEde(asked: Asked, reply: ParsedMessage, ...codes: number[])
   return `extended error ${edeOf(reply)} instead of ${codes.join(' or ')}`
 }
 
+/**
+ * Checks that the reply says so, unless it is whole and there is no room for it; what is wrong, or null. No record is left
+ * out for its sake.
+ */
+export function checkEdeIfRoom(asked: Asked, reply: ParsedMessage, limits: ReplyLimits, code: number): string | null {
+  const hasRoom = isTruncated(reply) || reply.bytes + EDE_BYTES <= limits.limit
+  return checkEde(asked, reply, code, ...(hasRoom ? [] : [Ede.NONE]))
+}
+
 /** Code of the extended error, −1 without one. */
-function edeOf(reply: ParsedMessage): number {
-  const data = reply.opt?.options.get(EDE)
+export function edeOf(message: ParsedMessage): number {
+  const data = message.opt?.options.get(EDE)
   return data === undefined ? -1 : (data.charCodeAt(0) << 8) | data.charCodeAt(1)
 }
 
@@ -199,5 +210,7 @@ export function checkKnown(
   if (!isTruncated(reply)) return isWhole ? null : 'records are missing, and TC is not set'
   // An answer of which records were left out is written anew, with longer names.
   if (known.isScrubbed) return null
-  return message.bytesBeforeOpt + optBytes(reply) + 6 > limits.limit ? null : 'TC, although all would fit'
+  // An extended error is no reason to leave records out.
+  const ownOpt = optBytes(reply) - (edeOf(reply) === Ede.NONE ? 0 : EDE_BYTES)
+  return message.bytesBeforeOpt + ownOpt > limits.limit ? null : 'TC, although all would fit'
 }

@@ -38,12 +38,12 @@ export type NetworkEvent =
 /**
  * What a message that came in is to the engine, as far as the reference can say. Nothing at all may come of a stray one. A
  * doubtful one is not believed, but the engine may ask in another way. `cut`: what there is of a truncated answer, and null
- * where that is nothing but the question.
+ * where that is nothing but the question. `said`: the reply of a server that failed, if there is one that can be read.
  */
 export type Verdict =
   | { kind: 'stray' }
   | { kind: 'doubtful'; sent: Sent; by: 'case' | 'cookie' }
-  | { kind: 'failure'; sent: Sent | null }
+  | { kind: 'failure'; sent: Sent | null; said: ParsedMessage | null }
   | { kind: 'bad cookie'; sent: Sent }
   | { kind: 'truncated'; sent: Sent; flags: number; cut: ParsedMessage | null }
   | { kind: 'answer'; sent: Sent; message: ParsedMessage }
@@ -55,7 +55,7 @@ interface Socket {
 }
 
 const STRAY: Verdict = { kind: 'stray' }
-const FAILED: Verdict = { kind: 'failure', sent: null }
+const FAILED: Verdict = { kind: 'failure', sent: null, said: null }
 const BADCOOKIE = 23
 const POOL = 4
 /** Largest datagram that the drivers receive whole. */
@@ -242,7 +242,7 @@ export class VirtualNetwork {
     if (bytes === null || bytes.length < 12) {
       const sent = isStream ? this.streams.get(event.token) : undefined
       if (sent === undefined) return STRAY
-      return { kind: 'failure', sent }
+      return { kind: 'failure', sent, said: null }
     }
     const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
     // No question is open for longer than the deadline.
@@ -274,20 +274,21 @@ export class VirtualNetwork {
     this.isUnsure = check === 'unsure'
     if (isBare) {
       this.edns.arrived(query, server, flags & 15, false, now)
-      return { kind: 'failure', sent }
+      return { kind: 'failure', sent, said: typeof message === 'string' ? null : message }
     }
     if (isTruncated) {
       const cut = typeof message === 'string' ? null : scrub(message)
-      return isFailure(flags & 15) ? { kind: 'failure', sent } : { kind: 'truncated', sent, flags, cut }
+      return isFailure(flags & 15) ? { kind: 'failure', sent, said: null } : { kind: 'truncated', sent, flags, cut }
     }
-    if (typeof message === 'string') return { kind: 'failure', sent }
+    if (typeof message === 'string') return { kind: 'failure', sent, said: null }
     if (message.rcode === BADCOOKIE && query.opt?.options.has(COOKIE) === true) {
       this.cookies.refused(server, now)
       return { kind: 'bad cookie', sent }
     }
     const kept = isFailure(message.rcode) ? null : scrub(message)
     this.edns.arrived(query, server, message.rcode, kept !== null, now)
-    return kept === null ? { kind: 'failure', sent } : { kind: 'answer', sent, message: kept }
+    if (isFailure(message.rcode)) return { kind: 'failure', sent, said: message }
+    return kept === null ? { kind: 'failure', sent, said: null } : { kind: 'answer', sent, message: kept }
   }
 
   /** Forged replies at the sockets that are open, and to the questions that are open. None of them fits. */

@@ -196,9 +196,17 @@ function begin(query: Served, flags: number, fate: Random): void {
 
 function addOpt(query: Served, extendedRcode: number, fate: Random): void {
   if (query.opt === null || (extendedRcode === 0 && query.cookie === '' && !fate.chance(0.9))) return
-  const extendedError = fate.chance(0.1) ? '\0\u000f\0\u0002\0\u0016' : ''
+  let extendedError = ''
+  // Most give one, some more than one, and some one that is none.
+  for (let k = fate.chance(0.15) ? fate.pick([1, 1, 1, 2]) : 0; k > 0; k--) extendedError += edeOption(fate)
   const payload = fate.pick([512, 1232, 4096])
   writer.opt(payload, extendedRcode, 0, query.opt.dnssecOk, extendedError + query.cookie)
+}
+
+function edeOption(fate: Random): string {
+  const code = fate.pick(['\0\u0003', '\0\u0006', '\0\u000f', '\0\u0016', '\u00c0\u0001', '\0'])
+  const data = code + (code.length > 1 && fate.chance(0.3) ? 'why it is so' : '')
+  return `\0\u000f\0${String.fromCharCode(data.length)}${data}`
 }
 
 function errorReply(query: Served, rcode: number, fate: Random, serial: number): Buffer {
