@@ -63,23 +63,31 @@ export function readQuery(packet: Uint8Array, at: number, length: number, seed: 
   query.id = (packet[at]! << 8) | packet[at + 1]!
   query.flags = flags
   if ((flags & Flag.QR) !== 0) return Verdict.DROP_RESPONSE
-  if ((flags & Flag.OPCODE) !== 0) return Rcode.NOTIMP
+  if ((flags & Flag.OPCODE) !== 0) {
+    seekOpt(query)
+    return Rcode.NOTIMP
+  }
   const questions = (packet[at + 4]! << 8) | packet[at + 5]!
   const additional = (packet[at + 10]! << 8) | packet[at + 11]!
   if (questions !== 1) {
     // Without a question the additional section starts at once: a COOKIE there makes it a legal query (RFC 7873 §5.4).
     const lone =
       questions === 0 && packet[at + 7] === 0 && packet[at + 6] === 0 && packet[at + 8] === 0 && packet[at + 9] === 0
+    if (!lone) seekOpt(query)
     if (!lone || readAdditional(query, at + HEADER_BYTES, additional) !== Verdict.OK) return Rcode.FORMERR
     return query.cookieAt > 0 ? Verdict.OK : Rcode.FORMERR
   }
   const nameEnd = scanName(packet, at + HEADER_BYTES, end, seed, query.name)
-  if (nameEnd < 0 || nameEnd + 4 > end) return Rcode.FORMERR
+  if (nameEnd < 0 || nameEnd + 4 > end) {
+    seekOpt(query)
+    return Rcode.FORMERR
+  }
   query.type = (packet[nameEnd]! << 8) | packet[nameEnd + 1]!
   query.class = (packet[nameEnd + 2]! << 8) | packet[nameEnd + 3]!
   query.questionEnd = nameEnd + 4
   const sections = packet[at + 6]! | packet[at + 7]! | packet[at + 8]! | packet[at + 9]!
-  if (sections === 0 && additional > 0) {
+  if (sections !== 0) seekOpt(query)
+  else if (additional > 0) {
     const fault = readAdditional(query, query.questionEnd, additional)
     if (fault !== Verdict.OK) return fault
   }
@@ -87,6 +95,28 @@ export function readQuery(packet: Uint8Array, at: number, length: number, seed: 
   if (query.type === Type.AXFR || query.type === Type.IXFR) return Rcode.REFUSED
   if (sections !== 0 || query.type === Type.OPT || query.type === 0) return Rcode.FORMERR
   return query.ednsVersion > 0 ? Rcode.BADVERS : Verdict.OK
+}
+
+/**
+ * Looks for the OPT of a message that is no ordinary query, as far as that can be read: the reply is to have one too
+ * (RFC 6891 §6.1.1).
+ */
+function seekOpt(query: Query): void {
+  const { packet, at, end } = query
+  let i = at + HEADER_BYTES
+  for (let k = (packet[at + 4]! << 8) | packet[at + 5]!; k > 0; k--) {
+    i = skipName(packet, i, end)
+    if (i < 0 || i + 4 > end) return
+    i += 4
+  }
+  const records = ((packet[at + 6]! + packet[at + 8]!) << 8) + packet[at + 7]! + packet[at + 9]!
+  for (let k = 0; k < records; k++) {
+    i = skipName(packet, i, end)
+    if (i < 0 || i + 10 > end) return
+    i += 10 + ((packet[i + 8]! << 8) | packet[i + 9]!)
+    if (i > end) return
+  }
+  readAdditional(query, i, (packet[at + 10]! << 8) | packet[at + 11]!)
 }
 
 /** Finds the OPT record among `count` additional records; two, or one below another name than the root, are FORMERR. */

@@ -9,6 +9,7 @@ import {
   opt,
   type OptParts,
   record,
+  soa,
   u16,
   type WireMessage,
 } from '../dns/messages.ts'
@@ -56,6 +57,10 @@ const PROBES: [name: string, probe: Probe][] = [
   ['edns@0', { edns: { payload: 0 } }],
   ['edns1: an unknown version', { edns: { version: 1 }, rcode: Rcode.BADVERS }],
   ['edns255', { edns: { version: 255 }, rcode: Rcode.BADVERS }],
+  ['edns1nsid', { edns: { version: 1, options: [NSID] }, rcode: Rcode.BADVERS }],
+  ['edns1cookie', { edns: { version: 1, options: [COOKIE] }, rcode: Rcode.BADVERS }],
+  ['edns1expire', { edns: { version: 1, options: [EXPIRE] }, rcode: Rcode.BADVERS }],
+  ['edns1subnet', { edns: { version: 1, options: [SUBNET] }, rcode: Rcode.BADVERS }],
   ['ednsopt: an unknown option', { edns: { options: [UNKNOWN] } }],
   ['edns1opt: both', { edns: { version: 1, options: [UNKNOWN] }, rcode: Rcode.BADVERS }],
   ['do', { edns: { dnssecOk: true }, dnssecOk: true }],
@@ -166,21 +171,72 @@ describe('messages that are not right', () => {
   const question: WireMessage['questions'] = [['localhost', Type.A]]
   const send = (packet: Uint8Array): DecodedMessage | null => byname.askRaw(packet).reply
 
-  it.each<[string, WireMessage, number]>([
+  const UPDATE: WireMessage = {
+    flags: 0x2800,
+    answers: [{ ...record(Type.A, 0, bytes()), class: 255 }],
+    authorities: [a(2), a(3)],
+  }
+  const MALFORMED: [string, WireMessage, number][] = [
     ['opcode 15', { flags: 0x7800, questions: question }, Rcode.NOTIMP],
     ['opcode 15 and all flags', { flags: 0x7ff0, questions: question }, Rcode.NOTIMP],
-    ['a header alone', { flags: 0x0100 }, Rcode.FORMERR],
-    ['two OPT records', { questions: question, additionals: [opt(), opt()] }, Rcode.FORMERR],
-    ['an OPT below a name', { questions: question, additionals: [{ ...opt(), owner: u16(0xc00c) }] }, Rcode.FORMERR],
+    ['opcode UPDATE', { flags: 0x2800, questions: question }, Rcode.NOTIMP],
+    ['opcode UPDATE with a prerequisite and changes', { ...UPDATE, questions: question }, Rcode.NOTIMP],
     [
-      'an option that runs past its end',
-      { questions: question, additionals: [{ ...opt(), data: u16(100, 9) }] },
-      Rcode.FORMERR,
+      'opcode NOTIFY with an SOA',
+      { flags: 0x2400, questions: question, answers: [soa('localhost', 60, 60)] },
+      Rcode.NOTIMP,
     ],
+    ['opcode STATUS without a question', { flags: 0x1000 }, Rcode.NOTIMP],
+    ['two questions', { questions: [...question, ['localhost', Type.AAAA]] }, Rcode.FORMERR],
+    ['an answer in the query', { questions: question, answers: [a(1)] }, Rcode.FORMERR],
+    ['authority in the query', { questions: question, authorities: [soa('localhost', 60, 60)] }, Rcode.FORMERR],
+    ['an answer and no question', { answers: [a(1, 60, 'localhost')] }, Rcode.FORMERR],
+    [
+      'IXFR with its SOA',
+      { questions: [['localhost', Type.IXFR]], authorities: [soa('localhost', 60, 60)] },
+      Rcode.REFUSED,
+    ],
+    ['a header alone', { flags: 0x0100 }, Rcode.FORMERR],
     ['class CH', { questions: [['version.bind', Type.TXT, 3]] }, Rcode.REFUSED],
     ['a zone transfer', { questions: [['example', Type.AXFR]] }, Rcode.REFUSED],
-  ])('%s', (_, parts, rcode) => {
-    expect(send(message(parts))?.rcode).toBe(rcode)
+  ]
+
+  it.each(MALFORMED)('%s', (_, parts, rcode) => {
+    expect(send(message(parts))).toMatchObject({ rcode, opt: null, answers: [], authorities: [], additionals: [] })
+  })
+
+  it.each(MALFORMED)('%s, with EDNS: its OPT is answered with one', (_, parts, rcode) => {
+    const asking = opt({ dnssecOk: true, options: [UNKNOWN, COOKIE] })
+    const reply = send(message({ ...parts, additionals: [...(parts.additionals ?? []), asking] }))
+    // Alone with a cookie it is a question for ours (RFC 7873 §5.4).
+    const isAlone = parts.flags === 0x0100 && parts.questions === undefined && parts.answers === undefined
+    expect(reply).toMatchObject({ rcode: isAlone ? Rcode.NOERROR : rcode, answers: [], authorities: [] })
+    expect(reply?.opt).toMatchObject({ ednsVersion: 0, flag_do: true, udpPayloadSize: 4096 })
+    expect(reply?.opt?.options?.map(({ code }) => code).filter((code) => code !== 10)).toEqual([])
+  })
+
+  it.each(MALFORMED)('%s, with EDNS of another version: no OPT is left without an answer', (_, parts, rcode) => {
+    const reply = send(message({ ...parts, additionals: [...(parts.additionals ?? []), opt({ version: 1 })] }))
+    expect(reply?.rcode).toBe(rcode)
+    expect(reply?.opt).toMatchObject({ ednsVersion: 0 })
+  })
+
+  it.each<[string, WireMessage, boolean]>([
+    ['two OPT records', { questions: question, additionals: [opt(), opt()] }, true],
+    ['an OPT below a name', { questions: question, additionals: [{ ...opt(), owner: u16(0xc00c) }] }, false],
+    ['a bad option', { questions: question, additionals: [{ ...opt(), data: u16(100, 9) }] }, true],
+  ])('%s: FORMERR', (_, parts, hasOpt) => {
+    const reply = send(message(parts))
+    expect(reply?.rcode).toBe(Rcode.FORMERR)
+    expect(reply?.opt !== null).toBe(hasOpt)
+  })
+
+  it('an OPT that cannot be reached is not looked for beyond the message', () => {
+    const whole = message({ flags: 0x2800, questions: question, answers: [a(1)], additionals: [opt()] })
+    for (let length = 12; length < whole.length; length++) {
+      expect(send(whole.subarray(0, length))).toMatchObject({ rcode: Rcode.NOTIMP, opt: null })
+    }
+    expect(send(whole)?.opt).not.toBeNull()
   })
 
   it('an unknown type is forwarded', () => {

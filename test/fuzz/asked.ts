@@ -4,6 +4,7 @@ import { COOKIE, SecondParser } from './second-parser.ts'
 
 const MAX_QUESTION = 260
 const OPT = 41
+const ADDITIONAL = 2
 
 // Used by one query after the other; nothing in them is read across calls.
 const anatomy = new Anatomy()
@@ -28,6 +29,8 @@ export class Asked {
   type = 0
   /** An OPT is among its records. */
   hasOpt = false
+  /** One that can be read stands where it belongs: the reply must have one. */
+  owesOpt = false
   dnssecOk = false
   version = 0
   hasCookie = false
@@ -48,6 +51,7 @@ export class Asked {
     this.questionLength = 0
     this.type = 0
     this.hasOpt = false
+    this.owesOpt = false
     this.dnssecOk = false
     this.version = 0
     this.hasCookie = false
@@ -63,6 +67,7 @@ export class Asked {
       this.type = (bytes[end - 4]! << 8) | bytes[end - 3]!
     }
     anatomy.read(bytes, at, length)
+    this.owesOpt = hasReadableOpt(bytes, at)
     for (let r = 0; r < anatomy.records; r++) {
       if (anatomy.type[r] !== OPT) continue
       this.hasOpt = true
@@ -93,6 +98,14 @@ export class Asked {
       this.type !== OPT &&
       this.type !== 0
   }
+}
+
+/** True if the message, which the anatomy has read, is whole and its first OPT in the additional section is one. */
+function hasReadableOpt(bytes: Uint8Array, at: number): boolean {
+  if (!anatomy.isWhole) return false
+  for (let r = 0; r < anatomy.records; r++)
+    if (anatomy.type[r] === OPT && anatomy.section[r] === ADDITIONAL) return bytes[at + anatomy.owner[r]!] === 0
+  return false
 }
 
 /** True if the additional section, which the anatomy has read, is not there as a whole, or its OPT is none (RFC 6891 §6.1.1). */

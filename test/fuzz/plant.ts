@@ -40,6 +40,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'if (packet[owner] !== 0) return Rcode.FORMERR',
   },
   {
+    name: 'messages of other opcodes get no OPT back',
+    file: 'dns/query.ts',
+    find: '    seekOpt(query)\n    return Rcode.NOTIMP\n',
+    replace: '    return Rcode.NOTIMP\n',
+  },
+  {
     name: 'a pointer may lead into the header',
     file: 'dns/record-check.ts',
     find: ' || target < start + HEADER_BYTES) return -1',

@@ -116,7 +116,7 @@ function contradiction(asked: Asked, reply: SecondParser, bytes: Uint8Array, at:
 }
 
 function optContradiction(asked: Asked, reply: SecondParser): string | null {
-  if (!reply.hasOpt) return asked.hasOpt && asked.isSound ? 'no OPT to a query that has one' : null
+  if (!reply.hasOpt) return asked.owesOpt && !asked.isCut ? 'no OPT to a query that has one' : null
   if (!asked.hasOpt) return 'an OPT to a query without'
   if (reply.version !== 0) return `an OPT of version ${reply.version}`
   if (reply.payload !== asked.advertise) return `an OPT that says ${reply.payload} instead of ${asked.advertise} bytes`

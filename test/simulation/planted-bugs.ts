@@ -159,6 +159,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 20,
   },
   {
+    name: 'messages of other opcodes get no OPT back',
+    file: 'dns/query.ts',
+    find: '    seekOpt(query)\n    return Rcode.NOTIMP\n',
+    replace: '    return Rcode.NOTIMP\n',
+    seeds: 20,
+  },
+  {
+    name: 'a query with records in other sections gets no OPT back',
+    file: 'dns/query.ts',
+    find: '  if (sections !== 0) seekOpt(query)\n',
+    replace: '  if (sections !== 0) void sections\n',
+    seeds: 60,
+  },
+  {
     name: 'a cut answer does not say so',
     file: 'engine/stored-answer.ts',
     find: 'truncated = section < 2 ? Flag.TC : 0',

@@ -15,7 +15,7 @@ export interface Asked {
   edns: { payload: number; version: number; dnssecOk: boolean; cookie: string } | null
   /** `ok`: a question to be answered; `empty`: only a cookie; `drop`: nothing may come back; else the rcode that it deserves. */
   verdict: 'ok' | 'empty' | 'drop' | number
-  /** True where a reply may leave out question or OPT: they could not be read. */
+  /** True where a reply may leave out the question: it could not be read. */
   isBroken: boolean
 }
 
@@ -185,10 +185,13 @@ function makeFaulty(random: Random, names: Names, isStream: boolean): { packet: 
       break
     case 2:
       ask(1)
+      if (random.chance(0.2)) writer.record(random.pick([1, 2]), name, 1, 255, 0, true, () => undefined)
+      if (random.chance(0.6)) opt(1232, random.pick([0, 1]), '')
       asked.verdict = NOTIMP
       break
     case 3:
       // No question at all.
+      if (random.chance(0.5)) opt(1232, 0, '')
       break
     case 4:
       asked.edns = { payload: 1232, version: 0, dnssecOk: false, cookie: clientCookie(random) }
@@ -199,6 +202,7 @@ function makeFaulty(random: Random, names: Names, isStream: boolean): { packet: 
     case 5:
       writer.question(name, 1, 1)
       writer.question(name, 28, 1)
+      if (random.chance(0.5)) opt(4096, 0, '')
       break
     case 6: {
       // A name that points, runs over or ends too soon.
@@ -237,7 +241,8 @@ function makeFaulty(random: Random, names: Names, isStream: boolean): { packet: 
       break
     case 12:
       ask(1)
-      writer.record(1, name, 1, 1, 5, true, () => writer.u32(0x7f000001))
+      writer.record(random.pick([1, 2]), name, 1, 1, 5, true, () => writer.u32(0x7f000001))
+      if (random.chance(0.5)) opt(1232, 0, '')
       break
     case 13: {
       // Records are promised that do not come.

@@ -70,7 +70,7 @@ export function checkForm(
 
 function checkOpt(asked: Asked, limits: ReplyLimits, reply: ParsedMessage): string | null {
   const { opt } = reply
-  if (opt === null) return asked.edns === null || asked.isBroken ? null : 'no OPT to a query that has one'
+  if (opt === null) return asked.edns === null ? null : 'no OPT to a query that has one'
   if (asked.edns === null) return 'an OPT to a query without'
   if (opt.payload !== limits.advertise) return `OPT says ${opt.payload} bytes instead of ${limits.advertise}`
   if (opt.version !== 0 || opt.dnssecOk !== asked.edns.dnssecOk) return 'OPT with another version or DO bit'
