@@ -23,8 +23,8 @@ const COOKIE_AT = 272
 export const MAX_ATTEMPTS = 8
 /** Exchanges at most. */
 const MAX_EXCHANGES = 16_384
-/** Clients that may wait for one exchange. */
-const MAX_WAITERS_EACH = 512
+/** A slow name may have a fourth of all places for waiters, so that others find one; where there are few, so many. */
+const MIN_WAITERS_EACH = 512
 
 /** AGAIN: the server has refused the one before (BADCOOKIE) and given this one. */
 export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2 } as const
@@ -86,6 +86,8 @@ export class InFlight {
 
   // Waiters.
   readonly waiterCapacity: number
+  /** Clients that may wait for one exchange. */
+  readonly #waitersEach: number
   readonly #queries: Uint8Array
   readonly #nextWaiter: Int32Array
   readonly #waiterBits: Uint8Array
@@ -158,6 +160,7 @@ export class InFlight {
 
     const w = foreground * 2
     this.waiterCapacity = w
+    this.#waitersEach = Math.max(MIN_WAITERS_EACH, w >> 2)
     this.#queries = new Uint8Array(w * QUERY_STRIDE)
     this.#nextWaiter = chain(w)
     this.#waiterBits = new Uint8Array(w)
@@ -271,7 +274,7 @@ export class InFlight {
   /** Lets a query wait for an exchange; its head and question are copied. NONE if there is no room. */
   addWaiter(x: number, query: ClientQuery): number {
     const w = this.#freeWaiter
-    if (w === NONE || this.waiters[x]! >= MAX_WAITERS_EACH) return NONE
+    if (w === NONE || this.waiters[x]! >= this.#waitersEach) return NONE
     this.#freeWaiter = this.#nextWaiter[w]!
     this.#nextWaiter[w] = NONE
     if (this.firstWaiter[x] === NONE) this.firstWaiter[x] = w

@@ -1,6 +1,6 @@
 /** Equal questions in flight are one exchange, whose answer goes to all who wait: each in its own way, or not at all. */
 import { describe, expect, it } from 'vitest'
-import { Type } from '../../src/dns/constants.ts'
+import { Rcode, Type } from '../../src/dns/constants.ts'
 import { a } from '../dns/messages.ts'
 import { type Asking, EngineUnderTest } from './engine-under-test.ts'
 
@@ -76,6 +76,19 @@ describe('equal questions in flight', () => {
     byname.answer({ answers: Array.from({ length: 60 }, (_, k) => a(k)) })
     expect(asked.map(({ reply }) => reply!.tc)).toEqual([false, true, false])
     expect(asked.map(({ reply }) => reply!.answers.length === 60)).toEqual([true, false, true])
+  })
+
+  it('of a slow and popular name a fourth of all who may wait get the answer, and others still find a place', () => {
+    const byname = new EngineUnderTest({ maxInFlight: 4096 })
+    const asked = Array.from({ length: 2049 }, (_, id) => byname.ask(NAME, Type.A, { id }))
+    expect(asked.map(({ reply }) => reply?.rcode ?? -1)).toEqual([...Array(2048).fill(-1), Rcode.SERVFAIL])
+    const [popular] = byname.outlet.queries
+    const other = byname.ask('other.example')
+    byname.answer(ANSWER)
+    expect(other.reply).toMatchObject({ rcode: Rcode.NOERROR })
+    byname.answer(ANSWER, popular)
+    expect(asked.filter(({ reply }) => reply!.rcode === Rcode.NOERROR)).toHaveLength(2048)
+    expect([byname.outlet.queries.length, byname.dropped('waitersFull'), byname.waiting]).toEqual([2, 1, 0])
   })
 
   it('one too many gets SERVFAIL, the others their answer', () => {

@@ -153,11 +153,15 @@ describe('waiters', () => {
     expect(inFlight.addWaiter(x, query)).toBe(w)
   })
 
-  it('are at most 512 to an exchange', () => {
-    const inFlight = new InFlight(1000)
+  it.each([
+    [1000, 512],
+    [4096, 2048],
+    [16_384, 8192],
+  ])('with room for %i exchanges are at most %i to one', (capacity, most) => {
+    const inFlight = new InFlight(capacity)
     const x = open(inFlight, 'a')
     const query = clientQuery('a')
-    for (let k = 0; k < 512; k++) expect(inFlight.addWaiter(x, query)).not.toBe(NONE)
+    for (let k = 0; k < most; k++) expect(inFlight.addWaiter(x, query)).not.toBe(NONE)
     expect(inFlight.addWaiter(x, query)).toBe(NONE)
     expect(inFlight.addWaiter(open(inFlight, 'b'), query)).not.toBe(NONE)
   })

@@ -12,7 +12,7 @@ import { Anatomy } from './anatomy.ts'
 
 /** Steps kept for the replay of a failure. */
 const LOG_BYTES = 48 << 20
-/** One query in many is sent so often: more than the 512 that may wait for one answer (in-flight.ts). */
+/** One query in many is sent so often: more than may wait for one answer (in-flight.ts). */
 const FLOOD_CHANCE = 1 / 15_000
 const FLOOD = 600
 
