@@ -11,6 +11,8 @@
  * ```
  * Memory is touched as it fills: an idle cache costs next to nothing.
  */
+import { readU16 } from '../dns/reply.ts'
+import { ANY_TYPE_KEY } from './nxdomain-cut.ts'
 import { AnswerStore, StoredFlag } from './stored-answer.ts'
 
 /** An average answer's block; the index is at most two thirds full with such. */
@@ -95,6 +97,13 @@ class Generation {
   }
 }
 
+/** Lengths of a name in wire format and of those above it. */
+function suffixLengths(name: Uint8Array): Set<number> {
+  const lengths = new Set([1])
+  for (let at = 0; name[at]! > 0; at += name[at]! + 1) lengths.add(name.length - at)
+  return lengths
+}
+
 /** What stands where after a successful `find`: valid until the next call that stores or finds. */
 export class Cache {
   #young: Generation
@@ -105,6 +114,8 @@ export class Cache {
   evictions = 0
   /** Store that holds the block found last. */
   store: AnswerStore
+  /** When the newest failure was stored. */
+  #failedAt = Number.NEGATIVE_INFINITY
 
   constructor(maxBytes: number) {
     this.maxBytes = Math.min(MAX_BYTES, Math.max(MIN_BYTES, maxBytes))
@@ -157,6 +168,7 @@ export class Cache {
     if (size > this.#young.store.bytes.length / 4) return
     if (!this.#young.hasRoom(size)) this.#turn()
     this.#young.append(from, at)
+    if (from.has(at, StoredFlag.FAILURE)) this.#failedAt = from.storedAt(at)
   }
 
   #turn(): void {
@@ -183,15 +195,21 @@ export class Cache {
     return entries
   }
 
-  /** Forgets all answers for a name (any type and variant); `name` is lower-cased wire format. Returns how many. */
+  /**
+   * Forgets all that answers for a name, of any type and variant, denials of names above it included; `name` is lower-cased
+   * wire format. Returns how many that were.
+   */
   flushName(name: Uint8Array): number {
     let count = 0
+    const suffixes = suffixLengths(name)
     for (const generation of [this.#young, this.#old]) {
       const { store } = generation
       for (const block of generation.blocks()) {
         const key = store.keyAt(block)
-        if (store.keyLength(block) - 3 !== name.length) continue
-        if (!name.every((byte, i) => store.bytes[key + i] === byte)) continue
+        const length = store.keyLength(block) - 3
+        const isCut = readU16(store.bytes, key + length) === ANY_TYPE_KEY
+        if (length !== name.length && !(isCut && suffixes.has(length))) continue
+        if (!name.subarray(-length).every((byte, i) => store.bytes[key + i] === byte)) continue
         generation.kill(block)
         count++
       }
@@ -199,8 +217,12 @@ export class Cache {
     return count
   }
 
-  /** Forgets all failures: what failed may work now. */
-  forgetFailures(): void {
+  /**
+   * Forgets all failures: what failed may work now. Those from before `since` (engine time) are of no use any more: if there
+   * are no others, nothing is looked through, which takes long in a large cache.
+   */
+  forgetFailures(since: number): void {
+    if (this.#failedAt < since) return
     for (const generation of [this.#young, this.#old]) {
       for (const block of generation.blocks())
         if (generation.store.has(block, StoredFlag.FAILURE)) generation.kill(block)

@@ -26,6 +26,7 @@ import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 import type { StreamExchanged } from './stream-port.ts'
+import { FAILURE_MEMORY_MS } from './settlement.ts'
 import { rcodeOf, writeMinimalAny, writeSpecialAnswer } from './special-names.ts'
 import { ageOf, StoredFlag, writeStored } from './stored-answer.ts'
 
@@ -130,7 +131,7 @@ export class Engine {
       this.#showCache()
     }
     // Other servers may know better.
-    this.cache?.forgetFailures()
+    this.cache?.forgetFailures(this.now - FAILURE_MEMORY_MS)
     this.forwarder.configure(settings)
   }
 

@@ -25,6 +25,8 @@ const STALE_RECHECK_SECONDS = 30
 const FIRST_FAILURE_SECONDS = 1
 const LONGEST_FAILURE_SECONDS = 5
 const REPEATED_WITHIN_SECONDS = 30
+/** After so long a failure that was kept plays no part any more. */
+export const FAILURE_MEMORY_MS: number = (LONGEST_FAILURE_SECONDS + REPEATED_WITHIN_SECONDS) * 1000
 /** A client's `proto`. */
 const TCP = 1
 

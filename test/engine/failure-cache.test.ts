@@ -78,6 +78,31 @@ test('new settings end it: other servers may know better', () => {
   expect(byname.ask('example.org').reply).toBeNull()
 })
 
+test('new settings end it as long as it makes the next one longer', () => {
+  const byname = new EngineUnderTest()
+  byname.ask('other.example')
+  byname.answer({ answers: [a(1)] })
+  askInVain(byname)
+  byname.advance(34_000)
+  byname.engine.configure(settingsWith())
+  expect(byname.engine.cache!.entries).toBe(1)
+  askInVain(byname)
+  byname.advance(1000)
+  // As the first time, not twice as long.
+  expect(byname.ask('example.org').reply).toBeNull()
+})
+
+test('one that plays no part any more is not looked for', () => {
+  const byname = new EngineUnderTest()
+  askInVain(byname)
+  byname.advance(35_001)
+  byname.engine.configure(settingsWith())
+  expect(byname.engine.cache!.entries).toBe(1)
+  askInVain(byname)
+  byname.advance(1000)
+  expect(byname.ask('example.org').reply).toBeNull()
+})
+
 test('a failure that is ours is not kept', () => {
   const byname = new EngineUnderTest({ maxInFlight: 1 })
   byname.ask('one.example')

@@ -107,6 +107,22 @@ test('flushing the name ends it', () => {
   expect(byname.ask('x.gone.example.org').reply).toBeNull()
 })
 
+test('flushing a name below ends it, for that name and all others below', () => {
+  const byname = withDenial()
+  expect(byname.engine.cache!.flushName(wire('a.b.gone.example.org'))).toBe(1)
+  expect(byname.ask('a.b.gone.example.org').reply).toBeNull()
+  expect(byname.ask('c.gone.example.org').reply).toBeNull()
+  // What was asked for itself is not below anything.
+  expect(isAnswered(byname.ask('gone.example.org'))).toBe(true)
+})
+
+test('flushing names beside and above leaves it', () => {
+  const byname = withDenial()
+  for (const name of ['example.org', 'xgone.example.org', 'e.example.org', 'org', '.', 'gone.example.or'])
+    expect(byname.engine.cache!.flushName(wire(name))).toBe(0)
+  expect(isAnswered(byname.ask('x.gone.example.org'))).toBe(true)
+})
+
 test('it is off unless asked for', () => {
   const byname = withDenial({ cache: { nxdomainCut: false } })
   expect(byname.ask('x.gone.example.org').reply).toBeNull()

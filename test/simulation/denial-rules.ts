@@ -29,9 +29,13 @@ export class DenialRules {
     this.kept.clear()
   }
 
+  /** What says that the name does not exist is forgotten, for whichever name above it was asked. */
   forgetName(name: string): void {
-    for (const map of [this.known, this.kept])
-      for (const key of map.keys()) if (key.startsWith(`${name}|`)) map.delete(key)
+    for (let at = 0; at < name.length; at += name.charCodeAt(at) + 1) {
+      const above = `${name.slice(at)}|`
+      for (const map of [this.known, this.kept])
+        for (const key of map.keys()) if (key.startsWith(above)) map.delete(key)
+    }
   }
 
   /** An answer has come in for questions with these keys (name|type|variant). */

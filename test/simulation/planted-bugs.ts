@@ -253,6 +253,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
   },
   {
+    name: 'a flush of a name leaves the denials of names above it',
+    file: 'engine/cache.ts',
+    find: 'if (length !== name.length && !(isCut && suffixes.has(length))) continue',
+    replace: 'if (length !== name.length || (isCut && suffixes.size === 0)) continue',
+    seeds: 400,
+  },
+  {
     name: 'the cache finds an answer of another type',
     file: 'engine/engine.ts',
     find: '    key[name.length + 1] = query.type\n',
