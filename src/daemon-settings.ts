@@ -9,8 +9,6 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
-import { ConfigError } from './config/config-error.ts'
 import { type FileWatch, watchFile } from './config/file-watch.ts'
 import { parseHostsFile } from './config/hosts-file.ts'
 import { parseResolvConf, type ResolvConf } from './config/resolv-conf.ts'
@@ -21,6 +19,7 @@ import { deriveSettings, hostEntries, loopProbeNames } from './engine-settings.t
 import { LoopWatch } from './loop-watch.ts'
 import type { Log } from './observe/log.ts'
 import { addressText } from './os/socket-address.ts'
+import { interfaceAddresses, leftOutMessage } from './start-check.ts'
 import type { TableIdentity } from './table/identity.ts'
 
 /** What the settings are made from, and who is told when they change. */
@@ -51,7 +50,6 @@ export class DaemonSettings {
   #settings: EngineSettings
   #searchDomain: string | null
 
-  /** @throws ConfigError if the configuration names one of our own listeners as an upstream server */
   constructor({ config, log, onSettings, onIdentity }: DaemonSettingsOptions) {
     this.#config = config
     this.#log = log
@@ -59,7 +57,7 @@ export class DaemonSettings {
     this.#onIdentity = onIdentity
     this.#resolvConf = this.#readResolvConf(null)
     this.#hosts = this.#readHosts()
-    this.#settings = this.#deriveSettings(true)
+    this.#settings = this.#deriveSettings()
     this.#searchDomain = this.identity.searchDomain
   }
 
@@ -155,21 +153,9 @@ export class DaemonSettings {
     }
   }
 
-  #deriveSettings(isStart: boolean): EngineSettings {
-    const own = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map((info) => info.address))
-    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, own, this.#hosts)
-    for (const label of loops) {
-      const { servers, routes } = this.#config.upstream
-      const isIn = (list: readonly { label: string }[]): boolean => list.some((server) => server.label === label)
-      const key = isIn(servers)
-        ? 'upstream.servers'
-        : routes.some((route) => isIn(route.servers))
-          ? 'upstream.routes'
-          : null
-      const message = `upstream server ${label} is byname's own listener: that would be a loop`
-      if (key !== null && isStart) throw new ConfigError([`${key}: ${message}; name the resolver behind it`])
-      this.#log.error({ server: label }, `${message}; it is left out`)
-    }
+  #deriveSettings(): EngineSettings {
+    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, interfaceAddresses(), this.#hosts)
+    for (const label of loops) this.#log.error({ server: label }, leftOutMessage(label))
     const loopProbe = loopProbeNames(this.#loops.id, settings)
     for (const route of settings.routes)
       route.servers = route.servers.filter((index) => !this.#loops.loops.has(settings.servers[index]!.label))
@@ -184,7 +170,7 @@ export class DaemonSettings {
 
   /** Hands what the configuration and resolv.conf say now to everybody. */
   #applySettings(): void {
-    this.#settings = this.#deriveSettings(false)
+    this.#settings = this.#deriveSettings()
     this.#onSettings(this.#settings)
     const { identity } = this
     if (identity.searchDomain === this.#searchDomain) return
@@ -269,21 +255,6 @@ function valueAt(section: unknown, key: string): unknown {
 
 function isSame(one: unknown, other: unknown): boolean {
   return JSON.stringify(one) === JSON.stringify(other)
-}
-
-/** Text of the file of root certificates, null where none is named. @throws ConfigError */
-export function readRootCertificates(file: string): string | null {
-  if (file === '') return null
-  const problem = (reason: string): ConfigError =>
-    new ConfigError([`upstream.rootCert: ${file} ${reason}; name a file of root certificates (PEM), or leave it empty`])
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    throw problem(`cannot be read (${errorCode(error)})`)
-  }
-  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
-  return text
 }
 
 /** Runs something after a while, which keeps no process alive. Returns how to call it off. */

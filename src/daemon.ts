@@ -13,7 +13,7 @@ import { socketText } from './config/address.ts'
 import { ConfigError } from './config/config-error.ts'
 import type { Config } from './config/schema.ts'
 import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './daemon-listeners.ts'
-import { DaemonSettings, keepFixed, readRootCertificates } from './daemon-settings.ts'
+import { DaemonSettings, keepFixed } from './daemon-settings.ts'
 import { observeSources } from './daemon-sources.ts'
 import { warningsOf } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
@@ -23,6 +23,7 @@ import { createLog, type Log } from './observe/log.ts'
 import type { Observer } from './observe/observer.ts'
 import type { MeshState, XdsStateLike } from './observe/sources.ts'
 import { loadSyscalls, type Syscalls } from './os/syscalls.ts'
+import { checkStart, readRootCertificates } from './start-check.ts'
 import { StreamCounters } from './stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from './stream/stream-settings.ts'
 import { StreamThread } from './stream/stream-thread.ts'
@@ -123,6 +124,7 @@ class Daemon {
     this.#warnings = [...warnings, ...warningsOf(config)]
     for (const warning of this.#warnings) log.warn({}, warning)
     const sys = loadSyscalls()
+    checkStart(config, () => sys)
     this.#sys = typeof sys === 'string' ? null : sys
     this.#sysProblem = typeof sys === 'string' ? sys : ''
     this.#driver = chooseDriver(config.driver, sys)

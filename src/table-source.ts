@@ -20,10 +20,14 @@ export interface OpenTableSource {
   xds: (() => XdsStateLike) | null
 }
 
-/**
- * Makes the source that the configuration names; it is not started yet. Only its own code is loaded.
- * @throws ConfigError for what no source can do
- */
+/** @throws ConfigError for what no source can do */
+export function checkSource({ mesh: { source } }: Config): void {
+  if (source.kind !== 'xds' || (source.tls === null && source.token === '')) return
+  const problem = 'TLS and tokens towards the control plane are not there yet'
+  throw new ConfigError([`mesh.source.xds: ${problem}; use the plaintext port (15010 of istiod) without tls and token`])
+}
+
+/** Makes the source that the configuration names, which `checkSource` has let pass; it is not started yet. Only its own code is loaded. */
 export async function openTableSource(config: Config, sink: TableSink, log: Log): Promise<OpenTableSource> {
   const { source } = config.mesh
   if (source.kind === 'table') {
@@ -41,12 +45,6 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
       watchFolder,
     })
     return { source: files, xds: null }
-  }
-  if (source.tls !== null || source.token !== '') {
-    const problem = 'TLS and tokens towards the control plane are not there yet'
-    throw new ConfigError([
-      `mesh.source.xds: ${problem}; use the plaintext port (15010 of istiod) without tls and token`,
-    ])
   }
   const { AdsClient } = await import('./xds/ads-client.ts')
   const { buildNode } = await import('./xds/node.ts')

@@ -12,7 +12,7 @@ export const cacheCommand: Command = {
   mostPositionals: 2,
   options: { json: { help: 'as JSON' }, admin: ADMIN_OPTION },
   details:
-    '"flush" removes all answers, "flush NAME" those for one name, of every type, and what says that a name above it does not exist. Mesh names are not in the cache.',
+    '"flush" removes all answers, "flush NAME" those for one name, of every type, and what says that\na name above it does not exist. Mesh names are not in the cache.',
   examples: ['byname cache', 'byname cache flush www.example.com'],
   async run(given, context) {
     const [action, name] = given.positionals

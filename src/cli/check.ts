@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { LoadedConfig } from '../config/load.ts'
-import { parseResolvConf } from '../config/resolv-conf.ts'
+import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { Config } from '../config/schema.ts'
 import { type Command, ExitCode } from './command.ts'
 import { CONFIG_OPTION, LISTEN_OPTION, loadGiven } from './config-options.ts'
@@ -11,13 +11,21 @@ export const checkCommand: Command = {
   name: 'check',
   summary: 'Validate the configuration and the environment.',
   options: { config: CONFIG_OPTION, listen: LISTEN_OPTION },
-  details: 'Says what byname would do with them. Problems name the file, line and key; then the exit code is 2.',
+  details:
+    'Says what byname would do with them. Problems name the file, line and key, or the key alone where only\n"byname run" would find them as it starts; then the exit code is 2.',
   examples: ['byname check --config byname.yaml'],
-  // oxlint-disable-next-line require-await -- commands are asynchronous
   async run(given, context) {
     const loaded = loadGiven(given, context)
+    const { config } = loaded
+    const { checkStart, previewStart } = await import('../start-check.ts')
+    checkStart(config)
     const warnings = [...loaded.warnings]
-    const rows = understood(loaded, warnings)
+    const resolvConf = readResolvConf(config, warnings)
+    const preview = previewStart(config, resolvConf)
+    warnings.push(...preview.warnings)
+    if (config.hostsFile !== '' && !existsSync(config.hostsFile))
+      warnings.push(`hostsFile: ${config.hostsFile} does not exist (yet)`)
+    const rows = understood(loaded, upstreamText(config, resolvConf, preview.servers, warnings), warnings)
     context.out(alignColumns(rows.map((row) => row.map(printable))))
     for (const warning of warnings) context.out(`warning: ${printable(warning)}\n`)
     context.out(warnings.length === 0 ? 'The configuration is good.\n' : 'The configuration can be used.\n')
@@ -25,7 +33,7 @@ export const checkCommand: Command = {
   },
 }
 
-function understood({ config, file }: LoadedConfig, warnings: string[]): string[][] {
+function understood({ config, file }: LoadedConfig, others: string, warnings: string[]): string[][] {
   const { identity, upstream, cache } = config
   const workload = [
     `namespace ${identity.namespace}`,
@@ -39,7 +47,7 @@ function understood({ config, file }: LoadedConfig, warnings: string[]): string[
     ['listen', `${config.listen.map((address) => address.text).join(', ')} (UDP and TCP)`],
     ['workload', workload.join(', ')],
     ['mesh names', sourceText(config, warnings)],
-    ['other names', upstreamText(config, warnings)],
+    ['other names', others],
     ...upstream.routes.map((route) => [
       'route',
       `${route.domains.join(', ')} to ${route.servers.map((server) => server.label).join(', ')}, ${route.policy}`,
@@ -71,26 +79,23 @@ function sourceText(config: Config, warnings: string[]): string {
   return `over xDS (${mode}) from ${addresses}, ${tls === null ? 'plaintext' : 'TLS'}${token === '' ? '' : `, token ${token}`}`
 }
 
-function upstreamText({ upstream }: Config, warnings: string[]): string {
+function readResolvConf({ upstream: { resolvConf: file } }: Config, warnings: string[]): ResolvConf {
+  try {
+    return parseResolvConf(readFileSync(file, 'utf8'))
+  } catch {
+    warnings.push(`upstream.resolvConf: ${file} cannot be read: no servers and search domains from it`)
+    return parseResolvConf('')
+  }
+}
+
+function upstreamText({ upstream }: Config, resolvConf: ResolvConf, servers: string[], warnings: string[]): string {
   const attempt = upstream.attemptTimeoutMs === null ? '' : `${upstream.attemptTimeoutMs} ms a try, `
   const policy = `${upstream.policy}, ${attempt}${upstream.deadlineMs} ms in all`
-  let found = { servers: upstream.servers, search: '' }
-  let from = ''
-  try {
-    const resolvConf = parseResolvConf(readFileSync(upstream.resolvConf, 'utf8'))
-    found = { servers: resolvConf.servers, search: resolvConf.search.join(' ') }
-    from = ` from ${upstream.resolvConf}`
-  } catch {
-    warnings.push(`upstream.resolvConf: ${upstream.resolvConf} cannot be read: no servers and search domains from it`)
-  }
-  if (upstream.servers.length > 0) {
-    found.servers = upstream.servers
-    from = ''
-  }
-  const search = found.search === '' ? '' : `; search ${found.search}`
-  if (found.servers.length === 0) {
+  const search = resolvConf.search.length === 0 ? '' : `; search ${resolvConf.search.join(' ')}`
+  if (servers.length === 0) {
     warnings.push('there is no upstream server: only mesh names can be answered; name some in upstream.servers')
     return `no servers${search}`
   }
-  return `${found.servers.map((server) => server.label).join(', ')}${from}, ${policy}${search}`
+  const from = upstream.servers.length > 0 ? '' : ` from ${upstream.resolvConf}`
+  return `${servers.join(', ')}${from}, ${policy}${search}`
 }

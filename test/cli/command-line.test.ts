@@ -126,6 +126,67 @@ byname check: ${config}:3:3: cache.maxBites: unknown key (did you mean maxBytes?
   })
 })
 
+describe('what run refuses as it starts', () => {
+  const mesh = 'listen: ["127.0.0.1:5300"]\nmesh: { source: { table: /nowhere/t.json } }\n'
+  const noCertificate = write('none.pem', 'nothing')
+  const loop = "is byname's own listener: that would be a loop; name the resolver behind it"
+  const advice = 'name a file of root certificates (PEM), or leave it empty'
+  const tls =
+    'mesh.source.xds: TLS and tokens towards the control plane are not there yet; use the plaintext port (15010 of istiod) without tls and token'
+
+  test.each<[string, string, string[]]>([
+    [
+      'an own listener among the servers',
+      `${mesh}upstream: { servers: [192.0.2.1, "127.0.0.1:5300"] }`,
+      [`upstream.servers: upstream server 127.0.0.1:5300 ${loop}`],
+    ],
+    [
+      'an own listener on a route',
+      `${mesh}upstream: { routes: [{ domains: [corp.example], servers: ["tcp://127.0.0.1:5300"] }] }`,
+      [`upstream.routes: upstream server tcp://127.0.0.1:5300 ${loop}`],
+    ],
+    [
+      'root certificates that are not there',
+      `${mesh}upstream: { rootCert: /nowhere/root.pem }`,
+      [`upstream.rootCert: /nowhere/root.pem cannot be read (ENOENT); ${advice}`],
+    ],
+    [
+      'root certificates that are none, and whatever else is wrong',
+      `${mesh}upstream: { rootCert: ${noCertificate}, servers: ["127.0.0.1:5300"] }`,
+      [
+        `upstream.rootCert: ${noCertificate} holds no certificate; ${advice}`,
+        `upstream.servers: upstream server 127.0.0.1:5300 ${loop}`,
+      ],
+    ],
+    ['a control plane over TLS', 'mesh: { source: { xds: { address: "istiod:15012", tls: {} } } }', [tls]],
+  ])('%s: check refuses it alike, with exit code 2', async (_, yaml, problems) => {
+    const config = write('refused.yaml', `${yaml}\n`)
+    const lines = (command: string): string => problems.map((problem) => `byname ${command}: ${problem}\n`).join('')
+    expect(await byname(['check', '--config', config])).toEqual({ code: 2, out: '', err: lines('check') })
+    const { code, err } = await byname(['run', '--config', config], { BYNAME_LOG_LEVEL: 'error' })
+    expect({ code, err }).toEqual({ code: 2, err: lines('run') })
+  })
+})
+
+describe('what run warns of as it starts', () => {
+  test('check warns of alike: a wildcard without an access list, an own listener in resolv.conf, a hosts file that is not there', async () => {
+    const resolvConf = write('loop.conf', 'nameserver 127.0.0.1\nnameserver 192.0.2.1\n')
+    const config = write(
+      'warned.yaml',
+      `listen: ["0.0.0.0:53"]\nmesh: { source: { table: /nowhere/t.json } }\nhostsFile: /nowhere/hosts\nupstream: { resolvConf: ${resolvConf} }\n`,
+    )
+    const { code, out, err } = await byname(['check', '--config', config])
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('warning: listen: 0.0.0.0:53 is every address of this machine, and access is empty')
+    expect(out).toContain(
+      `warning: ${resolvConf}: upstream server 127.0.0.1:53 is byname's own listener: that would be a loop; it is left out\n`,
+    )
+    expect(out).toContain('warning: hostsFile: /nowhere/hosts does not exist (yet)\n')
+    expect(out).toMatch(/^other names +192\.0\.2\.1:53 from /m)
+    expect(out).toMatch(/The configuration can be used\.\n$/)
+  })
+})
+
 describe('the launcher', () => {
   test('an old Node gets the way to a newer one, or a clear message', () => {
     // Run the launcher's source under a version that lies about itself: no old Node is needed.
