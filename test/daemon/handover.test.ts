@@ -255,7 +255,8 @@ describe('SIGHUP reads the configuration again', () => {
     await byname.line('configuration read again')
     const { keys } = await byname.line('these keys changed')
     expect(keys).toEqual(['workers', 'mesh.source', 'upstream.maxInFlight', 'log.format'])
-    expect(await ttlOf(byname.at())).toBe(77)
+    // The workers hear of it by a message.
+    await until(async () => expect(await ttlOf(byname.at())).toBe(77))
 
     writeFileSync(file, JSON.stringify({ ...config, cache: { maxBites: 1 } }))
     process.kill(pid, 'SIGHUP')

@@ -47,10 +47,12 @@ test('both families, UDP and TCP on each; log and status name the driver and why
 test.each(['batch', 'dgram'])(
   'driver %s: a port that is busy over UDP alone: the address, the transport and what to do',
   async (driver) => {
-    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    // Somebody else's test may have the number over TCP.
+    const port = await freePort('127.0.0.1')
+    const socket = createSocket('udp4').bind(port, '127.0.0.1')
     await once(socket, 'listening')
     stage.closing(() => socket.close())
-    const listen = `127.0.0.1:${socket.address().port}`
+    const listen = `127.0.0.1:${port}`
     const env = {
       BYNAME_DRIVER: driver,
       BYNAME_MESH_SOURCE_TABLE: tableFile(),
