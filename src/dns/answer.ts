@@ -126,7 +126,8 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     const owner = readU16(packet, record)
     if ((owner !== next && owner !== before) || readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
     if (recordType === Type.CNAME && type !== Type.CNAME && type !== Type.ANY && owner === next) {
-      if (++links > MAX_LINKS) return -1
+      // Too many are refused where the chain is followed: the message is sound (`isSound`).
+      if (++links > MAX_LINKS) into.isPlain = false
       before = next
       next = pointerTo(packet, start, fixed + 10)
     }

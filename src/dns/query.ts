@@ -8,7 +8,7 @@
  *       OPT: 0 | 41 | payload size | ext. rcode, version, DO | RDLENGTH | { code, length, data } …
  * ```
  */
-import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, MIN_UDP_PAYLOAD, Opcode, Rcode, Type } from './constants.ts'
+import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, MIN_UDP_PAYLOAD, Rcode, Type } from './constants.ts'
 import { ScannedName, scanName, skipName } from './name.ts'
 
 /** What `readQuery` says of a packet that is no ordinary query: `DROP_*`, or the rcode it is to be answered with. */
@@ -169,9 +169,4 @@ function readOptions(query: Query, at: number, end: number): boolean {
 /** Opcode of the query read last. */
 export function opcodeOf(query: Query): number {
   return (query.flags & Flag.OPCODE) >> 11
-}
-
-/** True for opcodes with a count of their own. */
-export function isUpdate(query: Query): boolean {
-  return opcodeOf(query) === Opcode.UPDATE
 }

@@ -12,7 +12,7 @@
  * Memory is touched as it fills: an idle cache costs next to nothing.
  */
 import { readU16 } from '../dns/reply.ts'
-import { ANY_TYPE_KEY } from './nxdomain-cut.ts'
+import { ANY_TYPE_KEY } from './client-query.ts'
 import { AnswerStore, StoredFlag } from './stored-answer.ts'
 
 /** An average answer's block; the index is at most two thirds full with such. */

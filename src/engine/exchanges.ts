@@ -77,7 +77,7 @@ export class Exchanges {
       while (inFlight.firstAttempt[x] !== NONE) inFlight.closeAttempt(inFlight.firstAttempt[x]!)
       inFlight.triedServers[x] = 0
       inFlight.failedOnce[x] = 0
-      inFlight.failedTwice[x] = 0
+      inFlight.ruledOut[x] = 0
       inFlight.suspects[x] = 0
       inFlight.caseLost[x] = 0
       inFlight.cookieLost[x] = 0
@@ -159,15 +159,20 @@ export class Exchanges {
     const { context, inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
     const server = inFlight.attemptServer[a]!
-    this.#state.noteFailure(x, server, reason, fault === Fault.ITS)
+    // Its time may have been up before, which has been counted.
+    const isCounted = reason === 'timeout' && inFlight.attemptTimedOut[a] !== 0
+    if (isCounted) this.#state.noteReason(x, reason)
+    else this.#state.noteFailure(x, server, reason, fault === Fault.ITS)
     inFlight.closeAttempt(a)
     const bit = 1 << server
     if (fault !== Fault.NOT_ITS) inFlight.suspects[x] = inFlight.suspects[x]! | bit
     const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
     inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
-    if (isAgain && reason !== 'network') inFlight.failedTwice[x] = inFlight.failedTwice[x]! | bit
-    // Nobody is there at the moment (a resolver that restarts, say), and nobody else is left: give it time, up to the deadline.
-    const isAlone = isAgain && reason === 'network' && this.turns.untried(x) === 0
+    // What a server that restarts does, or one of several behind an address, may pass.
+    const isPassing = reason === 'network' || reason === 'tls'
+    if (isAgain && !isPassing) inFlight.ruledOut[x] = inFlight.ruledOut[x]! | bit
+    // Nobody is there at the moment, and nobody else is left: give it time, up to the deadline.
+    const isAlone = isAgain && isPassing && this.turns.untried(x) === 0
     if (isAlone && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
       return this.timers.arm(x, Math.min(context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
     }
@@ -178,13 +183,24 @@ export class Exchanges {
   answeredInVain(a: number): void {
     const { inFlight } = this.#state
     const x = inFlight.attemptExchange[a]!
-    inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (1 << inFlight.attemptServer[a]!)
+    inFlight.ruledOut[x] = inFlight.ruledOut[x]! | (1 << inFlight.attemptServer[a]!)
     this.attemptFailed(a, 'malformed', Fault.NOT_ITS)
   }
 
   /** A stream to the server of an attempt has come to nothing. */
   streamFailed(a: number, reason: FailureReason): void {
-    this.attemptFailed(a, reason, this.#isDetour(a) ? Fault.NOT_ITS : Fault.ITS)
+    if (!this.#isDetour(a)) return this.attemptFailed(a, reason, Fault.ITS)
+    this.#ruleOutSilent(a)
+    this.attemptFailed(a, reason, Fault.NOT_ITS)
+  }
+
+  /** A server that has left its datagrams, and TCP after them, or its stream unanswered is not asked again. */
+  #ruleOutSilent(a: number): void {
+    const { inFlight } = this.#state
+    const x = inFlight.attemptExchange[a]!
+    const server = inFlight.attemptServer[a]!
+    if (inFlight.attemptSocket[a] === NONE && this.turns.isUnresponsive(x, server))
+      inFlight.ruledOut[x] = inFlight.ruledOut[x]! | (1 << server)
   }
 
   /** Asks the server of an attempt over a stream instead. */
@@ -212,8 +228,10 @@ export class Exchanges {
     const server = inFlight.attemptServer[a]!
     if (inFlight.purpose[x]! >= Purpose.PROBE || !this.turns.mayRepeat(x))
       return this.attemptFailed(a, 'malformed', Fault.PERHAPS)
+    // Where datagrams do not get through, another one would not either.
+    const isDetour = this.#isDetour(a)
     inFlight.closeAttempt(a)
-    if (!this.turns.sender.send(x, server, false, isPlain)) return this.turnOn(x)
+    if (!this.turns.sender.send(x, server, isDetour, isPlain)) return this.turnOn(x)
     // The newest attempt is the first of the list.
     const again = inFlight.firstAttempt[x]!
     if (inFlight.attemptCookie[again] !== AttemptCookie.NONE) inFlight.attemptCookie[again] = cookie
@@ -282,6 +300,7 @@ export class Exchanges {
       if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
       inFlight.attemptTimedOut[a] = 1
       this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', !this.#isDetour(a))
+      this.#ruleOutSilent(a)
     }
     const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
     if (now >= inFlight.deadlineAt[x]!) return isWaitedFor ? this.#settle(x) : this.close(x)

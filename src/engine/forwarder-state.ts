@@ -79,9 +79,14 @@ export class ForwarderState {
     return FAILURE_REASONS[this.inFlight.lastFailure[x]!]!
   }
 
+  /** An attempt of the exchange has come to nothing, for this reason. */
+  noteReason(x: number, reason: FailureReason): void {
+    this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+  }
+
   /** An attempt of the exchange at a server has failed; `isItsFault` as in `Upstreams.failed`. */
   noteFailure(x: number, server: number, reason: FailureReason, isItsFault: boolean): void {
-    this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+    this.noteReason(x, reason)
     // That a server does not know a name of our own making says nothing of it.
     if (this.inFlight.purpose[x] !== Purpose.LOOP_PROBE)
       this.upstreams.failed(server, reason, this.context.now, isItsFault)

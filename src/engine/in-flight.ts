@@ -67,7 +67,7 @@ export class InFlight {
    */
   readonly triedServers: Uint32Array
   readonly failedOnce: Uint32Array
-  readonly failedTwice: Uint32Array
+  readonly ruledOut: Uint32Array
   /** Servers that failed in a way that counts against them if another one answers: bit = index. */
   readonly suspects: Uint32Array
   /** Servers that replied in another case than they were asked in: bit = index. */
@@ -147,7 +147,7 @@ export class InFlight {
     this.purpose = new Uint8Array(n)
     this.triedServers = new Uint32Array(n)
     this.failedOnce = new Uint32Array(n)
-    this.failedTwice = new Uint32Array(n)
+    this.ruledOut = new Uint32Array(n)
     this.suspects = new Uint32Array(n)
     this.caseLost = new Uint32Array(n)
     this.cookieLost = new Uint32Array(n)
@@ -221,7 +221,7 @@ export class InFlight {
     this.hedgeAt[x] = Number.POSITIVE_INFINITY
     this.triedServers[x] = 0
     this.failedOnce[x] = 0
-    this.failedTwice[x] = 0
+    this.ruledOut[x] = 0
     this.suspects[x] = 0
     this.caseLost[x] = 0
     this.cookieLost[x] = 0

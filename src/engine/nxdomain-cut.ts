@@ -2,19 +2,17 @@
  * "Nothing underneath" (RFC 8020): a name that does not exist has no names below it, whatever their type. With
  * `cache.nxdomainCut` each NXDOMAIN is kept a second time, under a type that no question has, and answers for all of them.
  */
-import { Flag, HEADER_BYTES, MAX_MESSAGE, Rcode } from '../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, MAX_MESSAGE, Rcode } from '../dns/constants.ts'
 import { finishHash, hashBytes, skipName } from '../dns/name.ts'
 import { beginReply, copyBytes, readU16, readU32, setCounts, writeU32 } from '../dns/reply.ts'
 import { copyRecord } from '../dns/scrub.ts'
 import type { Cache } from './cache.ts'
-import type { ClientQuery } from './client-query.ts'
+import { ANY_TYPE_KEY, type ClientQuery } from './client-query.ts'
 import { NOT_OURS } from './mesh-answers.ts'
 import { replyOptBytes, writeReplyOpt } from './reply-opt.ts'
 import { type AnswerStore, ageOf, STORED_HEAD, StoredFlag } from './stored-answer.ts'
 import type { Upstreams } from './upstreams.ts'
 
-/** Stands for all types in a key; queries for it are refused as malformed. */
-export const ANY_TYPE_KEY = 0
 const QUESTION_TAIL_BYTES = 4
 const KEY_TAIL_BYTES = 3
 
@@ -79,7 +77,6 @@ function writeDenial(
   const stop = message + store.messageLength(block)
   const wantsAd = (query.flags & Flag.AD) !== 0 || query.dnssecOk
   const ad = wantsAd && store.has(block, StoredFlag.AUTHENTIC) ? Flag.AD : 0
-  const ede = store.ede(block)
   let at = beginReply(query, Rcode.NXDOMAIN | ad, reply, 0)
   let from = message + HEADER_BYTES + store.keyLength(block) - KEY_TAIL_BYTES + QUESTION_TAIL_BYTES
   const records = readU16(bytes, message + 8)
@@ -87,13 +84,15 @@ function writeDenial(
   for (let k = 0; k < records; k++) {
     const record = at
     at = copyRecord(bytes, message, from, stop, reply, 0, nameEnd, record)
-    if (at + replyOptBytes(query, ede) > query.limit) return NOT_OURS
+    if (at + replyOptBytes(query, Ede.NONE) > query.limit) return NOT_OURS
     const ttlAt = skipName(reply, record, at) + 4
     writeU32(reply, ttlAt, Math.max(0, readU32(reply, ttlAt) - ageSeconds))
     const fixed = skipName(bytes, from, stop)
     from = fixed + 10 + readU16(bytes, fixed + 8)
   }
   setCounts(reply, 0, 0, records, query.hasEdns ? 1 : 0)
+  // Why it is so is a courtesy where there is room.
+  const ede = at + replyOptBytes(query, store.ede(block)) > query.limit ? Ede.NONE : store.ede(block)
   if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, ede, reply, at)
   copyBytes(reply, 0, at, out, outAt)
   return at

@@ -90,8 +90,9 @@ export class ReplyJudgement {
     }
     if (!this.#hasCookie(a, packet, start, isStream)) return Judgement.DOUBTED
     if (answer.rcode <= Flag.RCODE) return Judgement.ANSWER
-    if (answer.rcode === Rcode.BADCOOKIE && inFlight.attemptCookie[a] !== AttemptCookie.NONE)
-      return Judgement.BAD_COOKIE
+    // With a cookie of its own alone (RFC 7873 §5.3): else anybody could say so.
+    const isBadCookie = answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0
+    if (isBadCookie && inFlight.attemptCookie[a] !== AttemptCookie.NONE) return Judgement.BAD_COOKIE
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
     const isAboutEdns = answer.rcode === Rcode.BADVERS && inFlight.attemptPlain[a] === 0
     this.rcode = isAboutEdns ? Rcode.FORMERR : Rcode.SERVFAIL
@@ -130,7 +131,8 @@ export class ReplyJudgement {
     readOptions(packet, start, length, from, answer)
     if (inFlight.attemptCookie[a] === AttemptCookie.NONE) return otherwise
     // An error without one says nothing of whether the server takes cookies.
-    if (answer.cookieLength === 0 && !cookies.isExpected(inFlight.attemptServer[a]!, now)) return otherwise
+    const isExpected = !isStream && cookies.isExpected(inFlight.attemptServer[a]!, now)
+    if (answer.cookieLength === 0 && !isExpected) return otherwise
     return this.#hasCookie(a, packet, start, isStream) ? otherwise : Judgement.DOUBTED
   }
 
@@ -141,6 +143,8 @@ export class ReplyJudgement {
   #hasCookie(a: number, packet: Uint8Array, start: number, isStream: boolean): boolean {
     const { context, cookies, inFlight } = this.#state
     const { answer, now } = context
+    // Without an OPT there was no place for one: that says nothing of cookies.
+    if (inFlight.attemptPlain[a] !== 0) return true
     const server = inFlight.attemptServer[a]!
     const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
     const at = start + answer.cookieAt

@@ -51,7 +51,7 @@ export class ServerTurns {
     const width = policy === 'parallel' ? PARALLEL : 1
     const failedBefore = inFlight.failedOnce[x]!
     const tried = inFlight.triedServers[x]! | failedBefore
-    let excluded = inFlight.failedTwice[x]!
+    let excluded = inFlight.ruledOut[x]!
     let isSent = false
     let picked = -1
     for (let k = 0; k < width; k++) {
@@ -126,23 +126,21 @@ export class ServerTurns {
   #pick(x: number, server: number): boolean {
     const { inFlight, upstreams } = this.#state
     const before = inFlight.attemptsMade[x]!
-    const isDatagram = upstreams.server(server).transport === 'udp'
-    const unanswered = this.#unanswered(x, server, isDatagram)
-    const isOverTcp = isDatagram && unanswered >= MAX_UNANSWERED
-    const isLast = isDatagram ? isOverTcp : unanswered + 1 >= MAX_UNANSWERED
-    if (isLast) inFlight.failedTwice[x] = inFlight.failedTwice[x]! | (1 << server)
+    const isOverTcp = upstreams.server(server).transport === 'udp' && this.isUnresponsive(x, server)
     const isSent = this.sender.send(x, server, isOverTcp)
     if (inFlight.attemptsMade[x] !== before) inFlight.picks[x] = inFlight.picks[x]! + 1
     return isSent
   }
-  /** How often the exchange has asked a server by its own transport and heard nothing, not even an error. */
-  #unanswered(x: number, server: number, isDatagram: boolean): number {
-    const { inFlight } = this.#state
+
+  /** True if the exchange has asked the server often enough by its own transport and heard nothing, not even an error. */
+  isUnresponsive(x: number, server: number): boolean {
+    const { inFlight, upstreams } = this.#state
+    const isDatagram = upstreams.server(server).transport === 'udp'
     let count = 0
     for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
       // What was answered, or met an error, is closed.
       if (inFlight.attemptServer[a] === server && (inFlight.attemptSocket[a] !== NONE) === isDatagram) count++
     }
-    return count
+    return count >= MAX_UNANSWERED
   }
 }

@@ -11,10 +11,10 @@ import { Ede, Flag, HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import { readU16, setCounts } from '../dns/reply.ts'
 import { readReply } from '../dns/scrub.ts'
 import { Cell, Source } from '../stats/counters.ts'
-import { type ClientQuery, Variant } from './client-query.ts'
+import { ANY_TYPE_KEY, type ClientQuery, Variant } from './client-query.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './in-flight.ts'
-import { ANY_TYPE_KEY, cutHash } from './nxdomain-cut.ts'
+import { cutHash } from './nxdomain-cut.ts'
 import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from './stored-answer.ts'
 
 /** TTL of a stale answer (RFC 8767 §4). */

@@ -129,6 +129,8 @@ export class BatchDriver implements Driver {
   }
 
   configure(settings: EngineSettings): void {
+    // What was gathered in this round counts as sent, and the servers may be the same.
+    this.#upstream.flush()
     this.#servers = settings.servers
     this.#sockets.configure(settings.servers, settings.deadlineMs + LINGER_MS, this.#sys.now())
     this.#upstream.configure(settings.servers.length)

@@ -24,7 +24,7 @@ export class UpstreamBatches {
     this.#sockets = sockets
   }
 
-  /** Takes another list of servers: what was gathered for the earlier ones is forgotten, as those questions are asked anew. */
+  /** Takes another list of servers; what was gathered for the earlier ones has been sent by then. */
   configure(servers: number): void {
     this.#rings = Array.from(
       { length: servers },

@@ -1,7 +1,7 @@
 /** The first server of resolv.conf is dead, as on the day that somebody shuts it down: who notices, and for how long. */
 import { describe, expect, it } from 'vitest'
 import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
-import { a, decode } from '../dns/messages.ts'
+import { a, decode, opt } from '../dns/messages.ts'
 import { EngineUnderTest, server, type SettingsChange } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
@@ -119,6 +119,16 @@ describe('a server that three datagrams do not reach', () => {
     },
   )
 
+  it.each(['FORMERR', 'BADVERS'])('and says %s over TCP is asked over TCP without an OPT', (what) => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME)
+    pass(byname, 3000)
+    byname.answerStream(what === 'FORMERR' ? { flags: 0x8181 } : { flags: 0x8180, additionals: [opt({ rcode: 1 })] })
+    expect([byname.outlet.queries.length, byname.outlet.streams.length]).toEqual([3, 2])
+    byname.answerStream(ANSWER)
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
   it('is asked by datagrams for the next question', () => {
     const byname = new EngineUnderTest()
     byname.ask(NAME)
@@ -138,6 +148,19 @@ describe('a server that three datagrams do not reach', () => {
     byname.answer(ANSWER)
     expect(asked.reply?.rcode).toBe(0)
   })
+
+  it.each(['tcp', 'tls', 'https'] as const)(
+    'is one over %s, and the third time nobody is there: it is asked again',
+    (transport) => {
+      const byname = new EngineUnderTest({ servers: [server('one', transport)] })
+      const asked = byname.ask(NAME)
+      pass(byname, 2000)
+      byname.failStream('network')
+      byname.advance(500)
+      byname.answerStream(ANSWER)
+      expect(asked.reply?.rcode).toBe(0)
+    },
+  )
 
   it.each(['tcp', 'tls', 'https'] as const)('is one over %s: three times, and no more', (transport) => {
     const byname = new EngineUnderTest({ servers: [server('one', transport)], attemptTimeoutMs: 200 })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { a, cname, record } from '../dns/messages.ts'
+import { a, cname, record, u16 } from '../dns/messages.ts'
 import { EngineUnderTest, server } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
@@ -212,11 +212,21 @@ const LOOP = [cname('b.example'), cname('www.example.org', 60, 'b.example')]
 const LONG = Array.from({ length: 20 }, (_, k) =>
   cname(`n${k + 1}.example`, 60, k === 0 ? 'www.example.org' : `n${k}.example`),
 )
+/** The same as servers write it: each owner is a pointer to the data before it, whose record has 12 bytes and a name. */
+const COMPRESSED = LONG.map((record, k) => ({ ...record, owner: k === 0 ? record.owner : pointerTo(k) }))
+
+function pointerTo(link: number): Uint8Array {
+  // Header, question, and the records so far: the first name is written out.
+  const firstData = 12 + 'www.example.org'.length + 2 + 4 + ('www.example.org'.length + 2) + 10
+  const sizes = LONG.slice(0, link - 1).map(({ data }, k) => data.length + 10 + (k + 1 < LONG.length ? 2 : 0))
+  return u16(0xc000 | (firstData + sizes.reduce((sum, size) => sum + size, 0)))
+}
 
 describe('what whoever owns a zone decides is not held against a server', () => {
   it.each([
     ['CNAMEs that are a loop', LOOP],
     ['CNAMEs without end', LONG],
+    ['CNAMEs without end, their names compressed', COMPRESSED],
   ])('%s: each server is asked once, the client gets SERVFAIL, and none is down', (_, answers) => {
     const byname = new EngineUnderTest(serversWith(2, 'sequential', { cache: { maxBytes: 0 } }))
     for (let n = 0; n < 10; n++) {

@@ -177,6 +177,46 @@ describe('errors with our cookie', () => {
   })
 })
 
+describe('what says nothing of cookies:', () => {
+  const OWN_BYTES = 8
+  /** The next question has the cookie. */
+  function expectCookie(byname: EngineUnderTest): void {
+    askNew(byname)
+    expect(cookieOf(byname.lastQuery)?.length).toBeGreaterThanOrEqual(OWN_BYTES)
+  }
+
+  test('an answer to a question that was asked without an OPT', () => {
+    const byname = new EngineUnderTest()
+    askNew(byname)
+    byname.fail(Rcode.FORMERR)
+    byname.answer({ answers: [a(1)] })
+    expectCookie(byname)
+  })
+
+  test('BADCOOKIE without a cookie, which anybody can say: a failure', () => {
+    const byname = new EngineUnderTest()
+    for (let n = 0; n < 2; n++) {
+      const asked = askNew(byname)
+      byname.answer({ flags: 0x8180 | BADCOOKIE_LOW, additionals: [opt({ rcode: 1 })] })
+      byname.answer({ flags: 0x8180 | BADCOOKIE_LOW, additionals: [opt({ rcode: 1 })] })
+      expect(asked.reply?.rcode).toBe(Rcode.SERVFAIL)
+    }
+    expect(byname.upstream(0, 'failuresServfail')).toBe(4)
+    askNew(byname)
+    byname.answer({ answers: [a(1)] })
+    expectCookie(byname)
+  })
+
+  test('an error over a stream that has none', () => {
+    const { byname, own } = acquainted()
+    const asked = askNew(byname)
+    byname.answer({ flags: 0x8380, ...withCookie(bytes(own, SERVER_COOKIE)) })
+    byname.answerStream({ flags: 0x8182 })
+    expect(asked.reply).not.toBeNull()
+    expectCookie(byname)
+  })
+})
+
 describe('a server that does not answer queries with cookies', () => {
   test('is asked again without, and from then on for some minutes: the first one may have been lost', () => {
     const byname = new EngineUnderTest()

@@ -197,7 +197,10 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
 
   finish(): void {
     this.#exchange()
-    for (let rounds = 0; rounds < 1000 && this.#peers.some(({ connection }) => connection.inFlight > 0); rounds++) {
+    // Clients that have gone are waited for as well.
+    const isBusy = (): boolean =>
+      this.#peers.some(({ connection }) => connection.inFlight > 0) || this.#engine?.isQuiet === false
+    for (let rounds = 0; rounds < 1000 && isBusy(); rounds++) {
       this.#now += REST_MS
       this.#exchange()
     }

@@ -30,8 +30,8 @@ export class EdeRules {
     if (said !== null && edeOf(said) !== Ede.NONE && !ABOUT_EDNS.has(said.rcode))
       return checkEde(asked, reply, edeOf(said))
     const codes = this.lately(key, now).map(({ code }) => code)
-    // A server has answered: the network is there.
-    if (said === null) codes.push(Ede.NETWORK_ERROR)
+    // A server has answered: the network is there, but for those who have to ask once more without an OPT.
+    if (said === null || ABOUT_EDNS.has(said.rcode)) codes.push(Ede.NETWORK_ERROR)
     return checkEde(asked, reply, Ede.NO_REACHABLE_AUTHORITY, ...codes)
   }
 

@@ -290,8 +290,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a server that fails is not asked another time, and no other one either',
     file: 'engine/exchanges.ts',
-    find: "    if (isAgain && reason !== 'network')",
-    replace: "    inFlight.failedTwice[x] = 0xffff_ffff\n    if (isAgain && reason !== 'network')",
+    find: '    if (isAgain && !isPassing)',
+    replace: '    inFlight.ruledOut[x] = 0xffff_ffff\n    if (isAgain && !isPassing)',
     seeds: 200,
   },
   {
