@@ -9,6 +9,7 @@ import type { FromStream } from '../engine/stream-port.ts'
 import { addressBytes } from '../os/socket-address.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { Drop, type WorkerCounters } from '../stats/counters.ts'
+import { tryBatchCalls } from './batch-trial.ts'
 import { bootClock } from './boot-clock.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
 import { LastReplies } from './last-replies.ts'
@@ -127,8 +128,9 @@ export class DgramDriver implements Driver {
 
   leaveListeners(): void {
     const sys = loadSyscalls()
-    // Another process has the sockets only where there are system calls.
-    if (typeof sys === 'string') return
+    // Another process has the sockets only where there are system calls. Where they are refused (seccomp) replies could not
+    // leave otherwise than by Node's sockets: those stay, and read on until they are drained.
+    if (typeof sys === 'string' || tryBatchCalls(sys) !== null) return
     this.#sys = sys
     this.#lastReplies ??= new LastReplies(sys, this.#replyBytes.length)
     for (const client of this.#clients) this.#leave(client, sys)
@@ -138,7 +140,7 @@ export class DgramDriver implements Driver {
   #leave(client: ClientSocket, sys: Syscalls): void {
     const { socket, fd } = client
     if (socket === null || fd < 0) return
-    // Closing drops what waits for room in the send buffer.
+    // Closing drops what waits for room in the send buffer; while it waits the worker does not end (`drain`).
     if (socket.getSendQueueCount() > 0) return void setTimeout(() => this.#leave(client, sys), 1)
     const kept = sys.duplicate(fd)
     if (kept < 0) return
@@ -148,15 +150,19 @@ export class DgramDriver implements Driver {
   }
 
   #close(client: ClientSocket): void {
-    if (client.socket !== null) client.socket.close()
+    const { socket, fd } = client
+    client.socket = null
+    if (socket !== null) socket.close()
     // No thread's end closes what came through koffi.
-    else this.#sys?.close(client.fd)
+    else this.#sys?.close(fd)
   }
 
   drain(deadlineMs: number): void {
     this.#drainUntil = this.#clock() + deadlineMs
     const look = (): void => {
-      if (this.#context?.engine.isQuiet || this.#clock() >= this.#drainUntil) this.#finish?.()
+      const isSent = this.#clients.every(({ socket }) => (socket?.getSendQueueCount() ?? 0) === 0)
+      const isDone = this.#context?.engine.isQuiet === true && isSent
+      if (isDone || this.#clock() >= this.#drainUntil) this.#finish?.()
       else setTimeout(look, 5)
     }
     // One turn of the event loop first: what is queued in the sockets is read in it.

@@ -213,7 +213,7 @@ const LONG = Array.from({ length: 20 }, (_, k) =>
   cname(`n${k + 1}.example`, 60, k === 0 ? 'www.example.org' : `n${k}.example`),
 )
 /** The same as servers write it: each owner is a pointer to the data before it, whose record has 12 bytes and a name. */
-const COMPRESSED = LONG.map((record, k) => ({ ...record, owner: k === 0 ? record.owner : pointerTo(k) }))
+const COMPRESSED = LONG.map((link, k) => ({ ...link, owner: k === 0 ? link.owner : pointerTo(k) }))
 
 function pointerTo(link: number): Uint8Array {
   // Header, question, and the records so far: the first name is written out.
