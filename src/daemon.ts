@@ -309,13 +309,16 @@ class Daemon {
     if (isHandedOver) this.#workers?.leaveListeners()
     this.#settings.stop()
     await this.#source?.stop(SOURCE_STOP_MS)
-    await this.#stream?.stop(DRAIN_MS)
+    await this.#stream?.drain(DRAIN_MS)
     const ended = await this.#workers?.stop(DRAIN_MS)
     if ((ended?.overdue ?? 0) > 0) {
       // A thread that does not come back would keep the process for ever, `process.exit` included.
       this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')
       process.kill(process.pid, 'SIGKILL')
     }
+    // Only now: datagrams may have waited for servers that are asked over it.
+    await this.#stream?.stop()
+    this.#workers?.closeWakeFds()
     process.off('exit', this.#onExit)
     for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
       if (fd >= 0) this.#sys?.close(fd)

@@ -16,6 +16,9 @@ import type {
 const RETRY_MS = 500
 const LONGEST_RETRY_MS = 30_000
 
+/** How much later than asked of it the thread may have drained, or end. */
+const OVERDUE_MS = 250
+
 /** Where clients are listened for. */
 export interface StreamAddress {
   address: string
@@ -47,6 +50,8 @@ export class StreamThread {
   #servers: UpstreamServer[]
   #thread: Worker | null = null
   #isStopping = false
+  /** No client is left. */
+  readonly #drained: PromiseWithResolvers<void> = Promise.withResolvers()
   #retryMs = RETRY_MS
   /** Times it died and was started again. */
   restarts = 0
@@ -80,6 +85,7 @@ export class StreamThread {
       if (message.kind === 'ready') ready.resolve(message)
       else if (message.kind === 'listened') this.#listened(thread, message.failed, true)
       else if (message.kind === 'log') log[message.level](message.fields, message.message)
+      else this.#drained.resolve()
     })
     thread.on('error', (error) =>
       log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'),
@@ -104,15 +110,25 @@ export class StreamThread {
     this.#thread.postMessage(message, [port.port])
   }
 
-  /** Lets clients have what is under way, for at most `deadlineMs`, and ends the thread. */
-  async stop(deadlineMs: number): Promise<void> {
+  /** Takes no more clients and lets those there are have what is under way, for at most `deadlineMs`. */
+  async drain(deadlineMs: number): Promise<void> {
+    this.#isStopping = true
+    if (this.#thread === null) return
+    this.#post({ kind: 'drain', deadlineMs })
+    const timer = setTimeout(this.#drained.resolve, deadlineMs + OVERDUE_MS)
+    await this.#drained.promise
+    clearTimeout(timer)
+  }
+
+  /** Ends the thread, and every exchange with an upstream server with it: data workers must not wait for one any more. */
+  async stop(): Promise<void> {
     const thread = this.#thread
     this.#isStopping = true
     if (thread === null) return
     const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
-    this.#post({ kind: 'drain', deadlineMs })
+    this.#post({ kind: 'stop' })
     // Its event loop turns, so it can be terminated, unlike a data worker.
-    const timer = setTimeout(() => void thread.terminate(), deadlineMs + 250)
+    const timer = setTimeout(() => void thread.terminate(), OVERDUE_MS)
     await ended
     clearTimeout(timer)
   }
@@ -120,7 +136,7 @@ export class StreamThread {
   #ended(thread: Worker): void {
     if (thread !== this.#thread) return
     this.#thread = null
-    if (this.#isStopping) return
+    if (this.#isStopping) return this.#drained.resolve()
     this.restarts++
     this.#options.log.error({}, 'the stream worker ended; starting it again')
     this.#startLater()

@@ -36,9 +36,12 @@ export type ToStreamWorker =
   | { kind: 'replace'; worker: number; port: DataWorkerPort }
   /** Try again to listen on these. */
   | { kind: 'listen'; listeners: StreamListener[] }
-  /** Accept nothing more, answer what is under way, close, then report `stopped`; after `deadlineMs` the rest is cut. */
+  /**
+   * Accept nothing more, answer what clients have under way, close their connections, then report `drained`; after
+   * `deadlineMs` the rest is cut. Exchanges with upstream servers go on: datagrams may wait for them.
+   */
   | { kind: 'drain'; deadlineMs: number }
-  /** Close everything now, then report `stopped`. */
+  /** Close everything now; the thread ends. */
   | { kind: 'stop' }
 
 /** Where a listener ended up: `port` is the real one where 0 was asked for. */
@@ -64,5 +67,5 @@ export type FromStreamWorker =
   /** What became of `listen`. */
   | { kind: 'listened'; failed: FailedListener[] }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
-  /** Nothing is open any more; the thread ends. `cut` connections did not get all their answers. */
-  | { kind: 'stopped'; cut: number }
+  /** No client is left. `cut` connections did not get all their answers. */
+  | { kind: 'drained'; cut: number }

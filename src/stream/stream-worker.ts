@@ -66,22 +66,21 @@ async function listen(wanted: readonly StreamListener[]): Promise<void> {
   report({ kind: 'listened', failed })
 }
 
-/** Lets clients have the answers that are under way, for at most `deadlineMs`, then stops. */
+/** Lets clients have the answers that are under way, for at most `deadlineMs`. */
 async function drain(deadlineMs: number): Promise<void> {
   listeners.close()
   const deadline = Promise.withResolvers<void>()
   const timer = setTimeout(deadline.resolve, deadlineMs)
   await Promise.race([clients.drain(), deadline.promise])
   clearTimeout(timer)
-  stop()
+  report({ kind: 'drained', cut: clients.cutAll() })
 }
 
 /** Closes everything at once; the thread ends when nothing keeps its event loop alive. */
 function stop(): void {
   listeners.close()
-  const cut = clients.cutAll()
+  clients.cutAll()
   upstreams.close()
   for (const link of links) link.close()
-  report({ kind: 'stopped', cut })
   control.close()
 }

@@ -136,6 +136,15 @@ export class DataWorkers {
     return { overdue: overdue.filter((isOverdue) => isOverdue).length }
   }
 
+  /** Closes the eventfds of those that have ended: after `stop`, and after the stream worker's end, which writes to them. */
+  closeWakeFds(): void {
+    for (const keeper of this.#keepers) {
+      if (keeper.thread !== null || keeper.wakeFd < 0) continue
+      this.#options.sys?.close(keeper.wakeFd)
+      keeper.wakeFd = -1
+    }
+  }
+
   /** Tells every worker to end at once, for the way out of the process: ending it would wait for them in `poll`. */
   endNow(): void {
     this.#isStopping = true
@@ -255,7 +264,6 @@ export class DataWorkers {
     this.#post(keeper, { kind: 'drain', deadlineMs })
     const isOverdue = await Promise.race([ended, overdue.promise])
     clearTimeout(timer)
-    if (!isOverdue && keeper.wakeFd >= 0) this.#options.sys?.close(keeper.wakeFd)
     return isOverdue
   }
 

@@ -41,7 +41,7 @@ class Bench {
       },
       log: { info: write, warn: write, error: write },
     })
-    closers.push(() => this.thread.stop(100))
+    closers.push(() => this.thread.stop())
   }
 
   async start(): Promise<void> {

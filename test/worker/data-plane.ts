@@ -146,8 +146,10 @@ export class DataPlane {
   }
 
   async stop(): Promise<void> {
-    await this.#stream?.stop(2000)
+    await this.#stream?.drain(2000)
     const { overdue } = await this.workers.stop(2000)
+    await this.#stream?.stop()
+    this.workers.closeWakeFds()
     for (const { tcpFd, udpFds } of this.listeners) for (const fd of [tcpFd, ...udpFds]) if (fd >= 0) sys.close(fd)
     if (overdue > 0) throw new Error(`${overdue} data workers did not end`)
   }
