@@ -79,10 +79,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.on('SIGHUP', onHangUp)
   process.on('SIGUSR2', onHandOver)
   try {
-    await daemon.start()
+    await daemon.start(ending)
     if (!ending.aborted) inherited?.reportReady()
     if (options.onStarted !== undefined) {
-      await daemon.firstTable(SHOWN_TABLE_MS)
+      await daemon.firstTable(SHOWN_TABLE_MS, ending)
       options.onStarted(await daemon.started())
     }
     await aborted(ending)
@@ -141,7 +141,8 @@ class Daemon {
     })
   }
 
-  async start(): Promise<void> {
+  /** `signal`: it is to end; what waits for the first table need not. */
+  async start(signal: AbortSignal): Promise<void> {
     const { config } = this.#settings
     this.#listeners = await openListeners(config, this.#sys, this.#inherited?.listeners ?? [], this.#log)
     // Nobody outside can choose names that collide in the index or the cache.
@@ -183,11 +184,9 @@ class Daemon {
     if (this.#inherited !== null) {
       // The process before this one answers until this one can.
       await this.#startSource(keeper)
-      await keeper.firstTable(FIRST_TABLE_MS)
-      if (this.#inherited.hasTable && keeper.image === null) {
-        const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
-        throw new Error(`${waited}, and the process before this one has one: it goes on`)
-      }
+      await keeper.firstFromSource(FIRST_TABLE_MS, signal)
+      if (signal.aborted) return
+      mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
     // Side by side: the threads come up while the table is read, and what is asked meanwhile waits in the sockets.
@@ -231,9 +230,9 @@ class Daemon {
     await this.#observer.start()
   }
 
-  /** Resolves once there is a table, or after `timeoutMs` without one. */
-  async firstTable(timeoutMs: number): Promise<void> {
-    await this.#keeper?.firstTable(timeoutMs)
+  /** Resolves once there is a table; after `timeoutMs`, or on `signal`, without one. */
+  async firstTable(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await this.#keeper?.firstTable(timeoutMs, signal)
   }
 
   async started(): Promise<StartedDaemon> {
@@ -286,8 +285,8 @@ class Daemon {
     }
     this.#isHandingOver = true
     try {
-      const hasTable = this.#keeper !== null && this.#keeper.image !== null
-      const pid = await handOver({ listeners: this.#listeners, hasTable }, signal)
+      const tableTimeMs = this.#keeper?.image?.timeMs ?? null
+      const pid = await handOver({ listeners: this.#listeners, tableTimeMs }, signal)
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {
@@ -357,6 +356,15 @@ class Daemon {
     this.#xds = xds
     await source.start()
   }
+}
+
+/** @throws Error if the process before this one, whose table was made at `tableTimeMs`, would answer from a newer one */
+function mustNotBeOlder({ image, isFromLastKnownGood }: TableKeeper, tableTimeMs: number | null): void {
+  if (tableTimeMs === null) return
+  // One from disk will do if the process before this one has no other.
+  if (image !== null && (!isFromLastKnownGood || image.timeMs === tableTimeMs)) return
+  const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
+  throw new Error(`${waited}, and the process before this one has one: it goes on`)
 }
 
 /** Null as well for one that is busy: it is tried again in the background, and DNS does not wait for it. */

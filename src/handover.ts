@@ -23,14 +23,14 @@ const READY_MS = 30_000
 
 interface Lent {
   listeners: OpenListener[]
-  hasTable: boolean
+  tableTimeMs: number | null
 }
 
 /** What a process was started with by the one before it. */
 export interface Inherited {
   listeners: OpenListener[]
-  /** The process before this one has a name table. */
-  hasTable: boolean
+  /** When the name table of the process before this one was made (milliseconds since 1970); null: it has none. */
+  tableTimeMs: number | null
   /** Tells the old process that this one answers now; it may have ended meanwhile. */
   reportReady(): void
 }

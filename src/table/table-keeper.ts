@@ -40,6 +40,7 @@ export class TableKeeper implements TableSink {
   #saveTimer: NodeJS.Timeout | null = null
   #saving: Promise<void> = Promise.resolve()
   readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #firstFromSource: PromiseWithResolvers<void> = Promise.withResolvers()
   /** The table in use came from disk, and no source has sent one since. */
   isFromLastKnownGood = false
   /** When a table was last accepted; null before. */
@@ -76,7 +77,10 @@ export class TableKeeper implements TableSink {
     this.#waiting = result.kind === 'busy' ? this.#waiting : null
     this.hasTable = true
     this.updatedAtMs = now()
-    if (this.isFromLastKnownGood && result.kind !== 'busy') this.isFromLastKnownGood = false
+    if (result.kind !== 'busy') {
+      this.isFromLastKnownGood = false
+      this.#firstFromSource.resolve()
+    }
     return { accepted: true, changed: result.kind === 'image' || result.kind === 'busy' }
   }
 
@@ -147,12 +151,14 @@ export class TableKeeper implements TableSink {
     }
   }
 
-  /** Resolves once there is a table, or after `timeoutMs` without one. */
-  async firstTable(timeoutMs: number): Promise<void> {
-    if (this.image !== null) return
-    const timer = setTimeout(() => this.#first.resolve(), timeoutMs)
-    await this.#first.promise
-    clearTimeout(timer)
+  /** Resolves once there is a table, the one from disk included; after `timeoutMs`, or on `signal`, without one. */
+  async firstTable(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    if (this.image === null) await within(this.#first.promise, timeoutMs, signal)
+  }
+
+  /** Resolves once a table of the source is in use; after `timeoutMs`, or on `signal`, without one. */
+  async firstFromSource(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await within(this.#firstFromSource.promise, timeoutMs, signal)
   }
 
   /** Writes what is still to be written. */
@@ -216,4 +222,15 @@ export class TableKeeper implements TableSink {
     this.#options.compiler.pool.release(generation)
     this.slotFreed()
   }
+}
+
+async function within(done: Promise<void>, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const over = Promise.withResolvers<void>()
+  const timer = setTimeout(over.resolve, timeoutMs)
+  const onAbort = (): void => over.resolve()
+  signal.addEventListener('abort', onAbort)
+  if (signal.aborted) onAbort()
+  await Promise.race([done, over.promise])
+  clearTimeout(timer)
+  signal.removeEventListener('abort', onAbort)
 }

@@ -125,21 +125,50 @@ describe('of each table', () => {
 })
 
 describe('who waits for the first table', () => {
+  const never = new AbortController().signal
+
   test('is told when it comes, and at once if it is there', async () => {
     const { keeper, push } = start()
     let told = false
-    const waiting = keeper.firstTable(60_000).then(() => (told = true))
+    const waiting = keeper.firstTable(60_000, never).then(() => (told = true))
     await Promise.resolve()
     expect(told).toBe(false)
     push(1)
     await waiting
-    await keeper.firstTable(60_000)
+    await keeper.firstTable(60_000, never)
+    await keeper.firstFromSource(60_000, never)
   })
 
   test('is told after a while that there is none', async () => {
     const { keeper } = start()
-    await keeper.firstTable(1)
+    await keeper.firstTable(1, never)
     expect(keeper.image).toBeNull()
+  })
+
+  test('does not wait on once it is to end', async () => {
+    const { keeper } = start()
+    const ending = new AbortController()
+    const waiting = keeper.firstTable(60_000, ending.signal)
+    ending.abort()
+    await waiting
+    await keeper.firstFromSource(60_000, ending.signal)
+    expect(keeper.image).toBeNull()
+  })
+
+  test('waits on for one of the source where there is one from disk', async () => {
+    const file = join(folder(), 'table.image')
+    const before = start({ file })
+    before.push(1)
+    await before.keeper.stop()
+    const { keeper, push } = start({ file })
+    keeper.loadLastKnownGood()
+    await keeper.firstTable(60_000, never)
+    await keeper.firstFromSource(1, never)
+    expect([keeper.isFromLastKnownGood, keeper.image?.timeMs]).toEqual([true, before.keeper.image?.timeMs])
+    const waiting = keeper.firstFromSource(60_000, never)
+    push(1)
+    await waiting
+    expect(keeper.isFromLastKnownGood).toBe(false)
   })
 })
 
