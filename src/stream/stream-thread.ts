@@ -1,4 +1,5 @@
 /** The control thread's side of the stream worker: starts it, restarts it if it dies, and ends it. */
+import { closeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import type { UpstreamServer } from '../engine/settings.ts'
 import type { DataWorkerPort } from './data-worker-link.ts'
@@ -15,6 +16,8 @@ import type {
 /** Before the first try to mend something; each further one waits twice as long. */
 const RETRY_MS = 500
 const LONGEST_RETRY_MS = 30_000
+/** After the end of a thread that lived this long the wait is the first one again. */
+const HEALTHY_MS = 10_000
 
 /** How much later than asked of it the thread may have drained, or end. */
 const OVERDUE_MS = 250
@@ -50,9 +53,12 @@ export class StreamThread {
   #servers: UpstreamServer[]
   #thread: Worker | null = null
   #isStopping = false
+  /** Descriptors on their way to the thread: nobody closes them if it ends before it takes them. */
+  #lent: number[] = []
   /** No client is left. */
   readonly #drained: PromiseWithResolvers<void> = Promise.withResolvers()
   #retryMs = RETRY_MS
+  #startedAtMs = 0
   /** Times it died and was started again. */
   restarts = 0
 
@@ -70,19 +76,27 @@ export class StreamThread {
   #launch(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
     const { counters, listeners, log, settings } = this.#options
     const servers = this.#servers
-    const workerData: StreamWorkerData = { listeners: listeners.map(lent), ports, settings, servers, counters }
-    const thread = new Worker(
-      new URL(import.meta.url.endsWith('.ts') ? './stream-worker.ts' : './stream-worker.js', import.meta.url),
-      {
-        workerData,
-        transferList: ports.map(({ port }) => port),
-        name: 'stream',
-      },
-    )
+    const workerData: StreamWorkerData = { listeners: this.#lend(listeners), ports, settings, servers, counters }
+    let thread: Worker
+    try {
+      thread = new Worker(
+        new URL(import.meta.url.endsWith('.ts') ? './stream-worker.ts' : './stream-worker.js', import.meta.url),
+        {
+          workerData,
+          transferList: ports.map(({ port }) => port),
+          name: 'stream',
+        },
+      )
+    } catch (error) {
+      this.#takeBack()
+      throw error
+    }
     this.#thread = thread
+    this.#startedAtMs = performance.now()
     const ready = Promise.withResolvers<{ bound: BoundListener[]; failed: FailedListener[] }>()
     thread.on('message', (message: FromStreamWorker) => {
       if (message.kind === 'ready') ready.resolve(message)
+      else if (message.kind === 'taken') this.#lent = []
       else if (message.kind === 'listened') this.#listened(thread, message.failed, true)
       else if (message.kind === 'log') log[message.level](message.fields, message.message)
       else this.#drained.resolve()
@@ -136,8 +150,10 @@ export class StreamThread {
   #ended(thread: Worker): void {
     if (thread !== this.#thread) return
     this.#thread = null
+    this.#takeBack()
     if (this.#isStopping) return this.#drained.resolve()
     this.restarts++
+    if (performance.now() - this.#startedAtMs > HEALTHY_MS) this.#retryMs = RETRY_MS
     this.#options.log.error({}, 'the stream worker ended; starting it again')
     this.#startLater()
   }
@@ -162,7 +178,6 @@ export class StreamThread {
     if (thread !== this.#thread) return
     const { listeners, log } = this.#options
     if (failed.length === 0) {
-      this.#retryMs = RETRY_MS
       if (isRetry) log.info({}, 'clients are listened for over TCP again')
       return
     }
@@ -172,8 +187,19 @@ export class StreamThread {
       const missing = listeners.filter((listener) =>
         failed.some(({ address, port }) => address === listener.address && port === listener.port),
       )
-      this.#post({ kind: 'listen', listeners: missing.map(lent) })
+      this.#post({ kind: 'listen', listeners: this.#lend(missing) })
     })
+  }
+
+  #lend(addresses: readonly StreamAddress[]): StreamListener[] {
+    const listeners = addresses.map(({ address, port, lend }) => ({ address, port, fd: lend() }))
+    this.#lent = listeners.flatMap(({ fd }) => (fd !== null && fd >= 0 ? [fd] : []))
+    return listeners
+  }
+
+  #takeBack(): void {
+    for (const fd of this.#lent) closeSync(fd)
+    this.#lent = []
   }
 
   #later(run: () => void): void {
@@ -187,8 +213,4 @@ export class StreamThread {
   #post(message: ToStreamWorker): void {
     this.#thread?.postMessage(message)
   }
-}
-
-function lent({ address, port, lend }: StreamAddress): StreamListener {
-  return { address, port, fd: lend() }
 }

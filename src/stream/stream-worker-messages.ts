@@ -62,6 +62,8 @@ export interface FailedListener {
 
 /** Stream worker → control thread. */
 export type FromStreamWorker =
+  /** The descriptors lent last are this thread's now, which is about to listen on them. */
+  | { kind: 'taken' }
   /** All listeners were tried; the worker serves those in `bound`. What failures mean is the control thread's decision. */
   | { kind: 'ready'; bound: BoundListener[]; failed: FailedListener[] }
   /** What became of `listen`. */

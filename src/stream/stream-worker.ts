@@ -55,14 +55,19 @@ control.on('message', (message: ToStreamWorker) => {
       return stop()
   }
 })
-report({ kind: 'ready', ...(await listeners.open(data.listeners)) })
+report({ kind: 'ready', ...(await open(data.listeners)) })
 
 function report(message: FromStreamWorker): void {
   control.postMessage(message)
 }
 
+async function open(wanted: readonly StreamListener[]): ReturnType<ClientListeners['open']> {
+  report({ kind: 'taken' })
+  return await listeners.open(wanted)
+}
+
 async function listen(wanted: readonly StreamListener[]): Promise<void> {
-  const { failed } = await listeners.open(wanted)
+  const { failed } = await open(wanted)
   report({ kind: 'listened', failed })
 }
 

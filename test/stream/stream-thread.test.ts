@@ -1,5 +1,8 @@
 /** The control thread's side of the stream worker: one that dies comes back, and so does what it listened on. */
+import { fstatSync, mkdtempSync, openSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, expect, it, vi } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { StreamCounters } from '../../src/stats/stream-counters.ts'
@@ -56,9 +59,14 @@ class Bench {
 
   /** Ends the thread by an error of its own: servers that make it throw. Those of the next one are good. */
   crash(): void {
+    this.crashAlways()
+    this.thread.configure([])
+  }
+
+  /** The same, and all that follow end before they listen. */
+  crashAlways(): void {
     const unusable: UpstreamServer[] = JSON.parse('null')
     this.thread.configure(unusable)
-    this.thread.configure([])
   }
 
   said(text: string): string[] {
@@ -134,3 +142,52 @@ it('is tried again where it cannot even be started', async () => {
   })
   expect(client.error).toBeNull()
 })
+
+it('waits longer each time it dies soon after it has listened', async () => {
+  const port = await freePort()
+  const bench = new Bench([{ address: LOOPBACK, port, lend: () => null }])
+  await bench.start()
+  const waits: number[] = []
+  for (let n = 1; n <= 2; n++) {
+    bench.crash()
+    await until(() => expect(bench.said('the stream worker ended')).toHaveLength(n))
+    const endedAtMs = performance.now()
+    await until(async () => {
+      const client = asks(port)
+      await until(() => expect(client.closed || client.replies.length > 0).toBe(true))
+      expect(client.replies.map(idOf)).toEqual([1])
+    })
+    waits.push(performance.now() - endedAtMs)
+  }
+  // Doubled from half a second; the end was noticed a little late.
+  expect(waits[1]).toBeGreaterThan(900)
+})
+
+it('closes descriptors that were lent to a thread which did not live to take them', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'byname-lent-'))
+  closers.push(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'lent')
+  const lent: number[] = []
+  const port = await freePort()
+  const lend = (): number => {
+    lent.push(openSync(file, 'a'))
+    return lent.at(-1)!
+  }
+  let starts = 0
+  const bench = new Bench([{ address: LOOPBACK, port, lend: () => (starts++ === 0 ? null : lend()) }])
+  await bench.start()
+  bench.crashAlways()
+  await until(() => expect(bench.said('the stream worker ended')).toHaveLength(3))
+  expect(lent).toHaveLength(2)
+  const { ino } = statSync(file)
+  expect(lent.filter((fd) => inodeOf(fd) === ino)).toEqual([])
+})
+
+/** Null for a descriptor that is closed. */
+function inodeOf(fd: number): number | null {
+  try {
+    return fstatSync(fd).ino
+  } catch {
+    return null
+  }
+}

@@ -54,10 +54,11 @@ class Thread {
   }
 
   async ready(): Promise<FromStreamWorker & { kind: 'ready' }> {
-    await until(() => expect(this.messages).not.toEqual([]))
-    const [first] = this.messages
-    if (first?.kind !== 'ready') throw new Error('not ready')
-    return first
+    return await until(() => {
+      const ready = this.messages.find((message) => message.kind === 'ready')
+      if (ready === undefined) throw new Error('not ready')
+      return ready
+    })
   }
 
   async port(): Promise<number> {
