@@ -101,38 +101,44 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   }
 
   /**
-   * The connection with the least to do; a new one while all are busy or silent and there may be more. Null if there is no
-   * room.
+   * The connection with the least to do; a new one while all are busy or silent and there may be more, unless one more would
+   * be as silent. Null if there is no room.
    */
   #choose(patienceMs: number): UpstreamConnection | null {
     const { now, settings } = this.#options
     const { maxConnections, maxPipelined } = settings
-    const silentSinceMs = latestSilence(this.#connections, now(), patienceMs)
+    const nowMs = now()
+    const silentSinceMs = latestSilence(this.#connections, nowMs, patienceMs)
     let best: UpstreamConnection | null = null
+    let slow: UpstreamConnection | null = null
     let silent: UpstreamConnection | null = null
     let usable = 0
     for (const connection of this.#connections) {
       if (connection.retired) continue
       if (connection.silence.heardMs <= silentSinceMs) {
-        if (silent === null || connection.load < silent.load) silent = connection
+        if (connection.silence.isVouchedFor(nowMs, patienceMs)) {
+          usable++
+          if (slow === null || connection.load < slow.load) slow = connection
+        } else if (silent === null || connection.load < silent.load) silent = connection
         continue
       }
       usable++
       if (best === null || connection.load < best.load) best = connection
     }
+    best ??= slow
     if (best !== null && best.load === 0) return best
     // Some servers answer one query of a connection after the other: a second connection helps before the first is full.
     const crowded = best === null || best.load >= Math.min(maxPipelined, CROWDED_LOAD)
     // Retired and silent ones end with the deadlines of what they carry: they count half.
     const mayOpen = usable < maxConnections && this.#connections.size < 2 * maxConnections
-    if (crowded && mayOpen) return this.#open()
+    if (crowded && mayOpen) return this.#open(best === null && silentSinceMs > Number.NEGATIVE_INFINITY)
     best ??= silent
     return best !== null && best.load < maxPipelined ? best : null
   }
 
-  #open(): UpstreamConnection {
+  #open(isReplacement: boolean): UpstreamConnection {
     const { connector, settings, counters, now } = this.#options
-    const connection = new UpstreamConnection(connector, settings.connectTimeoutMs, now, this)
+    const connection = new UpstreamConnection(connector, settings.connectTimeoutMs, now, this, isReplacement)
     this.#connections.add(connection)
     counters.add(StreamCell.upstreamConnectionsOpen)
     counters.add(StreamCell.upstreamConnectionsOpened)

@@ -88,8 +88,8 @@ export class HttpsUpstream implements UpstreamTransport {
   sweep(nowMs: number): boolean {
     for (const request of this.#requests) {
       if (nowMs < request.exchange.deadlineMs) continue
-      // Not a word since it was sent: further questions would wait for the same silence.
-      if (request.connection.silence.heardMs <= request.sentMs) request.connection.isRetired = true
+      const { connection, exchange, sentMs } = request
+      if (connection.silence.isDead(sentMs, nowMs, exchange.patienceMs)) connection.isRetired = true
       this.#settle(request, null, 'timeout')
       request.stream.close(constants.NGHTTP2_CANCEL)
     }
@@ -111,26 +111,34 @@ export class HttpsUpstream implements UpstreamTransport {
     }
   }
 
-  /** The connection that is in use; another one if there is none, or it is silent. Null if there may be no more. */
+  /**
+   * The connection that is in use; another one if there is none, or it is silent and one more would not be. Null if there may
+   * be no more and none takes requests.
+   */
   #choose(patienceMs: number): Connection | null {
     const { now, settings } = this.#options
-    const silentSinceMs = latestSilence(this.#connections, now(), patienceMs)
+    const nowMs = now()
+    const silentSinceMs = latestSilence(this.#connections, nowMs, patienceMs)
+    let slow: Connection | null = null
     let silent: Connection | null = null
     for (const connection of this.#connections) {
       if (connection.isRetired || connection.session.closed || connection.session.destroyed) continue
       if (connection.silence.heardMs > silentSinceMs) return connection
-      silent = connection
+      if (connection.silence.isVouchedFor(nowMs, patienceMs)) slow = connection
+      else silent = connection
     }
-    return this.#connections.size < settings.maxConnections ? this.#open() : silent
+    if (slow !== null) return slow
+    if (this.#connections.size >= settings.maxConnections) return silent
+    return this.#open(silentSinceMs > Number.NEGATIVE_INFINITY)
   }
 
-  #open(): Connection {
+  #open(isReplacement: boolean): Connection {
     const { counters, now, settings } = this.#options
     const session = connect(`https://${this.#authority}`, { createConnection: () => this.#connector.open() })
     const nowMs = now()
     const connection: Connection = {
       session,
-      silence: new Silence(nowMs),
+      silence: new Silence(nowMs, isReplacement),
       isRetired: false,
       waiting: 0,
       ready: false,
@@ -141,6 +149,7 @@ export class HttpsUpstream implements UpstreamTransport {
     }
     session.once('connect', () => {
       connection.ready = true
+      connection.silence.ready(now(), connection.waiting > 0)
     })
     session.on('error', (error) => {
       connection.error ??= error
@@ -201,7 +210,9 @@ export class HttpsUpstream implements UpstreamTransport {
 
   #settle(request: Request, reply: Uint8Array | null, failure: ExchangeFailure | null): void {
     if (!this.#requests.delete(request)) return
-    request.connection.waiting--
+    const { connection } = request
+    connection.waiting--
+    if (connection.waiting === 0) connection.silence.nothingDue()
     request.exchange.settle(reply, failure)
   }
 

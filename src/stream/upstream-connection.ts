@@ -55,18 +55,26 @@ export class UpstreamConnection {
   #over = false
   readonly #now: () => number
 
-  constructor(connector: Connector, connectTimeoutMs: number, now: () => number, owner: UpstreamConnectionOwner) {
+  /** `isReplacement`: see Silence. */
+  constructor(
+    connector: Connector,
+    connectTimeoutMs: number,
+    now: () => number,
+    owner: UpstreamConnectionOwner,
+    isReplacement: boolean,
+  ) {
     const socket = connector.open()
     this.#socket = socket
     this.#connector = connector
     this.#owner = owner
     this.#now = now
     this.#idleSinceMs = now()
-    this.silence = new Silence(this.#idleSinceMs)
+    this.silence = new Silence(this.#idleSinceMs, isReplacement)
     this.#connectDeadlineMs = this.#idleSinceMs + connectTimeoutMs
     this.#nextId = (Math.random() * 0x10000) | 0
     socket.once(connector.readyEvent, () => {
       this.#connecting = false
+      this.silence.ready(now(), this.#waiting > 0)
     })
     socket.on('data', (chunk: Buffer) => this.#read(chunk))
     socket.on('error', (error) => {
@@ -112,8 +120,9 @@ export class UpstreamConnection {
       if (exchange === null || nowMs < exchange.deadlineMs) continue
       sent.exchange = null
       this.#abandoned++
-      // Not a word since it was sent: further queries would wait for the same silence.
-      if (this.silence.heardMs <= sent.sentMs || this.#abandoned > MAX_ABANDONED) this.retired = true
+      const isDead = this.silence.isDead(sent.sentMs, nowMs, exchange.patienceMs)
+      if (isDead || this.#abandoned > MAX_ABANDONED) this.retired = true
+      if (this.#waiting === 0) this.silence.nothingDue()
       exchange.settle(null, 'timeout')
     }
     if (this.#waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Http2SecureServer, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import { createSecureServer } from 'node:http2'
+import type { Socket } from 'node:net'
 import { createServer as createPlainServer } from 'node:net'
 import type { Server, TLSSocket } from 'node:tls'
 import { createServer } from 'node:tls'
@@ -75,9 +76,14 @@ function use(server: UpstreamServer): void {
 }
 
 /** Asks for an exchange and returns how it ended. */
-async function ask(transport: 'tls' | 'https', message: Uint8Array): Promise<Uint8Array | string> {
+async function ask(
+  transport: 'tls' | 'https',
+  message: Uint8Array,
+  timeoutMs: number = 5000,
+  patienceMs: number = 1000,
+): Promise<Uint8Array | string> {
   const exchange = ++asked
-  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs: 5000, patienceMs: 1000 })
+  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs, patienceMs })
   const ended = await until(() => {
     const found = worker.exchanged.find((each) => each.exchange === exchange)
     expect(found).toBeDefined()
@@ -361,17 +367,90 @@ describe('DoH', () => {
     expect(sessions.size).toBe(2)
   })
 
-  it('a silent server has no more connections than it may', async () => {
-    respond = () => {}
+  it('a server that never finishes a handshake has no more connections than it may', async () => {
+    const mute = await ScriptedUpstream.start()
+    use({ ...at('dns.test'), port: mute.port })
     const asking: Promise<unknown>[] = []
-    for (let n = 1; n <= 5; n++) {
-      asking.push(ask('https', query(n, 'a.')))
-      await until(() => expect(requests).toHaveLength(n))
-      nowMs += 950
+    for (let n = 1; n <= 12; n++) {
+      asking.push(ask('https', query(n, 'a.'), 5000, 100))
+      await until(() => expect(counters.get(StreamCell.exchangesHttps)).toBe(n))
+      nowMs += 100
     }
-    expect(opened).toBe(DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
     streams.close()
     await Promise.all(asking)
+    mute.stop()
+  })
+
+  it('for a name that nobody answers one more connection is opened: it was reached, so the server is slow', async () => {
+    const usual = respond
+    await ask('https', query(1, 'a.'))
+    respond = () => {}
+    nowMs += 1
+    const asking: Promise<unknown>[] = []
+    const deadlineMs = nowMs + 4000
+    for (let n = 2; n <= 4; n++) {
+      asking.push(ask('https', query(n, 'dead.'), deadlineMs - nowMs))
+      await until(() => expect(requests).toHaveLength(n))
+      if (n < 4) nowMs += 1000
+    }
+    expect(opened).toBe(2)
+    nowMs = deadlineMs
+    streams.sweep()
+    expect(await Promise.all(asking)).toEqual(['timeout', 'timeout', 'timeout'])
+    respond = usual
+    expect(await ask('https', query(5, 'b.'))).toEqual(replyTo(query(5, 'b.')))
+    expect(opened).toBe(2)
+  })
+
+  it('a connection has said something with its handshake', async () => {
+    const held: Socket[] = []
+    const front = createPlainServer((socket) => held.push(socket))
+    use({ ...at('dns.test'), port: await listening(front) })
+    const usual = respond
+    respond = () => {}
+    const first = ask('https', query(1, 'a.'))
+    await until(() => expect(held).toHaveLength(1))
+    nowMs += 900
+    server.emit('connection', held[0])
+    await until(() => expect(requests).toHaveLength(1))
+    respond = usual
+    nowMs += 100
+    expect(await ask('https', query(2, 'a.'))).toEqual(replyTo(query(2, 'a.')))
+    expect(opened).toBe(1)
+    streams.close()
+    await first
+    front.close()
+  })
+
+  it('a connection is used on if a question was given up before its time: the server had no chance', async () => {
+    const usual = respond
+    await ask('https', query(1, 'a.'))
+    respond = () => {}
+    nowMs += 500
+    const short = ask('https', query(2, 'b.'), 200)
+    await until(() => expect(requests).toHaveLength(2))
+    nowMs += 200
+    streams.sweep()
+    expect(await short).toBe('timeout')
+    respond = usual
+    expect(await ask('https', query(3, 'c.'))).toEqual(replyTo(query(3, 'c.')))
+    expect(opened).toBe(1)
+  })
+
+  it('a connection is used on once nobody waits for the one answer that it owes', async () => {
+    const usual = respond
+    respond = () => {}
+    const dead = ask('https', query(1, 'dead.'), 2000)
+    await until(() => expect(requests).toHaveLength(1))
+    respond = usual
+    nowMs += 500
+    await ask('https', query(2, 'b.'))
+    nowMs += 1500
+    streams.sweep()
+    expect(await dead).toBe('timeout')
+    expect(await ask('https', query(3, 'c.'))).toEqual(replyTo(query(3, 'c.')))
+    expect(opened).toBe(1)
   })
 
   it('sends nothing to a server whose certificate carries another name', async () => {

@@ -236,13 +236,96 @@ describe('a connection without a word', () => {
 
   it('is replaced by a bounded number of others', async () => {
     setUp({ maxConnections: 2 })
-    for (let n = 1; n <= 12; n++) {
+    for (let n = 1; n <= 20; n++) {
       ask(query(n, 'a.'), 60_000, 1000)
       await until(() => expect(upstream.queries).toHaveLength(n))
       pass(1000)
     }
     expect(upstream.sockets).toHaveLength(4)
-    expect(new Set(upstream.queries.slice(4).map(({ connection }) => connection)).size).toBe(4)
+    expect(new Set(upstream.queries.slice(10).map(({ connection }) => connection)).size).toBe(4)
+  })
+
+  it('is replaced once for a name that nobody answers: the replacement was reached, so the server is slow', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = () => {}
+    pass(1)
+    for (let n = 2; n <= 4; n++) {
+      ask(query(n, 'dead.'), 5000 - nowMs, 1000)
+      await until(() => expect(upstream.queries).toHaveLength(n))
+      if (n < 4) pass(1000)
+    }
+    expect(upstream.queries.map(({ connection }) => connection)).toEqual([0, 0, 1, 1])
+    pass(5000 - nowMs)
+    expect(await outcomes(4)).toEqual([null, 'timeout', 'timeout', 'timeout'])
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(5, 'b.'))
+    await outcomes(5)
+    expect(upstream.queries[4]!.connection).toBe(1)
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('is used on if a question was given up before its time: the server had no chance', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = () => {}
+    pass(500)
+    ask(query(2, 'b.'), 200, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(2))
+    pass(200)
+    expect(await outcomes(2)).toEqual([null, 'timeout'])
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(3, 'c.'))
+    expect(await outcomes(3)).toEqual([null, 'timeout', null])
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
+  it('is used on once nobody waits for the one answer that it owes', async () => {
+    ask(query(1, 'dead.'), 2000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    pass(500)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(2, 'b.'), 1000)
+    await until(() => expect(worker.exchanged).toHaveLength(1))
+    pass(1500)
+    expect(await outcomes(2)).toEqual(['timeout', null])
+    ask(query(3, 'c.'), 1000)
+    await outcomes(3)
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
+  it('has said something with its handshake, which does not save it at the end', async () => {
+    const lookups: (() => void)[] = []
+    const connector: Connector = {
+      open: () =>
+        connect({
+          host: 'x.invalid',
+          port: upstream.port,
+          lookup: (_host, _options, found) => {
+            lookups.push(() => found(null, [{ address: '127.0.0.1', family: 4 }]))
+          },
+        }),
+      readyEvent: 'connect',
+      prepare: (message) => message,
+    }
+    setUp(
+      {},
+      () => new FramedUpstream({ connector, settings: DEFAULT_STREAM_SETTINGS.upstream, counters, now: () => nowMs }),
+    )
+    ask(query(1, 'a.'), 5000, 1000)
+    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
+    pass(900)
+    lookups[0]!()
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    pass(100)
+    ask(query(2, 'a.'), 5000, 1000)
+    await until(() => expect(upstream.queries).toHaveLength(2))
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1)
+    pass(5000)
+    expect(await outcomes(2)).toEqual(['timeout', 'timeout'])
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
   })
 })
 
