@@ -121,14 +121,18 @@ export class HttpsUpstream implements UpstreamTransport {
     const silentSinceMs = latestSilence(this.#connections, nowMs, patienceMs)
     let slow: Connection | null = null
     let silent: Connection | null = null
+    let retired: Connection | null = null
     for (const connection of this.#connections) {
-      if (connection.isRetired || connection.session.closed || connection.session.destroyed) continue
-      if (connection.silence.heardMs > silentSinceMs) return connection
-      if (connection.silence.isVouchedFor(nowMs, patienceMs)) slow = connection
+      // The server takes no more over it (GOAWAY), and ends it with the last of what it carries.
+      if (connection.session.closed || connection.session.destroyed) continue
+      if (connection.isRetired) retired = connection
+      else if (connection.silence.heardMs > silentSinceMs) return connection
+      else if (connection.silence.isVouchedFor(nowMs, patienceMs)) slow = connection
       else silent = connection
     }
     if (slow !== null) return slow
-    if (this.#connections.size >= settings.maxConnections) return silent
+    // None is of use. Those that are silent or on their way out end with the deadlines of what they carry: they count half.
+    if (this.#connections.size >= 2 * settings.maxConnections) return silent ?? retired
     return this.#open(silentSinceMs > Number.NEGATIVE_INFINITY)
   }
 

@@ -268,6 +268,23 @@ describe('DoH', () => {
     return { label: 'doh', transport: 'https', address: '127.0.0.1', port, serverName, path: '/dns-query' }
   }
 
+  /** Has the server end the connection in use, as nginx does after `keepalive_requests`, while `slow` answers over it are due. */
+  async function endWithSlowRequest(
+    slow: (() => void)[],
+    usual: typeof respond,
+  ): Promise<{ outcome: Promise<Uint8Array | string> }> {
+    const before = slow.length
+    respond = (stream, body) => void slow.push(() => usual(stream, body))
+    const outcome = ask('https', query(1, 'slow.'))
+    await until(() => expect(slow).toHaveLength(before + 1))
+    respond = (stream, body) => {
+      stream.session!.close()
+      usual(stream, body)
+    }
+    expect(await ask('https', query(2, 'a.'))).toEqual(replyTo(query(2, 'a.')))
+    return { outcome }
+  }
+
   it('posts queries with id 0 and gives replies the id back, over one connection', async () => {
     expect(await ask('https', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
     expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
@@ -367,7 +384,7 @@ describe('DoH', () => {
     expect(sessions.size).toBe(2)
   })
 
-  it('a server that never finishes a handshake has no more connections than it may', async () => {
+  it('a server that never finishes a handshake has a bounded number of connections', async () => {
     const mute = await ScriptedUpstream.start()
     use({ ...at('dns.test'), port: mute.port })
     const asking: Promise<unknown>[] = []
@@ -376,10 +393,47 @@ describe('DoH', () => {
       await until(() => expect(counters.get(StreamCell.exchangesHttps)).toBe(n))
       nowMs += 100
     }
-    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(2 * DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
     streams.close()
     await Promise.all(asking)
     mute.stop()
+  })
+
+  it('while connections that the server is ending carry slow requests, as many again may be opened', async () => {
+    const { maxConnections } = DEFAULT_STREAM_SETTINGS.upstream
+    const usual = respond
+    const slow: (() => void)[] = []
+    const asking: Promise<unknown>[] = []
+    for (let n = 1; n <= 2 * maxConnections; n++) {
+      asking.push((await endWithSlowRequest(slow, usual)).outcome)
+      expect(opened).toBe(n)
+    }
+    expect(await ask('https', query(7, 'b.'))).toBe('network')
+    for (const answer of slow) answer()
+    await Promise.all(asking)
+    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0))
+    respond = usual
+    expect(await ask('https', query(7, 'b.'))).toEqual(replyTo(query(7, 'b.')))
+  })
+
+  it('with no room for another connection, one that looks dead is better than none', async () => {
+    const { maxConnections } = DEFAULT_STREAM_SETTINGS.upstream
+    const usual = respond
+    const slow: (() => void)[] = []
+    respond = (stream, body) => void slow.push(() => usual(stream, body))
+    const short = ask('https', query(1, 'a.'), 1000)
+    const asking: Promise<unknown>[] = [ask('https', query(2, 'slow.'))]
+    await until(() => expect(slow).toHaveLength(2))
+    nowMs += 1000
+    streams.sweep()
+    expect(await short).toBe('timeout')
+    for (let n = 2; n <= 2 * maxConnections; n++) asking.push((await endWithSlowRequest(slow, usual)).outcome)
+    respond = usual
+    expect(await ask('https', query(7, 'b.'))).toEqual(replyTo(query(7, 'b.')))
+    expect(opened).toBe(2 * maxConnections)
+    // Nobody takes the first any more.
+    for (const answer of slow.slice(1)) answer()
+    await Promise.all(asking)
   })
 
   it('for a name that nobody answers one more connection is opened: it was reached, so the server is slow', async () => {
