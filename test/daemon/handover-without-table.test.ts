@@ -1,4 +1,4 @@
-/** Handovers while nobody sends the new process a table; in a file of its own, because it waits for that to be sure. */
+/** Handovers while nobody sends the new process a table: side by side, because it waits for that to be sure. */
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { services, Stage, until } from '../scenario/scenario.ts'
 import { addressesOf } from '../worker/dns-client.ts'
 import type { DaemonProcess } from './daemon-process.ts'
 
-const stage = new Stage()
+const stage = new Stage('all')
 
 /** A folder for a table and the copy of the last one. */
 class Tables {
@@ -48,7 +48,7 @@ async function staysAfterSignal(daemon: DaemonProcess): Promise<void> {
   ])
 }
 
-test('a process that has a table does not give way to one that gets none', { timeout: 90_000 }, async () => {
+test.concurrent('a process that has a table does not give way to one that gets none', { timeout: 90_000 }, async () => {
   const tables = new Tables()
   tables.write('10.0.0.1')
   const daemon = await tables.daemon()
@@ -58,7 +58,7 @@ test('a process that has a table does not give way to one that gets none', { tim
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.1'])
 })
 
-test('nor to one with an older table from disk', { timeout: 90_000 }, async () => {
+test.concurrent('nor to one with an older table from disk', { timeout: 90_000 }, async () => {
   const tables = new Tables()
   const { lastKnownGood } = tables
   tables.write('10.0.0.1')
@@ -74,7 +74,7 @@ test('nor to one with an older table from disk', { timeout: 90_000 }, async () =
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.2'])
 })
 
-test('but to one that has the same from disk', { timeout: 90_000 }, async () => {
+test.concurrent('but to one that has the same from disk', { timeout: 90_000 }, async () => {
   const tables = new Tables()
   const { lastKnownGood } = tables
   tables.write('10.0.0.1')
@@ -88,7 +88,7 @@ test('but to one that has the same from disk', { timeout: 90_000 }, async () => 
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.1'])
 })
 
-test('a new process that waits for its table ends at once when told to', async () => {
+test.concurrent('a new process that waits for its table ends at once when told to', async () => {
   const tables = new Tables()
   tables.write('10.0.0.1')
   const daemon = await tables.daemon()

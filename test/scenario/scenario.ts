@@ -1,5 +1,5 @@
 /** What the scenarios have in common: things that are closed after a test, waiting, and tables. */
-import { afterEach, vi } from 'vitest'
+import { afterAll, afterEach, vi } from 'vitest'
 import type { NameTable } from '../../src/table/nds.ts'
 import { DaemonProcess, type DaemonStart } from '../daemon/daemon-process.ts'
 import { service } from '../table/compiled.ts'
@@ -14,8 +14,10 @@ export const until: typeof vi.waitFor = (condition, options) =>
 export class Stage {
   readonly #open: (() => unknown)[] = []
 
-  constructor() {
-    afterEach(async () => await this.clear())
+  /** `end`: cleared after each test, or after all where they run side by side. */
+  constructor(end: 'each' | 'all' = 'each') {
+    const at = end === 'each' ? afterEach : afterAll
+    at(async () => await this.clear())
   }
 
   async clear(): Promise<void> {
