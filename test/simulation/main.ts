@@ -92,7 +92,7 @@ async function playAll(run: Run): Promise<{ failed: Report | null; reports: Repo
   let played = 0
   const outcome: { failed: Report | null } = { failed: null }
   const playOn = async (): Promise<void> => {
-    let worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
+    let worker = startWorker(perEpisode)
     try {
       while (played < queries && next < first + seeds) {
         if (!keepsGoing && outcome.failed !== null) break
@@ -101,7 +101,7 @@ async function playAll(run: Run): Promise<{ failed: Report | null; reports: Repo
         if (report === null) {
           report = endless(seed)
           await worker.terminate()
-          worker = new Worker(new URL(import.meta.url), { workerData: { perEpisode } })
+          worker = startWorker(perEpisode)
         }
         reports.push(report)
         played += report.queries
@@ -117,6 +117,12 @@ async function playAll(run: Run): Promise<{ failed: Report | null; reports: Repo
 }
 
 /** Has a thread play a seed; null if that does not end. */
+function startWorker(perEpisode: number): Worker {
+  // Most of what an episode makes dies young: fewer collections.
+  const resourceLimits = { maxYoungGenerationSizeMb: 128 }
+  return new Worker(new URL(import.meta.url), { workerData: { perEpisode }, resourceLimits })
+}
+
 async function ask(worker: Worker, seed: number, longestMs: number): Promise<Report | null> {
   const { promise, resolve, reject } = Promise.withResolvers<Report | null>()
   const timer = setTimeout(() => resolve(null), longestMs)
