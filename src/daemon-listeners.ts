@@ -80,8 +80,8 @@ export function overlap(listen: Config['listen'], open: readonly OpenListener[])
 }
 
 /**
- * What data worker `index` of `workers` is given. The batch driver uses the descriptors as they are; a socket of Node's closes its
- * own, so it gets another one.
+ * What data worker `index` of `workers` is given. The batch driver uses the descriptors as they are; a socket of Node's
+ * closes its own, so it gets another one.
  */
 export function workerListeners(
   listeners: readonly OpenListener[],

@@ -55,7 +55,7 @@ export class StreamDesk {
     this.#used = 0
     this.#connection = NO_CONNECTION
     this.#settled = 0
-    // The new one counts its connections from the start: an old number would name somebody else's.
+    // Numbers of the earlier one's connections mean nothing to the new one.
     this.#held.fill(NO_CONNECTION)
   }
 
