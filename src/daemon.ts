@@ -189,8 +189,9 @@ class Daemon {
       mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
-    // Side by side: the threads come up while the table is read, and what is asked meanwhile waits in the sockets.
-    const threads = Promise.all([workers.start(), this.#startStream(workers, ports)])
+    // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
+    // stream worker after them: on two cores the three of them would only wait for each other.
+    const threads = workers.start().then(() => this.#startStream(workers, ports))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     this.#settings.start()
     await this.#startObserver(workers, keeper)

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import type { KeyPath } from './setting.ts'
 
 /** What kind of value a key takes, as far as reading one from a line of text needs to know. */

@@ -4,7 +4,7 @@
  */
 
 import { isIP } from 'node:net'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { AddressPrefix, HostPort, Parsed, ServerAddress, SocketAddress } from './address.ts'
 import { isHostName, parseHostPort, parsePrefix, parseServer, parseSocketAddress, quote } from './address.ts'
 

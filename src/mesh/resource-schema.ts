@@ -3,7 +3,7 @@
  * must have the right type. Messages complete the sentence "spec.ports[0].port: …".
  */
 import { isIP } from 'node:net'
-import { z } from 'zod'
+import * as z from 'zod'
 import { nameToWire } from '../dns/name.ts'
 import type { EndpointSliceResource, MeshResource, ServiceEntryResource, ServiceResource } from './mesh-resources.ts'
 

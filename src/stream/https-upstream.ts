@@ -1,6 +1,5 @@
 /** One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. */
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
-import { connect, constants } from 'node:http2'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import { StreamCell } from '../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
@@ -15,6 +14,8 @@ import { failureOf } from './upstream-transport.ts'
 
 const MEDIA_TYPE = 'application/dns-message'
 const MAX_REPLY_BYTES = 0xffff
+/** RFC 9113 §7. */
+const CANCEL = 0x8
 
 export interface HttpsUpstreamOptions extends SecureConnectorOptions {
   settings: UpstreamStreamSettings
@@ -91,7 +92,7 @@ export class HttpsUpstream implements UpstreamTransport {
       const { connection, exchange, sentMs } = request
       if (connection.silence.isDead(sentMs, nowMs, exchange.patienceMs)) connection.isRetired = true
       this.#settle(request, null, 'timeout')
-      request.stream.close(constants.NGHTTP2_CANCEL)
+      request.stream.close(CANCEL)
     }
     const { idleTimeoutMs } = this.#options.settings
     for (const connection of this.#connections) {
@@ -107,7 +108,7 @@ export class HttpsUpstream implements UpstreamTransport {
     for (const connection of this.#connections) this.#end(connection, 'network')
     for (const request of this.#requests) {
       this.#settle(request, null, 'network')
-      request.stream.close(constants.NGHTTP2_CANCEL)
+      request.stream.close(CANCEL)
     }
   }
 
@@ -138,6 +139,8 @@ export class HttpsUpstream implements UpstreamTransport {
 
   #open(isReplacement: boolean): Connection {
     const { counters, now, settings } = this.#options
+    // Loaded with the first such server, as it takes long and most workloads have none.
+    const { connect } = process.getBuiltinModule('node:http2')
     const session = connect(`https://${this.#authority}`, { createConnection: () => this.#connector.open() })
     const nowMs = now()
     const connection: Connection = {
@@ -209,7 +212,7 @@ export class HttpsUpstream implements UpstreamTransport {
 
   #refuse(request: Request, failure: ExchangeFailure): void {
     this.#settle(request, null, failure)
-    request.stream.close(constants.NGHTTP2_CANCEL)
+    request.stream.close(CANCEL)
   }
 
   #settle(request: Request, reply: Uint8Array | null, failure: ExchangeFailure | null): void {

@@ -1,7 +1,6 @@
 /** Connections to upstream servers over TLS: verified, resumed where the server allows. */
 import { isIP } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { connect } from 'node:tls'
 import type { UpstreamServer } from '../engine/settings.ts'
 import { failureOf } from './upstream-transport.ts'
 
@@ -40,7 +39,8 @@ export class SecureConnector {
   open(): TLSSocket {
     const { rootCertificates, server } = this.#options
     const { address, port, serverName } = server
-    const socket = connect({
+    // Loaded with the first such server: most workloads have none.
+    const socket = process.getBuiltinModule('node:tls').connect({
       host: address,
       port,
       // The name that is verified; an address is never sent as SNI (RFC 6066 §3).

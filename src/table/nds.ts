@@ -3,8 +3,8 @@
  * protobuf bytes are what every source hands on: xDS as received, files after encoding. Nothing between a source and
  * the compiled image uses the objects except where a table is built or shown.
  */
-import protobuf from 'protobufjs/minimal.js'
 import { TAG_1, TAG_2, TAG_3, TAG_4, TAG_5 } from './nds-reader.ts'
+import { NdsWriter } from './nds-writer.ts'
 
 /** Type URL of the one resource that byname subscribes to. */
 export const NAME_TABLE_TYPE = 'type.googleapis.com/istio.networking.nds.v1.NameTable'
@@ -48,19 +48,20 @@ class NameTableError extends Error {
 
 /** The serialized NameTable (protobuf) of `table`, hosts in its order. */
 export function encodeNameTable(table: NameTable): Uint8Array {
-  const writer = protobuf.Writer.create()
+  const writer = new NdsWriter()
   for (const [host, info] of table) {
-    writer.uint32(TAG_1).fork().uint32(TAG_1).string(host).uint32(TAG_2).fork()
-    for (const ip of info.ips) writer.uint32(TAG_1).string(ip)
-    if (info.registry !== '') writer.uint32(TAG_2).string(info.registry)
-    if (info.shortname !== '') writer.uint32(TAG_3).string(info.shortname)
-    if (info.namespace !== '') writer.uint32(TAG_4).string(info.namespace)
-    for (const altHost of info.altHosts) writer.uint32(TAG_5).string(altHost)
-    writer.ldelim().ldelim()
+    const entry = writer.begin(TAG_1)
+    writer.text(TAG_1, host)
+    const value = writer.begin(TAG_2)
+    for (const ip of info.ips) writer.text(TAG_1, ip)
+    if (info.registry !== '') writer.text(TAG_2, info.registry)
+    if (info.shortname !== '') writer.text(TAG_3, info.shortname)
+    if (info.namespace !== '') writer.text(TAG_4, info.namespace)
+    for (const altHost of info.altHosts) writer.text(TAG_5, altHost)
+    writer.end(value)
+    writer.end(entry)
   }
-  const bytes = writer.finish()
-  // Under Node protobufjs makes a Buffer, whose slice() would be a view where everybody expects a copy.
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return writer.bytes()
 }
 
 const FIELDS = 'ips, registry, shortname, namespace, altHosts'
