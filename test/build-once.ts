@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 export function setup(): void {
   // Tests start hundreds of threads from source: stripping types anew for each would take most of their time.
   process.env['NODE_COMPILE_CACHE'] ??= join(ROOT, 'node_modules', '.cache', 'byname-tests')
-  const bundle = statSync(join(ROOT, 'dist', 'byname.js'), { throwIfNoEntry: false })
+  const bundle = statSync(join(ROOT, 'dist', 'byname.cjs'), { throwIfNoEntry: false })
   if (bundle !== undefined && newestOf(join(ROOT, 'src')) <= bundle.mtimeMs) return
   const { status, stderr } = spawnSync(process.execPath, ['bin/build.mjs'], { cwd: ROOT, encoding: 'utf8' })
   // No reason to stop: without a bundle `bin/byname` runs the source, and a test that needs it says what is wrong.

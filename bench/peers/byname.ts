@@ -28,8 +28,7 @@ function bynamePeer(id: string, title: string, driver: 'batch' | 'dgram', root: 
     command: (task) => {
       const file = join(task.folder, 'byname.yaml')
       writeFileSync(file, configuration(task, driver))
-      // The Node that runs the bench is the one of the lock file.
-      return { file: process.execPath, args: [join(root, 'bin', 'byname'), 'run', '--config', file] }
+      return { file: join(root, 'bin', 'byname'), args: ['run', '--config', file] }
     },
   }
 }
@@ -65,7 +64,7 @@ function nameTable(hosts: number): unknown {
 
 /** Version and commit; undefined while `byname run` does not exist. */
 function bynameVersion(root: string): string | undefined {
-  const help = spawnSync(process.execPath, [join(root, 'bin', 'byname'), '--help'], {
+  const help = spawnSync(join(root, 'bin', 'byname'), ['--help'], {
     encoding: 'utf8',
     timeout: 20_000,
   })

@@ -14,7 +14,7 @@ export interface Ended {
 
 /** Starts `byname` with these arguments; only PATH comes from this process's environment. */
 export function startByname(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
-  return spawn(process.execPath, [LAUNCHER, ...args], {
+  return spawn(LAUNCHER, args, {
     env: { PATH: process.env['PATH'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
