@@ -70,7 +70,7 @@ class Generation {
   append(from: AnswerStore, at: number): number {
     const size = from.size(at)
     const block = this.used
-    this.store.bytes.set(from.bytes.subarray(at, at + size), block)
+    copyWords(from.words, at >> 2, size >> 2, this.store.words, block >> 2)
     const { index } = this
     const hash = from.hash(at)
     const mask = index.length - 1
@@ -95,6 +95,15 @@ class Generation {
       if (!this.store.has(at, StoredFlag.DEAD)) yield at
     }
   }
+}
+
+/** A block of ordinary size word by word: a view to copy from would be garbage for each answer kept. */
+function copyWords(from: Int32Array, at: number, count: number, to: Int32Array, toAt: number): void {
+  if (count > 128) {
+    to.set(from.subarray(at, at + count), toAt)
+    return
+  }
+  for (let i = 0; i < count; i++) to[toAt + i] = from[at + i]!
 }
 
 /** Lengths of a name in wire format and of those above it. */

@@ -49,10 +49,13 @@ export const MSG_NOSIGNAL = 0x4000
 
 export const EPERM = 1
 export const EINTR = 4
+export const EIO = 5
 export const EAGAIN = 11
 export const ENOMEM = 12
 export const EACCES = 13
+export const EINVAL = 22
 export const ENOSYS = 38
+export const EMSGSIZE = 90
 export const EADDRINUSE = 98
 export const EADDRNOTAVAIL = 99
 export const ENOBUFS = 105

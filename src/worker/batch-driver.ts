@@ -24,6 +24,7 @@ import {
   type Syscalls,
 } from '../os/syscalls.ts'
 import { Cell, Drop, type WorkerCounters } from '../stats/counters.ts'
+import { DatagramGroups } from './datagram-groups.ts'
 import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
 import { DatagramSender } from './datagram-sender.ts'
 import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from './driver.ts'
@@ -57,8 +58,8 @@ export class BatchDriver implements Driver {
   readonly #out: DatagramRing
   readonly #upstreamIn: DatagramRing
   readonly #sender: DatagramSender
-  /** By listener: whether its replies to the same client may leave as one message. */
-  readonly #mayGroup: boolean[]
+  /** By listener: groups of `#out` if its replies to the same client may leave as one message. */
+  readonly #groups: (DatagramGroups | null)[]
   readonly #upstream: UpstreamBatches
   readonly #pollSet: PollSet
   /** By listener, and poll's at the end. */
@@ -107,10 +108,12 @@ export class BatchDriver implements Driver {
     this.#in = new DatagramRing(sys, BATCH, MAX_QUERY_BYTES, SOCKADDR_BYTES, controlBytes)
     this.#out = new DatagramRing(sys, BATCH, replyBytes, SOCKADDR_BYTES, controlBytes)
     this.#upstreamIn = new DatagramRing(sys, BATCH, MAX_UPSTREAM_REPLY_BYTES, 0, 0)
-    this.#sender = new DatagramSender(sys, this.#out)
-    this.#mayGroup = options.listeners.map((listener) => !listener.isWildcard && sys.canSegment(listener.fd))
+    this.#sender = new DatagramSender(sys)
+    const canSegment = options.listeners.some((listener) => sys.canSegment(listener.fd))
+    const groups = canSegment ? new DatagramGroups(sys, this.#out) : null
+    this.#groups = options.listeners.map((listener) => (listener.isWildcard ? null : groups))
     this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds)
-    this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets)
+    this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets, canSegment)
     const fds = options.listeners.map((listener) => listener.fd)
     this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
     this.#failures = new FailedRounds(fds.length + 1)
@@ -133,7 +136,7 @@ export class BatchDriver implements Driver {
     this.#upstream.flush()
     this.#servers = settings.servers
     this.#sockets.configure(settings.servers, settings.deadlineMs + LINGER_MS, this.#sys.now())
-    this.#upstream.configure(settings.servers.length)
+    this.#upstream.configure(settings.servers)
   }
 
   leaveListeners(): void {
@@ -357,7 +360,12 @@ export class BatchDriver implements Driver {
   #flushReplies(): void {
     if (this.#outUsed === 0) return
     const listener = this.#outListener
-    const dropped = this.#sender.sendReplies(this.#listeners[listener]!.fd, this.#outUsed, this.#mayGroup[listener]!)
+    const dropped = this.#sender.sendReplies(
+      this.#listeners[listener]!.fd,
+      this.#out,
+      this.#outUsed,
+      this.#groups[listener]!,
+    )
     for (let k = 0; k < dropped; k++) this.#counters.drop(Drop.sendFailed)
     this.#outUsed = 0
   }

@@ -2,6 +2,9 @@
 import {
   EAGAIN,
   EINTR,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
   ENOBUFS,
   ENOMEM,
   MSG_DONTWAIT,
@@ -10,52 +13,52 @@ import {
   POLLOUT,
   type Syscalls,
 } from '../os/syscalls.ts'
+import { DatagramGroups } from './datagram-groups.ts'
 import type { DatagramRing } from './datagram-ring.ts'
-import { ReplyGroups } from './reply-groups.ts'
 import type { UpstreamSocket } from './upstream-sockets.ts'
 
 /** How long a full send buffer is waited for, once a batch. */
 const SEND_WAIT_MS = 5
-/** Batches at most that are sent reply by reply before messages of several are tried again. */
-const MOST_BATCHES_ALONE = 4096
+/** What the kernel says of a message of several itself, and not of the way to the server. */
+const REFUSALS: readonly number[] = [EINVAL, EIO, EMSGSIZE]
 
 export class DatagramSender {
   /** Numbers of the upstream sockets that reported an error; whoever reads them takes them out. */
   readonly failed: number[] = []
   readonly #sys: Syscalls
-  readonly #replies: DatagramRing
-  readonly #groups: ReplyGroups
-  /** Batches yet to be sent reply by reply, and how many it will be after the next refusal: twice as many each time. */
-  #batchesAlone = 0
-  #nextAlone = 1
 
-  /** `replies`: the ring that `sendReplies` sends from. */
-  constructor(sys: Syscalls, replies: DatagramRing) {
+  constructor(sys: Syscalls) {
     this.#sys = sys
-    this.#replies = replies
-    this.#groups = new ReplyGroups(sys, replies)
   }
 
   /**
-   * Sends the first `count` replies by a listener and returns how many had to be given up. `mayGroup`: those to the same
-   * client may leave as one message; replies with packet info must not.
+   * Sends the first `count` replies of a ring by a listener and returns how many had to be given up. `groups`, of that
+   * ring: those to the same client may leave as one message; replies with packet info must not.
    */
-  sendReplies(fd: number, count: number, mayGroup: boolean): number {
-    if (count === 1 || !mayGroup) return this.#send(fd, this.#replies, count, null)
-    if (this.#batchesAlone > 0) {
-      this.#batchesAlone--
-      return this.#send(fd, this.#replies, count, null)
-    }
-    const messages = this.#groups.plan(count)
-    if (messages === count) return this.#send(fd, this.#replies, count, null)
-    const dropped = this.#send(fd, this.#groups, messages, null)
-    if (this.#batchesAlone === 0) this.#nextAlone = 1
-    return dropped
+  sendReplies(fd: number, ring: DatagramRing, count: number, groups: DatagramGroups | null): number {
+    return this.#sendGrouped(fd, ring, count, groups, null)
   }
 
-  /** Sends the first `count` queries of a ring by a connected socket. Those given up are asked again when time is up. */
-  sendQueries(socket: UpstreamSocket, ring: DatagramRing, count: number): void {
-    this.#send(socket.fd, ring, count, socket)
+  /**
+   * Sends the first `count` queries of a ring by a connected socket; as messages of several if there are `groups`, of that
+   * ring. Those given up are asked again when time is up.
+   */
+  sendQueries(socket: UpstreamSocket, ring: DatagramRing, count: number, groups: DatagramGroups | null): void {
+    this.#sendGrouped(socket.fd, ring, count, groups, socket)
+  }
+
+  #sendGrouped(
+    fd: number,
+    ring: DatagramRing,
+    count: number,
+    groups: DatagramGroups | null,
+    upstream: UpstreamSocket | null,
+  ): number {
+    const messages = groups?.plan(count) ?? count
+    if (groups === null || messages === count) return this.#send(fd, ring, count, upstream)
+    const dropped = this.#send(fd, groups, messages, upstream)
+    groups.sent()
+    return dropped
   }
 
   /**
@@ -63,7 +66,7 @@ export class DatagramSender {
    * not suffer for it. A connected socket (`upstream`) may report an ICMP error that belongs to an earlier datagram instead:
    * then the same one is tried again. Buffers that are full are nobody's failure. Returns how many datagrams were given up.
    */
-  #send(fd: number, messages: DatagramRing | ReplyGroups, total: number, upstream: UpstreamSocket | null): number {
+  #send(fd: number, messages: DatagramRing | DatagramGroups, total: number, upstream: UpstreamSocket | null): number {
     let count = total
     let done = 0
     let dropped = 0
@@ -85,30 +88,21 @@ export class DatagramSender {
         continue
       }
       if (error === EAGAIN) return dropped + messages.datagrams(done, count)
-      if (!isFull && upstream !== null && !hasRetried) {
+      const isGroup = messages instanceof DatagramGroups && messages.isGroup(done)
+      if (!isFull && upstream !== null && !hasRetried && !(isGroup && REFUSALS.includes(error))) {
         hasRetried = true
         this.failed.push(upstream.number)
         continue
       }
-      if (messages instanceof ReplyGroups && messages.isGroup(done)) {
+      if (isGroup) {
         count = messages.ungroup(done, count)
         done = 0
-        this.#goAlone()
         continue
       }
       done++
       dropped++
     }
     return dropped
-  }
-
-  /**
-   * The kernel refused a message of several: there is no checksum offload on the way out, the path's MTU is smaller, or
-   * something passing. The next ones are sent alone, more of them each time, and then it is tried again.
-   */
-  #goAlone(): void {
-    this.#batchesAlone = this.#nextAlone
-    this.#nextAlone = Math.min(MOST_BATCHES_ALONE, this.#nextAlone * 2)
   }
 
   #waitForRoom(fd: number): void {

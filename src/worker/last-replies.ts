@@ -11,7 +11,7 @@ export class LastReplies {
   /** `maxBytes`: of a reply. */
   constructor(sys: Syscalls, maxBytes: number) {
     this.#ring = new DatagramRing(sys, 1, maxBytes, SOCKADDR_BYTES, 0)
-    this.#sender = new DatagramSender(sys, this.#ring)
+    this.#sender = new DatagramSender(sys)
   }
 
   /** Sends a copy of `reply` to a literal address. Returns false if it had to be given up. */
@@ -27,6 +27,6 @@ export class LastReplies {
     ring.bytes.set(reply)
     ring.names.set(name)
     ring.setLengths(0, reply.length, name.length, 0)
-    return this.#sender.sendReplies(fd, 1, false) === 0
+    return this.#sender.sendReplies(fd, ring, 1, null) === 0
   }
 }

@@ -1,5 +1,9 @@
 /** Queries to upstream servers, gathered by server while a batch is worked on, and sent in one call each. */
+import { isLoopback } from '../engine/access.ts'
+import type { UpstreamServer } from '../engine/settings.ts'
+import { addressBytes } from '../os/socket-address.ts'
 import type { Syscalls } from '../os/syscalls.ts'
+import { DatagramGroups } from './datagram-groups.ts'
 import { DatagramRing } from './datagram-ring.ts'
 import type { DatagramSender } from './datagram-sender.ts'
 import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
@@ -13,25 +17,39 @@ export class UpstreamBatches {
   readonly #sys: Syscalls
   readonly #sender: DatagramSender
   readonly #sockets: UpstreamSockets
-  /** By server: datagrams gathered, how many, and the socket they will leave by. */
+  readonly #canSegment: boolean
+  /** By server: datagrams gathered, how they may leave together, how many, and the socket they will leave by. */
   #rings: DatagramRing[] = []
+  #groups: (DatagramGroups | null)[] = []
   #used: number[] = []
   #socket: (UpstreamSocket | null)[] = []
 
-  constructor(sys: Syscalls, sender: DatagramSender, sockets: UpstreamSockets) {
+  /** `canSegment`: the kernel takes several datagrams as one message. */
+  constructor(sys: Syscalls, sender: DatagramSender, sockets: UpstreamSockets, canSegment: boolean) {
     this.#sys = sys
     this.#sender = sender
     this.#sockets = sockets
+    this.#canSegment = canSegment
   }
 
   /** Takes another list of servers; what was gathered for the earlier ones has been sent by then. */
-  configure(servers: number): void {
-    this.#rings = Array.from(
-      { length: servers },
-      (_, k) => this.#rings[k] ?? new DatagramRing(this.#sys, BATCH, QUERY_BYTES, 0, 0),
+  configure(servers: readonly UpstreamServer[]): void {
+    const sys = this.#sys
+    this.#rings = servers.map((_, k) => this.#rings[k] ?? new DatagramRing(sys, BATCH, QUERY_BYTES, 0, 0))
+    this.#groups = servers.map((server, k) =>
+      this.#mayGroup(server) ? new DatagramGroups(sys, this.#rings[k]!) : null,
     )
     this.#used = this.#rings.map(() => 0)
     this.#socket = this.#rings.map(() => null)
+  }
+
+  /**
+   * Only where no network is between, as with systemd-resolved: a driver that loses such a message without a word would
+   * cost all the names in it an attempt's time.
+   */
+  #mayGroup({ address }: UpstreamServer): boolean {
+    const bytes = addressBytes(address)
+    return this.#canSegment && isLoopback(bytes, 0, bytes.length)
   }
 
   /**
@@ -69,6 +87,6 @@ export class UpstreamBatches {
     const count = this.#used[server]!
     if (count === 0) return
     this.#used[server] = 0
-    this.#sender.sendQueries(this.#socket[server]!, this.#rings[server]!, count)
+    this.#sender.sendQueries(this.#socket[server]!, this.#rings[server]!, count, this.#groups[server]!)
   }
 }

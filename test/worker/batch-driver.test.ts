@@ -7,7 +7,7 @@ import { Engine } from '../../src/engine/engine.ts'
 import { READ_HEADER_BYTES, putRead } from '../../src/engine/stream-batch.ts'
 import type { FromStream } from '../../src/engine/stream-port.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
-import { EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENOMEM, ENOSYS } from '../../src/os/syscalls.ts'
+import { EAGAIN, ECONNREFUSED, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, ENOSYS } from '../../src/os/syscalls.ts'
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch-driver.ts'
 import type { ToWorker, WorkerListener } from '../../src/worker/mailbox.ts'
@@ -19,7 +19,6 @@ import { addressesOf, encodeQuery, rcodeOf } from './dns-client.ts'
 import { type FakeDatagram, type FakeSocket, FakeSyscalls } from './fake-syscalls.ts'
 import { udpServer } from './data-plane.ts'
 
-const EINVAL = 22
 const IMAGE = imageOf(new Map([service('web', 'shop', ['10.0.0.1'])]))
 const ports: MessagePort[] = []
 afterEach(() => {
@@ -451,6 +450,84 @@ test('questions of a batch leave by one call, and their answers too', () => {
   expect(loop.listeners[0]!.sendCalls).toBe(1)
   expect(idsOf(loop.listeners[0]!.sent)).toEqual(upTo(20))
   expect(loop.counters.get(Cell.inFlight)).toBe(0)
+})
+
+/** Twenty names of one length and two of others. */
+const OUTSIDE = [...upTo(20).map((k) => `n${k + 10}.example`), 'long-name.example', 'n.example']
+
+test.each([
+  ['127.0.0.53', 2],
+  ['::1', 2],
+  ['192.0.2.53', OUTSIDE.length],
+  ['2001:db8::53', OUTSIDE.length],
+])(
+  'questions of a batch to %s leave as %i messages: several in one only where no network is between',
+  (at, messages) => {
+    const loop = new Loop({ settings: { servers: [udpServer(53, at)] } })
+    loop.run(
+      () => loop.arrive(OUTSIDE),
+      () => {
+        const [upstream] = loop.sys.upstreamSockets
+        expect(upstream!.sendCalls).toBe(1)
+        expect(upstream!.messages).toBe(messages)
+        expect(upstream!.sent.map((query) => decode(query).questions![0]!.name).toSorted()).toEqual(OUTSIDE.toSorted())
+        upstream!.inbox.push(...upstream!.sent.map((query) => replyTo(query)))
+      },
+    )
+    expect(idsOf(loop.listeners[0]!.sent).toSorted((a, b) => a - b)).toEqual(upTo(OUTSIDE.length))
+  },
+)
+
+/** A loop whose one server, on this machine, is asked by sockets that are made so first. */
+function withLocalServer(prepare: (socket: FakeSocket) => void): Loop {
+  const loop = new Loop({ settings: { servers: [udpServer(53, '127.0.0.53')] } })
+  const { sys } = loop
+  const connect = sys.connect.bind(sys)
+  sys.connect = (fd, address) => {
+    prepare(sys.sockets.get(fd)!)
+    return connect(fd, address)
+  }
+  return loop
+}
+
+test.each([
+  ['EINVAL', EINVAL],
+  ['EIO', EIO],
+  ['EMSGSIZE', EMSGSIZE],
+])(
+  'a message of several questions that is refused with %s: each goes alone, and nothing is held against the server',
+  (_name, error) => {
+    const loop = withLocalServer((socket) => (socket.refusesSegments = error))
+    loop.run(
+      () => loop.arrive(OUTSIDE),
+      () => {
+        const [upstream] = loop.sys.upstreamSockets
+        expect(upstream!.messages).toBe(OUTSIDE.length)
+        upstream!.inbox.push(...upstream!.sent.map((query) => replyTo(query)))
+      },
+    )
+    expect(loop.counters.upstreamGet(0, UpstreamField.failuresNetwork)).toBe(0)
+    expect(loop.listeners[0]!.sent).toHaveLength(OUTSIDE.length)
+  },
+)
+
+test('an ICMP error of an earlier question stops a message of several: it is the server’s, and the message is sent all the same', () => {
+  let isFirst = true
+  const loop = withLocalServer((socket) => {
+    if (isFirst) socket.sendLimits.push(-ECONNREFUSED)
+    isFirst = false
+  })
+  loop.run(
+    () => loop.arrive(OUTSIDE),
+    () => {},
+    () => {
+      const [first] = loop.sys.upstreamSockets
+      expect(first!.messages).toBe(2)
+      for (const socket of loop.sys.upstreamSockets) socket.inbox.push(...socket.sent.map((query) => replyTo(query)))
+    },
+  )
+  expect(loop.counters.upstreamGet(0, UpstreamField.failuresNetwork)).toBeGreaterThan(0)
+  expect(loop.listeners[0]!.sent).toHaveLength(OUTSIDE.length)
 })
 
 test('sending a query gives an ICMP error of an earlier one: it is sent all the same, and asked again elsewhere', () => {

@@ -209,7 +209,8 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
     const answers = receive(client)
     expect(ids(answers).toSorted((a, b) => a - b)).toEqual(Array.from({ length: 20 }, (_, id) => id))
     for (const { bytes } of answers) expect(addressesOf(dnsPacket.decode(bytes))).toEqual(['192.0.2.1'])
-    expect([sends.length, sends[0]]).toEqual([2, { given: 20, taken: 20 }])
+    // The server is on this machine, and they are of two sizes.
+    expect([sends.length, sends[0]]).toEqual([2, { given: 2, taken: 2 }])
   })
 })
 

@@ -1,11 +1,11 @@
 /**
- * Replies to the same socket as one message: the kernel takes it through routing, filters and queues once and cuts it into
+ * Datagrams to the same socket as one message: the kernel takes it through routing, filters and queues once and cuts it into
  * datagrams at the end (UDP generic segmentation offload, Linux 4.18; udp(7), UDP_SEGMENT). A program that asks for A and
- * AAAA at once gets both so, and under load sending is what most of the time goes into.
+ * AAAA at once gets both replies so, and under load sending is what most of the time goes into.
  *
  * The kernel cuts every so many bytes, so the segments of a message are of one size but for the last, which may be
- * shorter: replies of one size to one client are a message, and one that is alone of its size ends a message of longer
- * ones. Nothing is copied: a message's iovecs point to the slots of the ring that hold its replies.
+ * shorter: datagrams of one size to one socket are a message, and one that is alone of its size ends a message of longer
+ * ones. Nothing is copied: a message's iovecs point to the slots of the ring that hold its datagrams.
  *
  * ```
  *  slots of the ring   0: to a, 60 B   1: to b, 60 B   2: to a, 48 B   3: to b, 72 B   4: to a, 60 B
@@ -25,7 +25,7 @@ const WORD_CONTROL_LENGTH = 10
 const IOVEC = 16
 const IOVEC_WORDS = 4
 const NAME_WORDS = NAME_STRIDE / 4
-/** Words of a sockaddr that tell clients apart: family, port and address; for IPv6 flow and scope as well. */
+/** Words of a sockaddr that tell sockets apart: family, port and address; for IPv6 flow and scope as well. */
 const WORDS_V4 = 2
 const WORDS_V6 = 7
 /** A `struct cmsghdr` (length u64, level i32, type i32) and the size as u16, padded to 8. */
@@ -35,14 +35,17 @@ const CONTROL_USED = 18
 const SHORT_LEVEL = 4
 const SHORT_TYPE = 6
 const SHORT_SIZE = 8
-/** Larger replies go alone: a segment must fit the path's MTU, a datagram of its own may be fragmented. 1,280 less 48. */
+/** Larger ones go alone: a segment must fit the path's MTU, a datagram of its own may be fragmented. 1,280 less 48. */
 const MOST_SEGMENT_BYTES = 1232
 /** A message with its headers is at most 65,535. */
 const MOST_MESSAGE_BYTES = 65_000
-/** Places of the tables that find messages of a client. */
+/** Places of the tables that find the messages to a socket. */
 const PLACES = 128
 
-export class ReplyGroups {
+/** Batches at most that are sent datagram by datagram before messages of several are tried again. */
+const MOST_BATCHES_ALONE = 4096
+
+export class DatagramGroups {
   /** `mmsghdr` structs of the messages. */
   readonly headers: Uint8Array
   readonly #ring: DatagramRing
@@ -53,7 +56,7 @@ export class ReplyGroups {
   readonly #names: Uint32Array
   readonly #slots: Uint32Array
   readonly #iovecs: Uint32Array
-  /** The message last begun for clients (and sizes) of a place; −1: none. */
+  /** The message last begun for sockets (and sizes) of a place; −1: none. */
   readonly #places: Int16Array = new Int16Array(PLACES)
   /** By message: its first and last slot, bytes of a segment, and how many there are. */
   readonly #first: Int16Array
@@ -62,8 +65,11 @@ export class ReplyGroups {
   readonly #members: Uint8Array
   /** By slot: the next of its message; −1: none. */
   readonly #next: Int16Array
+  /** Batches yet to be sent datagram by datagram, and how many it will be after the next refusal: twice as many each time. */
+  #batchesAlone = 0
+  #nextAlone = 1
 
-  /** For the replies in `ring`, which have no control messages of their own. */
+  /** For what is sent from `ring`, without control messages of its own; to one peer, where it has no names. */
   constructor(sys: Syscalls, ring: DatagramRing) {
     const { count } = ring
     const iovecsAt = count * HEADER
@@ -93,14 +99,22 @@ export class ReplyGroups {
     }
   }
 
-  /** Lays the first `count` replies of the ring out as messages. Returns how many: `count` when no two belong together. */
+  /**
+   * Lays the first `count` datagrams of the ring out as messages. Returns how many: `count`, and the ring itself is to be
+   * sent, when no two belong together or messages of several were refused of late.
+   */
   plan(count: number): number {
+    if (count === 1) return count
+    if (this.#batchesAlone > 0) {
+      this.#batchesAlone--
+      return count
+    }
     const messages = this.#joinLone(this.#joinEqual(count))
     if (messages < count) this.#layOut(messages)
     return messages
   }
 
-  /** Makes a message of the replies of one size to one client. Returns how many messages there are. */
+  /** Makes a message of those of one size to one socket. Returns how many messages there are. */
   #joinEqual(count: number): number {
     const ring = this.#ring
     const places = this.#places.fill(-1)
@@ -119,7 +133,7 @@ export class ReplyGroups {
     return messages
   }
 
-  /** Puts replies that are alone of their size behind longer ones to their client. Returns how many messages are left. */
+  /** Puts those that are alone of their size behind longer ones to their socket. Returns how many messages are left. */
   #joinLone(count: number): number {
     const { nameWords } = this.#ring
     const places = this.#places.fill(-1)
@@ -147,7 +161,7 @@ export class ReplyGroups {
     return left
   }
 
-  /** Takes out the messages that have no replies any more. */
+  /** Takes out the messages that have nothing in them any more. */
   #closeUp(count: number): void {
     let to = 0
     for (let message = 0; message < count; message++) {
@@ -174,12 +188,12 @@ export class ReplyGroups {
     this.#members[message]!++
   }
 
-  /** Whether a message may have the reply of `bytes` in `slot` at its end. */
+  /** Whether a message may have the datagram of `bytes` in `slot` at its end. */
   #takes(message: number, slot: number, bytes: number): boolean {
     const segmentBytes = this.#segmentBytes[message]!
     if (bytes > segmentBytes || segmentBytes > MOST_SEGMENT_BYTES) return false
     if ((this.#members[message]! + 1) * segmentBytes > MOST_MESSAGE_BYTES) return false
-    return isSameClient(this.#ring.nameWords, this.#first[message]! * NAME_WORDS, slot * NAME_WORDS)
+    return isSamePeer(this.#ring.nameWords, this.#first[message]! * NAME_WORDS, slot * NAME_WORDS)
   }
 
   #layOut(messages: number): void {
@@ -216,7 +230,7 @@ export class ReplyGroups {
     return this.headers.subarray(k * HEADER)
   }
 
-  /** Replies in the messages from `from` up to `count`. */
+  /** Datagrams in the messages from `from` up to `count`. */
   datagrams(from: number, count: number): number {
     let sum = 0
     for (let message = from; message < count; message++) sum += this.#members[message]!
@@ -228,10 +242,13 @@ export class ReplyGroups {
   }
 
   /**
-   * The kernel will not have message `from`: what is in it and in those after it, up to `count`, becomes a message a reply,
-   * the first of them number 0. Returns how many.
+   * The kernel will not have message `from`: there is no checksum offload on the way out, the path's MTU is smaller, or
+   * something passing. What is in it and in those after it, up to `count`, becomes a message each, the first of them number
+   * 0. Returns how many. The next batches are left alone, more of them each time, and then it is tried again.
    */
   ungroup(from: number, count: number): number {
+    this.#batchesAlone = this.#nextAlone
+    this.#nextAlone = Math.min(MOST_BATCHES_ALONE, this.#nextAlone * 2)
     const slots: number[] = []
     for (let message = from; message < count; message++) {
       for (let k = this.#first[message]!; k >= 0; k = this.#next[k]!) slots.push(k)
@@ -240,15 +257,20 @@ export class ReplyGroups {
     this.#layOut(slots.length)
     return slots.length
   }
+
+  /** The messages are sent: if none was refused, the next refusal is the first again. */
+  sent(): void {
+    if (this.#batchesAlone === 0) this.#nextAlone = 1
+  }
 }
 
-/** Spreads clients by their port, the upper half of a sockaddr's first word (its low byte comes first). */
+/** Spreads sockets by their port, the upper half of a sockaddr's first word (its low byte comes first). */
 function placeOf(word: number): number {
   return (word >>> 24) ^ (word >>> 17)
 }
 
-/** Whether two sockaddrs in a ring's `nameWords` are the same client's. */
-function isSameClient(words: Uint32Array, a: number, b: number): boolean {
+/** Whether two sockaddrs in a ring's `nameWords` are the same socket's. */
+function isSamePeer(words: Uint32Array, a: number, b: number): boolean {
   const last = (words[a]! & 0xffff) === AF_INET ? WORDS_V4 : WORDS_V6
   for (let i = 0; i < last; i++) if (words[a + i] !== words[b + i]) return false
   return true
