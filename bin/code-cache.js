@@ -4,11 +4,12 @@
  * compiling. Node's own compile cache is made before anything has run, and so holds none of the functions that are compiled
  * when they are first called.
  *
- * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. V8 itself refuses what another version of it made.
+ * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. V8 refuses what another version of it
+ * made, and what it made with other flags.
  */
 
 const { hash } = require('node:crypto')
-const { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } = require('node:fs')
+const { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } = require('node:fs')
 const { createRequire } = require('node:module')
 const { dirname } = require('node:path')
 const vm = require('node:vm')
@@ -22,7 +23,7 @@ const HASH_BYTES = 40
  * code is written there, at the end of the process or, of a service, once it has started; where it cannot be, it is not.
  */
 function loadWithCode(bundle, file, isService) {
-  const source = readFileSync(bundle, 'latin1')
+  const source = readFileSync(bundle, 'utf8')
   const known = readCode(file, source)
   const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
     filename: bundle,
@@ -52,14 +53,23 @@ function readCode(file, source) {
 
 function writeCode(file, source, script) {
   const beside = `${file}.${process.pid}.tmp`
+  let fd
   try {
-    const code = script.createCachedData()
     mkdirSync(dirname(file), { recursive: true })
-    writeFileSync(beside, Buffer.concat([hashOf(source, code), code]))
-    renameSync(beside, file)
+    fd = openSync(beside, 'w')
   } catch {
     // A read-only file system, say. The next start takes as long as this one.
+    return
+  }
+  try {
+    const code = script.createCachedData()
+    writeSync(fd, Buffer.concat([hashOf(source, code), code]))
+    renameSync(beside, file)
+  } catch {
+    // The disk is full.
     rmSync(beside, { force: true })
+  } finally {
+    closeSync(fd)
   }
 }
 

@@ -13,9 +13,9 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 export function parseGoDuration(text: string): number | null {
   const trimmed = text.trim().replace(/^\+/, '')
   if (trimmed === '0') return 0
-  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(trimmed)) return null
+  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+$/.test(trimmed)) return null
   let ms = 0
-  for (const [, amount, unit] of trimmed.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
+  for (const [, amount, unit] of trimmed.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)/g)) {
     ms += Number(amount) * UNIT_MS[unit!]!
   }
   return ms

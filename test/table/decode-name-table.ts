@@ -15,3 +15,8 @@ export function decodeNameTable(bytes: Uint8Array): NameTable {
     ]),
   )
 }
+
+/** Bytes of the table as protobufjs writes it. */
+export function protobufBytes(table: NameTable): number {
+  return NAME_TABLE.encode({ table: Object.fromEntries(table) }).finish().length
+}

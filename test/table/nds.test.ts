@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeNameTable, nameTableToJson, type NameTable, parseNameTableJson } from '../../src/table/nds.ts'
-import { decodeNameTable } from './decode-name-table.ts'
+import { decodeNameTable, protobufBytes } from './decode-name-table.ts'
 
 const text = fc.string({ unit: 'binary' })
 const tables: fc.Arbitrary<NameTable> = fc
@@ -21,6 +21,22 @@ test('a table comes back from protobuf and from JSON as it was', () => {
     }),
   )
 })
+
+test.each([0, 1, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_151, 2_097_152])(
+  'a text of %i bytes, in one-byte and in other characters, comes back and takes as few bytes as protobuf allows',
+  (length) => {
+    for (const long of ['x'.repeat(length), 'ä'.repeat(length / 2)]) {
+      const info = { ips: ['192.0.2.1', long], registry: long, shortname: '', namespace: 'shop', altHosts: [] }
+      const table = new Map([
+        ['a.example', info],
+        ['b.example', info],
+      ])
+      const bytes = encodeNameTable(table)
+      expect(decodeNameTable(bytes)).toEqual(table)
+      expect(bytes.length).toBe(protobufBytes(table))
+    }
+  },
+)
 
 describe('JSON', () => {
   test('takes both spellings of altHosts, null and missing fields', () => {
