@@ -40,21 +40,20 @@ const builtins = {
 }
 
 rmSync(`${root}dist`, { recursive: true, force: true })
-await Promise.all([
-  // A script, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run.
-  build({
-    ...options,
-    entryPoints: { byname: 'src/main.ts' },
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    define: { 'import.meta.url': '__url' },
-    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
-  }),
-  // Modules, for the speed of what runs in them.
-  build({
-    ...options,
-    entryPoints: { 'data-worker': 'src/worker/data-worker.ts', 'stream-worker': 'src/stream/stream-worker.ts' },
-    format: 'esm',
-    plugins: [builtins],
-  }),
-])
+// Modules, for the speed of what runs in them.
+await build({
+  ...options,
+  entryPoints: { 'data-worker': 'src/worker/data-worker.ts', 'stream-worker': 'src/stream/stream-worker.ts' },
+  format: 'esm',
+  plugins: [builtins],
+})
+// A script, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run. Last: the
+// launcher takes it for the sign that all is there.
+await build({
+  ...options,
+  entryPoints: { byname: 'src/main.ts' },
+  outExtension: { '.js': '.cjs' },
+  format: 'cjs',
+  define: { 'import.meta.url': '__url' },
+  banner: { js: "'use strict';const __url=require('node:url').pathToFileURL(__filename).href;" },
+})

@@ -4,27 +4,31 @@
  * compiling. Node's own compile cache is made before anything has run, and so holds none of the functions that are compiled
  * when they are first called.
  *
- * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. V8 refuses what another version of it
- * made, and what it made with other flags.
+ * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. Its name ends with V8's word for its
+ * version and flags: it takes no code of others.
  */
 
 const { hash } = require('node:crypto')
-const { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } = require('node:fs')
+const { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } = require('node:fs')
 const { createRequire } = require('node:module')
 const { dirname } = require('node:path')
+const { cachedDataVersionTag } = require('node:v8')
 const vm = require('node:vm')
 
 /** A service has started by then, and V8 has not dropped yet what ran only at the start. */
 const STARTED_MS = 1000
 const HASH_BYTES = 40
+const WRITABLE_BY_OTHERS = 0o022
 
 /**
- * The exports of `bundle`, a CommonJS module, run with the code in `file` if that is of this very bundle. Otherwise the
- * code is written there, at the end of the process or, of a service, once it has started; where it cannot be, it is not.
+ * The exports of `bundle`, a CommonJS module, run with the code in `${file}-…` if that is of this very bundle. Otherwise
+ * the code is written there, when the process has ended well or, of a service, once it has started; where it cannot be, it
+ * is not. `file` null: neither.
  */
 function loadWithCode(bundle, file, isService) {
   const source = readFileSync(bundle, 'utf8')
-  const known = readCode(file, source)
+  const codeFile = file === null ? null : `${file}-${cachedDataVersionTag().toString(16)}`
+  const known = codeFile === null ? null : readCode(codeFile, source)
   const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
     filename: bundle,
     ...(known === null ? {} : { cachedData: known }),
@@ -32,44 +36,48 @@ function loadWithCode(bundle, file, isService) {
   })
   const module = { exports: {} }
   script.runInThisContext()(module.exports, createRequire(bundle), module, bundle, dirname(bundle))
-  if (known === null || script.cachedDataRejected) {
-    const write = () => writeCode(file, source, script)
-    if (isService) setTimeout(write, STARTED_MS).unref()
+  if (codeFile !== null && (known === null || script.cachedDataRejected)) {
+    const write = (code) => code === 0 && writeCode(codeFile, source, script)
+    if (isService) setTimeout(write, STARTED_MS, 0).unref()
     else process.once('exit', write)
   }
   return module.exports
 }
 
-/** Null if there is none, or none of this source. V8 takes any other source of the same length for its own. */
+/** Null if there is none, or none of this source: V8 takes any other of the same length for its own. */
 function readCode(file, source) {
+  let fd
   try {
-    const content = readFileSync(file)
+    fd = openSync(file)
+    const { mode, uid } = fstatSync(fd)
+    // Code is run by whoever comes next, root perhaps.
+    if ((uid !== 0 && uid !== process.geteuid?.()) || (mode & WRITABLE_BY_OTHERS) !== 0) return null
+    const content = readFileSync(fd)
     const code = content.subarray(HASH_BYTES)
     return content.subarray(0, HASH_BYTES).equals(hashOf(source, code)) ? code : null
   } catch {
     return null
+  } finally {
+    if (fd !== undefined) closeSync(fd)
   }
 }
 
+/** Beside first, so that nobody reads half of it. A disk that is full or read-only costs the next start its time, no more. */
 function writeCode(file, source, script) {
   const beside = `${file}.${process.pid}.tmp`
-  let fd
   try {
     mkdirSync(dirname(file), { recursive: true })
-    fd = openSync(beside, 'w')
-  } catch {
-    // A read-only file system, say. The next start takes as long as this one.
-    return
-  }
-  try {
+    // Before the code is made, which takes longer.
+    writeFileSync(beside, '')
     const code = script.createCachedData()
-    writeSync(fd, Buffer.concat([hashOf(source, code), code]))
+    writeFileSync(beside, Buffer.concat([hashOf(source, code), code]), { mode: 0o644 })
     renameSync(beside, file)
   } catch {
-    // The disk is full.
-    rmSync(beside, { force: true })
-  } finally {
-    closeSync(fd)
+    try {
+      rmSync(beside, { force: true })
+    } catch {
+      // It became read-only meanwhile.
+    }
   }
 }
 

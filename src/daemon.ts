@@ -99,6 +99,7 @@ class Daemon {
   #warnings: string[]
   readonly #inherited: Inherited | null
   #isHandingOver = false
+  #isStopping = false
   readonly #startedAtMs: number = Date.now()
   readonly #driver: Driver
   readonly #sys: Syscalls | null
@@ -191,7 +192,7 @@ class Daemon {
     }
     // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
     // stream worker after them: on two cores the three of them would only wait for each other.
-    const threads = workers.start().then(() => this.#startStream(workers, ports))
+    const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers, ports)))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     this.#settings.start()
     await this.#startObserver(workers, keeper)
@@ -305,6 +306,7 @@ class Daemon {
 
   /** Ends everything in the order in which it depends on each other: what clients wait for last. */
   async stop(isHandedOver: boolean): Promise<void> {
+    this.#isStopping = true
     // Datagrams first: from here on no table comes any more, and the new process has the newest.
     if (isHandedOver) this.#workers?.leaveListeners()
     this.#settings.stop()

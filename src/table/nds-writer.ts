@@ -14,7 +14,7 @@ export class NdsWriter {
 
   /** What was written: a copy, the caller's. */
   bytes(): Uint8Array {
-    return Uint8Array.from(this.#buffer.subarray(0, this.#at))
+    return new Uint8Array(this.#buffer.subarray(0, this.#at))
   }
 
   /** Begins a message under `tag`; returns what `end` is to be called with. */

@@ -94,13 +94,13 @@ export class DatagramSender {
         this.failed.push(upstream.number)
         continue
       }
-      if (isGroup) {
+      if (isGroup && (isFull || upstream === null || REFUSALS.includes(error))) {
         count = messages.ungroup(done, count)
         done = 0
         continue
       }
+      dropped += messages.datagrams(done, done + 1)
       done++
-      dropped++
     }
     return dropped
   }

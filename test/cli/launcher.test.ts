@@ -1,7 +1,9 @@
 /** bin/byname: what the shell does with it, and the code that is kept between starts. */
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -25,19 +27,22 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }))
 /** A program that says how it was called. */
 function witness(file: string, name: string): void {
   mkdirSync(dirname(file), { recursive: true })
-  const script = `#!/bin/sh\necho "${name} $*"\necho "memory [$MALLOC_ARENA_MAX] [$MALLOC_MMAP_THRESHOLD_]"\n`
+  const script = `#!/bin/sh\nprintf '%s|' ${name} "$@"\necho "memory [$MALLOC_ARENA_MAX] [$MALLOC_MMAP_THRESHOLD_]"\n`
   writeFileSync(file, script, { mode: 0o755 })
 }
 
 /** The Node that the lock file brings. */
-function own(): void {
-  witness(join(folder, 'package', 'node_modules', '.bin', 'node'), 'own')
+function own(script?: string): void {
+  const file = join(folder, 'the package', 'node_modules', '.bin', 'node')
+  witness(file, 'own')
+  if (script !== undefined) writeFileSync(file, script)
 }
 
 describe('the launcher by its name', () => {
+  const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=1']
   let launcher: string
   beforeEach(() => {
-    launcher = join(folder, 'package', 'bin', 'byname')
+    launcher = join(folder, 'the package', 'bin', 'byname')
     mkdirSync(dirname(launcher), { recursive: true })
     copyFileSync(LAUNCHER, launcher)
     witness(join(folder, 'path', 'node'), 'another')
@@ -48,45 +53,58 @@ describe('the launcher by its name', () => {
     const PATH = `${join(folder, 'path')}:/usr/bin:/bin`
     const { stdout, stderr } = spawnSync(by, args, { encoding: 'utf8', env: { PATH, ...env } })
     expect(stderr).toBe('')
-    return stdout.trimEnd().split('\n')
+    return stdout.trimEnd().split('|')
   }
 
   test.each(['run', 'demo', 'control-plane'])(
     '%s goes straight to the Node beside it, with all that it needs',
     (command) => {
       own()
-      const flags = '--disable-sigusr1 --max-semi-space-size=1'
-      expect(start([command, '--config', 'a b'])).toEqual([
-        `own ${flags} ${launcher} ${command} --config a b`,
-        'memory [1] [65536]',
-      ])
+      const args = [command, '--config', 'a b', '', '*', '"$(x)"']
+      expect(start(args)).toEqual(['own', ...FLAGS, launcher, ...args, 'memory [1] [65536]'])
     },
   )
 
   test('through a symbolic link, as npm installs it, too', () => {
     own()
     const link = join(folder, 'path', 'byname')
-    symlinkSync('../package/bin/byname', link)
-    expect(start(['run'], {}, link)[0]).toBe(`own --disable-sigusr1 --max-semi-space-size=1 ${link} run`)
+    symlinkSync('../the package/bin/byname', link)
+    expect(start(['run'], {}, link)).toEqual(['own', ...FLAGS, link, 'run', 'memory [1] [65536]'])
   })
 
   test('commands that do not serve need nothing', () => {
     own()
-    expect(start(['status'])).toEqual([`own ${launcher} status`, 'memory [] []'])
-    expect(start([])).toEqual([`own ${launcher}`, 'memory [] []'])
+    expect(start(['status'])).toEqual(['own', launcher, 'status', 'memory [] []'])
+    expect(start([])).toEqual(['own', launcher, 'memory [] []'])
   })
 
   test.each([
     ['NODE_OPTIONS', '--max-semi-space-size=4', '[] []'],
     ['MALLOC_ARENA_MAX', '2', '[2] []'],
+    ['MALLOC_ARENA_MAX', '', '[] []'],
     ['MALLOC_MMAP_THRESHOLD_', '1000', '[] [1000]'],
-  ])('where somebody set %s it is left to the launcher’s JavaScript what to add', (name, value, memory) => {
+  ])('where somebody set %s to "%s" it is left to the launcher’s JavaScript what to add', (name, value, memory) => {
     own()
-    expect(start(['run'], { [name]: value })).toEqual([`own ${launcher} run`, `memory ${memory}`])
+    expect(start(['run'], { [name]: value })).toEqual(['own', launcher, 'run', `memory ${memory}`])
   })
 
-  test('without a Node beside it the one of the path is asked, which may be too old', () => {
-    expect(start(['run'])).toEqual([`another ${launcher} run`, 'memory [] []'])
+  test.each([
+    ['without a Node beside it', () => {}],
+    ['beside a Node that does not run here, for another C library say', () => own('#!/lib/ld-of-another-system\n')],
+  ])('%s the one of the path is asked, which may be too old', (_where, prepare) => {
+    prepare()
+    expect(start(['run'])).toEqual(['another', launcher, 'run', 'memory [] []'])
+  })
+
+  test('without any Node it says where to get one', () => {
+    const { status, stderr } = spawnSync(launcher, ['run'], {
+      encoding: 'utf8',
+      env: { PATH: join(folder, 'nothing') },
+    })
+    expect(status).toBe(1)
+    expect(stderr).toBe(
+      `byname: there is no Node.js; run "npm ci" in ${dirname(dirname(launcher))}, which brings one, or install Node.js 24 or newer\n`,
+    )
   })
 })
 
@@ -97,37 +115,77 @@ describe('the code of a bundle', () => {
   const SECOND = 'exports.value = (() => 2)()'
 
   let bundle: string
-  let code: string
+  let cache: string
   beforeEach(() => {
     bundle = join(folder, 'bundle.cjs')
-    code = join(folder, 'cache', 'command')
+    cache = join(folder, 'cache')
   })
 
-  /** What the bundle exports, loaded by a process of its own. */
-  function load(source: string): string {
+  /** What the bundle exports, loaded by a process of its own, which then runs `after`. */
+  function load(source: string, { after = '', isService = false, flags = [] as string[] } = {}): string {
     writeFileSync(bundle, source)
     const script = `const { loadWithCode } = require(process.argv[1])
-      console.log(loadWithCode(process.argv[2], process.argv[3], false).value)`
-    const args = ['--eval', script, LOADER, bundle, code]
-    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
+      console.log(loadWithCode(process.argv[2], process.argv[3], ${isService}).value)
+      ${after}`
+    const args = [...flags, '--eval', script, LOADER, bundle, join(cache, 'command')]
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 10_000 })
     expect(stderr).toBe('')
     return stdout.trim()
   }
 
+  function codeFile(): string {
+    const [name, ...others] = readdirSync(cache)
+    expect(others).toEqual([])
+    return join(cache, name!)
+  }
+
   test('is written at the end of the first run, and left alone by those that use it', () => {
     expect(load(FIRST)).toBe('1')
-    const { ino } = statSync(code)
+    const { ino, mode } = statSync(codeFile())
+    expect(mode & 0o022).toBe(0)
     expect(load(FIRST)).toBe('1')
-    expect(statSync(code).ino).toBe(ino)
-    expect(readdirSync(dirname(code))).toEqual(['command'])
+    expect(statSync(codeFile()).ino).toBe(ino)
+  })
+
+  test('holds what has run, so that it is larger after more', () => {
+    const source = 'exports.value = 1; exports.more = () => [1, 2, 3].map((n) => n * 7).join("-")'
+    load(source)
+    const before = statSync(codeFile()).size
+    rmSync(cache, { recursive: true })
+    load(source.replace('exports.value = 1', 'exports.value = 1; setImmediate(() => exports.more())'))
+    expect(statSync(codeFile()).size).toBeGreaterThan(before)
+  })
+
+  test('of a run that failed is not kept: it was no command, or did not get far', () => {
+    expect(load(FIRST, { after: 'process.exitCode = 2' })).toBe('1')
+    expect(existsSync(cache)).toBe(false)
+  })
+
+  test('of a service is written once it has started', () => {
+    const isThere = `process.stdin.resume()
+      const timer = setInterval(() => {
+        const { existsSync, readdirSync } = require('node:fs')
+        const cache = require('node:path').dirname(process.argv[3])
+        if (!existsSync(cache) || readdirSync(cache).some((name) => name.endsWith('.tmp'))) return
+        process.exit()
+      }, 10)`
+    load(FIRST, { isService: true, after: isThere })
+    expect(load(FIRST, { after: 'process.exitCode = 1' })).toBe('1')
+    expect(codeFile()).toContain('command-')
   })
 
   test('of another bundle, of the same length even, is not run and is replaced', () => {
     load(FIRST)
-    const before = readFileSync(code)
+    const before = readFileSync(codeFile())
     expect(load(SECOND)).toBe('2')
-    expect(readFileSync(code).equals(before)).toBe(false)
+    expect(readFileSync(codeFile()).equals(before)).toBe(false)
     expect(load(SECOND)).toBe('2')
+  })
+
+  test('made under other flags of V8 is kept beside it', () => {
+    load(FIRST)
+    expect(load(FIRST, { flags: ['--no-opt'] })).toBe('1')
+    expect(readdirSync(cache)).toHaveLength(2)
   })
 
   test.each([
@@ -137,18 +195,47 @@ describe('the code of a bundle', () => {
     ['of another V8', (file: Buffer) => file.fill(0x55, 40, 48)],
   ])('that is %s is made anew', (_how, change) => {
     load(FIRST)
-    const whole = readFileSync(code)
-    writeFileSync(code, change(Buffer.from(whole)))
+    const whole = readFileSync(codeFile())
+    writeFileSync(codeFile(), change(Buffer.from(whole)))
     expect(load(FIRST)).toBe('1')
-    expect(readFileSync(code).length).toBe(whole.length)
+    expect(readFileSync(codeFile()).length).toBe(whole.length)
+  })
+
+  test('that others may write is not trusted', () => {
+    load(FIRST)
+    const { ino } = statSync(codeFile())
+    chmodSync(codeFile(), 0o666)
+    expect(load(FIRST)).toBe('1')
+    expect(statSync(codeFile())).not.toMatchObject({ ino })
   })
 
   test('that cannot be written is done without', () => {
-    writeFileSync(join(folder, 'cache'), 'a file where the folder would be')
+    writeFileSync(cache, 'a file where the folder would be')
     expect(load(FIRST)).toBe('1')
   })
 
-  test('is not twice as large for a character that is not ASCII: there is none in what is bundled', () => {
-    expect(readFileSync(join(dirname(LAUNCHER), '..', 'dist', 'byname.cjs'), 'latin1')).not.toMatch(/[^\0-\x7f]/)
+  test('that cannot be put in its place is done without, and leaves nothing', () => {
+    load(FIRST)
+    const file = codeFile()
+    rmSync(file)
+    mkdirSync(join(file, 'in the way'), { recursive: true })
+    expect(load(FIRST)).toBe('1')
+    expect(codeFile()).toBe(file)
   })
+})
+
+describe('what is bundled', () => {
+  const dist = join(dirname(LAUNCHER), '..', 'dist')
+  const files = readdirSync(dist).filter((name) => /\.c?js$/.test(name))
+  const text = (name: string): string => readFileSync(join(dist, name), 'latin1')
+
+  test('is a script and two threads', () =>
+    expect(files.toSorted()).toEqual(['byname.cjs', 'data-worker.js', 'stream-worker.js']))
+  test('is ASCII: of any other V8 keeps two bytes a character', () => {
+    for (const name of files) expect(text(name)).not.toMatch(/[^\0-\x7f]/)
+  })
+  test('requires nothing that a module cannot', () => {
+    for (const name of files) expect(text(name)).not.toContain('Dynamic require of')
+  })
+  test('is strict', () => expect(text('byname.cjs')).toMatch(/^['"]use strict['"];/))
 })

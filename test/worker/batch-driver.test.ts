@@ -530,6 +530,22 @@ test('an ICMP error of an earlier question stops a message of several: it is the
   expect(loop.listeners[0]!.sent).toHaveLength(OUTSIDE.length)
 })
 
+test('a message of several questions that cannot leave at all is given up as one, and the next again leave so', () => {
+  const loop = withLocalServer((socket) => socket.sendLimits.push(-ECONNREFUSED, -ECONNREFUSED))
+  loop.run(
+    () => loop.arrive(OUTSIDE.slice(0, 20)),
+    () => {},
+    () => {
+      const asked = loop.sys.upstreamSockets.filter(({ sent }) => sent.length > 0)
+      for (const socket of asked) {
+        expect(socket.messages).toBeLessThan(socket.sent.length)
+        socket.inbox.push(...socket.sent.map((query) => replyTo(query)))
+      }
+    },
+  )
+  expect(loop.counters.upstreamGet(0, UpstreamField.failuresNetwork)).toBeGreaterThan(0)
+})
+
 test('sending a query gives an ICMP error of an earlier one: it is sent all the same, and asked again elsewhere', () => {
   const loop = new Loop()
   const { sys } = loop
