@@ -12,6 +12,9 @@ const P999: Metric = { key: 'p999Us', title: 'p99.9', unit: 'µs', better: 'less
 const AVERAGE: Metric = { key: 'averageUs', title: 'average', unit: 'µs', better: 'less' }
 const WORST: Metric = { key: 'maxUs', title: 'worst', unit: 'µs', better: 'less' }
 
+/** At 1,000 questions a second V8 has compiled what they run through after two. */
+const WARM_UP_SECONDS = 3
+
 export const latencyCalm: Scenario = latency('latency-1000', 'Latency at 1,000 questions a second', 1000, [
   P50,
   P99,
@@ -39,7 +42,7 @@ function latency(id: string, title: string, queriesPerSecond: number, metrics: r
         const before = cpuSeconds(pid)
         const result = await probe(
           bench.native,
-          { port, queries, queriesPerSecond, seconds: bench.seconds, warmupSeconds: 1 },
+          { port, queries, queriesPerSecond, seconds: bench.seconds, warmupSeconds: WARM_UP_SECONDS },
           bench.signal,
         )
         requireAnswers(result, 'NOERROR')
