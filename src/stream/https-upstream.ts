@@ -139,7 +139,7 @@ export class HttpsUpstream implements UpstreamTransport {
 
   #open(isReplacement: boolean): Connection {
     const { counters, now, settings } = this.#options
-    // Loaded with the first such server, as it takes long and most workloads have none.
+    // Loaded with the first such connection, as it takes long and most workloads have none.
     const { connect } = process.getBuiltinModule('node:http2')
     const session = connect(`https://${this.#authority}`, { createConnection: () => this.#connector.open() })
     const nowMs = now()

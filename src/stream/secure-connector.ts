@@ -39,7 +39,7 @@ export class SecureConnector {
   open(): TLSSocket {
     const { rootCertificates, server } = this.#options
     const { address, port, serverName } = server
-    // Loaded with the first such server: most workloads have none.
+    // Loaded with the first such connection: most workloads have none.
     const socket = process.getBuiltinModule('node:tls').connect({
       host: address,
       port,
