@@ -17,7 +17,7 @@ export const checkCommand: Command = {
   async run(given, context) {
     const loaded = loadGiven(given, context)
     const { config } = loaded
-    const { checkStart, previewStart } = await import('../start-check.ts')
+    const { checkStart, previewStart } = await import('../daemon/start-check.ts')
     checkStart(config)
     const warnings = [...loaded.warnings]
     const resolvConf = readResolvConf(config, warnings)

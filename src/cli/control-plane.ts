@@ -1,5 +1,5 @@
 import { parseSocketAddress } from '../config/address.ts'
-import { watchFolder } from '../config/file-watch.ts'
+import { watchFolder } from '../base/file-watch.ts'
 import { explainBusyAddress } from './busy-address.ts'
 import { type Command, ExitCode, UsageError } from './command.ts'
 import { whenAborted } from './when-aborted.ts'

@@ -1,10 +1,10 @@
 import { join, relative } from 'node:path'
 import { styleText } from 'node:util'
 import { parseSocketAddress, type SocketAddress, socketText } from '../config/address.ts'
-import { watchFolder } from '../config/file-watch.ts'
+import { watchFolder } from '../base/file-watch.ts'
 import { loadConfig } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
-import type { StartedDaemon } from '../daemon.ts'
+import type { StartedDaemon } from '../daemon/daemon.ts'
 import type { CommandArguments } from './arguments.ts'
 import { explainBusyAddress } from './busy-address.ts'
 import { type Command, type CommandContext, ExitCode, UsageError } from './command.ts'
@@ -45,7 +45,7 @@ export const demoCommand: Command = {
     )
     try {
       const { config, warnings } = load(given, context, { ...listen.value, port: controlPlane.port })
-      const { runDaemon } = await import('../daemon.ts')
+      const { runDaemon } = await import('../daemon/daemon.ts')
       await explainBusyAddress('--listen', () =>
         runDaemon({
           config,

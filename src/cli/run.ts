@@ -16,7 +16,7 @@ their answers. Where the service ends with its first process (systemd, tini), re
   isService: true,
   async run(given, context) {
     const { config, warnings } = loadGiven(given, context)
-    const { runDaemon } = await import('../daemon.ts')
+    const { runDaemon } = await import('../daemon/daemon.ts')
     const { signal, env } = context
     const reload = (): ReturnType<typeof loadGiven> => loadGiven(given, context)
     await explainBusyAddress(

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import type { Any, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse } from '../proto/ads.ts'
-import type { Log } from '../source/log.ts'
+import type { Log } from '../base/log.ts'
 import { NAME_TABLE_TYPE } from '../table/nds.ts'
 import { readSubscriber, type Subscriber } from './subscriber.ts'
 import type { BuiltTable, TableViews } from './table-views.ts'

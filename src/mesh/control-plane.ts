@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
-import { type Clock, steadyClock } from '../source/clock.ts'
-import { type Log, lineOf } from '../source/log.ts'
+import { type Clock, steadyClock } from '../base/clock.ts'
+import { type Log, lineOf } from '../base/log.ts'
 import { AdsServer } from './ads-server.ts'
 import type { DebounceSettings } from './debounce.ts'
 import { MeshWatch, type MeshWatchState, type WatchFolder } from './mesh-watch.ts'

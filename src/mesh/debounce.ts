@@ -1,4 +1,4 @@
-import type { Clock } from '../source/clock.ts'
+import type { Clock } from '../base/clock.ts'
 
 /** How long a burst may be. */
 export interface DebounceSettings {

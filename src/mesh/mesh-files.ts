@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Dirent } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { lineOf } from '../source/log.ts'
+import { lineOf } from '../base/log.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { describeResource, type MeshYaml, type PlacedResource, readMeshYaml } from './mesh-yaml.ts'
 

@@ -1,5 +1,5 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
-import { lineOf } from '../source/log.ts'
+import { lineOf } from '../base/log.ts'
 
 /** Name of the file beside the mesh files. Begins with a dot: it is none of them. */
 export const VIP_FILE = '.byname-vips.json'

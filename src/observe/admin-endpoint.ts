@@ -1,5 +1,5 @@
 import { nameToWire } from '../dns/name.ts'
-import { json, JSON_TYPE, type Route, text } from './http-server.ts'
+import { json, JSON_TYPE, type Route, text } from '../http/http-server.ts'
 import { redact } from './redact.ts'
 import type { ObserveSources } from './sources.ts'
 import { cacheStatus, type StatusReport } from './status.ts'

@@ -1,18 +1,12 @@
 import { pino } from 'pino'
+import { describeError, type Log as PlainLog } from '../base/log.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
-/**
- * The process's log. Other folders declare the part of it that they use as an interface of their own, so that they
- * need not import this one. Fields named `error` or `err` may hold an Error.
- */
-export interface Log {
+/** The process's log. Fields named `error` or `err` may hold an Error. */
+export interface Log extends PlainLog {
   /** Least level that is written. It may be set at any time (a reload). */
   level: LogLevel
-  debug(fields: object, message: string): void
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
 }
 
 /** Where lines go; each string is one whole line. */
@@ -83,24 +77,4 @@ async function prettyLines(lines: LogDestination, colorize: boolean): Promise<Lo
   const { default: pinoPretty } = await import('pino-pretty')
   const format = pinoPretty.prettyFactory({ colorize, singleLine: true, translateTime: 'SYS:HH:MM:ss.l' })
   return { write: (line) => lines.write(format(line)) }
-}
-
-/** An error and its causes in one line: `connect refused (ECONNREFUSED): cause`. */
-export function describeError(error: unknown): string {
-  const parts: string[] = []
-  let current: unknown = error
-  // A chain of causes may be a circle.
-  for (let depth = 0; depth < 4; depth++) {
-    parts.push(describeOne(current))
-    if (!(current instanceof Error) || current.cause === undefined) break
-    current = current.cause
-  }
-  return parts.join(': ').replace(/\s*[\r\n]+\s*/g, ' ')
-}
-
-function describeOne(error: unknown): string {
-  if (!(error instanceof Error)) return typeof error === 'string' ? error : (JSON.stringify(error) ?? String(error))
-  const message = error.message || error.name
-  const code = (error as NodeJS.ErrnoException).code
-  return typeof code === 'string' && !message.includes(code) ? `${message} (${code})` : message
 }

@@ -1,5 +1,5 @@
-import { withDeadline } from './deadline.ts'
-import { type Route, text } from './http-server.ts'
+import { withDeadline } from '../http/deadline.ts'
+import { type Route, text } from '../http/http-server.ts'
 import type { Metrics } from './metrics.ts'
 import type { ObserveSources } from './sources.ts'
 

@@ -4,12 +4,12 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { StreamCounters } from '../stats/stream-counters.ts'
-import { ClientConnections } from './client-connections.ts'
-import { ClientListeners } from './client-listeners.ts'
+import { ClientConnections } from './clients/client-connections.ts'
+import { ClientListeners } from './clients/client-listeners.ts'
 import type { LinkListener } from './data-worker-link.ts'
 import { DataWorkerLink } from './data-worker-link.ts'
 import type { FromStreamWorker, StreamListener, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
-import { UpstreamStreams } from './upstream-streams.ts'
+import { UpstreamStreams } from './upstreams/upstream-streams.ts'
 
 if (parentPort === null) throw new Error('stream-worker.ts is the entry of a worker thread')
 const control = parentPort

@@ -2,7 +2,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { Outlet } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import type { ToWorker } from './mailbox.ts'
-import type { StreamDesk } from './stream-desk.ts'
+import type { StreamDesk } from './stream-queries.ts'
 
 /** Largest query that is read whole, in bytes; a larger datagram is answered with FORMERR. */
 export const MAX_QUERY_BYTES = 4096

@@ -7,7 +7,7 @@ import {
   type StatusObject,
 } from '@grpc/grpc-js'
 import type { Node, Status } from '../proto/ads.ts'
-import type { Clock } from '../source/clock.ts'
+import type { Clock } from '../base/clock.ts'
 import type { Dialect, HeldTable, Push } from './ads-dialect.ts'
 import type { CredentialsSource } from './credentials.ts'
 import { assembleInPlace, MAX_MESSAGE_BYTES, release } from './message-assembly.ts'

@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
-import { Cache } from '../../src/engine/cache.ts'
-import { StoredFlag } from '../../src/engine/stored-answer.ts'
+import { Cache } from '../../src/engine/cache/cache.ts'
+import { StoredFlag } from '../../src/engine/cache/stored-answer.ts'
 import { a, record, wire } from '../dns/messages.ts'
 import { keyOf, StoredMessage, weakHash } from './stored-message.ts'
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseHostsFile } from '../../src/config/hosts-file.ts'
 import { Rcode, Type } from '../../src/dns/constants.ts'
-import { hostEntries } from '../../src/engine-settings.ts'
+import { hostEntries } from '../../src/daemon/engine-settings.ts'
 import { Source } from '../../src/stats/counters.ts'
 import { a } from '../dns/messages.ts'
 import { collidingNames } from '../dns/colliding-names.ts'

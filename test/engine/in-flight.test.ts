@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
-import { InFlight, MAX_ATTEMPTS, NONE } from '../../src/engine/in-flight.ts'
+import { InFlight, MAX_ATTEMPTS, NONE } from '../../src/engine/forward/in-flight.ts'
 import { randomNumbers } from './engine-under-test.ts'
 import { clientQuery, keyOf, weakHash } from './stored-message.ts'
 

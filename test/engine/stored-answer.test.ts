@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Ede, Type } from '../../src/dns/constants.ts'
-import { ageOf, AnswerStore, storedBytes, StoredFlag, writeStored } from '../../src/engine/stored-answer.ts'
+import { ageOf, AnswerStore, storedBytes, StoredFlag, writeStored } from '../../src/engine/cache/stored-answer.ts'
 import {
   a,
   bytes,

@@ -2,7 +2,7 @@ import { Answer, readAnswer } from '../../src/dns/answer.ts'
 import { Type } from '../../src/dns/constants.ts'
 import { readQuery } from '../../src/dns/query.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
-import { AnswerStore, storeAnswer, type TtlBounds } from '../../src/engine/stored-answer.ts'
+import { AnswerStore, storeAnswer, type TtlBounds } from '../../src/engine/cache/stored-answer.ts'
 import { bytes, message, opt, type OptParts, u16, type WireMessage, wire } from '../dns/messages.ts'
 
 export const BOUNDS: TtlBounds = { minTtlSeconds: 0, maxTtlSeconds: 3600, maxNegativeTtlSeconds: 300 }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Timers } from '../../src/engine/timers.ts'
+import { Timers } from '../../src/engine/forward/timers.ts'
 
 const IDS = 24
 const LAP_MS = 2048 * 4

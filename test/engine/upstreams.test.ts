@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Upstreams } from '../../src/engine/upstreams.ts'
+import { Upstreams } from '../../src/engine/forward/upstreams.ts'
 import { UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { wire } from '../dns/messages.ts'
 import { randomNumbers, server, settingsWith, type SettingsChange } from './engine-under-test.ts'

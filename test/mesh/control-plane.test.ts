@@ -1,7 +1,7 @@
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { once } from 'node:events'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { watchFolder } from '../../src/config/file-watch.ts'
+import { watchFolder } from '../../src/base/file-watch.ts'
 import { type ControlPlane, startControlPlane } from '../../src/mesh/control-plane.ts'
 import { NAME_TABLE_TYPE } from '../../src/table/nds.ts'
 import { AdsNode, type Mode, nodeIn } from './ads-node.ts'

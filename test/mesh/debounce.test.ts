@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Debounce } from '../../src/mesh/debounce.ts'
-import { FakeClock } from '../source/fake-clock.ts'
+import { FakeClock } from '../base/fake-clock.ts'
 
 function debounced(): { clock: FakeClock; debounce: Debounce; runs: () => number } {
   const clock = new FakeClock()

@@ -1,4 +1,4 @@
-import type { Log } from '../../src/source/log.ts'
+import type { Log } from '../../src/base/log.ts'
 
 /** A log that keeps what was written, as `level message`. */
 export class LogLines implements Log {

@@ -4,7 +4,7 @@ import type { ObserveSources } from '../../src/observe/sources.ts'
 import { Cell, UpstreamField } from '../../src/stats/counters.ts'
 import { parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
-import { type HttpReply, httpRequest } from './http-request.ts'
+import { type HttpReply, httpRequest } from '../http/http-request.ts'
 
 const stops: (() => Promise<void>)[] = []
 afterEach(async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { createLog, describeError, type LogDestination } from '../../src/observe/log.ts'
+import { describeError } from '../../src/base/log.ts'
+import { createLog, type LogDestination } from '../../src/observe/log.ts'
 
 function memory(isTTY = false): LogDestination & { lines: string[] } {
   const lines: string[] = []

@@ -2,7 +2,7 @@
  * Names that are known not to exist, and so has nothing below them (RFC 8020): which NXDOMAINs may answer for names
  * below, and which must.
  */
-import type { Cache } from '../../src/engine/cache.ts'
+import type { Cache } from '../../src/engine/cache/cache.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { CacheMoment } from './pending.ts'
 import type { ParsedMessage } from './message.ts'

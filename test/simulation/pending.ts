@@ -1,5 +1,5 @@
 /** A query that an engine has been given, and what the engine is being told at a moment. */
-import type { Cache } from '../../src/engine/cache.ts'
+import type { Cache } from '../../src/engine/cache/cache.ts'
 import type { Asked } from './queries.ts'
 import type { Expectation, KnownAnswer } from './reference-resolver.ts'
 import type { ReplyLimits } from './reply-check.ts'

@@ -1,8 +1,8 @@
 /** What must be true when nothing is under way. */
 import type { Engine } from '../../src/engine/engine.ts'
-import type { Cache } from '../../src/engine/cache.ts'
+import type { Cache } from '../../src/engine/cache/cache.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
-import { MAX_ATTEMPTS, NONE } from '../../src/engine/in-flight.ts'
+import { MAX_ATTEMPTS, NONE } from '../../src/engine/forward/in-flight.ts'
 import { Cell, type WorkerCounters } from '../../src/stats/counters.ts'
 import { Violation } from './violation.ts'
 

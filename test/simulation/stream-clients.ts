@@ -11,7 +11,7 @@ import {
   WRITE_HEADER_BYTES,
 } from '../../src/engine/stream-batch.ts'
 import type { StreamExchange, StreamExchanged, ToStream } from '../../src/engine/stream-port.ts'
-import { StreamDesk } from '../../src/worker/stream-desk.ts'
+import { StreamDesk } from '../../src/worker/stream-queries.ts'
 import type { Client } from './episode.ts'
 import type { Asked } from './queries.ts'
 import type { Pending } from './pending.ts'

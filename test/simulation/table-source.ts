@@ -2,7 +2,7 @@
 import { TableCompiler } from '../../src/table/compile.ts'
 import type { Image } from '../../src/table/image.ts'
 import { encodeNameTable } from '../../src/table/nds.ts'
-import { TableKeeper } from '../../src/table/table-keeper.ts'
+import { TableKeeper } from '../../src/tables/table-keeper.ts'
 import type { Episode } from './episode.ts'
 import { mix, Random } from './random.ts'
 import { Violation } from './violation.ts'

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { addressBytes } from '../../src/stream/address-bytes.ts'
+import { addressBytes } from '../../src/stream/clients/address-bytes.ts'
 
 it.each([
   ['127.0.0.1', '7f000001'],

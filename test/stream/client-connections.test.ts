@@ -1,7 +1,7 @@
 import type { Server } from 'node:net'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
-import { ClientConnections } from '../../src/stream/client-connections.ts'
+import { ClientConnections } from '../../src/stream/clients/client-connections.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
 import type { StreamSettings } from '../../src/stream/stream-settings.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'

@@ -2,7 +2,7 @@ import dnsPacket from 'dns-packet'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
-import { ageReply, ageSecondsOf } from '../../src/stream/reply-age.ts'
+import { ageReply, ageSecondsOf } from '../../src/stream/upstreams/reply-age.ts'
 import { a, cname, message, record, soa, type WireMessage } from '../dns/messages.ts'
 
 function ttls(list: dnsPacket.Answer[] = []): number[] {

@@ -1,9 +1,9 @@
 /** The driver is chosen by what the calls do, not by whether koffi loads: on the real kernel, with calls that are refused. */
 import { expect, test } from 'vitest'
 import { ConfigError } from '../../src/config/config-error.ts'
-import { chooseDriver } from '../../src/daemon-listeners.ts'
+import { chooseDriver } from '../../src/daemon/listeners.ts'
 import { AF_INET, EACCES, EAGAIN, EINTR, ENOSYS, EPERM, type Syscalls } from '../../src/os/syscalls.ts'
-import { tryBatchCalls } from '../../src/worker/batch-trial.ts'
+import { tryBatchCalls } from '../../src/worker/batch/batch-trial.ts'
 import { openDescriptors, sys } from './data-plane.ts'
 
 const EMFILE = 24

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
-import { UpstreamSockets } from '../../src/worker/upstream-sockets.ts'
+import { UpstreamSockets } from '../../src/worker/batch/upstream-sockets.ts'
 import { sys } from './data-plane.ts'
 
 const opened = new Int32Array(64).fill(-1)

@@ -8,7 +8,7 @@ import { AdsClient, type AdsClientOptions } from '../../src/xds/ads-client.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
-import { FakeClock } from '../source/fake-clock.ts'
+import { FakeClock } from '../base/fake-clock.ts'
 import { Inbox } from './inbox.ts'
 import { ScriptedAdsServer, type ScriptedStream } from './scripted-ads-server.ts'
 

@@ -1,0 +1,43 @@
+/**
+ * The layers of src: what each folder may import of ours. Whatever is not listed is refused by the linter (oxlint.config.ts),
+ * and ARCHITECTURE.md shows this table. A folder may be divided into rooms, one level deep, which see each other.
+ */
+
+/** A layer's rules. */
+export interface Layer {
+  /** Folders of src, or single files of them. */
+  imports: readonly string[]
+  /** Time, randomness, sockets and files are passed in: no `node:` module but its types. */
+  isPure?: true
+}
+
+/** From the bottom up: a layer imports only what stands above it here. */
+export const LAYERS: Readonly<Record<string, Layer>> = {
+  base: { imports: [] },
+  dns: { imports: [], isPure: true },
+  stats: { imports: [], isPure: true },
+  os: { imports: [] },
+  proto: { imports: [] },
+  yaml: { imports: [] },
+  http: { imports: ['base'] },
+  config: { imports: ['base', 'yaml'] },
+  table: { imports: ['dns'] },
+  engine: { imports: ['table', 'dns', 'stats'], isPure: true },
+  worker: { imports: ['engine', 'table', 'dns', 'stats', 'os'] },
+  stream: { imports: ['engine/stream-port.ts', 'engine/stream-batch.ts', 'engine/settings.ts', 'dns', 'stats'] },
+  xds: { imports: ['table', 'proto', 'base'] },
+  mesh: { imports: ['table', 'dns', 'proto', 'yaml', 'base'] },
+  tables: { imports: ['xds', 'mesh', 'table', 'base'] },
+  observe: { imports: ['http', 'dns', 'stats', 'base'] },
+  daemon: {
+    imports: ['observe', 'tables', 'mesh', 'xds', 'stream', 'worker', 'engine', 'table', 'config'].concat([
+      'http',
+      'stats',
+      'os',
+      'dns',
+      'base',
+      'version.ts',
+    ]),
+  },
+  cli: { imports: ['daemon', 'observe', 'mesh', 'config', 'stats', 'dns', 'base', 'version.ts'] },
+}

@@ -1,0 +1,388 @@
+/**
+ * The composition root: builds everything in reading order, starts it, drains and stops it. With the files beside it
+ * (listeners, settings, the table's source, what the observer sees) the only place that knows the configuration and all
+ * the parts.
+ *
+ * ```
+ *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ DataWorkers ⇄ StreamThread        Observer reads all of them
+ * ```
+ */
+import { randomInt } from 'node:crypto'
+import type { MessagePort } from 'node:worker_threads'
+import { socketText } from '../config/address.ts'
+import { ConfigError } from '../config/config-error.ts'
+import type { Config } from '../config/schema.ts'
+import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './listeners.ts'
+import { DaemonSettings, keepFixed } from './settings.ts'
+import { observeSources } from './observed.ts'
+import { warningsOf } from './engine-settings.ts'
+import { type Inherited, handOver, inherit } from './handover.ts'
+import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
+import type { HttpServer } from '../http/http-server.ts'
+import { createLog, type Log } from '../observe/log.ts'
+import type { Observer } from '../observe/observer.ts'
+import type { MeshState, XdsStateLike } from '../observe/sources.ts'
+import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
+import { checkStart, readRootCertificates } from './start-check.ts'
+import { StreamCounters } from '../stats/stream-counters.ts'
+import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
+import { StreamThread } from './stream-thread.ts'
+import { TableCompiler } from '../table/compile.ts'
+import { TableKeeper } from '../tables/table-keeper.ts'
+import { openTableSource, type TableSource } from './table-origin.ts'
+import { DataWorkers } from './data-workers.ts'
+import { addSockets, BindError, bindError, type OpenListener } from './listener-sockets.ts'
+
+/** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
+export interface StartedDaemon {
+  listen: { address: string; port: number }[]
+  metrics: { address: string; port: number } | null
+  admin: { address: string; port: number } | null
+}
+
+/** What the daemon is started with. */
+export interface DaemonOptions {
+  config: Config
+  /** One line each, from loading the configuration. */
+  warnings: string[]
+  /** Aborting drains and stops. */
+  signal: AbortSignal
+  env: NodeJS.ProcessEnv
+  /** Loads the configuration again, for SIGHUP. @throws ConfigError; without it SIGHUP changes nothing */
+  reload?: () => { config: Config; warnings: string[] }
+  /** Called once every socket is bound and the first table is there, or has been waited for. */
+  onStarted?: (started: StartedDaemon) => void
+}
+
+const DRAIN_MS = 5000
+const OBSERVER_STOP_MS = 1000
+const SOURCE_STOP_MS = 1000
+/** After a handover the new process waits so long for its table before it takes queries. */
+const FIRST_TABLE_MS = 15_000
+/** Whoever wants to be told of the start is told after so long without a table. */
+const SHOWN_TABLE_MS = 5000
+
+/** Runs the daemon; resolves when it has stopped cleanly. @throws ConfigError, BindError */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const log = await createLog(options.config.log)
+  const inherited = inherit(options.env)
+  const daemon = new Daemon(options, log, inherited)
+  const handedOver = new AbortController()
+  const ending = AbortSignal.any([options.signal, handedOver.signal])
+  // They are there to the end: without them these signals end the process at once.
+  const onHangUp = (): void => {
+    if (!ending.aborted) daemon.reload(options.reload)
+  }
+  const onHandOver = (): void => {
+    if (!ending.aborted) void daemon.handOver(ending).then((isDone) => isDone && handedOver.abort())
+  }
+  process.on('SIGHUP', onHangUp)
+  process.on('SIGUSR2', onHandOver)
+  try {
+    await daemon.start(ending)
+    if (!ending.aborted) inherited?.reportReady()
+    if (options.onStarted !== undefined) {
+      await daemon.firstTable(SHOWN_TABLE_MS, ending)
+      options.onStarted(await daemon.started())
+    }
+    await aborted(ending)
+    log.info({}, 'draining')
+  } finally {
+    await daemon.stop(handedOver.signal.aborted)
+    process.off('SIGHUP', onHangUp)
+    process.off('SIGUSR2', onHandOver)
+  }
+}
+
+class Daemon {
+  readonly #log: Log
+  #warnings: string[]
+  readonly #inherited: Inherited | null
+  #isHandingOver = false
+  #isStopping = false
+  readonly #startedAtMs: number = Date.now()
+  readonly #driver: Driver
+  readonly #sys: Syscalls | null
+  /** Why there are no system calls, '' where there are. */
+  readonly #sysProblem: string
+  readonly #streamCounters: StreamCounters = new StreamCounters()
+  readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
+  readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
+  readonly #rootCertificates: string | null
+  readonly #settings: DaemonSettings
+  #listeners: OpenListener[] = []
+  #workers: DataWorkers | null = null
+  #stream: StreamThread | null = null
+  #keeper: TableKeeper | null = null
+  #source: TableSource | null = null
+  #observer: Observer | null = null
+  #xds: (() => XdsStateLike) | null = null
+  readonly #onExit: () => void = () => this.#workers?.endNow()
+
+  constructor({ config, warnings }: DaemonOptions, log: Log, inherited: Inherited | null) {
+    this.#inherited = inherited
+    this.#log = log
+    this.#warnings = [...warnings, ...warningsOf(config)]
+    for (const warning of this.#warnings) log.warn({}, warning)
+    const sys = loadSyscalls()
+    checkStart(config, () => sys)
+    this.#sys = typeof sys === 'string' ? null : sys
+    this.#sysProblem = typeof sys === 'string' ? sys : ''
+    this.#driver = chooseDriver(config.driver, sys)
+    this.#rootCertificates = readRootCertificates(config.upstream.rootCert)
+    this.#settings = new DaemonSettings({
+      config,
+      log,
+      onSettings: (settings) => {
+        // First, so that it knows the servers that data workers then ask over it.
+        this.#stream?.configure(settings.servers)
+        this.#workers?.configure(settings)
+      },
+      onIdentity: (identity) => this.#keeper?.setIdentity(identity),
+    })
+  }
+
+  /** `signal`: it is to end; what waits for the first table need not. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { config } = this.#settings
+    this.#listeners = await openListeners(config, this.#sys, this.#inherited?.listeners ?? [], this.#log)
+    // Nobody outside can choose names that collide in the index or the cache.
+    const seed = randomInt(2 ** 32) | 0
+    const compiler = new TableCompiler({ identity: this.#settings.identity, seed, now: epochMs })
+    const keeper = new TableKeeper({
+      compiler,
+      publish: (image) => this.#workers?.publish(image),
+      onUpdate: (result, seconds) => {
+        this.#updates[result]++
+        if (result === 'changed') this.#compileDurations.observe(seconds)
+      },
+      log: this.#log,
+      file: config.mesh.lastKnownGood,
+      now: Date.now,
+    })
+    this.#keeper = keeper
+    const ports: { port: MessagePort; wakeFd: number }[] = []
+    const workers = new DataWorkers({
+      count: config.workers,
+      driver: this.#driver.name,
+      sys: this.#sys,
+      listeners: (index) => workerListeners(this.#listeners, index, config.workers, this.#driver, this.#sys),
+      settings: this.#settings.engine,
+      startedAtEpochMs: this.#startedAtMs,
+      seed,
+      log: this.#log,
+      images: compiler.pool,
+      onAdopted: () => keeper.slotFreed(),
+      onLoop: (server, from) => this.#settings.loopFound(server, from),
+      onStreamPort: (index, port, wakeFd) => {
+        if (this.#stream === null) ports[index] = { port, wakeFd }
+        else this.#stream.replace(index, { port, wakeFd })
+      },
+    })
+    this.#workers = workers
+    process.on('exit', this.#onExit)
+    keeper.loadLastKnownGood()
+    if (this.#inherited !== null) {
+      // The process before this one answers until this one can.
+      await this.#startSource(keeper)
+      await keeper.firstFromSource(FIRST_TABLE_MS, signal)
+      if (signal.aborted) return
+      mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
+      if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
+    }
+    // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
+    // stream worker after them: on two cores the three of them would only wait for each other.
+    const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers, ports)))
+    await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
+    this.#settings.start()
+    await this.#startObserver(workers, keeper)
+    this.#log.info(
+      {
+        listen: this.#listeners.map(({ address, port }) => socketText(address, port)),
+        driver: this.#driver.name,
+        why: this.#driver.why,
+      },
+      'byname is answering',
+    )
+  }
+
+  /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
+  async #startObserver(workers: DataWorkers, keeper: TableKeeper): Promise<void> {
+    const { Observer } = await import('../observe/observer.ts')
+    const { metrics, admin } = this.#settings.config
+    this.#observer = new Observer({
+      sources: observeSources({
+        startedAtMs: this.#startedAtMs,
+        driver: this.#driver,
+        settings: this.#settings,
+        warnings: () => this.#warnings,
+        listeners: this.#listeners,
+        workers,
+        stream: this.#stream!,
+        streamCounters: this.#streamCounters,
+        keeper,
+        xds: this.#xds,
+        updates: this.#updates,
+        compileDurations: this.#compileDurations,
+      }),
+      metrics: metrics.listen,
+      admin: admin.listen,
+      log: this.#log,
+    })
+    await this.#observer.start()
+  }
+
+  /** Resolves once there is a table; after `timeoutMs`, or on `signal`, without one. */
+  async firstTable(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await this.#keeper?.firstTable(timeoutMs, signal)
+  }
+
+  async started(): Promise<StartedDaemon> {
+    return {
+      listen: this.#listeners.map(({ address, port }) => ({ address, port })),
+      metrics: await boundAddress(this.#observer?.metricsServer),
+      admin: await boundAddress(this.#observer?.adminServer),
+    }
+  }
+
+  /** SIGHUP: takes over what can change while it runs, and says what cannot. A bad configuration changes nothing. */
+  reload(load: DaemonOptions['reload']): void {
+    const log = this.#log
+    if (load === undefined) return log.info({}, 'SIGHUP: there is no configuration file to read again')
+    try {
+      const { config, warnings } = load()
+      const { merged, fixed } = keepFixed(config, this.#settings.config)
+      this.#warnings = [...warnings, ...warningsOf(merged)]
+      log.level = config.log.level
+      this.#settings.reload(merged)
+      log.info({}, 'configuration read again')
+      if (fixed.length === 0) return
+      const overlaps = overlap(config.listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
+      const reason = this.#handOverProblem() ?? overlaps
+      const advice = reason === null ? 'a new process: send SIGUSR2 or restart' : `a restart (${reason})`
+      log.warn({ keys: fixed }, `these keys changed and need ${advice}`)
+    } catch (error) {
+      const problems = error instanceof ConfigError ? error.problems : [String(error)]
+      for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
+    }
+  }
+
+  /** Why no new process can take over from this one; null: one can. */
+  #handOverProblem(): string | null {
+    if (process.pid === 1) return 'this process is the first of its container, which ends with it'
+    return this.#sys === null ? this.#sysProblem : null
+  }
+
+  /**
+   * SIGUSR2: starts a new process and resolves with true once it answers; then this one is to stop. `signal`: this one is
+   * to stop anyway, and a new one that is not ready yet ends as well.
+   */
+  async handOver(signal: AbortSignal): Promise<boolean> {
+    const log = this.#log
+    if (this.#isHandingOver || this.#observer === null) return false
+    const problem = this.#handOverProblem()
+    if (problem !== null) {
+      log.warn({ reason: problem }, 'SIGUSR2: cannot hand over; restart instead')
+      return false
+    }
+    this.#isHandingOver = true
+    try {
+      const tableTimeMs = this.#keeper?.image?.timeMs ?? null
+      const pid = await handOver({ listeners: this.#listeners, tableTimeMs }, signal)
+      log.info({ pid }, 'handed over to a new process')
+      return true
+    } catch (error) {
+      log.error(
+        { reason: error instanceof Error ? error.message : String(error) },
+        signal.aborted
+          ? 'the new process was not ready yet, and has been ended'
+          : 'the new process did not take over; this one goes on',
+      )
+      return false
+    } finally {
+      this.#isHandingOver = false
+    }
+  }
+
+  /** Ends everything in the order in which it depends on each other: what clients wait for last. */
+  async stop(isHandedOver: boolean): Promise<void> {
+    this.#isStopping = true
+    // Datagrams first: from here on no table comes any more, and the new process has the newest.
+    if (isHandedOver) this.#workers?.leaveListeners()
+    this.#settings.stop()
+    await this.#source?.stop(SOURCE_STOP_MS)
+    await this.#stream?.drain(DRAIN_MS)
+    const ended = await this.#workers?.stop(DRAIN_MS)
+    if ((ended?.overdue ?? 0) > 0) {
+      // A thread that does not come back would keep the process for ever, `process.exit` included.
+      this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')
+      process.kill(process.pid, 'SIGKILL')
+    }
+    // Only now: datagrams may have waited for servers that are asked over it.
+    await this.#stream?.stop()
+    this.#workers?.closeWakeFds()
+    process.off('exit', this.#onExit)
+    for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
+      if (fd >= 0) this.#sys?.close(fd)
+    await this.#keeper?.stop()
+    await this.#observer?.stop(OBSERVER_STOP_MS)
+    this.#log.info({}, 'byname has stopped')
+  }
+
+  async #startStream(workers: DataWorkers, ports: { port: MessagePort; wakeFd: number }[]): Promise<void> {
+    const stream = new StreamThread({
+      listeners: this.#listeners.map(({ address, port, tcpFd }) => ({
+        address,
+        port,
+        lend: () => (tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd)),
+      })),
+      settings: {
+        ...DEFAULT_STREAM_SETTINGS,
+        upstream: { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates: this.#rootCertificates },
+      },
+      servers: this.#settings.engine.servers,
+      counters: this.#streamCounters.buffer,
+      openPorts: () => workers.openStreamPorts(),
+      log: this.#log,
+    })
+    this.#stream = stream
+    const { failed } = await stream.start(ports)
+    const [first] = failed
+    if (first === undefined) return
+    if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', first.code)
+    throw new BindError(socketText(first.address, first.port), first.code, first.message)
+  }
+
+  async #startSource(sink: TableKeeper): Promise<void> {
+    const { source, xds } = await openTableSource(this.#settings.config, sink, this.#log)
+    this.#source = source
+    this.#xds = xds
+    await source.start()
+  }
+}
+
+/** @throws Error if the process before this one, whose table was made at `tableTimeMs`, would answer from a newer one */
+function mustNotBeOlder({ image, isFromLastKnownGood }: TableKeeper, tableTimeMs: number | null): void {
+  if (tableTimeMs === null) return
+  // One from disk will do if the process before this one has no other.
+  if (image !== null && (!isFromLastKnownGood || image.timeMs === tableTimeMs)) return
+  const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
+  throw new Error(`${waited}, and the process before this one has one: it goes on`)
+}
+
+/** Null as well for one that is busy: it is tried again in the background, and DNS does not wait for it. */
+function boundAddress(server: HttpServer | null | undefined): Promise<{ address: string; port: number } | null> | null {
+  return server && server.problem === null ? server.bound() : null
+}
+
+/** Milliseconds since 1970 with fractions. */
+function epochMs(): number {
+  return performance.timeOrigin + performance.now()
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

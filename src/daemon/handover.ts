@@ -1,0 +1,99 @@
+/**
+ * Handing over to a new process (SIGUSR2): the new one is started with the listeners' descriptors, reads its
+ * configuration and its table, and only then takes queries; the old one stops taking them, finishes what is under way
+ * and ends. Both share the sockets, so what is queued in them is never lost.
+ *
+ * ```
+ *  old  ── spawn with descriptors ──→ new: configuration, table, threads
+ *  old  ←────────── "ready" ────────── new answers
+ *  old: takes no more, drains, ends
+ * ```
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, writeSync } from 'node:fs'
+import type { OpenListener } from './listener-sockets.ts'
+
+/** What the new process is told, as JSON (`Lent`). */
+const VARIABLE = 'BYNAME_HANDOVER'
+/** Standard input, output and error, then the pipe on which the new process reports. */
+const REPORT_FD = 3
+const FIRST_FD = 4
+/** A new process that is not ready by then is given up, and the old one goes on. */
+const READY_MS = 30_000
+
+interface Lent {
+  listeners: OpenListener[]
+  tableTimeMs: number | null
+}
+
+/** What a process was started with by the one before it. */
+export interface Inherited {
+  listeners: OpenListener[]
+  /** When the name table of the process before this one was made (milliseconds since 1970); null: it has none. */
+  tableTimeMs: number | null
+  /** Tells the old process that this one answers now; it may have ended meanwhile. */
+  reportReady(): void
+}
+
+/** Reads, and takes away, what the process before this one left in the environment; null if nobody did. */
+export function inherit(env: NodeJS.ProcessEnv): Inherited | null {
+  const text = env[VARIABLE]
+  if (text === undefined) return null
+  delete env[VARIABLE]
+  delete process.env[VARIABLE]
+  const lent: Lent = JSON.parse(text)
+  return {
+    ...lent,
+    reportReady: () => {
+      try {
+        writeSync(REPORT_FD, 'ready')
+      } catch {
+        // EPIPE: nobody waits for it any more, and clients need this process all the more.
+      }
+      closeSync(REPORT_FD)
+    },
+  }
+}
+
+/**
+ * Starts a new process like this one with the listeners. Resolves with its process id once it answers. `signal`: this
+ * process is to end, and the new one with it.
+ * @throws Error in one line if it ends or is not ready in time; it is gone then.
+ */
+export async function handOver(given: Lent, signal: AbortSignal): Promise<number> {
+  const listeners: OpenListener[] = []
+  const fds: number[] = []
+  const lend = (fd: number): number => FIRST_FD + fds.push(fd) - 1
+  for (const listener of given.listeners) {
+    listeners.push({ ...listener, tcpFd: lend(listener.tcpFd), udpFds: listener.udpFds.map(lend) })
+  }
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe', ...fds],
+    env: { ...process.env, [VARIABLE]: JSON.stringify({ ...given, listeners }) },
+    // It outlives this process.
+    detached: true,
+  })
+  const report = child.stdio[REPORT_FD]
+  const ready = Promise.withResolvers<void>()
+  report?.once('data', () => ready.resolve())
+  child.once('error', (error) => ready.reject(new Error(`it cannot be started: ${error.message}`)))
+  child.once('exit', (code, killedBy) =>
+    ready.reject(new Error(`it ended with ${killedBy ?? `code ${code}`} before it was ready`)),
+  )
+  const timer = setTimeout(() => ready.reject(new Error(`it was not ready within ${READY_MS / 1000} s`)), READY_MS)
+  const onEnd = (): void => ready.reject(new Error('this process ends'))
+  signal.addEventListener('abort', onEnd)
+  try {
+    await ready.promise
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw error
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', onEnd)
+    report?.destroy()
+    child.removeAllListeners()
+    child.unref()
+  }
+  return child.pid!
+}

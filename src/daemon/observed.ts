@@ -1,0 +1,89 @@
+/** What metrics, status and the admin endpoint are told about the daemon, gathered from its parts. */
+import type { Driver } from './listeners.ts'
+import type { DaemonSettings } from './settings.ts'
+import { nameToWire } from '../dns/name.ts'
+import { serverUses } from './engine-settings.ts'
+import { readSocketTables } from '../observe/socket-drops.ts'
+import type { Listener, MeshState, ObserveSources, XdsStateLike } from '../observe/sources.ts'
+import type { StreamCounters } from '../stats/stream-counters.ts'
+import type { StreamThread } from './stream-thread.ts'
+import type { TableKeeper } from '../tables/table-keeper.ts'
+import { sourceText } from './table-origin.ts'
+import { version } from '../version.ts'
+import type { DataWorkers } from './data-workers.ts'
+import type { OpenListener } from './listener-sockets.ts'
+
+const PING_MS = 1000
+const FLUSH_MS = 2000
+
+/** The parts of a daemon whose threads have started. The daemon owns them all. */
+export interface DaemonParts {
+  /** Unix time in ms. */
+  startedAtMs: number
+  driver: Driver
+  settings: DaemonSettings
+  /** One line each, about the configuration in use. */
+  warnings: () => readonly string[]
+  listeners: readonly OpenListener[]
+  workers: DataWorkers
+  stream: StreamThread
+  streamCounters: StreamCounters
+  keeper: TableKeeper
+  /** Null where the table comes from files. */
+  xds: (() => XdsStateLike) | null
+  updates: MeshState['updates']
+  compileDurations: MeshState['compileDurations']
+}
+
+/** What the observer shows of a daemon that answers. */
+export function observeSources(parts: DaemonParts): ObserveSources {
+  const { settings, listeners, workers, stream, keeper } = parts
+  return {
+    version,
+    pid: process.pid,
+    startedAtMs: parts.startedAtMs,
+    nowMs: Date.now,
+    driver: () => parts.driver,
+    listeners: () =>
+      listeners.flatMap(({ address, port }): Listener[] => [
+        { proto: 'udp', address, port },
+        { proto: 'tcp', address, port },
+      ]),
+    counters: () => workers.counters,
+    workerRestarts: () => workers.restarts + stream.restarts,
+    streamCounters: () => parts.streamCounters,
+    serverLabels: () => settings.engine.servers.map(({ label }) => label),
+    serverUses: () => serverUses(settings.engine, settings.looping),
+    mesh: () => meshState(parts),
+    xds: () => parts.xds?.() ?? null,
+    tableJson: () => keeper.json(),
+    config: () => settings.config,
+    ready: () => {
+      const missing = keeper.image ? [] : ['no name table has arrived yet']
+      return { ready: missing.length === 0, missing }
+    },
+    ping: () => workers.ping(PING_MS),
+    flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
+    warnings: parts.warnings,
+    socketTables: readSocketTables,
+  }
+}
+
+function meshState({ settings, keeper, updates, compileDurations }: DaemonParts): MeshState {
+  const { image } = keeper
+  return {
+    hosts: image?.hosts ?? 0,
+    bytes: image?.byteLength ?? 0,
+    version: image?.version ?? '',
+    source: sourceText(settings.config),
+    fromLastKnownGood: keeper.isFromLastKnownGood,
+    updatedAtMs: keeper.updatedAtMs,
+    skippedHosts: image?.skippedHosts ?? 0,
+    updates,
+    compileDurations,
+  }
+}
+
+function lowerWire(name: string): Uint8Array {
+  return nameToWire(name.toLowerCase()) ?? new Uint8Array(0)
+}

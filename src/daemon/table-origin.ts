@@ -1,0 +1,77 @@
+/** Where the name table comes from: a control plane over xDS, a file that holds a table, or a folder of mesh files. */
+import { networkInterfaces } from 'node:os'
+import { ConfigError } from '../config/config-error.ts'
+import { watchFile, watchFolder } from '../base/file-watch.ts'
+import type { Config } from '../config/schema.ts'
+import type { Log } from '../observe/log.ts'
+import type { XdsStateLike } from '../observe/sources.ts'
+import type { TableSink } from '../table/nds.ts'
+import { version } from '../version.ts'
+
+/** Whatever brings the name table. */
+export interface TableSource {
+  start(): void | Promise<void>
+  stop(deadlineMs: number): Promise<void>
+}
+
+/** A source, and the state of its connection where there is one. */
+export interface OpenTableSource {
+  source: TableSource
+  xds: (() => XdsStateLike) | null
+}
+
+/** @throws ConfigError for what no source can do */
+export function checkSource({ mesh: { source } }: Config): void {
+  if (source.kind !== 'xds' || (source.tls === null && source.token === '')) return
+  const problem = 'TLS and tokens towards the control plane are not there yet'
+  throw new ConfigError([`mesh.source.xds: ${problem}; use the plaintext port (15010 of istiod) without tls and token`])
+}
+
+/** Makes the source that the configuration names, which `checkSource` has let pass; it is not started yet. Only its own code is loaded. */
+export async function openTableSource(config: Config, sink: TableSink, log: Log): Promise<OpenTableSource> {
+  const { source } = config.mesh
+  if (source.kind === 'table') {
+    const { TableFileSource } = await import('../tables/table-file.ts')
+    return { source: new TableFileSource({ path: source.file, sink, log, watch: watchFile }), xds: null }
+  }
+  if (source.kind === 'files') {
+    const { MeshFilesSource } = await import('../tables/mesh-folder.ts')
+    const { namespace, network, cluster, domain } = config.identity
+    const files = new MeshFilesSource({
+      folder: source.folder,
+      node: { namespace, network, cluster, domain },
+      sink,
+      log,
+      watchFolder,
+    })
+    return { source: files, xds: null }
+  }
+  const { AdsClient } = await import('../xds/ads-client.ts')
+  const { buildNode } = await import('../xds/node.ts')
+  const { plaintext } = await import('../xds/credentials.ts')
+  const ownAddresses = Object.values(networkInterfaces()).flatMap((infos) =>
+    (infos ?? []).filter((info) => !info.internal).map((info) => info.address),
+  )
+  const client = new AdsClient({
+    addresses: source.addresses.map(({ text }) => text),
+    delta: source.delta,
+    node: buildNode({
+      identity: config.identity,
+      metadata: config.istio.metadata,
+      ownAddresses,
+      version,
+    }),
+    credentials: plaintext,
+    sink,
+    log,
+    random: Math.random,
+  })
+  return { source: client, xds: () => client.state() }
+}
+
+/** The configured source, for people. */
+export function sourceText({ mesh: { source } }: Config): string {
+  if (source.kind === 'table') return `file ${source.file}`
+  if (source.kind === 'files') return `files in ${source.folder}`
+  return `xds ${source.addresses.map(({ text }) => text).join(', ')}`
+}

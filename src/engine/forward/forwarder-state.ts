@@ -1,0 +1,94 @@
+/** What the parts of the forwarder share: who they work for, what is under way, and what is known of the servers. */
+import type { Answer } from '../../dns/answer.ts'
+import type { WorkerCounters } from '../../stats/counters.ts'
+import type { Cache } from '../cache/cache.ts'
+import type { ClientQuery } from '../client-query.ts'
+import { InFlight, Purpose } from './in-flight.ts'
+import type { FailureReason, Outlet } from '../outlet.ts'
+import type { EngineSettings } from '../settings.ts'
+import { TruncatedReplies } from './truncated-replies.ts'
+import { UpstreamCookies } from './upstream-cookies.ts'
+import { Upstreams } from './upstreams.ts'
+
+/** Exchanges beside those of `maxInFlight`, so that probes find a place however small that is. */
+const BACKGROUND_EXCHANGES = 32
+
+const FAILURE_REASONS: readonly FailureReason[] = [
+  'timeout',
+  'refused',
+  'servfail',
+  'malformed',
+  'network',
+  'truncated',
+  'formerr',
+  'tls',
+]
+
+/** What the forwarder needs from the engine around it. */
+export interface ForwarderContext {
+  readonly outlet: Outlet
+  readonly counters: WorkerCounters
+  readonly random: () => number
+  readonly answer: Answer
+  readonly cache: Cache | null
+  readonly seed: number
+  now: number
+  /** Writes an error reply to `query` and counts it; returns its length. */
+  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number
+}
+
+export class ForwarderState {
+  readonly context: ForwarderContext
+  readonly inFlight: InFlight
+  readonly truncated: TruncatedReplies = new TruncatedReplies()
+  settings: EngineSettings
+  upstreams: Upstreams
+  cookies: UpstreamCookies
+
+  constructor(context: ForwarderContext, settings: EngineSettings) {
+    this.context = context
+    this.settings = settings
+    this.inFlight = new InFlight(settings.maxInFlight, BACKGROUND_EXCHANGES)
+    this.upstreams = new Upstreams(settings, context.counters, context.random)
+    this.cookies = new UpstreamCookies(settings.servers, context.random)
+  }
+
+  /** Takes new settings; true if the servers are the same, under the same indices. */
+  configure(settings: EngineSettings): boolean {
+    const { counters, random } = this.context
+    const before = this.upstreams
+    this.settings = settings
+    this.upstreams = new Upstreams(settings, counters, random, before)
+    this.cookies = new UpstreamCookies(settings.servers, random, this.cookies)
+    return this.upstreams.hasServersOf(before)
+  }
+
+  /** Exchanges that clients may wait for at most. */
+  get maxForeground(): number {
+    return this.inFlight.capacity - BACKGROUND_EXCHANGES
+  }
+
+  /** How long the exchange waits for an answer before the next server is asked. */
+  attemptMs(x: number): number {
+    const { attemptTimeoutMs, deadlineMs } = this.settings
+    return Math.min(this.upstreams.routes[this.inFlight.route[x]!]!.attemptTimeoutMs ?? attemptTimeoutMs, deadlineMs)
+  }
+
+  /** Why an attempt of the exchange failed last. */
+  lastFailure(x: number): FailureReason {
+    return FAILURE_REASONS[this.inFlight.lastFailure[x]!]!
+  }
+
+  /** An attempt of the exchange has come to nothing, for this reason. */
+  noteReason(x: number, reason: FailureReason): void {
+    this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+  }
+
+  /** An attempt of the exchange at a server has failed; `isItsFault` as in `Upstreams.failed`. */
+  noteFailure(x: number, server: number, reason: FailureReason, isItsFault: boolean): void {
+    this.noteReason(x, reason)
+    // That a server does not know a name of our own making says nothing of it.
+    if (this.inFlight.purpose[x] !== Purpose.LOOP_PROBE)
+      this.upstreams.failed(server, reason, this.context.now, isItsFault)
+  }
+}

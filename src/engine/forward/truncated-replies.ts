@@ -1,0 +1,37 @@
+/**
+ * Replies that servers cut off, kept as long as their question is open: where nobody has the whole answer, because the
+ * server has no TCP and no other one knows better, the client gets what there is, as if it had asked the server itself.
+ */
+import { setCounts } from '../../dns/reply.ts'
+
+/** Kept at a time; of questions beyond that nothing is kept. */
+const MOST_REPLIES = 256
+/** Of a longer one header and question alone are kept. */
+const MOST_BYTES = 4096
+
+export class TruncatedReplies {
+  readonly #replies: Map<number, Uint8Array> = new Map()
+
+  /** Keeps a copy of the reply of `length` bytes at `start`; the longest one of an exchange stays. */
+  keep(exchange: number, packet: Uint8Array, start: number, length: number, questionEnd: number): void {
+    const known = this.#replies.get(exchange)
+    if (known === undefined ? this.#replies.size >= MOST_REPLIES : known.length >= length) return
+    // Not `slice`, which gives a view of a Buffer.
+    const reply = Uint8Array.from(packet.subarray(start, start + (length > MOST_BYTES ? questionEnd : length)))
+    if (length > MOST_BYTES) setCounts(reply, 0, 0, 0, 0)
+    this.#replies.set(exchange, reply)
+  }
+
+  /** The reply of an exchange, to be read and changed before it is forgotten; undefined if none was kept. */
+  of(exchange: number): Uint8Array | undefined {
+    return this.#replies.size === 0 ? undefined : this.#replies.get(exchange)
+  }
+
+  forget(exchange: number): void {
+    if (this.#replies.size > 0) this.#replies.delete(exchange)
+  }
+
+  clear(): void {
+    this.#replies.clear()
+  }
+}

@@ -1,0 +1,203 @@
+/** One pipelined connection to an upstream server: ids made unique on it, replies matched to their exchanges. */
+import type { Socket } from 'node:net'
+import { FrameReader, framed, PREFIX_BYTES } from '../../dns/frame.ts'
+import { matchesQuestion } from './reply-match.ts'
+import { Silence } from './silence.ts'
+import type { ExchangeFailure, UpstreamExchange } from './upstream-transport.ts'
+import { failureOf } from './upstream-transport.ts'
+
+/** Exchanges that timed out and whose replies may still come; with more of them the connection is given up. */
+const MAX_ABANDONED = 16
+
+/** How connections to a server come about. */
+export interface Connector {
+  /** A socket that is connecting. Errors come as its `error` event. */
+  open(): Socket
+  readyEvent: 'connect' | 'secureConnect'
+  /** What a query becomes on its way: padded where the connection is encrypted. */
+  prepare(query: Uint8Array): Uint8Array
+}
+
+/** What a connection tells its pool. */
+export interface UpstreamConnectionOwner {
+  /** A place on the connection is free again. */
+  hasRoom(connection: UpstreamConnection): void
+  /** The connection is over. `unanswered` are to be settled or sent elsewhere by the owner. */
+  closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void
+}
+
+/** An exchange under its id. */
+interface Sent {
+  /** Null once it timed out: its reply is no forgery, but nobody waits for it. */
+  exchange: UpstreamExchange | null
+  sentMs: number
+}
+
+export class UpstreamConnection {
+  /** True once it may not take further exchanges: the server ended it, or it looks dead. */
+  retired = false
+  /** Replies received: a connection that worked and then ended is worth another try elsewhere. */
+  answered = 0
+  readonly silence: Silence
+  readonly #socket: Socket
+  readonly #connector: Connector
+  readonly #owner: UpstreamConnectionOwner
+  readonly #reader: FrameReader = new FrameReader()
+  /** By id on the wire. */
+  readonly #outstanding: Map<number, Sent> = new Map()
+  readonly #connectDeadlineMs: number
+  #abandoned = 0
+  #nextId: number
+  #connecting = true
+  #corked = false
+  #idleSinceMs: number
+  #failure: ExchangeFailure | null = null
+  #over = false
+  readonly #now: () => number
+
+  /** `isReplacement`: see Silence. */
+  constructor(
+    connector: Connector,
+    connectTimeoutMs: number,
+    now: () => number,
+    owner: UpstreamConnectionOwner,
+    isReplacement: boolean,
+  ) {
+    const socket = connector.open()
+    this.#socket = socket
+    this.#connector = connector
+    this.#owner = owner
+    this.#now = now
+    this.#idleSinceMs = now()
+    this.silence = new Silence(this.#idleSinceMs, isReplacement)
+    this.#connectDeadlineMs = this.#idleSinceMs + connectTimeoutMs
+    this.#nextId = (Math.random() * 0x10000) | 0
+    socket.once(connector.readyEvent, () => {
+      this.#connecting = false
+      this.silence.ready(now(), this.#waiting > 0)
+    })
+    socket.on('data', (chunk: Buffer) => this.#read(chunk))
+    socket.on('error', (error) => {
+      this.#failure ??= failureOf(error)
+    })
+    // A server's FIN: net.Socket answers with ours and closes. Nothing may be sent in between.
+    socket.on('end', () => {
+      this.retired = true
+    })
+    socket.on('close', () => this.#end())
+  }
+
+  /** Exchanges under way, those that timed out included: their ids are taken. */
+  get load(): number {
+    return this.#outstanding.size
+  }
+
+  /** Exchanges that somebody waits for. */
+  get #waiting(): number {
+    return this.#outstanding.size - this.#abandoned
+  }
+
+  /** Sends the query under an id of this connection. */
+  ask(exchange: UpstreamExchange): void {
+    let id = this.#nextId
+    while (this.#outstanding.has(id)) id = (id + 1) & 0xffff
+    this.#nextId = (id + 1) & 0xffff
+    const sentMs = this.#now()
+    this.#outstanding.set(id, { exchange, sentMs })
+    this.silence.asked(sentMs)
+    const frame = framed(this.#connector.prepare(exchange.query))
+    frame[PREFIX_BYTES] = id >> 8
+    frame[PREFIX_BYTES + 1] = id & 0xff
+    this.#corkThisTurn()
+    this.#socket.write(frame)
+  }
+
+  /** Fails what is over its deadline and ends the connection if it is idle, dead or does not come about. */
+  sweep(nowMs: number, idleTimeoutMs: number): void {
+    if (this.#connecting && nowMs >= this.#connectDeadlineMs) return this.close('timeout')
+    for (const sent of this.#outstanding.values()) {
+      const { exchange } = sent
+      if (exchange === null || nowMs < exchange.deadlineMs) continue
+      sent.exchange = null
+      this.#abandoned++
+      const isDead = this.silence.isDead(sent.sentMs, nowMs, exchange.patienceMs)
+      if (isDead || this.#abandoned > MAX_ABANDONED) this.retired = true
+      if (this.#waiting === 0) this.silence.nothingDue()
+      exchange.settle(null, 'timeout')
+    }
+    if (this.#waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')
+  }
+
+  /** Ends the connection at once; `failure` is what its exchanges may end with. */
+  close(failure: ExchangeFailure): void {
+    this.#failure ??= failure
+    this.retired = true
+    this.#socket.destroy()
+    // At once, not with the socket's own event: nobody must choose this connection any more.
+    this.#end()
+  }
+
+  /** Queries of one turn leave in one segment (RFC 7766 §6.2.1 asks clients for it). */
+  #corkThisTurn(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#socket.cork()
+    process.nextTick(() => {
+      this.#corked = false
+      this.#socket.uncork()
+    })
+  }
+
+  #read(chunk: Buffer): void {
+    const frames = this.#reader.push(chunk)
+    if (this.#reader.malformed) return this.close('malformed')
+    if (frames === null) return
+    for (let at = 0; at < frames.length && !this.#over; ) {
+      const start = at + PREFIX_BYTES
+      at = start + ((frames[at]! << 8) | frames[at + 1]!)
+      this.#receive(frames.subarray(start, at))
+    }
+    if (this.#over) return
+    this.#idleSinceMs = this.#now()
+    this.silence.heard(this.#idleSinceMs, this.#waiting > 0)
+    if (this.retired && this.#waiting === 0) return this.close('network')
+    this.#owner.hasRoom(this)
+  }
+
+  #receive(message: Uint8Array): void {
+    const id = (message[0]! << 8) | message[1]!
+    const sent = this.#outstanding.get(id)
+    if (sent === undefined) {
+      // Whose it was to be cannot be known. The others' replies come under their own ids; nothing new is asked here.
+      this.retired = true
+      return
+    }
+    const { exchange } = sent
+    if (exchange === null) {
+      this.#outstanding.delete(id)
+      this.#abandoned--
+      return
+    }
+    this.#outstanding.delete(id)
+    if (!matchesQuestion(exchange.query, message)) {
+      this.retired = true
+      return exchange.settle(null, 'malformed')
+    }
+    this.answered++
+    // A copy of its own: a view would take the whole read along when it is posted.
+    const reply = Uint8Array.from(message)
+    reply[0] = exchange.query[0]!
+    reply[1] = exchange.query[1]!
+    exchange.settle(reply, null)
+  }
+
+  #end(): void {
+    if (this.#over) return
+    this.#over = true
+    this.retired = true
+    const unanswered: UpstreamExchange[] = []
+    for (const { exchange } of this.#outstanding.values()) if (exchange !== null) unanswered.push(exchange)
+    this.#outstanding.clear()
+    this.#owner.closed(this, unanswered, this.#failure ?? 'network')
+  }
+}

@@ -1,0 +1,132 @@
+/** Exchanges with upstream servers over streams: which transport carries which, and how they end. */
+import type { UpstreamServer } from '../../engine/settings.ts'
+import type { StreamExchange } from '../../engine/stream-port.ts'
+import type { StreamCounters } from '../../stats/stream-counters.ts'
+import { StreamCell } from '../../stats/stream-counters.ts'
+import type { DataWorkerLink } from '../data-worker-link.ts'
+import { FramedUpstream, tcpConnector, tlsConnector } from './framed-upstream.ts'
+import { HttpsUpstream } from './https-upstream.ts'
+import type { SecureConnectorOptions } from './secure-connector.ts'
+import type { UpstreamStreamSettings } from '../stream-settings.ts'
+import { SweepTimer } from '../sweep-timer.ts'
+import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
+
+/** Time-outs are found within this much of their moment. */
+const SWEEP_INTERVAL_MS = 50
+
+const CELL_OF_TRANSPORT: Readonly<Record<StreamExchange['transport'], StreamCell>> = {
+  tcp: StreamCell.exchangesTcp,
+  tls: StreamCell.exchangesTls,
+  https: StreamCell.exchangesHttps,
+}
+
+const CELL_OF_FAILURE: Readonly<Record<ExchangeFailure, StreamCell>> = {
+  timeout: StreamCell.failuresTimeout,
+  refused: StreamCell.failuresRefused,
+  network: StreamCell.failuresNetwork,
+  malformed: StreamCell.failuresMalformed,
+  tls: StreamCell.failuresTls,
+}
+
+/** Makes the transport that carries exchanges with a server. */
+export type TransportFactory = (server: UpstreamServer, transport: StreamExchange['transport']) => UpstreamTransport
+
+export interface UpstreamStreamsOptions {
+  settings: UpstreamStreamSettings
+  counters: StreamCounters
+  /** Monotonic milliseconds. */
+  now: () => number
+  /** See SecureConnectorOptions. */
+  onTlsFailure: SecureConnectorOptions['onTlsFailure']
+  /** Another set of transports, for tests. */
+  factory?: TransportFactory
+}
+
+export class UpstreamStreams {
+  readonly #options: UpstreamStreamsOptions
+  readonly #factory: TransportFactory
+  readonly #sweepTimer: SweepTimer
+  /** By what decides where connections lead, so that a change of the settings keeps those of servers that stay. */
+  readonly #transports: Map<string, UpstreamTransport> = new Map()
+  /** By label. */
+  #servers: ReadonlyMap<string, UpstreamServer> = new Map()
+
+  constructor(options: UpstreamStreamsOptions) {
+    this.#options = options
+    this.#factory = options.factory ?? ((server, transport) => this.#createTransport(server, transport))
+    this.#sweepTimer = new SweepTimer(SWEEP_INTERVAL_MS, () => this.sweep())
+  }
+
+  /** The servers that are asked from now on. Connections to servers no longer listed end. */
+  use(servers: readonly UpstreamServer[]): void {
+    this.#servers = new Map(servers.map((server) => [server.label, server]))
+    const kept = new Set(servers.flatMap((server) => TRANSPORTS.map((transport) => keyOf(server, transport))))
+    for (const [key, transport] of this.#transports) {
+      if (kept.has(key)) continue
+      this.#transports.delete(key)
+      transport.close()
+    }
+  }
+
+  /** Asks a server for a data worker; how it ended is posted to `link` unless the worker behind it changed meanwhile. */
+  exchange(message: StreamExchange, link: DataWorkerLink): void {
+    const { counters, now } = this.#options
+    const { generation } = link
+    counters.add(CELL_OF_TRANSPORT[message.transport])
+    const exchange: UpstreamExchange = {
+      query: message.query,
+      deadlineMs: now() + message.timeoutMs,
+      patienceMs: message.patienceMs,
+      retried: false,
+      settle: (reply, failure) => {
+        if (failure !== null) counters.add(CELL_OF_FAILURE[failure])
+        if (link.generation !== generation) return
+        link.exchanged({ kind: 'exchanged', exchange: message.exchange, reply, failure })
+      },
+    }
+    const server = this.#servers.get(message.server)
+    // The data worker's settings may be a moment older than ours, or newer: it asks again.
+    if (server === undefined) return exchange.settle(null, 'network')
+    this.#transport(server, message.transport).ask(exchange)
+    this.#sweepTimer.arm()
+  }
+
+  /** Fails what is overdue and closes what is idle. Returns false if nothing is left to watch. */
+  sweep(): boolean {
+    const now = this.#options.now()
+    let busy = false
+    for (const transport of this.#transports.values()) busy = transport.sweep(now) || busy
+    return busy
+  }
+
+  /** Ends all exchanges as `network` and closes all connections. */
+  close(): void {
+    this.#sweepTimer.stop()
+    for (const transport of this.#transports.values()) transport.close()
+    this.#transports.clear()
+  }
+
+  #transport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
+    const key = keyOf(server, transport)
+    let found = this.#transports.get(key)
+    if (found === undefined) {
+      found = this.#factory(server, transport)
+      this.#transports.set(key, found)
+    }
+    return found
+  }
+
+  #createTransport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
+    const { settings, counters, now, onTlsFailure } = this.#options
+    const secure: SecureConnectorOptions = { server, rootCertificates: settings.rootCertificates, now, onTlsFailure }
+    if (transport === 'https') return new HttpsUpstream({ ...secure, settings, counters })
+    const connector = transport === 'tls' ? tlsConnector(secure) : tcpConnector(server)
+    return new FramedUpstream({ connector, settings, counters, now })
+  }
+}
+
+const TRANSPORTS: readonly StreamExchange['transport'][] = ['tcp', 'tls', 'https']
+
+function keyOf(server: UpstreamServer, transport: StreamExchange['transport']): string {
+  return [transport, server.address, server.port, server.serverName ?? '', server.path ?? ''].join(' ')
+}

@@ -1,0 +1,236 @@
+/**
+ * Keeps the name table: takes what a source brings, compiles it, hands images on, and keeps the last good one on disk so
+ * that a restart without control plane has names to answer.
+ */
+import { mkdirSync, readFileSync } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { CompileResult, TableCompiler } from '../table/compile.ts'
+import type { TableIdentity } from '../table/identity.ts'
+import { type Image, imageBytes } from '../table/image.ts'
+import { listHosts } from '../table/image-listing.ts'
+import type { TableSink, TableVerdict } from '../table/nds.ts'
+
+/** A burst of pushes is written once. */
+const SAVE_AFTER_MS = 1000
+
+export interface TableKeeperOptions {
+  compiler: TableCompiler
+  /** Hands an image to the workers. */
+  publish: (image: Image) => void
+  /** Told of every table: what became of it, and how long that took. */
+  onUpdate: (result: 'changed' | 'unchanged' | 'refused', compileSeconds: number) => void
+  log: {
+    debug(fields: object, message: string): void
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+  }
+  /** Last known good; '' for none. */
+  file: string
+  /** Milliseconds since 1970. */
+  now: () => number
+}
+
+export class TableKeeper implements TableSink {
+  readonly #options: TableKeeperOptions
+  /** The latest table that found no free slot; compiled as soon as one may be free. */
+  #waiting: { bytes: Uint8Array; version: string } | null = null
+  /** The image in use is still to be made anew for the identity of now: that, too, found no free slot. */
+  #refreshWaits = false
+  #saveTimer: NodeJS.Timeout | null = null
+  #saving: Promise<void> = Promise.resolve()
+  readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
+  readonly #firstFromSource: PromiseWithResolvers<void> = Promise.withResolvers()
+  /** The table in use came from disk, and no source has sent one since. */
+  isFromLastKnownGood = false
+  /** When a table was last accepted; null before. */
+  updatedAtMs: number | null = null
+  /** A source has brought a table. */
+  hasTable = false
+
+  constructor(options: TableKeeperOptions) {
+    this.#options = options
+  }
+
+  get image(): Image | null {
+    return this.#options.compiler.held
+  }
+
+  accept(bytes: Uint8Array, version: string): TableVerdict {
+    const { compiler, log, now, onUpdate } = this.#options
+    const result = compiler.compile(bytes, version)
+    switch (result.kind) {
+      case 'refused':
+        onUpdate('refused', 0)
+        log.warn({ version, reason: result.reason }, 'a name table was refused; the one in use stays')
+        return { accepted: false, reason: result.reason }
+      case 'busy':
+        // A copy: the bytes may be a view of a message that is freed next.
+        this.#waiting = { bytes: Uint8Array.from(bytes), version }
+        break
+      case 'unchanged':
+        onUpdate('unchanged', 0)
+        break
+      case 'image':
+        this.#take(result, version)
+    }
+    this.#waiting = result.kind === 'busy' ? this.#waiting : null
+    this.hasTable = true
+    this.updatedAtMs = now()
+    if (result.kind !== 'busy') {
+      this.isFromLastKnownGood = false
+      this.#firstFromSource.resolve()
+    }
+    return { accepted: true, changed: result.kind === 'image' || result.kind === 'busy' }
+  }
+
+  /** A slot of the image pool may have become free. */
+  slotFreed(): void {
+    const waiting = this.#waiting
+    this.#waiting = null
+    if (waiting !== null) this.accept(waiting.bytes, waiting.version)
+    else if (this.#refreshWaits) this.#refresh()
+  }
+
+  /** The identity or the search domain is another: the image in use is made anew for it. */
+  setIdentity(identity: TableIdentity): void {
+    this.#options.compiler.setIdentity(identity)
+    this.#refresh()
+  }
+
+  #refresh(): void {
+    const { compiler, log } = this.#options
+    const result = compiler.refresh()
+    this.#refreshWaits = result.kind === 'busy'
+    if (result.kind === 'image') this.#take(result, result.image.version)
+    else if (result.kind === 'refused') log.warn({ reason: result.reason }, 'the name table waits for the next push')
+  }
+
+  /** Loads the last known good table, if there is one. Call it before any source starts. */
+  loadLastKnownGood(): void {
+    const { compiler, file, log } = this.#options
+    if (file === '') return
+    let bytes: Uint8Array
+    try {
+      bytes = readFileSync(file)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT'))
+        log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
+      return
+    }
+    const result = compiler.load(bytes)
+    if (result.kind !== 'image') {
+      const reason = result.kind === 'refused' ? result.reason : result.kind
+      return log.warn({ file, reason }, 'the last known good table is of no use')
+    }
+    this.isFromLastKnownGood = true
+    this.updatedAtMs = result.image.timeMs
+    this.#options.publish(result.image)
+    log.info(
+      { file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) },
+      'answering from the last known good table',
+    )
+  }
+
+  /** The table in use as proto3 JSON, a host at a time; its slot is kept as long as the listing is read. */
+  *json(): Generator<string, void, undefined> {
+    const { held, pool } = this.#options.compiler
+    if (held === null || !pool.retain(held.generation)) {
+      yield '{"table":{}}\n'
+      return
+    }
+    try {
+      let before = '{"table":{'
+      for (const { host, ...info } of listHosts(held)) {
+        yield `${before}${JSON.stringify(host)}:${JSON.stringify(info)}`
+        before = ',\n'
+      }
+      yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
+    } finally {
+      this.#release(held.generation)
+    }
+  }
+
+  /** Resolves once there is a table, the one from disk included; after `timeoutMs`, or on `signal`, without one. */
+  async firstTable(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    if (this.image === null) await within(this.#first.promise, timeoutMs, signal)
+  }
+
+  /** Resolves once a table of the source is in use; after `timeoutMs`, or on `signal`, without one. */
+  async firstFromSource(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await within(this.#firstFromSource.promise, timeoutMs, signal)
+  }
+
+  /** Writes what is still to be written. */
+  async stop(): Promise<void> {
+    do {
+      if (this.#saveTimer !== null) {
+        clearTimeout(this.#saveTimer)
+        this.#save()
+      }
+      await this.#saving
+      // A write that ended may have made room for a table that waited: that one is the last good one now.
+    } while (this.#saveTimer !== null)
+  }
+
+  #take(result: CompileResult & { kind: 'image' }, version: string): void {
+    const { log, onUpdate, publish } = this.#options
+    this.#refreshWaits = false
+    publish(result.image)
+    this.#first.resolve()
+    onUpdate('changed', result.compileSeconds)
+    const { hosts, bytes, patchedHosts, skippedHosts, skippedAddresses, firstSkipped } = result
+    // Pushes may come many times a second: after the first they are the metrics' to tell.
+    const level = this.hasTable ? 'debug' : 'info'
+    log[level](
+      { version, hosts, bytes, patchedHosts, ms: Math.round(result.compileSeconds * 1000) },
+      'name table adopted',
+    )
+    if (skippedHosts + skippedAddresses > 0) {
+      log.warn({ skippedHosts, skippedAddresses, first: firstSkipped }, 'parts of the name table were left out')
+    }
+    if (this.#options.file === '' || this.#saveTimer !== null) return
+    this.#saveTimer = setTimeout(() => this.#save(), SAVE_AFTER_MS)
+    this.#saveTimer.unref()
+  }
+
+  #save(): void {
+    this.#saveTimer = null
+    this.#saving = this.#saving.then(() => this.#write())
+  }
+
+  /** Writes beside and renames, so that a crash leaves the old file or the new one. */
+  async #write(): Promise<void> {
+    const { compiler, file, log } = this.#options
+    const image = compiler.held
+    if (image === null || !compiler.pool.retain(image.generation)) return
+    const beside = `${file}.${process.pid}.tmp`
+    try {
+      mkdirSync(dirname(file), { recursive: true })
+      await writeFile(beside, imageBytes(image), { mode: 0o600 })
+      await rename(beside, file)
+    } catch (error) {
+      log.warn({ file, error: String(error) }, 'the last known good table cannot be written')
+      await rm(beside, { force: true })
+    } finally {
+      this.#release(image.generation)
+    }
+  }
+
+  /** What is not retained any more may be the slot that the latest table waits for: no acknowledgement need follow. */
+  #release(generation: number): void {
+    this.#options.compiler.pool.release(generation)
+    this.slotFreed()
+  }
+}
+
+async function within(done: Promise<void>, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const over = Promise.withResolvers<void>()
+  const timer = setTimeout(over.resolve, timeoutMs)
+  const onAbort = (): void => over.resolve()
+  signal.addEventListener('abort', onAbort)
+  if (signal.aborted) onAbort()
+  await Promise.race([done, over.promise])
+  clearTimeout(timer)
+  signal.removeEventListener('abort', onAbort)
+}

@@ -1,0 +1,142 @@
+/**
+ * The batch driver's datagram sockets towards upstream servers. Each is connected, so the kernel lets only the server's
+ * own address and port through; several to a server, one picked at random for each batch, each replaced after a bounded
+ * use, so that a forger has to guess the port as well as the id (RFC 5452 §9.2, RFC 5358). A replaced socket stays open for the
+ * replies still under way.
+ */
+import type { UpstreamServer } from '../../engine/settings.ts'
+import { socketAddress } from '../../os/socket-address.ts'
+import type { Syscalls } from '../../os/syscalls.ts'
+
+const SOCKETS_EACH = 4
+const MAX_USES = 8192
+const MAX_AGE_MS = 60_000
+/** Replaced sockets that wait for replies; the oldest are closed early when there are more. */
+const MAX_RETIRED = 32
+const BUFFER_BYTES = 1 << 20
+
+export interface UpstreamSocket {
+  /** Never used twice in the life of the worker. */
+  readonly number: number
+  readonly fd: number
+  readonly server: number
+  readonly openedAt: number
+  uses: number
+  /** When a replaced socket is closed; Infinity while it is in use. */
+  closeAt: number
+}
+
+export class UpstreamSockets {
+  readonly #sys: Syscalls
+  readonly #random: () => number
+  readonly #opened: Int32Array
+  #lingerMs = 0
+  #servers: UpstreamServer[] = []
+  #pools: UpstreamSocket[][] = []
+  #retired: UpstreamSocket[] = []
+  #nextNumber = 1
+  /** Raised whenever a socket was opened or closed: the poll set must be built again. */
+  changes = 0
+
+  /** `opened`: where descriptors are noted for whoever must close them after this worker. */
+  constructor(sys: Syscalls, random: () => number, opened: Int32Array) {
+    this.#sys = sys
+    this.#random = random
+    this.#opened = opened
+  }
+
+  /**
+   * Takes a new list of servers; sockets to the earlier ones are retired. `lingerMs`: how long a socket that is replaced
+   * from now on waits for replies.
+   */
+  configure(servers: UpstreamServer[], lingerMs: number, now: number): void {
+    for (const pool of this.#pools) for (const socket of pool) this.#retire(socket, now)
+    this.#lingerMs = lingerMs
+    this.#servers = servers
+    this.#pools = servers.map(() => [])
+  }
+
+  /** All open sockets, in the order of the poll set. */
+  *all(): Generator<UpstreamSocket> {
+    for (const pool of this.#pools) yield* pool
+    yield* this.#retired
+  }
+
+  /** A socket to `server`, another one than number `avoid` if possible; null if none can be opened. */
+  pick(server: number, avoid: number, now: number): UpstreamSocket | null {
+    const pool = this.#pools[server]!
+    let k = (this.#random() >>> 0) % SOCKETS_EACH
+    if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
+    const socket = pool[k]
+    if (socket && socket.uses < MAX_USES && now - socket.openedAt < MAX_AGE_MS) return socket
+    const fresh = this.#open(server, now)
+    if (fresh === null) return socket ?? pool.find((other) => other !== undefined) ?? null
+    if (socket) this.#retire(socket, now)
+    // Pools fill from the front, so that the poll set has no holes.
+    pool[socket ? k : pool.length] = fresh
+    return fresh
+  }
+
+  /** When the next replaced socket is to be closed: 0 if there are too many, Infinity if there is none. */
+  get nextClose(): number {
+    if (this.#retired.length > MAX_RETIRED) return 0
+    return this.#retired[0]?.closeAt ?? Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * Closes what waits no longer. To be called between two rounds: before the end of one, the number of a closed socket
+   * may be another's already while the poll set still has it as the old one's.
+   */
+  closeRetired(now: number): void {
+    while (this.#retired.length > 0 && this.nextClose <= now) this.#close(this.#retired.shift()!)
+  }
+
+  closeAll(): void {
+    for (const socket of this.all()) this.#close(socket)
+    this.#pools = []
+    this.#retired = []
+  }
+
+  #open(server: number, now: number): UpstreamSocket | null {
+    const place = this.#opened.indexOf(-1)
+    if (place < 0) return null
+    const address = addressOf(this.#servers[server]!)
+    if (address === null) return null
+    const { family, bytes } = address
+    const fd = this.#sys.openDatagram(family, null, {
+      reusePort: false,
+      packetInfo: false,
+      bufferBytes: BUFFER_BYTES,
+    })
+    if (fd < 0) return null
+    // Connecting binds the socket to a port that the kernel draws at random from the ephemeral range.
+    if (this.#sys.connect(fd, bytes) < 0) {
+      this.#sys.close(fd)
+      return null
+    }
+    this.#opened[place] = fd
+    this.changes++
+    return { number: this.#nextNumber++, fd, server, openedAt: now, uses: 0, closeAt: Number.POSITIVE_INFINITY }
+  }
+
+  #retire(socket: UpstreamSocket, now: number): void {
+    socket.closeAt = now + this.#lingerMs
+    this.#retired.push(socket)
+  }
+
+  #close(socket: UpstreamSocket): void {
+    this.#sys.close(socket.fd)
+    const place = this.#opened.indexOf(socket.fd)
+    if (place >= 0) this.#opened[place] = -1
+    this.changes++
+  }
+}
+
+/** Null for a link-local address whose interface is not there (any more): it may come up again. */
+function addressOf({ address, port }: UpstreamServer): { family: number; bytes: Uint8Array } | null {
+  try {
+    return socketAddress(address, port)
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,195 @@
+import { describe, expect, it } from 'vitest'
+import { loadConfig } from '../../src/config/load.ts'
+import { parseResolvConf } from '../../src/config/resolv-conf.ts'
+import type { EngineSettings, UpstreamRoute } from '../../src/engine/settings.ts'
+import { nameToText } from '../../src/dns/name.ts'
+import { deriveSettings, loopProbeNames, warningsOf } from '../../src/daemon/engine-settings.ts'
+
+function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
+  const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
+  return deriveSettings(config, parseResolvConf(resolvConf), ['192.0.2.1', 'fd00::1']).settings
+}
+
+function warnings(yaml: string): string[] {
+  return warningsOf(loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml }).config)
+}
+
+/** Prefixes of those who may ask. */
+function prefixes(yaml: string): string[] {
+  return settingsOf('', yaml).access.map(({ address, length }) => `${address.join('.')}/${length}`)
+}
+
+/** Labels of the servers that are left out on a machine with two addresses. */
+function loops(yaml: string, resolvConf: string = ''): string[] {
+  const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
+  return deriveSettings(config, parseResolvConf(resolvConf), ['192.0.2.1', 'fd00::1']).loops
+}
+
+/** The route of resolv.conf's servers, and what an attempt at them may take. */
+function fallbackOf(resolvConf: string, yaml?: string): UpstreamRoute {
+  return settingsOf(resolvConf, yaml).routes.at(-1)!
+}
+
+function attemptOf(resolvConf: string, yaml?: string): number {
+  return fallbackOf(resolvConf, yaml).attemptTimeoutMs ?? settingsOf(resolvConf, yaml).attemptTimeoutMs
+}
+
+const TWO = 'nameserver 10.0.0.10\nnameserver 10.0.0.11\n'
+
+describe("resolv.conf's options", () => {
+  it('none: a second for an attempt, eight attempts', () => {
+    expect(attemptOf(TWO)).toBe(1000)
+    expect(fallbackOf(TWO).maxAttempts).toBeUndefined()
+  })
+
+  it('timeout: seconds for an attempt', () => {
+    expect(attemptOf(`${TWO}options timeout:2`)).toBe(2000)
+  })
+
+  it('timeout: at most half of the deadline, so that another server has its turn', () => {
+    expect(attemptOf(`${TWO}options timeout:30`)).toBe(2250)
+    expect(attemptOf(TWO, 'upstream: { deadlineMs: 500 }')).toBe(250)
+  })
+
+  it('timeout: the configuration wins where it says something', () => {
+    expect(attemptOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 300 }')).toBe(300)
+    expect(attemptOf(`${TWO}options timeout:2`, 'upstream: { attemptTimeoutMs: 1000 }')).toBe(1000)
+  })
+
+  it('attempts: rounds through the servers', () => {
+    expect(fallbackOf(`${TWO}options attempts:1`).maxAttempts).toBe(2)
+    expect(fallbackOf(`${TWO}options attempts:3`).maxAttempts).toBe(6)
+    expect(fallbackOf(`${TWO}options attempts:5`).maxAttempts).toBe(8)
+    // One lost datagram must not be the end.
+    expect(fallbackOf('nameserver 10.0.0.10\noptions attempts:1').maxAttempts).toBe(2)
+  })
+
+  it('timeout and attempts are not for routes of the configuration', () => {
+    const { attemptTimeoutMs, routes } = settingsOf(
+      `${TWO}options timeout:2 attempts:1`,
+      'upstream: { routes: [{ domains: [corp.example], servers: [10.9.9.1, 10.9.9.2, 10.9.9.3, 10.9.9.4] }] }',
+    )
+    expect([attemptTimeoutMs, routes[0]!.attemptTimeoutMs, routes[0]!.maxAttempts]).toEqual([
+      1000,
+      undefined,
+      undefined,
+    ])
+    expect(routes[1]).toMatchObject({ attemptTimeoutMs: 2000, maxAttempts: 2 })
+  })
+
+  it('use-vc: the servers are asked over TCP', () => {
+    expect(settingsOf(`${TWO}options use-vc`).servers.map((server) => server.transport)).toEqual(['tcp', 'tcp'])
+  })
+
+  it('timeout, attempts and use-vc are not for the servers of the configuration', () => {
+    const { attemptTimeoutMs, routes, servers } = settingsOf(
+      `${TWO}options timeout:2 attempts:1 use-vc`,
+      'upstream: { servers: [10.9.9.9] }',
+    )
+    expect([attemptTimeoutMs, routes[0]!.attemptTimeoutMs, routes[0]!.maxAttempts]).toEqual([
+      1000,
+      undefined,
+      undefined,
+    ])
+    expect(servers.map((server) => server.transport)).toEqual(['udp'])
+  })
+
+  it('rotate: questions are spread over the servers, as they are without it', () => {
+    expect(settingsOf(`${TWO}options rotate`).routes.at(-1)!.policy).toBe('random')
+    expect(settingsOf(TWO).routes.at(-1)!.policy).toBe('random')
+    expect(settingsOf(`${TWO}options rotate`, 'upstream: { policy: sequential }').routes.at(-1)!.policy).toBe(
+      'sequential',
+    )
+  })
+})
+
+describe('routes', () => {
+  const { servers, routes } = settingsOf(
+    TWO,
+    'upstream: { policy: fastest, routes: [{ domains: [Corp.Example.], servers: [10.0.0.11, 10.5.5.5], policy: parallel }, { domains: [lab], servers: [10.6.6.6] }] }',
+  )
+
+  it('a server that stands in several is one server', () => {
+    expect(servers.map((server) => server.label)).toEqual([
+      '10.0.0.10:53',
+      '10.0.0.11:53',
+      '10.5.5.5:53',
+      '10.6.6.6:53',
+    ])
+    expect(routes.map((route) => route.servers)).toEqual([[1, 2], [3], [0, 1]])
+  })
+
+  it('each has its policy, or the one of all', () => {
+    expect(routes.map((route) => route.policy)).toEqual(['parallel', 'fastest', 'fastest'])
+  })
+})
+
+describe('a wildcard listen address', () => {
+  it.each(['0.0.0.0:53', '[::]:53'])('%s without an access list is warned about', (listen) => {
+    const found = warnings(`listen: ["${listen}"]`)
+    expect(found).toHaveLength(1)
+    expect(found[0]).toContain(listen)
+    expect(found[0]).toContain('private ranges')
+  })
+
+  it('with an access list it is nobody else’s business', () => {
+    expect(warnings('{ listen: ["0.0.0.0:53"], access: [0.0.0.0/0] }')).toEqual([])
+  })
+
+  it('a specific address is not warned about', () => {
+    expect(warnings('listen: ["127.0.0.1:53", "192.0.2.1:53"]')).toEqual([])
+  })
+
+  it('answers private ranges only, a specific one link scope only', () => {
+    expect(prefixes('listen: ["0.0.0.0:53"]')).toContain('10.0.0.0/8')
+    expect(prefixes('listen: ["0.0.0.0:53"]')).not.toContain('0.0.0.0/0')
+    expect(prefixes('listen: ["192.0.2.1:53"]')).toHaveLength(2)
+  })
+})
+
+describe('a server that is our own listener', () => {
+  it.each([
+    ['{ listen: ["127.0.0.1:53"], upstream: { servers: [127.0.0.1] } }', ['127.0.0.1:53']],
+    ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.1, 127.0.0.53] } }', ['192.0.2.1:53', '127.0.0.53:53']],
+    ['{ listen: ["[::]:53"], upstream: { servers: ["fd00::1", "::1"] } }', ['[fd00::1]:53', '[::1]:53']],
+    [
+      '{ listen: ["127.0.0.1:15053"], upstream: { routes: [{ domains: [a], servers: ["tcp://127.0.0.1:15053"] }] } }',
+      ['tcp://127.0.0.1:15053'],
+    ],
+    [
+      '{ listen: ["127.0.0.1:15053"], upstream: { servers: [127.0.0.1, "127.0.0.1:15054", "tls://127.0.0.1:15053"] } }',
+      [],
+    ],
+    ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.2] } }', []],
+    ['{ listen: ["127.0.0.1:53"], upstream: { servers: ["::ffff:127.0.0.1"] } }', ['[::ffff:127.0.0.1]:53']],
+    ['{ listen: ["[::1]:53"], upstream: { servers: ["0:0:0:0:0:0:0:1"] } }', ['[0:0:0:0:0:0:0:1]:53']],
+    ['{ listen: ["[::]:53"], upstream: { servers: ["FD00:0::1"] } }', ['[FD00:0::1]:53']],
+  ])('%s', (yaml, found) => {
+    expect(loops(yaml)).toEqual(found)
+  })
+
+  it('in resolv.conf: left out, and the others stay', () => {
+    expect(loops('listen: ["127.0.0.1:53"]', 'nameserver 127.0.0.1\nnameserver 10.0.0.10')).toEqual(['127.0.0.1:53'])
+  })
+})
+
+/** What two servers of resolv.conf, and those of the configuration, are asked to find loops. */
+function probeNames(yaml: string): (string | null)[] {
+  return loopProbeNames('id', settingsOf(TWO, yaml)).names.map((name) => name && nameToText(name))
+}
+
+describe('loops are looked for', () => {
+  it('by a name of its own for each server', () => {
+    expect(probeNames('')).toEqual(['0.id.', '1.id.'])
+  })
+
+  it('by one that the server is asked for: below the domain of its route', () => {
+    const routes = '[{ domains: [corp.example, lab.example], servers: [10.0.0.20, 10.0.0.11] }]'
+    expect(probeNames(`upstream: { routes: ${routes} }`)).toEqual(['0.id.', '1.id.', '2.id.corp.example.'])
+  })
+
+  it('not where there is no room for such a name', () => {
+    const long = Array.from({ length: 4 }, () => 'x'.repeat(62)).join('.')
+    expect(probeNames(`upstream: { routes: [{ domains: [${long}], servers: [10.0.0.20] }] }`)[2]).toBeNull()
+  })
+})

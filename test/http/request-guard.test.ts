@@ -1,0 +1,67 @@
+import { describe, expect, test } from 'vitest'
+import { refusal, type RequestOrigin } from '../../src/http/request-guard.ts'
+
+const NAMES = ['byname.example']
+
+describe('may pass', () => {
+  const cases: [why: string, method: string, headers: RequestOrigin][] = [
+    ['a program at the address', 'POST', { host: '127.0.0.1:15054' }],
+    ['a program at the IPv6 address', 'POST', { host: '[::1]:15054' }],
+    ['localhost, in any case', 'GET', { host: 'LocalHost:15054' }],
+    ['a forwarded port', 'GET', { host: 'localhost:8080' }],
+    ['no port', 'GET', { host: '127.0.0.1' }],
+    ['a configured name', 'GET', { host: 'byname.example:15054' }],
+    [
+      'the own page',
+      'POST',
+      { host: '127.0.0.1:15054', origin: 'http://127.0.0.1:15054', 'sec-fetch-site': 'same-origin' },
+    ],
+    ['the own page over a forwarded port', 'POST', { host: 'localhost:8080', origin: 'http://localhost:8080' }],
+    ['the own page at port 80', 'POST', { host: 'localhost', origin: 'http://localhost' }],
+    [
+      'an address typed into a browser',
+      'GET',
+      { host: '127.0.0.1:15054', 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate' },
+    ],
+    [
+      'a link followed',
+      'GET',
+      { host: '127.0.0.1:15054', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' },
+    ],
+  ]
+  test.each(cases)('%s', (_why, method, headers) => {
+    expect(refusal(method, headers, NAMES)).toBeNull()
+  })
+})
+
+describe('is refused', () => {
+  const here = { host: '127.0.0.1:15054' }
+  const cases: [why: string, method: string, headers: RequestOrigin, said: string][] = [
+    ['no Host', 'GET', {}, 'Host'],
+    ['a name that leads here (DNS rebinding)', 'GET', { host: 'evil.example:15054' }, 'Host'],
+    ['a name that looks local', 'GET', { host: 'localhost.evil.example' }, 'Host'],
+    ['a name that begins like an address', 'GET', { host: '127.0.0.1.evil.example' }, 'Host'],
+    ['a Host with user part', 'GET', { host: 'x@127.0.0.1' }, 'Host'],
+    ['a foreign page', 'POST', { ...here, origin: 'https://evil.example' }, 'Origin'],
+    ['a page of another port of this machine', 'POST', { ...here, origin: 'http://127.0.0.1:3000' }, 'Origin'],
+    ['a page without origin (sandboxed, file)', 'POST', { ...here, origin: 'null' }, 'Origin'],
+    ['an Origin that is no URL', 'POST', { ...here, origin: '127.0.0.1:15054' }, 'Origin'],
+    ['a foreign GET that tells its origin', 'GET', { ...here, origin: 'https://evil.example' }, 'Origin'],
+    [
+      'a foreign form',
+      'POST',
+      { ...here, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' },
+      'other sites',
+    ],
+    ['an embedded GET', 'GET', { ...here, 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' }, 'other sites'],
+    [
+      'a GET of a neighbouring port',
+      'GET',
+      { ...here, 'sec-fetch-site': 'same-site', 'sec-fetch-mode': 'no-cors' },
+      'other sites',
+    ],
+  ]
+  test.each(cases)('%s', (_why, method, headers, said) => {
+    expect(refusal(method, headers, NAMES)).toContain(said)
+  })
+})

@@ -1,0 +1,338 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import type { TableIdentity } from '../../src/table/identity.ts'
+import type { Image } from '../../src/table/image.ts'
+import { verifyImage } from '../../src/table/image-check.ts'
+import { encodeNameTable, parseNameTableJson } from '../../src/table/nds.ts'
+import { TableKeeper } from '../../src/tables/table-keeper.ts'
+import { find, newCompiler, service, SHOP } from '../table/compiled.ts'
+
+const TABLE = encodeNameTable(new Map([service('a', 'shop', ['192.0.2.1'])]))
+const folders: string[] = []
+
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true })
+})
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'byname-table-'))
+  folders.push(path)
+  return path
+}
+
+interface Started {
+  keeper: TableKeeper
+  /** A table with the address 192.0.2.n. */
+  push: (n: number) => void
+  /** The one worker is past all images but the last. */
+  acknowledge: () => void
+  published: Image[]
+  updates: string[]
+  lines: [level: string, message: string][]
+}
+
+/** A keeper, and one worker that acknowledges when it is told to. */
+function start({ file = '', identity = SHOP }: { file?: string; identity?: TableIdentity } = {}): Started {
+  const compiler = newCompiler({ identity })
+  const published: Image[] = []
+  const updates: string[] = []
+  const lines: Started['lines'] = []
+  const keeper = new TableKeeper({
+    compiler,
+    publish: (image) => void published.push(image),
+    onUpdate: (result) => void updates.push(result),
+    log: {
+      debug: (_, message) => void lines.push(['debug', message]),
+      info: (_, message) => void lines.push(['info', message]),
+      warn: (_, message) => void lines.push(['warn', message]),
+    },
+    file,
+    now: () => 5000,
+  })
+  compiler.pool.workerStarted(1)
+  return {
+    keeper,
+    published,
+    updates,
+    lines,
+    push: (n) => void keeper.accept(encodeNameTable(new Map([service('a', 'shop', [`192.0.2.${n}`])])), String(n)),
+    acknowledge: () => {
+      compiler.pool.acknowledged(1, published.at(-1)!.generation)
+      keeper.slotFreed()
+    },
+  }
+}
+
+test('while the worker reads every slot the latest table waits, and is compiled once one is free', () => {
+  const { keeper, push, acknowledge, published } = start()
+  for (let n = 1; n <= 6; n++) push(n)
+  expect(published.length).toBe(3)
+  acknowledge()
+  expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000206'])
+  expect([published.length, keeper.image?.version]).toEqual([4, '6'])
+  acknowledge()
+  expect(published.length).toBe(4)
+})
+
+test('a new search domain waits for a free slot as well', () => {
+  const { keeper, push, acknowledge, published } = start()
+  for (let n = 1; n <= 3; n++) push(n)
+  keeper.setIdentity({ ...SHOP, searchDomain: 'corp.example' })
+  expect(find(keeper.image!, 'a.corp.example')).toBeNull()
+  acknowledge()
+  expect(find(keeper.image!, 'a.corp.example')?.v4).toEqual(['c0000203'])
+  acknowledge()
+  expect(published.length).toBe(4)
+})
+
+describe('of each table', () => {
+  test('the source is told what became of it, and the log once what is new', () => {
+    const { keeper, lines, updates, published } = start()
+    expect([keeper.hasTable, keeper.updatedAtMs]).toEqual([false, null])
+    expect(keeper.accept(TABLE, '1')).toEqual({ accepted: true, changed: true })
+    expect(keeper.accept(TABLE, '2')).toEqual({ accepted: true, changed: false })
+    expect(keeper.accept(Buffer.from('rubbish'), '3')).toEqual({
+      accepted: false,
+      reason: expect.stringMatching(/^not a NameTable: malformed/),
+    })
+    expect(updates).toEqual(['changed', 'unchanged', 'refused'])
+    expect([keeper.hasTable, keeper.updatedAtMs, published.length, keeper.image?.version]).toEqual([true, 5000, 1, '1'])
+    expect(lines).toEqual([
+      ['info', 'name table adopted'],
+      ['warn', 'a name table was refused; the one in use stays'],
+    ])
+  })
+
+  test('adoptions after the first are told at debug only, and what was left out is a warning', () => {
+    const { keeper, lines, push } = start()
+    push(1)
+    keeper.accept(encodeNameTable(new Map([service('a', 'shop', ['192.0.2.2', 'nonsense'])])), '2')
+    expect(lines.slice(1)).toEqual([
+      ['debug', 'name table adopted'],
+      ['warn', 'parts of the name table were left out'],
+    ])
+  })
+
+  test('a refused one does not take the place of one that waits', () => {
+    const { keeper, push, acknowledge } = start()
+    for (let n = 1; n <= 4; n++) push(n)
+    expect(keeper.accept(Buffer.from('rubbish'), '5').accepted).toBe(false)
+    acknowledge()
+    expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000204'])
+  })
+})
+
+describe('who waits for the first table', () => {
+  const never = new AbortController().signal
+
+  test('is told when it comes, and at once if it is there', async () => {
+    const { keeper, push } = start()
+    let told = false
+    const waiting = keeper.firstTable(60_000, never).then(() => (told = true))
+    await Promise.resolve()
+    expect(told).toBe(false)
+    push(1)
+    await waiting
+    await keeper.firstTable(60_000, never)
+    await keeper.firstFromSource(60_000, never)
+  })
+
+  test('is told after a while that there is none', async () => {
+    const { keeper } = start()
+    await keeper.firstTable(1, never)
+    expect(keeper.image).toBeNull()
+  })
+
+  test('does not wait on once it is to end', async () => {
+    const { keeper } = start()
+    const ending = new AbortController()
+    const waiting = keeper.firstTable(60_000, ending.signal)
+    ending.abort()
+    await waiting
+    await keeper.firstFromSource(60_000, ending.signal)
+    expect(keeper.image).toBeNull()
+  })
+
+  test('waits on for one of the source where there is one from disk', async () => {
+    const file = join(folder(), 'table.image')
+    const before = start({ file })
+    before.push(1)
+    await before.keeper.stop()
+    const { keeper, push } = start({ file })
+    keeper.loadLastKnownGood()
+    await keeper.firstTable(60_000, never)
+    await keeper.firstFromSource(1, never)
+    expect([keeper.isFromLastKnownGood, keeper.image?.timeMs]).toEqual([true, before.keeper.image?.timeMs])
+    const waiting = keeper.firstFromSource(60_000, never)
+    push(1)
+    await waiting
+    expect(keeper.isFromLastKnownGood).toBe(false)
+  })
+})
+
+describe('the last known good table', () => {
+  test('is written once a table was adopted, a burst of them once, and answers after a restart', async () => {
+    const file = join(folder(), 'below', 'table.image')
+    const { keeper, push } = start({ file })
+    for (let n = 1; n <= 3; n++) push(n)
+    await keeper.stop()
+    expect(readdirSync(dirname(file))).toEqual(['table.image'])
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+
+    const again = start({ file })
+    again.keeper.loadLastKnownGood()
+    expect(find(again.keeper.image!, 'a')?.v4).toEqual(['c0000203'])
+    expect([again.keeper.isFromLastKnownGood, again.keeper.hasTable, again.keeper.updatedAtMs]).toEqual([
+      true,
+      false,
+      1000,
+    ])
+    expect(again.lines).toEqual([['info', 'answering from the last known good table']])
+    again.push(7)
+    expect([again.keeper.isFromLastKnownGood, again.keeper.hasTable]).toEqual([false, true])
+    await again.keeper.stop()
+  })
+
+  test('is written by itself, too, a moment after the table came', async () => {
+    const file = join(folder(), 'table.image')
+    const { keeper, push } = start({ file })
+    vi.useFakeTimers()
+    push(1)
+    vi.advanceTimersByTime(1000)
+    vi.useRealTimers()
+    await keeper.stop()
+    expect(verifyImage(readFileSync(file))).toBeNull()
+  })
+
+  test.each<[what: string, contents: Uint8Array | null, line: RegExp | null]>([
+    ['is no error where there is none', null, null],
+    ['is of no use where it is damaged', Buffer.from('BYNT is all there is'), /is of no use/],
+    ['is of no use where it is empty', Buffer.alloc(0), /is of no use/],
+  ])('%s', (_, contents, line) => {
+    const file = join(folder(), 'table.image')
+    if (contents !== null) writeFileSync(file, contents)
+    const { keeper, lines, published } = start({ file })
+    keeper.loadLastKnownGood()
+    expect([keeper.image, published.length, keeper.isFromLastKnownGood]).toEqual([null, 0, false])
+    expect(lines).toEqual(line === null ? [] : [['warn', expect.stringMatching(line)]])
+  })
+
+  test('is of no use with any byte changed, nor for another workload', async () => {
+    const file = join(folder(), 'table.image')
+    const { keeper, push } = start({ file })
+    push(1)
+    await keeper.stop()
+    const whole = readFileSync(file)
+    for (let at = 0; at < whole.length; at += 37) {
+      const damaged = Buffer.from(whole)
+      damaged[at]! ^= 0x10
+      writeFileSync(file, damaged)
+      const { keeper: next } = start({ file })
+      next.loadLastKnownGood()
+      expect(next.image).toBeNull()
+    }
+    writeFileSync(file, whole)
+    const other = start({ file, identity: { ...SHOP, namespace: 'ops' } })
+    other.keeper.loadLastKnownGood()
+    expect([other.keeper.image, other.lines]).toEqual([null, [['warn', 'the last known good table is of no use']]])
+  })
+
+  test('is written anew at the end, when its first writing kept another table waiting', async () => {
+    const file = join(folder(), 'table.image')
+    const { keeper, push, acknowledge } = start({ file })
+    push(1)
+    acknowledge()
+    const reading = keeper.json()
+    reading.next()
+    push(2)
+    acknowledge()
+    const stopped = keeper.stop()
+    // The write has begun, and keeps the second slot as the reader keeps the first.
+    await Promise.resolve()
+    push(3)
+    acknowledge()
+    push(4)
+    expect(keeper.image?.version).toBe('3')
+    await stopped
+    expect(keeper.image?.version).toBe('4')
+    reading.return()
+    const again = start({ file })
+    again.keeper.loadLastKnownGood()
+    expect(find(again.keeper.image!, 'a')?.v4).toEqual(['c0000204'])
+  })
+
+  test('that cannot be read or written is a warning, and names are answered all the same', async () => {
+    const file = folder()
+    const { keeper, push, lines } = start({ file })
+    keeper.loadLastKnownGood()
+    push(1)
+    await keeper.stop()
+    expect(lines.map(([, message]) => message)).toEqual([
+      'the last known good table cannot be read',
+      'name table adopted',
+      'the last known good table cannot be written',
+    ])
+    expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000201'])
+    expect(readdirSync(dirname(file)).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('is not written where nobody wants it', async () => {
+    const { keeper, push, lines } = start()
+    keeper.loadLastKnownGood()
+    push(1)
+    await keeper.stop()
+    expect(lines).toEqual([['info', 'name table adopted']])
+  })
+})
+
+describe('the table as JSON', () => {
+  test('is what a table file may be', () => {
+    const { keeper } = start()
+    expect([...keeper.json()].join('')).toBe('{"table":{}}\n')
+    keeper.accept(encodeNameTable(new Map()), '0')
+    expect([...keeper.json()].join('')).toBe('{"table":{}}\n')
+    const table = new Map([service('a', 'shop', ['192.0.2.1', 'fd00::1']), service('b', 'ops', ['192.0.2.2'])])
+    keeper.accept(encodeNameTable(table), '1')
+    expect(parseNameTableJson([...keeper.json()].join(''))).toEqual(table)
+  })
+
+  test('stays whole while it is read, whatever comes meanwhile, and lets go of the table then', () => {
+    const { keeper, push, acknowledge, published } = start()
+    push(1)
+    const reading = keeper.json()
+    const first = reading.next().value
+    for (let n = 2; n <= 4; n++) {
+      push(n)
+      acknowledge()
+    }
+    expect([first, ...reading].join('')).toContain('192.0.2.1')
+    for (let n = 5; n <= 9; n++) {
+      push(n)
+      acknowledge()
+    }
+    expect(published.length).toBe(9)
+  })
+
+  test('may be read slowly by two at once: the table that waited for their slots is adopted when one of them is done', () => {
+    const { keeper, push, acknowledge, published } = start()
+    const readings = [1, 2].map((n) => {
+      push(n)
+      acknowledge()
+      const reading = keeper.json()
+      reading.next()
+      return reading
+    })
+    push(3)
+    acknowledge()
+    push(4)
+    expect([published.length, keeper.image?.version]).toEqual([3, '3'])
+    // A reader that hangs up.
+    readings[0]!.return()
+    expect([published.length, keeper.image?.version]).toEqual([4, '4'])
+    expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000204'])
+    expect([...readings[1]!].join('')).toContain('}}')
+    expect(published.length).toBe(4)
+  })
+})
