@@ -274,7 +274,7 @@ export class AnswerRules {
     }
     // Over TCP nobody could ask for more: it is an answer out of nothing there.
     if (!pending.isStream && this.isCutOff(pending, reply, now)) {
-      this.see('half an answer')
+      this.see(pending.isLatecomer ? 'half an answer for a latecomer' : 'half an answer')
       return this.checkFailure(pending, now)
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong

@@ -79,6 +79,8 @@ export interface Episode {
   socketShortage: number
 }
 
+/** Queries of an episode, where nothing else is said. */
+export const EPISODE_QUERIES = 1500
 const MEAN_GAPS_MS = [0.05, 0.5, 5, 40, 400] as const
 const HABITS: readonly (readonly [number, Habit])[] = [
   [6, 'good'],

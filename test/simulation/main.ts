@@ -2,12 +2,11 @@
 import { parseArgs } from 'node:util'
 import { availableParallelism } from 'node:os'
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { type Action, makeEpisode } from './episode.ts'
+import { type Action, EPISODE_QUERIES, makeEpisode } from './episode.ts'
 import { runEpisode } from './simulation.ts'
 import { shrink } from './shrink.ts'
 import { Violation } from './violation.ts'
 
-const EPISODE_QUERIES = 1500
 /** An episode takes well under a second. */
 const LONGEST_EPISODE_MS = 120_000
 

@@ -8,9 +8,17 @@ import type { Verdict } from './virtual-network.ts'
 /** What the engine is being told at the moment. */
 export type Context =
   | { kind: 'timer' }
-  | { kind: 'query' }
+  | { kind: 'query'; opening: Opening | null }
   | { kind: 'other' }
   | { kind: 'message'; verdict: Verdict; known: KnownAnswer | null }
+
+/** The question that the engine is given, for which nobody waits: it opens a pending query, or joins one that was kept open. */
+export interface Opening {
+  key: string
+  /** The account of its queries without OPT. */
+  plain: string
+  coalescedBefore: number
+}
 
 /** The cache at some moment, null if it is off: what it had then it still has as long as nothing had to go. */
 export interface CacheMoment {
@@ -38,6 +46,8 @@ export interface Pending {
   isGone: boolean
   /** What the engine was told when it answered, and when: a stream's reply is seen only later. */
   answeredIn: { context: Context; at: number; cache: CacheMoment } | null
+  /** It joined a pending query for which nobody waited any more. */
+  isLatecomer: boolean
   /** Gets the reply as well: the query came from a server that had been asked it. */
   relay: ((reply: Buffer, now: number) => void) | null
 }

@@ -21,6 +21,7 @@ import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
 const SERVFAIL = 2
 const REFUSED = 5
+const BADCOOKIE = 23
 
 export class Referee {
   readonly sightings: Map<string, number> = new Map()
@@ -124,6 +125,7 @@ export class Referee {
   arrived(verdict: Verdict, isForged: boolean, now: number): void {
     const kind = verdict.kind === 'doubtful' ? `doubtful ${verdict.by}` : verdict.kind
     this.see(isForged ? `forged reply: ${kind}` : `reply: ${kind}`)
+    if (verdict.kind === 'failure' && verdict.said?.rcode === BADCOOKIE) this.see('BADCOOKIE without a cookie')
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
   }
 
@@ -143,6 +145,7 @@ export class Referee {
     // One that is down may be asked for its health alone, and then nothing depends on the reply.
     const mayBeProbe = this.engine.counters.upstreamGet(index, UpstreamField.healthy) === 0
     const server = network.worldServer(index)
+    this.noteOpening(now)
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
       network.edns.checkQuery(query, server, mayBeProbe, now) ??
@@ -160,7 +163,6 @@ export class Referee {
   /** The engine is about to be given a query. */
   ask(asked: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Pending {
     this.queries++
-    this.context = { kind: 'query' }
     const { cache } = this.engine
     const advertise = client.isLocal ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
     const payload = Math.max(512, asked.edns?.payload ?? 512)
@@ -169,13 +171,12 @@ export class Referee {
     this.count(expectation)
     if (expectation.kind === 'upstream') {
       if (cache !== null && isRecursive(asked)) this.ledger.lookups++
-      // What joins those who wait is asked with theirs.
-      if (!this.waitingFor.has(key)) {
-        this.budget.asked(key, plainOf(asked.name, asked.type, asked.flags), now)
-        this.network.retries.asked(key)
-        this.answers.begins(key)
-      }
     }
+    // What joins those who wait is asked with theirs.
+    const isOpening = expectation.kind === 'upstream' && !this.waitingFor.has(key)
+    const plain = plainOf(asked.name, asked.type, asked.flags)
+    const coalescedBefore = this.engine.counters.get(Cell.coalesced)
+    this.context = { kind: 'query', opening: isOpening ? { key, plain, coalescedBefore } : null }
     this.answers.noteFull()
     return {
       asked,
@@ -193,6 +194,7 @@ export class Referee {
       isDone: false,
       isGone: false,
       answeredIn: null,
+      isLatecomer: false,
       relay: null,
     }
   }
@@ -213,9 +215,30 @@ export class Referee {
     this.see('loop')
   }
 
+  /**
+   * A pending query is opened by the query in hand. One that has given its clients a stale answer, or is there to refresh
+   * one, may be open although nobody waits: whoever joins that gets what servers have said before.
+   */
+  private noteOpening(now: number): void {
+    const { context } = this
+    if (context.kind !== 'query' || context.opening === null) return
+    const { key, plain } = context.opening
+    context.opening = null
+    this.budget.asked(key, plain, now)
+    this.network.retries.asked(key)
+    this.answers.begins(key)
+  }
+
   /** The engine has had the query. */
   given(pending: Pending, client: Client): void {
+    const { context } = this
     const { expectation } = pending
+    const opening = context.kind === 'query' && pending.isHeld ? context.opening : null
+    if (opening !== null) {
+      pending.isLatecomer = this.engine.counters.get(Cell.coalesced) > opening.coalescedBefore
+      // Nothing need have been sent, if there was no room for it.
+      if (!pending.isLatecomer) this.noteOpening(pending.receivedAt)
+    }
     this.loops.check(expectation.kind === 'error' ? expectation.loop : -1, client.address)
   }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { runDifferential } from './differential.ts'
-import { makeEpisode } from './episode.ts'
+import { EPISODE_QUERIES, makeEpisode } from './episode.ts'
 import { plant, withBug } from './plant.ts'
 import { PLANTED_BUGS } from './planted-bugs.ts'
 import { runEpisode } from './simulation.ts'
@@ -61,6 +61,16 @@ test(`the engine keeps the rules in episodes with fresh seeds from ${freshFrom} 
   play(freshFrom, FRESH_SEEDS)
 })
 
+test('BADCOOKIE without a cookie, and half an answer for one who joined a query that nobody waited for, break no rule', () => {
+  const seen = new Set<string>()
+  for (const seed of [132, 149, 100_056, 100_138, 770_053, 4_242_464]) {
+    const { sightings, violation } = runEpisode(makeEpisode(seed, EPISODE_QUERIES))
+    expect({ seed, violation }).toEqual({ seed, violation: null })
+    for (const what of sightings.keys()) seen.add(what)
+  }
+  expect([...seen]).toEqual(expect.arrayContaining(['BADCOOKIE without a cookie', 'half an answer for a latecomer']))
+})
+
 test('an episode is the same each time it is played', () => {
   const [first, second] = [runEpisode(makeEpisode(7, 300)), runEpisode(makeEpisode(7, 300))]
   expect([...second.sightings]).toEqual([...first.sightings])
@@ -75,11 +85,25 @@ test('the engine and the reference answer random questions over random tables al
 })
 
 test('every planted bug still has its place in the source', () => {
-  for (const bug of PLANTED_BUGS) expect(withBug(bug)).toContain(bug.replace)
+  for (const bug of PLANTED_BUGS) expect(withBug(bug).text).toContain(bug.replace)
+})
+
+test('a planted bug is caught by a seed that the unchanged source passes, and by no other', { timeout: 90_000 }, () => {
+  const bug = PLANTED_BUGS.find(({ name }) => name === 'queries to servers are counted twice')!
+  const { seeds, unsoundSeeds } = plant(bug, 1)
+  expect(unsoundSeeds).toEqual([])
+  const later = plant(bug, 1, (seed) => seed !== seeds)
+  expect(later.unsoundSeeds).toEqual([seeds])
+  expect(later.seeds).toBeGreaterThan(seeds!)
+})
+
+test('a bug that changes nothing cannot be planted', () => {
+  const [bug] = PLANTED_BUGS
+  expect(() => withBug({ ...bug!, replace: bug!.find })).toThrow('changes nothing')
 })
 
 /** A sample that differs from day to day; `plant.ts` plays all. */
 const sample = [0, 1].map((k) => PLANTED_BUGS[(Math.floor(Date.now() / 86_400_000) * 2 + k) % PLANTED_BUGS.length]!)
 test.each(sample)('the planted bug "$name" is caught', { timeout: 90_000 }, (bug) => {
-  expect(plant(bug, 1).seeds).not.toBeNull()
+  expect(plant(bug, 1)).toMatchObject({ seeds: expect.any(Number), unsoundSeeds: [] })
 })

@@ -281,7 +281,9 @@ export class VirtualNetwork {
       return isFailure(flags & 15) ? { kind: 'failure', sent, said: null } : { kind: 'truncated', sent, flags, cut }
     }
     if (typeof message === 'string') return { kind: 'failure', sent, said: null }
-    if (message.rcode === BADCOOKIE && query.opt?.options.has(COOKIE) === true) {
+    // Without a cookie it is a failure like others (RFC 7873 §5.3): else anybody could say so.
+    const isWithCookie = cookie !== undefined && cookie !== ''
+    if (message.rcode === BADCOOKIE && isWithCookie && query.opt?.options.has(COOKIE) === true) {
       this.cookies.refused(server, now)
       return { kind: 'bad cookie', sent }
     }
