@@ -25,7 +25,7 @@ import { answerBelowCut } from './cache/nxdomain-cut.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
-import type { StreamExchanged } from './stream-port.ts'
+import type { UpstreamReply } from './stream-port.ts'
 import { FAILURE_MEMORY_MS } from './forward/settlement.ts'
 import { rcodeOf, writeMinimalAny, writeSpecialAnswer } from './answers/special-names.ts'
 import { ageOf, StoredFlag, writeStored } from './cache/stored-answer.ts'
@@ -239,8 +239,8 @@ export class Engine {
     this.forwarder.datagram(socket, packet, at, length, isCut)
   }
 
-  /** A stream exchange has ended (stream-port.ts). */
-  streamReply(token: number, reply: Uint8Array | null, failure: StreamExchanged['failure']): void {
+  /** A query over a stream has been answered, or has failed (stream-port.ts). */
+  streamReply(token: number, reply: Uint8Array | null, failure: UpstreamReply['failure']): void {
     this.forwarder.streamReply(token, reply, failure)
   }
 

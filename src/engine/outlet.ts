@@ -41,8 +41,8 @@ export interface Outlet {
   sendQuery(server: number, length: number, avoid: number): number
 
   /**
-   * Ask over a stream instead; the answer comes as `Engine.streamReply` with the same token. Owns the copy it makes.
-   * `patienceMs`: the engine waits so long before it asks again; answers count until `timeoutMs`.
+   * Ask over a stream instead; the reply comes as `Engine.streamReply` with the same token. Owns the copy it makes.
+   * `attemptMs`: the engine asks again after so long; replies count until `timeoutMs`.
    */
   sendStreamQuery(
     token: number,
@@ -50,6 +50,6 @@ export interface Outlet {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void
 }

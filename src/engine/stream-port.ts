@@ -25,11 +25,11 @@ export interface StreamReplies {
   writes: Uint8Array
 }
 
-/** Data worker → stream worker: ask an upstream server over a stream. */
-export interface StreamExchange {
-  kind: 'exchange'
+/** Data worker → stream worker: a query for an upstream server, over a stream. */
+export interface UpstreamQuery {
+  kind: 'upstreamQuery'
   /** The data worker's own number for it. */
-  exchange: number
+  token: number
   /** The server's label. Settings reach the two threads one after the other: an index would mean another one meanwhile. */
   server: string
   /** `tcp` also towards a server whose datagrams were truncated. */
@@ -38,18 +38,18 @@ export interface StreamExchange {
   query: Uint8Array
   /** Give up after this long. */
   timeoutMs: number
-  /** The question is asked again after this long: a connection that was silent for so long is not the one to do it. */
-  patienceMs: number
+  /** The engine asks again after this long: a connection that was silent for so long should not carry the repeat. */
+  attemptMs: number
 }
 
-/** Stream worker → data worker: how an exchange ended. The reply has the id of the query and is not validated further. */
-export interface StreamExchanged {
-  kind: 'exchanged'
-  exchange: number
+/** Stream worker → data worker: how an upstream query ended. The reply has the id of the query and is not validated further. */
+export interface UpstreamReply {
+  kind: 'upstreamReply'
+  token: number
   reply: Uint8Array | null
   /** Set where `reply` is null. */
   failure: 'timeout' | 'refused' | 'network' | 'malformed' | 'tls' | null
 }
 
-export type ToStream = StreamReplies | StreamExchange
-export type FromStream = StreamQueries | StreamExchanged
+export type ToStream = StreamReplies | UpstreamQuery
+export type FromStream = StreamQueries | UpstreamReply

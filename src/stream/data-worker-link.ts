@@ -10,7 +10,7 @@ import {
   settledAt,
   WRITE_HEADER_BYTES,
 } from '../engine/stream-batch.ts'
-import type { StreamExchange, StreamExchanged, ToStream } from '../engine/stream-port.ts'
+import type { UpstreamQuery, UpstreamReply, ToStream } from '../engine/stream-port.ts'
 
 /** What a data worker is reached by. */
 export interface DataWorkerPort {
@@ -25,7 +25,7 @@ export interface LinkListener {
   replies(connection: number, settled: number, frames: Uint8Array): void
   /** All replies that had arrived are handed over: time to write. */
   repliesEnd(): void
-  exchange(message: StreamExchange, link: DataWorkerLink): void
+  askUpstream(message: UpstreamQuery, link: DataWorkerLink): void
   /** The data worker behind the link is gone or was replaced; whatever it held will never be settled. */
   lost(link: DataWorkerLink): void
 }
@@ -74,8 +74,8 @@ export class DataWorkerLink {
     this.#flushLater()
   }
 
-  /** Tells how an exchange ended; nobody is told if the data worker is gone. */
-  exchanged(message: StreamExchanged): void {
+  /** Tells how an upstream query ended; nobody is told if the data worker is gone. */
+  upstreamReply(message: UpstreamReply): void {
     if (this.#port === null) return
     this.#port.postMessage(message)
     this.#flushLater()
@@ -122,7 +122,7 @@ export class DataWorkerLink {
   }
 
   #dispatch(message: ToStream): void {
-    if (message.kind === 'exchange') return this.#listener.exchange(message, this)
+    if (message.kind === 'upstreamQuery') return this.#listener.askUpstream(message, this)
     const { writes } = message
     for (let at = 0; at + WRITE_HEADER_BYTES <= writes.length; ) {
       const from = at + WRITE_HEADER_BYTES

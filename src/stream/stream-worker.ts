@@ -33,7 +33,7 @@ const upstreams = new UpstreamStreams({
 const listener: LinkListener = {
   replies: (connection, settled, frames) => clients.replies(connection, settled, frames),
   repliesEnd: () => clients.flush(),
-  exchange: (message, link) => upstreams.exchange(message, link),
+  askUpstream: (message, link) => upstreams.ask(message, link),
   lost: (link) => clients.lost(link),
 }
 const links = data.ports.map((port) => new DataWorkerLink(port, listener))

@@ -19,7 +19,7 @@ import {
   READ_HEADER_BYTES,
   WRITE_HEADER_BYTES,
 } from '../engine/stream-batch.ts'
-import type { FromStream, StreamExchange, StreamReplies } from '../engine/stream-port.ts'
+import type { FromStream, UpstreamQuery, StreamReplies } from '../engine/stream-port.ts'
 
 const PREFIX = 2
 /** Answers of one message: more are sent in several. */
@@ -61,8 +61,8 @@ export class StreamDesk {
 
   /** Handles one message of the stream worker. */
   receive(message: FromStream, engine: Engine): void {
-    if (message.kind === 'exchanged') {
-      return engine.streamReply(message.exchange, message.reply, message.failure)
+    if (message.kind === 'upstreamReply') {
+      return engine.streamReply(message.token, message.reply, message.failure)
     }
     const { reads } = message
     for (let at = 0; at + READ_HEADER_BYTES <= reads.length; ) {
@@ -115,23 +115,23 @@ export class StreamDesk {
     else this.#settled++
   }
 
-  /** Asks the stream worker for an exchange with the server of that label; `query` is given away. */
-  exchange(
+  /** Asks the server of that label over a stream; `query` is given away. */
+  askUpstream(
     token: number,
     server: string,
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void {
-    const message: StreamExchange = {
-      kind: 'exchange',
-      exchange: token,
+    const message: UpstreamQuery = {
+      kind: 'upstreamQuery',
+      token,
       server,
       transport,
       query,
       timeoutMs,
-      patienceMs,
+      attemptMs,
     }
     this.#port?.postMessage(message)
   }

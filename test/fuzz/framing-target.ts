@@ -141,7 +141,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
     this.#replyMutator = new Mutator(random, () => this.#replies.pick())
     this.#link = new DataWorkerLink(
       { port: this.#linkChannel.port1, wakeFd: -1 },
-      { replies: () => {}, repliesEnd: () => {}, exchange: () => {}, lost: () => {} },
+      { replies: () => {}, repliesEnd: () => {}, askUpstream: () => {}, lost: () => {} },
     )
     this.#begin()
   }
@@ -361,7 +361,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
       if (random.chance(0.5)) this.#replyMutator.mutate(this.#reply)
       const reply = this.#reply.copy()
       if (!isStream) engine.upstreamDatagram(socket, reply, 0, reply.length, false)
-      else this.#desk.receive({ kind: 'exchanged', exchange: token, reply, failure: null }, engine)
+      else this.#desk.receive({ kind: 'upstreamReply', token, reply, failure: null }, engine)
     }
     this.#desk.flush()
     const flushed = new Set<ClientConnection>()

@@ -145,10 +145,10 @@ export class SimulatedOutlet implements Outlet {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void {
     const query = this.query.slice(CANARY_BYTES, CANARY_BYTES + length)
-    this.streams.exchange(token, this.network.labels[server]!, transport, query, timeoutMs, patienceMs)
+    this.streams.exchange(token, this.network.labels[server]!, transport, query, timeoutMs, attemptMs)
   }
 }
 

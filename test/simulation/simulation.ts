@@ -10,7 +10,7 @@
  */
 import { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
-import type { StreamExchange } from '../../src/engine/stream-port.ts'
+import type { UpstreamQuery } from '../../src/engine/stream-port.ts'
 import { WorkerCounters } from '../../src/stats/counters.ts'
 import { Image } from '../../src/table/image.ts'
 import type { Action, Client, Episode } from './episode.ts'
@@ -179,7 +179,7 @@ class Simulation {
     if (event.kind === 'loop') return this.askedByServer(event)
     referee.arrived(this.network.judge(event, this.now), event.kind === 'datagram' && event.isForged, this.now)
     if (event.kind === 'socket error') return this.engine.upstreamFailed(event.socket)
-    if (event.kind === 'exchanged') {
+    if (event.kind === 'upstreamReply') {
       if (!event.isStray) this.streams.exchanged(event.token, event.bytes, event.failure, this.engine)
       return
     }
@@ -277,10 +277,10 @@ class Simulation {
     this.outlet.ask(this.engine, clients[server % clients.length]!, bytes, asked, this.settings, this.now, relay)
   }
 
-  private sendStream({ exchange, server, transport, query, timeoutMs }: StreamExchange): void {
+  private sendStream({ token, server, transport, query, timeoutMs }: UpstreamQuery): void {
     const { now } = this
     const index = this.network.labels.indexOf(server)
-    const outcome = this.network.stream(index, exchange, transport, Buffer.from(query), timeoutMs, now)
+    const outcome = this.network.stream(index, token, transport, Buffer.from(query), timeoutMs, now)
     this.referee.sent(outcome, index, transport, now)
   }
 

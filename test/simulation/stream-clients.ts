@@ -10,7 +10,7 @@ import {
   settledAt,
   WRITE_HEADER_BYTES,
 } from '../../src/engine/stream-batch.ts'
-import type { StreamExchange, StreamExchanged, ToStream } from '../../src/engine/stream-port.ts'
+import type { UpstreamQuery, UpstreamReply, ToStream } from '../../src/engine/stream-port.ts'
 import { StreamDesk } from '../../src/worker/stream-queries.ts'
 import type { Client } from './episode.ts'
 import type { Asked } from './queries.ts'
@@ -30,7 +30,7 @@ export class StreamClients {
   private desk: StreamDesk
   private readonly waiters: number
   private readonly referee: Referee
-  private readonly askServer: (message: StreamExchange) => void
+  private readonly askServer: (message: UpstreamQuery) => void
   private connections: Map<number, Connection> = new Map()
   private nextConnection = 1
   /** Streams under way in the stream worker of now: what an earlier one was asked is lost with it. */
@@ -39,7 +39,7 @@ export class StreamClients {
   private readonly held: Pending[] = []
   private readonly now: () => number
 
-  constructor(waiters: number, referee: Referee, ask: (message: StreamExchange) => void, now: () => number) {
+  constructor(waiters: number, referee: Referee, ask: (message: UpstreamQuery) => void, now: () => number) {
     this.waiters = waiters
     this.referee = referee
     this.askServer = ask
@@ -56,8 +56,8 @@ export class StreamClients {
     this.nextConnection = 1
     const port = {
       postMessage: (message: ToStream): void => {
-        if (message.kind === 'exchange') {
-          this.exchanges.add(message.exchange)
+        if (message.kind === 'upstreamQuery') {
+          this.exchanges.add(message.token)
           this.askServer(message)
         } else this.receive(message.writes, connections)
       },
@@ -111,10 +111,10 @@ export class StreamClients {
     this.desk.flush()
   }
 
-  exchanged(token: number, bytes: Buffer | null, failure: StreamExchanged['failure'], engine: Engine): void {
+  exchanged(token: number, bytes: Buffer | null, failure: UpstreamReply['failure'], engine: Engine): void {
     if (!this.exchanges.delete(token)) return
     this.desk.receive(
-      { kind: 'exchanged', exchange: token, reply: bytes === null ? null : Uint8Array.from(bytes), failure },
+      { kind: 'upstreamReply', token, reply: bytes === null ? null : Uint8Array.from(bytes), failure },
       engine,
     )
     this.desk.flush()
@@ -180,8 +180,8 @@ export class StreamClients {
     transport: 'tcp' | 'tls' | 'https',
     query: Uint8Array,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void {
-    this.desk.exchange(token, server, transport, query, timeoutMs, patienceMs)
+    this.desk.askUpstream(token, server, transport, query, timeoutMs, attemptMs)
   }
 }

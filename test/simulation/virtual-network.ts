@@ -1,6 +1,6 @@
 /** Sockets, streams and servers: takes what the engine sends, and says later, or never, what comes back. */
 import type { EngineSettings } from '../../src/engine/settings.ts'
-import type { StreamExchanged } from '../../src/engine/stream-port.ts'
+import type { UpstreamReply } from '../../src/engine/stream-port.ts'
 import { CaseRules } from './case-rules.ts'
 import { CookieRules } from './cookie-rules.ts'
 import { EdnsRules } from './edns-rules.ts'
@@ -30,7 +30,7 @@ export interface Sent {
 
 export type NetworkEvent =
   | { kind: 'datagram'; socket: number; bytes: Buffer; isForged: boolean }
-  | { kind: 'exchanged'; token: number; bytes: Buffer | null; failure: StreamExchanged['failure']; isStray: boolean }
+  | { kind: 'upstreamReply'; token: number; bytes: Buffer | null; failure: UpstreamReply['failure']; isStray: boolean }
   | { kind: 'socket error'; socket: number }
   /** A server has passed a query on, and that came to us; `relay` gets what we answer. */
   | { kind: 'loop'; server: number; bytes: Buffer; relay: (reply: Buffer, now: number) => void }
@@ -192,10 +192,10 @@ export class VirtualNetwork {
       if (hasReply || delay >= timeoutMs) return
       hasReply = true
       const failure = reply === null ? fate.pick(['refused', 'network', 'malformed', 'tls', 'timeout'] as const) : null
-      this.schedule(now + delay, { kind: 'exchanged', token, bytes: reply, failure, isStray: false })
+      this.schedule(now + delay, { kind: 'upstreamReply', token, bytes: reply, failure, isStray: false })
     })
     if (!hasReply)
-      this.schedule(now + timeoutMs, { kind: 'exchanged', token, bytes: null, failure: 'timeout', isStray: false })
+      this.schedule(now + timeoutMs, { kind: 'upstreamReply', token, bytes: null, failure: 'timeout', isStray: false })
     return null
   }
 
@@ -237,7 +237,7 @@ export class VirtualNetwork {
       return FAILED
     }
     if (event.kind === 'loop') return STRAY
-    const isStream = event.kind === 'exchanged'
+    const isStream = event.kind === 'upstreamReply'
     const { bytes } = event
     if (bytes === null || bytes.length < 12) {
       const sent = isStream ? this.streams.get(event.token) : undefined

@@ -59,7 +59,7 @@ class Bench {
       {
         replies: (connection, settled, frames) => this.clients.replies(connection, settled, frames),
         repliesEnd: () => this.clients.flush(),
-        exchange: () => {},
+        askUpstream: () => {},
         lost: (link) => this.clients.lost(link),
       },
     )

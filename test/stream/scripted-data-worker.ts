@@ -10,7 +10,7 @@ import {
   READ_HEADER_BYTES,
   WRITE_HEADER_BYTES,
 } from '../../src/engine/stream-batch.ts'
-import type { StreamExchange, StreamExchanged, StreamQueries } from '../../src/engine/stream-port.ts'
+import type { UpstreamQuery, UpstreamReply, StreamQueries } from '../../src/engine/stream-port.ts'
 import { framed, joined, messagesOf, replyTo } from './dns-messages.ts'
 
 /** A query as the data worker got it. */
@@ -26,7 +26,7 @@ export class ScriptedDataWorker {
   readonly queries: ReceivedQuery[] = []
   /** Reads in the order they came: connection and number of frames. */
   readonly reads: { connection: number; count: number }[] = []
-  readonly exchanged: StreamExchanged[] = []
+  readonly exchanged: UpstreamReply[] = []
   messages = 0
   /** Answers every query at once when set. */
   echoes = false
@@ -36,9 +36,9 @@ export class ScriptedDataWorker {
     const { port1, port2 } = new MessageChannel()
     this.port = port1
     this.#end = port2
-    port2.on('message', (message: StreamQueries | StreamExchanged) => {
+    port2.on('message', (message: StreamQueries | UpstreamReply) => {
       this.messages++
-      if (message.kind === 'exchanged') this.exchanged.push(message)
+      if (message.kind === 'upstreamReply') this.exchanged.push(message)
       else this.#read(message.reads)
     })
   }
@@ -64,8 +64,8 @@ export class ScriptedDataWorker {
     this.reply(...Array.from(byConnection, ([connection, messages]) => ({ connection, messages })))
   }
 
-  exchange(exchange: Omit<StreamExchange, 'kind'>): void {
-    this.#end.postMessage({ kind: 'exchange', ...exchange })
+  exchange(exchange: Omit<UpstreamQuery, 'kind'>): void {
+    this.#end.postMessage({ kind: 'upstreamQuery', ...exchange })
   }
 
   /** Ends as a worker that dies does. */

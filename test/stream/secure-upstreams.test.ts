@@ -64,7 +64,7 @@ function trust(rootCertificates: string | null): void {
     {
       replies: () => {},
       repliesEnd: () => {},
-      exchange: (message, from) => streams.exchange(message, from),
+      askUpstream: (message, from) => streams.ask(message, from),
       lost: () => {},
     },
   )
@@ -75,17 +75,17 @@ function use(server: UpstreamServer): void {
   streams.use([server])
 }
 
-/** Asks for an exchange and returns how it ended. */
+/** Asks an upstream server and returns how that ended. */
 async function ask(
   transport: 'tls' | 'https',
   message: Uint8Array,
   timeoutMs: number = 5000,
-  patienceMs: number = 1000,
+  attemptMs: number = 1000,
 ): Promise<Uint8Array | string> {
-  const exchange = ++asked
-  worker.exchange({ exchange, server: label, transport, query: message, timeoutMs, patienceMs })
+  const token = ++asked
+  worker.exchange({ token, server: label, transport, query: message, timeoutMs, attemptMs })
   const ended = await until(() => {
-    const found = worker.exchanged.find((each) => each.exchange === exchange)
+    const found = worker.exchanged.find((each) => each.token === token)
     expect(found).toBeDefined()
     return found!
   })

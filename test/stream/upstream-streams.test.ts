@@ -22,11 +22,11 @@ let worker: ScriptedDataWorker
 let link: DataWorkerLink
 let streams: UpstreamStreams
 let counters: StreamCounters
-let nextExchange: number
+let nextToken: number
 
 beforeEach(async () => {
   nowMs = 1000
-  nextExchange = 0
+  nextToken = 0
   upstream = await ScriptedUpstream.start()
   setUp({})
 })
@@ -57,23 +57,23 @@ function linkTo(to: ScriptedDataWorker): DataWorkerLink {
     {
       replies: () => {},
       repliesEnd: () => {},
-      exchange: (message, from) => streams.exchange(message, from),
+      askUpstream: (message, from) => streams.ask(message, from),
       lost: () => {},
     },
   )
 }
 
-/** Asks for an exchange and returns its number. */
-function ask(message: Uint8Array, timeoutMs: number = 1000, patienceMs: number = timeoutMs): number {
+/** Asks the upstream server and returns the token. */
+function ask(message: Uint8Array, timeoutMs: number = 1000, attemptMs: number = timeoutMs): number {
   worker.exchange({
-    exchange: ++nextExchange,
+    token: ++nextToken,
     server: upstream.server.label,
     transport: 'tcp',
     query: message,
     timeoutMs,
-    patienceMs,
+    attemptMs,
   })
-  return nextExchange
+  return nextToken
 }
 
 /** Moves the clock and has the deadlines looked at. */
@@ -84,7 +84,7 @@ function pass(ms: number): void {
 
 async function outcomes(count: number): Promise<(string | null)[]> {
   await until(() => expect(worker.exchanged).toHaveLength(count))
-  return worker.exchanged.toSorted((a, b) => a.exchange - b.exchange).map(({ failure }) => failure)
+  return worker.exchanged.toSorted((a, b) => a.token - b.token).map(({ failure }) => failure)
 }
 
 describe('pipelining', () => {
@@ -97,8 +97,8 @@ describe('pipelining', () => {
     expect(new Set(upstream.queries.map(({ message }) => idOf(message))).size).toBe(3)
     upstream.answer(upstream.queries.toReversed())
     await until(() => expect(worker.exchanged).toHaveLength(3))
-    expect(worker.exchanged.map(({ exchange }) => exchange)).toEqual([3, 2, 1])
-    for (const { exchange, reply } of worker.exchanged) expect(reply).toEqual(replyTo(messages[exchange - 1]!))
+    expect(worker.exchanged.map(({ token }) => token)).toEqual([3, 2, 1])
+    for (const { token, reply } of worker.exchanged) expect(reply).toEqual(replyTo(messages[token - 1]!))
   })
 
   it('accepts a reply whose question differs in case', async () => {
@@ -152,7 +152,7 @@ describe('the pool', () => {
     for (let i = 1; i <= 8; i++) ask(query(i, 'a.'))
     // Two connections of two, three queued, one too many.
     await until(() => expect(worker.exchanged).toHaveLength(1))
-    expect(worker.exchanged[0]).toMatchObject({ exchange: 8, failure: 'network' })
+    expect(worker.exchanged[0]).toMatchObject({ token: 8, failure: 'network' })
     await until(() => expect(upstream.queries).toHaveLength(4))
     expect(upstream.sockets).toHaveLength(2)
     upstream.onQueries = (queries) => upstream.answer(queries)
@@ -168,7 +168,7 @@ describe('the pool', () => {
     await until(() => expect(upstream.queries).toHaveLength(1))
     pass(1000)
     expect(await outcomes(1)).toEqual(['timeout'])
-    expect(worker.exchanged[0]!.exchange).toBe(2)
+    expect(worker.exchanged[0]!.token).toBe(2)
   })
 
   it('keeps connections of servers that stay in the settings and closes the others', async () => {
@@ -407,7 +407,7 @@ describe('failures', () => {
     upstream.send(0, stray)
     upstream.answer(upstream.queries.slice(1))
     await until(() => expect(worker.exchanged).toHaveLength(1))
-    expect(worker.exchanged[0]).toMatchObject({ exchange: 2, failure: null })
+    expect(worker.exchanged[0]).toMatchObject({ token: 2, failure: null })
     expect(upstream.open).toBe(1)
     // What is asked now goes over another connection: this one's server cannot count.
     upstream.onQueries = (queries) => upstream.answer(queries)
@@ -450,12 +450,12 @@ describe('failures', () => {
 
   it('a server that the settings do not list is a `network` failure', async () => {
     worker.exchange({
-      exchange: 1,
+      token: 1,
       server: '192.0.2.5:53',
       transport: 'tcp',
       query: query(1, 'a.'),
       timeoutMs: 1000,
-      patienceMs: 1000,
+      attemptMs: 1000,
     })
     expect(await outcomes(1)).toEqual(['network'])
   })
@@ -519,15 +519,15 @@ describe('a data worker that is gone', () => {
     upstream.answer(upstream.queries)
     upstream.onQueries = (queries) => upstream.answer(queries)
     successor.exchange({
-      exchange: 77,
+      token: 77,
       server: upstream.server.label,
       transport: 'tcp',
       query: query(2, 'b.'),
       timeoutMs: 1000,
-      patienceMs: 1000,
+      attemptMs: 1000,
     })
     await until(() => expect(successor.exchanged).toHaveLength(1))
-    expect(successor.exchanged[0]!.exchange).toBe(77)
+    expect(successor.exchanged[0]!.token).toBe(77)
     expect(joined(successor.exchanged[0]!.reply!)).toEqual(replyTo(query(2, 'b.')))
   })
 })

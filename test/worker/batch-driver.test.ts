@@ -645,10 +645,10 @@ test('a query that was cut is a FORMERR, a reply that was cut is asked for again
   )
   expect(rcodeOf(decode(loop.listeners[0]!.sent[0]!))).toBe('FORMERR')
   return expect(posted.promise).resolves.toMatchObject({
-    kind: 'exchange',
+    kind: 'upstreamQuery',
     transport: 'tcp',
     server: udpServer(53, '192.0.2.53').label,
-    patienceMs: 1000,
+    attemptMs: 1000,
   })
 })
 

@@ -23,12 +23,12 @@ import { Judgement, ReplyJudgement } from './reply-validation.ts'
 import type { EngineSettings } from '../settings.ts'
 import { Settlement } from './settlement.ts'
 import type { AnswerStore } from '../cache/stored-answer.ts'
-import type { StreamExchanged } from '../stream-port.ts'
+import type { UpstreamReply } from '../stream-port.ts'
 import type { Timers } from './timers.ts'
 import type { Upstreams } from './upstreams.ts'
 
 /** How a stream's failures count: `refused` is a server's word (an rcode), not a closed port. */
-const STREAM_FAILURES: Record<NonNullable<StreamExchanged['failure']>, FailureReason> = {
+const STREAM_FAILURES: Record<NonNullable<UpstreamReply['failure']>, FailureReason> = {
   timeout: 'timeout',
   refused: 'network',
   network: 'network',
@@ -128,7 +128,7 @@ export class Forwarder {
   }
 
   /** A stream exchange that `Outlet.sendStreamQuery` was asked for has ended. */
-  streamReply(token: number, reply: Uint8Array | null, failure: StreamExchanged['failure']): void {
+  streamReply(token: number, reply: Uint8Array | null, failure: UpstreamReply['failure']): void {
     const a = this.#exchanges.turns.sender.attemptOf(token)
     if (a === NONE) return this.#context.counters.drop(Drop.lateReply)
     if (reply !== null && reply.length >= HEADER_BYTES) return this.#reply(a, reply, 0, reply.length, false, true)

@@ -50,7 +50,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   ask(exchange: UpstreamExchange): void {
     if (this.#isClosed) return exchange.settle(null, 'network')
-    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.patienceMs)
+    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.attemptMs)
     if (connection !== null) return connection.ask(exchange)
     if (this.#queue.length >= this.#options.settings.maxQueued) return exchange.settle(null, 'network')
     this.#queue.push(exchange)
@@ -58,7 +58,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   hasRoom(): void {
     while (this.#queue.length > 0) {
-      const connection = this.#choose(this.#queue[0]!.patienceMs)
+      const connection = this.#choose(this.#queue[0]!.attemptMs)
       if (connection === null) return
       connection.ask(this.#queue.shift()!)
     }
@@ -104,11 +104,11 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
    * The connection with the least to do; a new one while all are busy or silent and there may be more, unless one more would
    * be as silent. Null if there is no room.
    */
-  #choose(patienceMs: number): UpstreamConnection | null {
+  #choose(attemptMs: number): UpstreamConnection | null {
     const { now, settings } = this.#options
     const { maxConnections, maxPipelined } = settings
     const nowMs = now()
-    const silentSinceMs = latestSilence(this.#connections, nowMs, patienceMs)
+    const silentSinceMs = latestSilence(this.#connections, nowMs, attemptMs)
     let best: UpstreamConnection | null = null
     let slow: UpstreamConnection | null = null
     let silent: UpstreamConnection | null = null
@@ -116,7 +116,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     for (const connection of this.#connections) {
       if (connection.retired) continue
       if (connection.silence.heardMs <= silentSinceMs) {
-        if (connection.silence.isVouchedFor(nowMs, patienceMs)) {
+        if (connection.silence.isVouchedFor(nowMs, attemptMs)) {
           usable++
           if (slow === null || connection.load < slow.load) slow = connection
         } else if (silent === null || connection.load < silent.load) silent = connection

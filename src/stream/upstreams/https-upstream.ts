@@ -65,7 +65,7 @@ export class HttpsUpstream implements UpstreamTransport {
     const { maxPipelined, maxQueued } = this.#options.settings
     // HTTP/2 queues by itself what is over the server's limit of streams.
     if (this.#isClosed || this.#requests.size >= maxPipelined + maxQueued) return exchange.settle(null, 'network')
-    const connection = this.#choose(exchange.patienceMs)
+    const connection = this.#choose(exchange.attemptMs)
     if (connection === null) return exchange.settle(null, 'network')
     const body = Uint8Array.from(padded(exchange.query))
     // The id is 0 so that HTTP caches may serve it (RFC 8484 §4.1); the stream tells exchanges apart.
@@ -90,7 +90,7 @@ export class HttpsUpstream implements UpstreamTransport {
     for (const request of this.#requests) {
       if (nowMs < request.exchange.deadlineMs) continue
       const { connection, exchange, sentMs } = request
-      if (connection.silence.isDead(sentMs, nowMs, exchange.patienceMs)) connection.isRetired = true
+      if (connection.silence.isDead(sentMs, nowMs, exchange.attemptMs)) connection.isRetired = true
       this.#settle(request, null, 'timeout')
       request.stream.close(CANCEL)
     }
@@ -116,10 +116,10 @@ export class HttpsUpstream implements UpstreamTransport {
    * The connection that is in use; another one if there is none, or it is silent and one more would not be. Null if there may
    * be no more and none takes requests.
    */
-  #choose(patienceMs: number): Connection | null {
+  #choose(attemptMs: number): Connection | null {
     const { now, settings } = this.#options
     const nowMs = now()
-    const silentSinceMs = latestSilence(this.#connections, nowMs, patienceMs)
+    const silentSinceMs = latestSilence(this.#connections, nowMs, attemptMs)
     let slow: Connection | null = null
     let silent: Connection | null = null
     let retired: Connection | null = null
@@ -128,7 +128,7 @@ export class HttpsUpstream implements UpstreamTransport {
       if (connection.session.closed || connection.session.destroyed) continue
       if (connection.isRetired) retired = connection
       else if (connection.silence.heardMs > silentSinceMs) return connection
-      else if (connection.silence.isVouchedFor(nowMs, patienceMs)) slow = connection
+      else if (connection.silence.isVouchedFor(nowMs, attemptMs)) slow = connection
       else silent = connection
     }
     if (slow !== null) return slow

@@ -52,24 +52,24 @@ export class Silence {
     this.#dueSinceMs = Number.POSITIVE_INFINITY
   }
 
-  /** Since when it has been silent for longer than `patienceMs`; minus infinity if it has not. */
-  since(nowMs: number, patienceMs: number): number {
-    return nowMs - this.#dueSinceMs >= patienceMs * SHARE_OF_PATIENCE ? this.#dueSinceMs : Number.NEGATIVE_INFINITY
+  /** Since when it has been silent for longer than `attemptMs`; minus infinity if it has not. */
+  since(nowMs: number, attemptMs: number): number {
+    return nowMs - this.#dueSinceMs >= attemptMs * SHARE_OF_PATIENCE ? this.#dueSinceMs : Number.NEGATIVE_INFINITY
   }
 
   /**
    * Whether what is asked at `askedMs` may rely on the handshake alone: it was done while another connection was silent,
    * so the way is open and the server takes its time. One more connection would be as silent.
    */
-  isVouchedFor(askedMs: number, patienceMs: number): boolean {
-    return this.#isUnprovenReplacement && askedMs - this.#readyMs < patienceMs * PATIENCES_VOUCHED
+  isVouchedFor(askedMs: number, attemptMs: number): boolean {
+    return this.#isUnprovenReplacement && askedMs - this.#readyMs < attemptMs * PATIENCES_VOUCHED
   }
 
   /** Whether a question sent at `sentMs` that is given up now had its time, and nothing came: others would fare no better. */
-  isDead(sentMs: number, nowMs: number, patienceMs: number): boolean {
+  isDead(sentMs: number, nowMs: number, attemptMs: number): boolean {
     const sinceMs = Math.max(sentMs, this.#readyMs)
-    const hadItsTime = nowMs - sinceMs >= patienceMs * SHARE_OF_PATIENCE
-    return hadItsTime && this.heardMs <= sinceMs && !this.isVouchedFor(sentMs, patienceMs)
+    const hadItsTime = nowMs - sinceMs >= attemptMs * SHARE_OF_PATIENCE
+    return hadItsTime && this.heardMs <= sinceMs && !this.isVouchedFor(sentMs, attemptMs)
   }
 
   #heard(nowMs: number, isWaiting: boolean): void {
@@ -82,8 +82,8 @@ export class Silence {
  * When the latest silence among connections to one server began; minus infinity if none is silent. Whatever ended one
  * may have ended all: those on which nothing has come since are not to be relied on.
  */
-export function latestSilence(connections: Iterable<{ silence: Silence }>, nowMs: number, patienceMs: number): number {
+export function latestSilence(connections: Iterable<{ silence: Silence }>, nowMs: number, attemptMs: number): number {
   let latest = Number.NEGATIVE_INFINITY
-  for (const { silence } of connections) latest = Math.max(latest, silence.since(nowMs, patienceMs))
+  for (const { silence } of connections) latest = Math.max(latest, silence.since(nowMs, attemptMs))
   return latest
 }

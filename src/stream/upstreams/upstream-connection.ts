@@ -120,7 +120,7 @@ export class UpstreamConnection {
       if (exchange === null || nowMs < exchange.deadlineMs) continue
       sent.exchange = null
       this.#abandoned++
-      const isDead = this.silence.isDead(sent.sentMs, nowMs, exchange.patienceMs)
+      const isDead = this.silence.isDead(sent.sentMs, nowMs, exchange.attemptMs)
       if (isDead || this.#abandoned > MAX_ABANDONED) this.retired = true
       if (this.#waiting === 0) this.silence.nothingDue()
       exchange.settle(null, 'timeout')

@@ -1,6 +1,6 @@
 /** Exchanges with upstream servers over streams: which transport carries which, and how they end. */
 import type { UpstreamServer } from '../../engine/settings.ts'
-import type { StreamExchange } from '../../engine/stream-port.ts'
+import type { UpstreamQuery } from '../../engine/stream-port.ts'
 import type { StreamCounters } from '../../stats/stream-counters.ts'
 import { StreamCell } from '../../stats/stream-counters.ts'
 import type { DataWorkerLink } from '../data-worker-link.ts'
@@ -14,7 +14,7 @@ import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './ups
 /** Time-outs are found within this much of their moment. */
 const SWEEP_INTERVAL_MS = 50
 
-const CELL_OF_TRANSPORT: Readonly<Record<StreamExchange['transport'], StreamCell>> = {
+const CELL_OF_TRANSPORT: Readonly<Record<UpstreamQuery['transport'], StreamCell>> = {
   tcp: StreamCell.exchangesTcp,
   tls: StreamCell.exchangesTls,
   https: StreamCell.exchangesHttps,
@@ -29,7 +29,7 @@ const CELL_OF_FAILURE: Readonly<Record<ExchangeFailure, StreamCell>> = {
 }
 
 /** Makes the transport that carries exchanges with a server. */
-export type TransportFactory = (server: UpstreamServer, transport: StreamExchange['transport']) => UpstreamTransport
+export type TransportFactory = (server: UpstreamServer, transport: UpstreamQuery['transport']) => UpstreamTransport
 
 export interface UpstreamStreamsOptions {
   settings: UpstreamStreamSettings
@@ -69,19 +69,19 @@ export class UpstreamStreams {
   }
 
   /** Asks a server for a data worker; how it ended is posted to `link` unless the worker behind it changed meanwhile. */
-  exchange(message: StreamExchange, link: DataWorkerLink): void {
+  ask(message: UpstreamQuery, link: DataWorkerLink): void {
     const { counters, now } = this.#options
     const { generation } = link
     counters.add(CELL_OF_TRANSPORT[message.transport])
     const exchange: UpstreamExchange = {
       query: message.query,
       deadlineMs: now() + message.timeoutMs,
-      patienceMs: message.patienceMs,
+      attemptMs: message.attemptMs,
       retried: false,
       settle: (reply, failure) => {
         if (failure !== null) counters.add(CELL_OF_FAILURE[failure])
         if (link.generation !== generation) return
-        link.exchanged({ kind: 'exchanged', exchange: message.exchange, reply, failure })
+        link.upstreamReply({ kind: 'upstreamReply', token: message.token, reply, failure })
       },
     }
     const server = this.#servers.get(message.server)
@@ -106,7 +106,7 @@ export class UpstreamStreams {
     this.#transports.clear()
   }
 
-  #transport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
+  #transport(server: UpstreamServer, transport: UpstreamQuery['transport']): UpstreamTransport {
     const key = keyOf(server, transport)
     let found = this.#transports.get(key)
     if (found === undefined) {
@@ -116,7 +116,7 @@ export class UpstreamStreams {
     return found
   }
 
-  #createTransport(server: UpstreamServer, transport: StreamExchange['transport']): UpstreamTransport {
+  #createTransport(server: UpstreamServer, transport: UpstreamQuery['transport']): UpstreamTransport {
     const { settings, counters, now, onTlsFailure } = this.#options
     const secure: SecureConnectorOptions = { server, rootCertificates: settings.rootCertificates, now, onTlsFailure }
     if (transport === 'https') return new HttpsUpstream({ ...secure, settings, counters })
@@ -125,8 +125,8 @@ export class UpstreamStreams {
   }
 }
 
-const TRANSPORTS: readonly StreamExchange['transport'][] = ['tcp', 'tls', 'https']
+const TRANSPORTS: readonly UpstreamQuery['transport'][] = ['tcp', 'tls', 'https']
 
-function keyOf(server: UpstreamServer, transport: StreamExchange['transport']): string {
+function keyOf(server: UpstreamServer, transport: UpstreamQuery['transport']): string {
   return [transport, server.address, server.port, server.serverName ?? '', server.path ?? ''].join(' ')
 }

@@ -1,7 +1,7 @@
 /** The seam between exchanges with upstream servers and the protocols that carry them. */
-import type { StreamExchanged } from '../../engine/stream-port.ts'
+import type { UpstreamReply } from '../../engine/stream-port.ts'
 
-export type ExchangeFailure = NonNullable<StreamExchanged['failure']>
+export type ExchangeFailure = NonNullable<UpstreamReply['failure']>
 
 /** One question on its way to one server. Made by whoever asks; the transport settles it exactly once. */
 export interface UpstreamExchange {
@@ -9,8 +9,8 @@ export interface UpstreamExchange {
   readonly query: Uint8Array
   /** Monotonic milliseconds. */
   readonly deadlineMs: number
-  /** See `StreamExchange.patienceMs`. */
-  readonly patienceMs: number
+  /** See `UpstreamQuery.attemptMs`. */
+  readonly attemptMs: number
   /** Set once it was sent again on another connection. That happens once at most: the engine's bound counts on it. */
   retried: boolean
   /** The reply, with the query's id and its own buffer, or why there is none. */

@@ -394,11 +394,11 @@ export class BatchDriver implements Driver {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void {
     const { label } = this.#servers[server]!
     const query = this.#upstream.query.slice(0, length)
-    this.#context!.desk.exchange(token, label, transport, query, timeoutMs, patienceMs)
+    this.#context!.desk.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {

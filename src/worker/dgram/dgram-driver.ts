@@ -311,11 +311,11 @@ export class DgramDriver implements Driver {
     transport: 'tcp' | 'tls' | 'https',
     length: number,
     timeoutMs: number,
-    patienceMs: number,
+    attemptMs: number,
   ): void {
     const { label } = this.#servers[server]!
     const query = this.#queryBytes.slice(0, length)
-    this.#context!.desk.exchange(token, label, transport, query, timeoutMs, patienceMs)
+    this.#context!.desk.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
   }
 
   #sendUpstream(upstream: UpstreamSocket, bytes: Uint8Array): void {
