@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { Config } from '../config/schema.ts'
@@ -80,12 +81,12 @@ function sourceText(config: Config, warnings: string[]): string {
 }
 
 function readResolvConf({ upstream: { resolvConf: file } }: Config, warnings: string[]): ResolvConf {
-  try {
-    return parseResolvConf(readFileSync(file, 'utf8'))
-  } catch {
-    warnings.push(`upstream.resolvConf: ${file} cannot be read: no servers and search domains from it`)
-    return parseResolvConf('')
-  }
+  const read = readBoundedText(file, MAX_FILE_BYTES.resolvConf)
+  if ('text' in read) return parseResolvConf(read.text)
+  warnings.push(
+    `upstream.resolvConf: ${file} cannot be read: it ${read.problem.reason}; no servers and search domains from it`,
+  )
+  return parseResolvConf('')
 }
 
 function upstreamText({ upstream }: Config, resolvConf: ResolvConf, servers: string[], warnings: string[]): string {

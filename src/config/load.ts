@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { z } from 'zod'
+import { MAX_FILE_BYTES, problemOf, readBoundedText } from '../base/bounded-file.ts'
 import { quote } from './address.ts'
 import { ConfigError } from './config-error.ts'
 import { type Environment, readEnvironment } from './environment.ts'
@@ -32,7 +32,7 @@ export interface LoadOptions {
   flags?: readonly Setting[]
   /** What a command sets unless somebody says otherwise. */
   defaults?: readonly Setting[]
-  /** Returns a file's text; throws as `readFileSync` does. */
+  /** Returns a file's text; throws as node:fs does. By default files are read, up to a bound (base/bounded-file.ts). */
   readFile?: (path: string) => string
 }
 
@@ -106,17 +106,22 @@ function complete(read: FileConfig, source: MeshSourceConfig, istio: IstioEnviro
 }
 
 function readFileLayer(path: string, readFile: LoadOptions['readFile'], problems: string[]): Layer {
-  let text: string
-  try {
-    text = readFile === undefined ? readFileSync(path, 'utf8') : readFile(path)
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    problems.push(`${path}: ${READ_ERRORS[code] ?? (error instanceof Error ? error.message : String(error))}`)
+  const file = readFile === undefined ? readBoundedText(path, MAX_FILE_BYTES.configuration) : given(path, readFile)
+  if ('problem' in file) {
+    problems.push(`${path}: ${READ_ERRORS[file.problem.code] ?? file.problem.reason}`)
     return layerOf([])
   }
-  const read = readYamlLayer(text, path)
+  const read = readYamlLayer(file.text, path)
   problems.push(...read.problems)
   return read.problems.length === 0 ? read.layer : layerOf([])
+}
+
+function given(path: string, readFile: (path: string) => string): ReturnType<typeof readBoundedText> {
+  try {
+    return { text: readFile(path) }
+  } catch (error) {
+    return { problem: problemOf(error) }
+  }
 }
 
 const READ_ERRORS: Readonly<Record<string, string>> = {

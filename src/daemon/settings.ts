@@ -8,7 +8,8 @@
  * ```
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { type FileWatch, watchFile } from '../base/file-watch.ts'
 import { parseHostsFile } from '../config/hosts-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
@@ -125,13 +126,14 @@ export class DaemonSettings {
    */
   #readResolvConf(last: ResolvConf | null): ResolvConf {
     const { resolvConf: file, servers } = this.#config.upstream
-    try {
-      const read = parseResolvConf(readFileSync(file, 'utf8'))
+    const content = readBoundedText(file, MAX_FILE_BYTES.resolvConf)
+    if ('text' in content) {
+      const read = parseResolvConf(content.text)
       if (read.servers.length > 0 || last === null || last.servers.length === 0) return read
       this.#log.warn({ file }, 'resolv.conf names no server: its last servers stay')
       return { ...read, servers: last.servers }
-    } catch (error) {
-      const reason = errorCode(error)
+    } else {
+      const reason = content.problem.code
       const none = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
       this.#log.warn(
         { file, reason },
@@ -144,13 +146,10 @@ export class DaemonSettings {
   #readHosts(): HostEntry[] {
     const file = this.#config.hostsFile
     if (file === '') return []
-    try {
-      return hostEntries(parseHostsFile(readFileSync(file, 'utf8')))
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      this.#log.warn({ file, reason }, 'the hosts file cannot be read: no names from it')
-      return []
-    }
+    const content = readBoundedText(file, MAX_FILE_BYTES.hosts)
+    if ('text' in content) return hostEntries(parseHostsFile(content.text))
+    this.#log.warn({ file, reason: content.problem.reason }, 'the hosts file cannot be read: no names from it')
+    return []
   }
 
   #deriveSettings(): EngineSettings {
@@ -261,9 +260,4 @@ function isSame(one: unknown, other: unknown): boolean {
 function later(run: () => void, ms: number): () => void {
   const timer = setTimeout(run, ms).unref()
   return () => clearTimeout(timer)
-}
-
-/** ENOENT and the like; else the error in words. */
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }

@@ -2,8 +2,8 @@
  * What a configuration is refused for, and warned of, at the start: beyond its form, which config/ looks at. By `byname run`
  * and `byname check` alike, so that the one never refuses what the other has approved. Nothing is started.
  */
-import { readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { Config } from '../config/schema.ts'
@@ -64,15 +64,13 @@ export function readRootCertificates(file: string): string | null {
   if (file === '') return null
   const problem = (reason: string): ConfigError =>
     new ConfigError([`upstream.rootCert: ${file} ${reason}; name a file of root certificates (PEM), or leave it empty`])
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
-    throw problem(`cannot be read (${reason})`)
+  const read = readBoundedText(file, MAX_FILE_BYTES.credentials)
+  if ('problem' in read) {
+    const { code, reason } = read.problem
+    throw problem(code === 'ENOTREG' || code === 'EFBIG' ? reason.replace(/;.*/, '') : `cannot be read (${code})`)
   }
-  if (!text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
-  return text
+  if (!read.text.includes('-----BEGIN CERTIFICATE-----')) throw problem('holds no certificate')
+  return read.text
 }
 
 /** Servers of the configuration itself that are our own listeners. */

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Dirent } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { lineOf } from '../base/log.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { describeResource, type MeshYaml, type PlacedResource, readMeshYaml } from './mesh-yaml.ts'
@@ -55,7 +56,7 @@ export class MeshFiles {
     const held = new Map<string, HeldFile>()
     for (const [name, file] of this.#held) if (isBelowAny(name, listing.failures.keys())) held.set(name, file)
     for (const name of listing.files) {
-      const file = await this.#readFile(name)
+      const file = this.#readFile(name)
       if (file !== null) held.set(name, file)
     }
     this.#held = new Map([...held].toSorted(([a], [b]) => (a < b ? -1 : 1)))
@@ -63,16 +64,16 @@ export class MeshFiles {
   }
 
   /** Null: it went away since the folder was listed. */
-  async #readFile(name: string): Promise<HeldFile | null> {
+  #readFile(name: string): HeldFile | null {
     const before = this.#held.get(name)
-    let text: string
-    try {
-      text = await readFile(join(this.#folder, name), 'utf8')
-    } catch (error) {
-      if (isGone(error)) return null
-      const problem = `${name}: cannot be read: ${lineOf(error)}`
+    const read = readBoundedText(join(this.#folder, name), MAX_FILE_BYTES.meshFile)
+    if ('problem' in read) {
+      const { code, reason } = read.problem
+      if (code === 'ENOENT') return null
+      const problem = `${name}: cannot be read: ${code}: ${reason}`
       return { hash: '', good: before?.good ?? [], problems: [problem], notes: [], ignoredKinds: [] }
     }
+    const { text } = read
     const hash = createHash('sha256').update(text).digest('base64')
     if (before?.hash === hash) return before
     const { resources, ...rest }: MeshYaml = readMeshYaml(text, name)

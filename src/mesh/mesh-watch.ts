@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { removeLeftOvers } from '../base/atomic-file.ts'
 import { type Clock, steadyClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { ReadingLoop } from '../base/reading-loop.ts'
@@ -127,7 +128,8 @@ export class MeshWatch {
   }
 
   async #recallVips(): Promise<AutoVips> {
-    const { kept, problem } = await readVipFile(this.#vipFile)
+    await removeLeftOvers(this.#vipFile)
+    const { kept, problem } = readVipFile(this.#vipFile)
     if (problem !== null)
       this.#options.log.warn({ file: this.#vipFile, reason: problem }, 'cannot use the file of automatic addresses')
     const vips = new AutoVips(kept)

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import type { Listener } from './sources.ts'
 
 /** A socket of /proc/net/udp or udp6. */
@@ -98,9 +98,9 @@ export class SocketDrops {
 }
 
 /** The kernel's tables of UDP sockets in this network namespace; none on machines without /proc. */
-export async function readSocketTables(): Promise<string[]> {
-  const texts = await Promise.all(
-    ['/proc/net/udp', '/proc/net/udp6'].map((path) => readFile(path, 'utf8').catch(() => '')),
+export function readSocketTables(): Promise<string[]> {
+  const readings = ['/proc/net/udp', '/proc/net/udp6'].map((path) => readBoundedText(path, MAX_FILE_BYTES.kernelTable))
+  return Promise.resolve(
+    readings.flatMap((reading) => ('text' in reading && reading.text !== '' ? [reading.text] : [])),
   )
-  return texts.filter((text) => text !== '')
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { type Clock, wallClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { ReadingLoop } from '../base/reading-loop.ts'
@@ -79,7 +79,8 @@ export class TableFileSource {
 
   async #read(): Promise<void> {
     const { signal } = this.#aborted
-    const content = await contentOf(this.#options.path, signal)
+    const content = contentOf(this.#options.path)
+    await Promise.resolve()
     // Changed meanwhile: what was read may be half of the old content, or nothing yet of the new.
     if (!signal.aborted && !this.#loop.isStale) this.#take(content)
   }
@@ -113,12 +114,9 @@ export class TableFileSource {
   }
 }
 
-async function contentOf(path: string, signal: AbortSignal): Promise<{ text: string } | { failure: string }> {
-  try {
-    return { text: await readFile(path, { encoding: 'utf8', signal }) }
-  } catch (error) {
-    return { failure: `cannot be read: ${lineOf(error)}` }
-  }
+function contentOf(path: string): { text: string } | { failure: string } {
+  const read = readBoundedText(path, MAX_FILE_BYTES.nameTable)
+  return 'text' in read ? read : { failure: `cannot be read: ${read.problem.code}: ${read.problem.reason}` }
 }
 
 function refused(reason: string): TableVerdict {

@@ -2,9 +2,9 @@
  * Keeps the name table: takes what a source brings, compiles it, hands images on, and keeps the last good one on disk so
  * that a restart without control plane has names to answer.
  */
-import { mkdirSync, readFileSync } from 'node:fs'
-import { rename, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { removeLeftOvers, writeAtomicFile } from '../base/atomic-file.ts'
+import { MAX_FILE_BYTES, readBoundedFile } from '../base/bounded-file.ts'
+import { lineOf } from '../base/log.ts'
 import type { CompileResult, TableCompiler } from '../table/compile.ts'
 import type { TableIdentity } from '../table/identity.ts'
 import { type Image, imageBytes } from '../table/image.ts'
@@ -110,15 +110,15 @@ export class TableKeeper implements TableSink {
   loadLastKnownGood(): void {
     const { compiler, file, log } = this.#options
     if (file === '') return
-    let bytes: Uint8Array
-    try {
-      bytes = readFileSync(file)
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT'))
-        log.warn({ file, error: String(error) }, 'the last known good table cannot be read')
+    // Before this process writes: what is written waits for it.
+    this.#saving = removeLeftOvers(file)
+    const read = readBoundedFile(file, MAX_FILE_BYTES.lastKnownGood)
+    if ('problem' in read) {
+      const { code, reason } = read.problem
+      if (code !== 'ENOENT') log.warn({ file, error: `${code}: ${reason}` }, 'the last known good table cannot be read')
       return
     }
-    const result = compiler.load(bytes)
+    const result = compiler.load(read.bytes)
     if (result.kind !== 'image') {
       const reason = result.kind === 'refused' ? result.reason : result.kind
       return log.warn({ file, reason }, 'the last known good table is of no use')
@@ -199,19 +199,14 @@ export class TableKeeper implements TableSink {
     this.#saving = this.#saving.then(() => this.#write())
   }
 
-  /** Writes beside and renames, so that a crash leaves the old file or the new one. */
   async #write(): Promise<void> {
     const { compiler, file, log } = this.#options
     const image = compiler.held
     if (image === null || !compiler.pool.retain(image.generation)) return
-    const beside = `${file}.${process.pid}.tmp`
     try {
-      mkdirSync(dirname(file), { recursive: true })
-      await writeFile(beside, imageBytes(image), { mode: 0o600 })
-      await rename(beside, file)
+      await writeAtomicFile(file, imageBytes(image))
     } catch (error) {
-      log.warn({ file, error: String(error) }, 'the last known good table cannot be written')
-      await rm(beside, { force: true })
+      log.warn({ file, ...lineAbout(error) }, 'the last known good table cannot be written')
     } finally {
       this.#release(image.generation)
     }
@@ -222,6 +217,12 @@ export class TableKeeper implements TableSink {
     this.#options.compiler.pool.release(generation)
     this.slotFreed()
   }
+}
+
+/** Folders are not made: one that was not mounted, or is misspelt, would go unnoticed. */
+function lineAbout(error: unknown): { error: string; remedy?: string } {
+  const isFolderMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+  return { error: lineOf(error), ...(isFolderMissing && { remedy: 'make its folder' }) }
 }
 
 async function within(done: Promise<void>, timeoutMs: number, signal: AbortSignal): Promise<void> {

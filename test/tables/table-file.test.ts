@@ -91,7 +91,7 @@ describe('a name table file', () => {
   it.each([
     ['that is no JSON', '{"table":\n{', /^not JSON: .*$/],
     ['with a bad host', '{"table": {"a.example": {"ips": "10.0.0.1"}}}', /^host "a\.example": "ips" must be a list/],
-    ['that is gone', null, /^cannot be read: ENOENT: no such file/],
+    ['that is gone', null, /^cannot be read: ENOENT: does not exist/],
   ])('%s is one error line with file and reason, and the last good one stays', async (_, content, reason) => {
     writeFileSync(path, hosts('a.example'))
     const { source, tables, logs, change } = rig()

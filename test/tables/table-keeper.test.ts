@@ -1,4 +1,13 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -31,6 +40,8 @@ interface Started {
   published: Image[]
   updates: string[]
   lines: [level: string, message: string][]
+  /** What was logged beside each message. */
+  fields: object[]
 }
 
 /** A keeper, and one worker that acknowledges when it is told to. */
@@ -39,15 +50,16 @@ function start({ file = '', identity = SHOP }: { file?: string; identity?: Table
   const published: Image[] = []
   const updates: string[] = []
   const lines: Started['lines'] = []
+  const fields: object[] = []
+  const say = (level: string) => (about: object, message: string) => {
+    lines.push([level, message])
+    fields.push(about)
+  }
   const keeper = new TableKeeper({
     compiler,
     publish: (image) => void published.push(image),
     onUpdate: (result) => void updates.push(result),
-    log: {
-      debug: (_, message) => void lines.push(['debug', message]),
-      info: (_, message) => void lines.push(['info', message]),
-      warn: (_, message) => void lines.push(['warn', message]),
-    },
+    log: { debug: say('debug'), info: say('info'), warn: say('warn') },
     file,
     now: () => 5000,
   })
@@ -57,6 +69,7 @@ function start({ file = '', identity = SHOP }: { file?: string; identity?: Table
     published,
     updates,
     lines,
+    fields,
     push: (n) => void keeper.accept(encodeNameTable(new Map([service('a', 'shop', [`192.0.2.${n}`])])), String(n)),
     acknowledge: () => {
       compiler.pool.acknowledged(1, published.at(-1)!.generation)
@@ -74,6 +87,16 @@ test('while the worker reads every slot the latest table waits, and is compiled 
   expect([published.length, keeper.image?.version]).toEqual([4, '6'])
   acknowledge()
   expect(published.length).toBe(4)
+})
+
+test('a table that waits is a copy: its message may be freed and written over meanwhile', () => {
+  const { keeper, push, acknowledge } = start()
+  for (let n = 1; n <= 3; n++) push(n)
+  const message = encodeNameTable(new Map([service('a', 'shop', ['192.0.2.9'])]))
+  expect(keeper.accept(message, '9')).toEqual({ accepted: true, changed: true })
+  message.fill(0)
+  acknowledge()
+  expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000209'])
 })
 
 test('a new search domain waits for a free slot as well', () => {
@@ -174,7 +197,7 @@ describe('who waits for the first table', () => {
 
 describe('the last known good table', () => {
   test('is written once a table was adopted, a burst of them once, and answers after a restart', async () => {
-    const file = join(folder(), 'below', 'table.image')
+    const file = join(folder(), 'table.image')
     const { keeper, push } = start({ file })
     for (let n = 1; n <= 3; n++) push(n)
     await keeper.stop()
@@ -276,6 +299,31 @@ describe('the last known good table', () => {
     ])
     expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000201'])
     expect(readdirSync(dirname(file)).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('makes no folders: where there is none, that is a warning with the remedy', async () => {
+    const file = join(folder(), 'below', 'table.image')
+    const { keeper, push, fields } = start({ file })
+    push(1)
+    await keeper.stop()
+    expect(fields.at(-1)).toMatchObject({ file, error: expect.stringContaining('ENOENT'), remedy: 'make its folder' })
+    expect(existsSync(dirname(file))).toBe(false)
+  })
+
+  test('is written past links that lie in wait, and left-overs of a killed process go away', async () => {
+    const file = join(folder(), 'table.image')
+    const victim = join(dirname(file), 'victim')
+    writeFileSync(victim, 'precious')
+    symlinkSync('victim', `${file}.${process.pid}.tmp`)
+    const { keeper, push } = start({ file })
+    push(1)
+    await keeper.stop()
+    expect(readFileSync(victim, 'utf8')).toBe('precious')
+    expect(verifyImage(readFileSync(file))).toBeNull()
+    const again = start({ file })
+    again.keeper.loadLastKnownGood()
+    await again.keeper.stop()
+    expect(readdirSync(dirname(file)).toSorted()).toEqual(['table.image', 'victim'])
   })
 
   test('is not written where nobody wants it', async () => {
