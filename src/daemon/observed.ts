@@ -65,6 +65,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     warnings: parts.warnings,
+    adminToken: () => null,
     socketTables: readSocketTables,
   }
 }

@@ -1,23 +1,28 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { describeError, type Log } from '../base/log.ts'
+import { writeBody } from './body-writer.ts'
+import { type ConnectionLimits, Connections } from './connections.ts'
 import { withDeadline } from './deadline.ts'
+import { type Purpose, type Reply, type Route, text } from './route.ts'
 
-/** What a route answers. A body in pieces is written as fast as the client reads. */
-export interface Reply {
-  status: number
-  /** Content type. */
-  type: string
-  body: string | Iterable<string>
+/** Bounds of a server. */
+export interface HttpLimits extends ConnectionLimits {
+  /** Requests under way at once, by purpose: for a listing until it is sent, for others until the handler has answered. More get 503. */
+  atOnce: Readonly<Record<Purpose, number>>
+  /** A handler that takes longer is answered for, with 503. */
+  handlerMs: number
+  /** A client that takes longer to read a reply is cut off, by purpose. */
+  sendMs: Readonly<Record<Purpose, number>>
 }
 
-export interface Route {
-  method: 'GET' | 'POST'
-  path: string
-  /** One line for the list of endpoints. */
-  about: string
-  handle(query: URLSearchParams): Reply | Promise<Reply>
+/** What a server is bounded by unless told otherwise. */
+export const DEFAULT_LIMITS: HttpLimits = {
+  most: 64,
+  mostPerClient: 16,
+  // A listing holds a copy of the records of the name table while it is sent.
+  atOnce: { probe: 32, page: 16, listing: 2 },
+  handlerMs: 10_000,
+  sendMs: { probe: 5_000, page: 30_000, listing: 60_000 },
 }
 
 export interface HttpServerOptions {
@@ -28,17 +33,16 @@ export interface HttpServerOptions {
   /** 0: any free one. */
   port: number
   routes: readonly Route[]
-  /** Why a request is refused (403), or null; by default none is. */
-  refuse?(method: string, headers: IncomingMessage['headers']): string | null
+  /** The reply to a request that is refused, or null; by default none is. */
+  guard?(method: string, headers: IncomingMessage['headers']): Reply | null
   log: Pick<Log, 'info' | 'warn'>
   /** Pause before binding again; doubled up to `retryMaxMs`. */
   retryFirstMs?: number
   retryMaxMs?: number
-  /** A handler that takes longer is answered for, with 503. */
-  handlerDeadlineMs?: number
+  /** Those that differ from the default. */
+  limits?: Partial<HttpLimits>
 }
 
-const MAX_CONNECTIONS = 64
 const MAX_HEADER_BYTES = 8192
 const MAX_BODY_BYTES = 1024
 /** Longer than the usual scrape interval, so that a scraper keeps its connection. */
@@ -47,7 +51,6 @@ const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
 /** A client that reads nothing for so long is cut off. */
 const STALLED_MS = 30_000
-const HANDLER_MS = 10_000
 
 /**
  * A small HTTP server for people and scrapers. That its port is busy, or its address not there, is reported and tried
@@ -55,6 +58,9 @@ const HANDLER_MS = 10_000
  */
 export class HttpServer {
   readonly #options: HttpServerOptions
+  readonly #limits: HttpLimits
+  readonly #connections: Connections
+  readonly #atOnce: Record<Purpose, number> = { probe: 0, page: 0, listing: 0 }
   readonly #server: Server
   readonly #settled = Promise.withResolvers<{ address: string; port: number } | null>()
   #retry: NodeJS.Timeout | null = null
@@ -63,6 +69,8 @@ export class HttpServer {
 
   constructor(options: HttpServerOptions) {
     this.#options = options
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits }
+    this.#connections = new Connections(this.#limits)
     this.#server = createServer(
       {
         maxHeaderSize: MAX_HEADER_BYTES,
@@ -73,7 +81,7 @@ export class HttpServer {
       },
       (request, response) => void this.#answer(request, response),
     )
-    this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.on('connection', (socket) => this.#connections.admit(socket))
     this.#server.timeout = STALLED_MS
   }
 
@@ -151,10 +159,22 @@ export class HttpServer {
 
   /** Answers a request, whatever happens. Never rejects. */
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request
+    const ended = new AbortController()
+    const end = (): void => ended.abort()
+    if (!this.#connections.requested(socket, end)) return
+    response.on('close', () => {
+      ended.abort()
+      this.#connections.answered(socket, end)
+    })
     // A client that goes away ends its response and nothing else.
     response.on('error', () => {})
     try {
-      await this.#send(request, response, await this.#reply(request))
+      const refused = this.#refusal(request)
+      if (refused !== null) return await this.#send(request, response, refused, 'page', ended)
+      const route = this.#route(request)
+      if ('status' in route) return await this.#send(request, response, route, 'page', ended)
+      await this.#serve(route, request, response, ended)
     } catch (error) {
       // Thrown while the body was written: what is sent cannot be taken back.
       if (!response.destroyed)
@@ -163,36 +183,77 @@ export class HttpServer {
     }
   }
 
-  async #reply(request: IncomingMessage): Promise<Reply> {
-    const method = request.method === 'HEAD' ? 'GET' : (request.method ?? '')
-    const refused = this.#options.refuse?.(method, request.headers)
-    if (refused) return text(403, refused)
+  #refusal(request: IncomingMessage): Reply | null {
+    const refused = this.#options.guard?.(methodOf(request), request.headers)
+    if (refused) return refused
     const length = Number(request.headers['content-length'] ?? 0)
-    if (length > MAX_BODY_BYTES || request.headers['transfer-encoding'] !== undefined) {
-      return text(413, 'no request here needs a body')
+    if (length <= MAX_BODY_BYTES && request.headers['transfer-encoding'] === undefined) return null
+    return text(413, 'no request here needs a body', { connection: 'close' })
+  }
+
+  /** The route of a request, or the reply that says why there is none. */
+  #route(request: IncomingMessage): Route | Reply {
+    const { routes } = this.#options
+    const [path] = splitTarget(request.url ?? '')
+    const here = routes.filter((route) => route.path === path)
+    if (here.length === 0) return text(404, `nothing at this path; there are:\n${listRoutes(routes)}`)
+    const route = here.find(({ method }) => method === methodOf(request))
+    return route ?? text(405, `${path} takes ${allowed(here)} only`, { allow: allowed(here) })
+  }
+
+  async #serve(
+    route: Route,
+    request: IncomingMessage,
+    response: ServerResponse,
+    ended: AbortController,
+  ): Promise<void> {
+    const { purpose } = route
+    if (this.#atOnce[purpose] >= this.#limits.atOnce[purpose]) {
+      const busy = text(503, 'busy: too many requests of this kind at once; try again', { 'retry-after': '1' })
+      return await this.#send(request, response, busy, 'page', ended)
     }
-    const [path, search] = splitTarget(request.url ?? '')
-    const here = this.#options.routes.filter((route) => route.path === path)
-    if (here.length === 0) return text(404, `nothing at this path; there are:\n${listRoutes(this.#options.routes)}`)
-    const route = here.find((candidate) => candidate.method === method)
-    if (!route) return text(405, `${path} takes ${allowed(here)} only`)
+    this.#atOnce[purpose]++
+    let isCounted = true
+    const release = (): void => {
+      if (isCounted) this.#atOnce[purpose]--
+      isCounted = false
+    }
     try {
-      const deadlineMs = this.#options.handlerDeadlineMs ?? HANDLER_MS
-      const late = text(503, `no answer within ${deadlineMs} ms`)
-      const handled = Promise.resolve(route.handle(new URLSearchParams(search)))
-      return await withDeadline(deadlineMs, handled, late)
+      const reply = await this.#handle(route, request, ended.signal)
+      if (purpose !== 'listing') release()
+      await this.#send(request, response, reply, purpose, ended)
+    } finally {
+      release()
+    }
+  }
+
+  async #handle(route: Route, request: IncomingMessage, signal: AbortSignal): Promise<Reply> {
+    const { handlerMs } = this.#limits
+    const [path, search] = splitTarget(request.url ?? '')
+    try {
+      const late = text(503, `no answer within ${handlerMs} ms`)
+      const handled = Promise.resolve(route.handle({ query: new URLSearchParams(search), signal }))
+      return await withDeadline(handlerMs, handled, late)
     } catch (error) {
       this.#options.log.warn({ path, error }, `${this.#options.name} request failed`)
       return text(500, `failed: ${describeError(error)}`)
     }
   }
 
-  async #send(request: IncomingMessage, response: ServerResponse, reply: Reply): Promise<void> {
-    if (this.#stopping || reply.status === 413) response.setHeader('connection', 'close')
-    if (reply.status === 405) {
-      const [path] = splitTarget(request.url ?? '')
-      response.setHeader('allow', allowed(this.#options.routes.filter((route) => route.path === path)))
-    }
+  /** Writes a reply; resolves when it is written, or the client is gone. */
+  async #send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    reply: Reply,
+    purpose: Purpose,
+    ended: AbortController,
+  ): Promise<void> {
+    // A client that went away meanwhile: its connection may have been displaced.
+    if (ended.signal.aborted) return
+    if (this.#stopping) response.setHeader('connection', 'close')
+    this.#connections.sending(request.socket)
+    const tooSlow = setTimeout(() => response.destroy(), this.#limits.sendMs[purpose])
+    ended.signal.addEventListener('abort', () => clearTimeout(tooSlow))
     response.writeHead(reply.status, {
       'content-type': reply.type,
       'cache-control': 'no-store',
@@ -200,24 +261,13 @@ export class HttpServer {
       'cross-origin-resource-policy': 'same-origin',
       'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
       ...(typeof reply.body === 'string' ? { 'content-length': Buffer.byteLength(reply.body) } : {}),
+      ...reply.headers,
     })
     if (request.method === 'HEAD') response.end()
     else if (typeof reply.body === 'string') response.end(reply.body)
-    else await pipeline(Readable.from(reply.body), response)
+    else await writeBody(response, reply.body, ended.signal)
+    if (!ended.signal.aborted) await new Promise((resolve) => ended.signal.addEventListener('abort', resolve))
   }
-}
-
-/** A reply in plain text; the line's end is supplied. */
-export function text(status: number, line: string): Reply {
-  return { status, type: 'text/plain; charset=utf-8', body: line.endsWith('\n') ? line : `${line}\n` }
-}
-
-/** Content type of JSON. */
-export const JSON_TYPE = 'application/json; charset=utf-8'
-
-/** A reply in JSON, indented for people. */
-export function json(value: unknown): Reply {
-  return { status: 200, type: JSON_TYPE, body: `${JSON.stringify(value, null, 2)}\n` }
 }
 
 /** The address to bind where `address` cannot be: a machine without IPv6 has no `::`, but means any address. */
@@ -244,6 +294,11 @@ function listRoutes(routes: readonly Route[]): string {
 
 function allowed(routes: readonly Route[]): string {
   return routes.map((route) => (route.method === 'GET' ? 'GET, HEAD' : route.method)).join(', ')
+}
+
+/** HEAD is GET without the body. */
+function methodOf({ method = '' }: IncomingMessage): string {
+  return method === 'HEAD' ? 'GET' : method
 }
 
 /** Path and query string of a request target. One that is a whole URL (only proxies are sent those) has no route. */

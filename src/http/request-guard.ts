@@ -1,34 +1,65 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { isIP } from 'node:net'
+import { type Reply, text } from './route.ts'
 
 /** The headers that say who sent a request, as `node:http` names them. */
 export interface RequestOrigin {
   host?: string | undefined
   origin?: string | undefined
+  authorization?: string | undefined
   'sec-fetch-site'?: string | string[] | undefined
   'sec-fetch-mode'?: string | string[] | undefined
 }
 
+/** The token that requests must bring, or why there is none at the moment, in one line. */
+export type RequiredToken = { token: string } | { problem: string }
+
 /**
- * Why a request to the admin endpoint is refused, in one line, or null if it may pass. The endpoint has no password:
- * what it must keep out is a web page in a browser on the same machine.
+ * The reply to a request to the admin endpoint that is refused, or null if it may pass.
+ *
+ * With a token (`required` is not null), a request must bring it as `Authorization: Bearer TOKEN` (RFC 6750). Without one
+ * the endpoint has no password, and must keep out web pages in a browser on the same machine:
  *
  * - DNS rebinding: a page's own name is pointed at 127.0.0.1, so the request carries that name as Host. Allowed are
- *   literal addresses, `localhost` and `names`. The port is not compared: it differs behind `kubectl port-forward`, and
- *   a browser sets it truthfully.
+ *   literal addresses and `localhost`. The port is not compared: it differs behind `kubectl port-forward`, and
+ *   a browser sets it truthfully. With a token any Host will do: a page does not know the token.
  * - Cross-site requests: a browser tells where a request comes from in Origin (any POST) and Sec-Fetch-Site. A page of
  *   another port of the same machine is foreign as well. Following a link to a GET is allowed; programs send neither header.
  */
-export function refusal(method: string, headers: RequestOrigin, names: readonly string[]): string | null {
+export function refusal(method: string, headers: RequestOrigin, required: RequiredToken | null): Reply | null {
+  if (required !== null) return tokenRefusal(headers, required) ?? siteRefusal(method, headers)
   const host = headers.host ?? ''
   const name = hostName(host)
-  if (name === null || !(isIP(name) > 0 || name === 'localhost' || names.includes(name))) {
-    return `Host '${host}' is not this endpoint: use its address or localhost`
+  if (name === null || !(isIP(name) > 0 || name === 'localhost')) {
+    return text(403, `Host '${host}' is not this endpoint: use its address or localhost`)
   }
-  const { origin } = headers
-  if (origin !== undefined && !sameHost(origin, host)) return `Origin '${origin}' is a foreign one`
+  return siteRefusal(method, headers)
+}
+
+function tokenRefusal({ authorization = '' }: RequestOrigin, required: RequiredToken): Reply | null {
+  if ('problem' in required) return text(503, `the token of this endpoint cannot be read: ${required.problem}`)
+  const given = /^Bearer +([^\s]+) *$/i.exec(authorization)?.[1]
+  // An empty token would let everybody in.
+  if (given !== undefined && required.token !== '' && isSame(given, required.token)) return null
+  const what = given === undefined ? 'this endpoint needs a token' : 'the token is wrong'
+  return text(401, `${what}: send Authorization: Bearer TOKEN (--token FILE of byname's commands)`, {
+    'www-authenticate': 'Bearer',
+  })
+}
+
+/** Takes the same time wherever they differ, and whatever their lengths. */
+function isSame(one: string, other: string): boolean {
+  return timingSafeEqual(createHash('sha256').update(one).digest(), createHash('sha256').update(other).digest())
+}
+
+function siteRefusal(method: string, headers: RequestOrigin): Reply | null {
+  const { origin, host = '' } = headers
+  if (origin !== undefined && !sameHost(origin, host)) return text(403, `Origin '${origin}' is a foreign one`)
   const site = String(headers['sec-fetch-site'] ?? 'none')
   const followsLink = method !== 'POST' && headers['sec-fetch-mode'] === 'navigate'
-  if (site !== 'none' && site !== 'same-origin' && !followsLink) return 'requests from other sites are not answered'
+  if (site !== 'none' && site !== 'same-origin' && !followsLink) {
+    return text(403, 'requests from other sites are not answered')
+  }
   return null
 }
 

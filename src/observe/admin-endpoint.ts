@@ -1,5 +1,5 @@
 import { nameToWire } from '../dns/name.ts'
-import { json, JSON_TYPE, type Route, text } from '../http/http-server.ts'
+import { json, JSON_TYPE, type Route, text } from '../http/route.ts'
 import { redact } from './redact.ts'
 import type { ObserveSources } from './sources.ts'
 import { cacheStatus, type StatusReport } from './status.ts'
@@ -11,6 +11,7 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
   const table = (path: string, about: string): Route => ({
     method: 'GET',
     path,
+    purpose: 'listing',
     about,
     handle: () => ({ status: 200, type: JSON_TYPE, body: sources.tableJson() }),
   })
@@ -18,6 +19,7 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
     {
       method: 'GET',
       path: '/',
+      purpose: 'page',
       about: 'status page',
       handle: async () => ({ status: 200, type: 'text/html; charset=utf-8', body: statusPage(await status(), routes) }),
     },
@@ -28,8 +30,9 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
     {
       method: 'POST',
       path: '/debug/cache/flush',
+      purpose: 'page',
       about: 'empties the cache, or removes one name: ?name=',
-      handle: async (query) => {
+      handle: async ({ query }) => {
         // An empty name is a slip, not a wish to lose the whole cache.
         const name = query.get('name')
         if (name === '') return text(400, 'name is empty: leave it out to flush everything')
@@ -45,5 +48,5 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
 }
 
 function get(path: string, about: string, read: () => unknown): Route {
-  return { method: 'GET', path, about, handle: async () => json(await read()) }
+  return { method: 'GET', path, purpose: 'page', about, handle: async () => json(await read()) }
 }

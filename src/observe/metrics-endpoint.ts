@@ -1,5 +1,5 @@
 import { withDeadline } from '../http/deadline.ts'
-import { type Route, text } from '../http/http-server.ts'
+import { type Route, text } from '../http/route.ts'
 import type { Metrics } from './metrics.ts'
 import type { ObserveSources } from './sources.ts'
 
@@ -15,12 +15,14 @@ export function metricsRoutes(sources: Pick<ObserveSources, 'ping' | 'ready'>, m
     {
       method: 'GET',
       path: '/metrics',
+      purpose: 'page',
       about: 'metrics in the Prometheus text format',
       handle: async () => ({ status: 200, type: metrics.contentType, body: await metrics.render() }),
     },
     {
       method: 'GET',
       path: '/healthz',
+      purpose: 'probe',
       about: '200 if every data worker answers',
       handle: async () => {
         // Where the source misses its deadline the probe still gets an answer of ours, before it runs into its own limit.
@@ -34,6 +36,7 @@ export function metricsRoutes(sources: Pick<ObserveSources, 'ping' | 'ready'>, m
     {
       method: 'GET',
       path: '/readyz',
+      purpose: 'probe',
       about: '200 once a name table has arrived and sockets are bound',
       handle: () => {
         const { ready, missing } = sources.ready()

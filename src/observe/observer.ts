@@ -19,8 +19,6 @@ export interface ObserverOptions {
   /** Null: no such endpoint. */
   metrics: Endpoint | null
   admin: Endpoint | null
-  /** Host names besides literal addresses and `localhost` under which the admin endpoint may be asked, in lower case. */
-  adminNames?: readonly string[]
   log: Pick<Log, 'info' | 'warn'>
 }
 
@@ -32,7 +30,7 @@ export class Observer {
   readonly #sources: ObserveSources
   readonly #drops: SocketDrops = new SocketDrops()
 
-  constructor({ sources, metrics, admin, adminNames = [], log }: ObserverOptions) {
+  constructor({ sources, metrics, admin, log }: ObserverOptions) {
     this.#sources = sources
     this.metricsServer = metrics
       ? new HttpServer({
@@ -47,7 +45,7 @@ export class Observer {
           ...admin,
           name: 'admin',
           routes: adminRoutes(sources, () => this.status()),
-          refuse: (method, headers) => refusal(method, headers, adminNames),
+          guard: (method, headers) => refusal(method, headers, sources.adminToken()),
           log,
         })
       : null

@@ -1,3 +1,4 @@
+import type { RequiredToken } from '../http/request-guard.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { BucketCounts } from './bucket-counts.ts'
@@ -88,6 +89,8 @@ export interface ObserveSources {
   flush(name: string | null): Promise<number>
   /** What an operator should know and do something about, a sentence each. */
   warnings(): readonly string[]
+  /** The token that requests to the admin endpoint must bring; null where none is configured. Asked at every request. */
+  adminToken(): RequiredToken | null
   /** Texts of /proc/net/udp and /proc/net/udp6 (socket-drops.ts reads them), nothing where there are none. */
   socketTables(): Promise<readonly string[]>
 }

@@ -1,4 +1,4 @@
-import type { Route } from '../http/http-server.ts'
+import type { Route } from '../http/route.ts'
 import type { StatusReport } from './status.ts'
 
 /** The status as a page without scripts: what matters first, and links to the rest. */

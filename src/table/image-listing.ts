@@ -21,36 +21,46 @@ export interface ListedHost extends NameInfo {
   host: string
 }
 
+/** A private copy of an image's records. */
+interface Records {
+  bytes: Uint8Array
+  /** The workload's own. */
+  namespace: string
+}
+
 /**
  * The hosts of the image in the order of the table that it was compiled from (later ones may have changed addresses in it,
  * and have another order). What is not stored comes out as good as it goes: names are in lower
  * case, a registry other than `Kubernetes` and `External` is empty, `shortname` and `namespace` are there where the host
  * begins with them (as istiod's do), and where it does not the names made from them are among `altHosts`. The same
- * names have the same answers. Take what you need before the image's slot can be rewritten.
+ * names have the same answers. The records are copied when the first host is taken (about half of the image's bytes): from
+ * then on the image's slot may be rewritten, so whoever reads slowly keeps no slot from a push.
  */
 export function* listHosts(image: Image): Generator<ListedHost, void, undefined> {
-  const { bytes } = image
   const words = new Int32Array(image.buffer)
-  const end = words[AT_RECORDS_END]!
+  const records: Records = {
+    bytes: image.bytes.slice(words[AT_RECORDS], words[AT_RECORDS_END]),
+    namespace: image.namespace,
+  }
+  const { bytes } = records
   let host: ListedHost | null = null
-  for (let at = words[AT_RECORDS]!; at < end; at += recordBytes(bytes, at)) {
+  for (let at = 0; at < bytes.length; at += recordBytes(bytes, at)) {
     const flags = bytes[at]!
     if (flags & FLAG_ALIAS) host?.altHosts.push(textOf(bytes, at + RECORD_HEADER))
     else {
       if (host !== null) yield host
-      host = flags & FLAG_SHADOWED ? null : readHost(image, at)
+      host = flags & FLAG_SHADOWED ? null : readHost(records, at)
     }
   }
   if (host !== null) yield host
 }
 
-function readHost(image: Image, record: number): ListedHost {
-  const { bytes } = image
+function readHost({ bytes, namespace }: Records, record: number): ListedHost {
   const flags = bytes[record]!
   const nameAt = record + RECORD_HEADER
   const short = bytes[record + 2]!
   const ns = bytes[record + 3]!
-  const own = flags & FLAG_OWN_NAMESPACE ? image.namespace : ''
+  const own = flags & FLAG_OWN_NAMESPACE ? namespace : ''
   return {
     host: textOf(bytes, nameAt),
     ips: readAddresses(bytes, record),

@@ -132,23 +132,18 @@ export class TableKeeper implements TableSink {
     )
   }
 
-  /** The table in use as proto3 JSON, a host at a time; its slot is kept as long as the listing is read. */
+  /**
+   * The table in use as proto3 JSON, a host at a time: that of the moment in which the first piece is taken, whatever
+   * comes later. It holds a copy, and no slot, so that a slow reader keeps no push waiting.
+   */
   *json(): Generator<string, void, undefined> {
-    const { held, pool } = this.#options.compiler
-    if (held === null || !pool.retain(held.generation)) {
-      yield '{"table":{}}\n'
-      return
+    const { held } = this.#options.compiler
+    let before = '{"table":{'
+    for (const { host, ...info } of held === null ? [] : listHosts(held)) {
+      yield `${before}${JSON.stringify(host)}:${JSON.stringify(info)}`
+      before = ',\n'
     }
-    try {
-      let before = '{"table":{'
-      for (const { host, ...info } of listHosts(held)) {
-        yield `${before}${JSON.stringify(host)}:${JSON.stringify(info)}`
-        before = ',\n'
-      }
-      yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
-    } finally {
-      this.#release(held.generation)
-    }
+    yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
   }
 
   /** Resolves once there is a table, the one from disk included; after `timeoutMs`, or on `signal`, without one. */

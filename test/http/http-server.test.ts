@@ -1,7 +1,8 @@
 import { connect } from 'node:net'
 import { once } from 'node:events'
 import { afterEach, expect, test } from 'vitest'
-import { addressInstead, HttpServer, type HttpServerOptions, type Route, text } from '../../src/http/http-server.ts'
+import { addressInstead, HttpServer, type HttpServerOptions } from '../../src/http/http-server.ts'
+import { type Route, text } from '../../src/http/route.ts'
 import { fakeLog } from '../observe/fake-sources.ts'
 import { httpRequest } from './http-request.ts'
 
@@ -10,7 +11,13 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
 })
 
-const HELLO: Route = { method: 'GET', path: '/hello', about: 'says hello', handle: () => text(200, 'hello') }
+const HELLO: Route = {
+  method: 'GET',
+  path: '/hello',
+  purpose: 'page',
+  about: 'says hello',
+  handle: () => text(200, 'hello'),
+}
 
 async function serve(
   options: Partial<HttpServerOptions> = {},
@@ -116,7 +123,7 @@ test('a handler that throws is 500 in one line, and the next request is answered
 
 test('a handler that never answers is answered for', async () => {
   const hung: Route = { ...HELLO, path: '/hung', handle: () => new Promise(() => {}) }
-  const { at } = await serve({ routes: [hung], handlerDeadlineMs: 10 })
+  const { at } = await serve({ routes: [hung], limits: { handlerMs: 10 } })
   expect(await httpRequest(at, '/hung')).toMatchObject({ status: 503, body: 'no answer within 10 ms\n' })
 })
 

@@ -35,6 +35,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ping: () => Promise.resolve([true, true]),
     flush: () => Promise.resolve(0),
     warnings: () => [],
+    adminToken: () => null,
     socketTables: () => Promise.resolve([]),
     ...changes,
   }
