@@ -37,8 +37,10 @@ export function readMeshYaml(text: string, file: string): MeshYaml {
 
 function readDocuments(text: string, file: string, found: MeshYaml): void {
   const lines = new LineCounter()
-  for (const [index, { values, problems, contents }] of readYaml(text, lines).entries()) {
-    const placeAt = (offset: number): string => `${file}: document ${index + 1}, line ${lines.linePos(offset).line}`
+  let number = 0
+  for (const { values, problems, contents } of readYaml(text, lines, 'kubernetes')) {
+    const document = ++number
+    const placeAt = (offset: number): string => `${file}: document ${document}, line ${lines.linePos(offset).line}`
     const [first] = problems
     if (first !== undefined) {
       // What follows in this document, or in the next ones, is a consequence of the first as often as not.

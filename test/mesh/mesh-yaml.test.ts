@@ -135,7 +135,9 @@ describe('what is wrong is told with file, document, line and path', () => {
     expect(more).toEqual([])
   })
   test('a key twice', () => {
-    expect(problemsOf('kind: Service\nkind: Service\n')[0]).toMatch(/^bad\.yaml: document 1, line 2: .*unique/)
+    expect(problemsOf('kind: Service\nkind: Service\n')[0]).toMatch(
+      /^bad\.yaml: document 1, line 2: key "kind" occurs twice/,
+    )
   })
   test('an alias without an anchor, and too many aliases', () => {
     expect(problemsOf('a: *nothing\n')[0]).toMatch(/^bad\.yaml: document 1, line 1: /)
