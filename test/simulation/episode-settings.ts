@@ -5,6 +5,9 @@ import type { Random } from './random.ts'
 
 /** Servers of the world; any of them may be in settings. */
 export const SERVERS = 6
+/** Routes that settings have otherwise. */
+const FEW_ROUTES = 2
+const FIRST_ADDRESS = '192.0.2.1'
 type Transport = UpstreamServer['transport']
 const ANY_STREAM: readonly Transport[] = ['tcp', 'tls', 'https']
 
@@ -127,6 +130,31 @@ function makeRoutes(random: Random, chosen: number[], hasPerfect: boolean): Engi
     ...(random.chance(0.3) && { maxAttempts: random.pick([1, 2, 5]) }),
     ...(random.chance(0.3) && { attemptTimeoutMs: random.pick([50, 500]) }),
   }))
+}
+
+/**
+ * A route of its own for each of many names, as split DNS may have it: to servers that are not all those of the default
+ * route, which stands last.
+ */
+export function addManyRoutes(random: Random, hasPerfect: boolean, settings: readonly EngineSettings[]): void {
+  for (const { routes, servers } of settings) {
+    // Settings that are alike share their routes.
+    if (routes.length > FEW_ROUTES) continue
+    const all = servers.map((_, k) => k)
+    // The perfect server stands on every route here as well.
+    const isAlways = (k: number): boolean => hasPerfect && servers[k]!.address === FIRST_ADDRESS
+    const some = (): number[] => {
+      const chosen = all.filter((k) => isAlways(k) || random.chance(0.4))
+      return chosen.length > 0 ? chosen : [random.pick(all)]
+    }
+    const own = Array.from({ length: random.pick([70, 200]) }, (_, k) => ({
+      domains: [wire(`h${k}`, random.pick(['example', 'example', 'corp']))],
+      servers: some(),
+      policy: 'random' as const,
+    }))
+    routes.at(-1)!.servers = some()
+    routes.unshift(...own)
+  }
 }
 
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {

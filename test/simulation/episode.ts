@@ -6,7 +6,7 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { mix, Random } from './random.ts'
-import { makeSettings, SERVERS } from './episode-settings.ts'
+import { addManyRoutes, makeSettings, SERVERS } from './episode-settings.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
 import { makeManners, type Manners } from './server-manners.ts'
@@ -106,11 +106,14 @@ const HABITS: readonly (readonly [number, Habit])[] = [
 export function makeEpisode(seed: number, queries: number): Episode {
   const random = new Random(mix(seed, 0xe915))
   const identities = makeIdentities(random)
-  const tables = makeTables(random)
+  // What few episodes have: a stream of numbers of its own leaves all others as they are.
+  const rare = new Random(mix(seed, 0x2a2e))
+  const tables = makeTables(random, rare)
   const names = makeNames(random, tables, identities)
   const hasPerfect = random.chance(0.4)
   const clients = makeClients()
   const settings = makeSettings(random, hasPerfect, names)
+  if (rare.chance(0.05)) addManyRoutes(rare, hasPerfect, settings)
   for (const { loopProbe } of settings)
     names.special.push(...(loopProbe?.names ?? []).map((name) => Buffer.from(name ?? [0]).toString('latin1')))
   const episode: Episode = {

@@ -34,7 +34,7 @@ function address(random: Random): string {
     : `fd00::${random.below(65_536).toString(16)}:${random.below(65_536).toString(16)}`
 }
 
-function makeHosts(random: Random): string[] {
+function makeHosts(random: Random, rare: Random): string[] {
   const list: string[] = []
   for (let k = 0; k < 12; k++) list.push(`svc${k}.${random.pick(['shop', 'shop', 'ops'])}.svc.cluster.local`)
   for (let k = 0; k < 3; k++) list.push(`pod-${k}.db.shop.svc.cluster.local`)
@@ -49,6 +49,8 @@ function makeHosts(random: Random): string[] {
     `${'l'.repeat(63)}.`.repeat(3) + 'long',
   )
   if (random.chance(0.1)) list.push('*.x')
+  // Above names of hosts and what the search domain makes of them: an exact host beats them all the same.
+  if (rare.chance(0.1)) list.push(...['*.local', '*.svc.cluster.local', '*.example'].filter(() => rare.chance(0.5)))
   return list
 }
 
@@ -78,8 +80,8 @@ function makeTable(random: Random, all: string[]): NameTable {
 }
 
 /** Tables that one after the other might be pushed. */
-export function makeTables(random: Random): NameTable[] {
-  const all = makeHosts(random)
+export function makeTables(random: Random, rare: Random): NameTable[] {
+  const all = makeHosts(random, rare)
   const first = makeTable(random, all)
   return [first, makeTable(random, all), makeTable(random, all), new Map(), moved(random, first), moved(random, first)]
 }

@@ -7,13 +7,14 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
 import { AnswerRules } from './answer-rules.ts'
 import { checkCounters, Ledger } from './counter-rules.ts'
+import { routeOf } from './denial-rules.ts'
 import type { Client, Episode } from './episode.ts'
 import { LoopRules } from './loop-rules.ts'
 import type { ParsedMessage } from './message.ts'
 import { MessageBudget, plainOf } from './message-budget.ts'
 import { type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import type { Asked } from './queries.ts'
-import { type Expectation, keyOf, ReferenceResolver } from './reference-resolver.ts'
+import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
 import type { MadeOf } from './table-source.ts'
 import { Violation } from './violation.ts'
@@ -22,6 +23,8 @@ import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 const SERVFAIL = 2
 const REFUSED = 5
 const BADCOOKIE = 23
+/** More routes than a byte can number. */
+const BYTE = 256
 
 export class Referee {
   readonly sightings: Map<string, number> = new Map()
@@ -142,6 +145,11 @@ export class Referee {
     const isStream = transport !== 'udp'
     const isAsked = keys.some((one) => this.waitingFor.has(one))
     if (!isAsked && this.loops.isProbe(query, index, now)) return this.see('loop probe')
+    const { routes } = this.settings
+    const route = routeOf(query.name, this.settings)
+    if (!route.servers.includes(index) && probedServer(query.name, this.settings) !== index)
+      throw new Violation(`a query to a server that no route leads to: ${JSON.stringify(query.name)} to ${index}`)
+    if (routes.indexOf(route) >= BYTE) this.see('route beyond a byte')
     // One that is down may be asked for its health alone, and then nothing depends on the reply.
     const mayBeProbe = this.engine.counters.upstreamGet(index, UpstreamField.healthy) === 0
     const server = network.worldServer(index)
@@ -354,14 +362,14 @@ export class Referee {
     void counters
   }
 
-  /** Some while after all servers recovered. */
-  checkHealth(counters: WorkerCounters, settings: EngineSettings): void {
+  /** Some while after all servers recovered, in which these names were asked. */
+  checkHealth(counters: WorkerCounters, settings: EngineSettings, askedNames: readonly string[]): void {
     // Nothing is asked of them for want of a table.
     if (this.resolver.table < 0 && settings.beforeSync === 'servfail') return
+    const askedServers = new Set(askedNames.flatMap((name) => routeOf(name, settings).servers))
     settings.servers.forEach((server, index) => {
       // A server that no route leads to, or only one for names that were not asked, stays as it was.
-      const isAsked = settings.routes.some((route) => route.servers.includes(index))
-      if (isAsked && counters.upstreamGet(index, 11) !== 1)
+      if (askedServers.has(index) && counters.upstreamGet(index, 11) !== 1)
         throw new Violation(`server ${server.label} is well again and still counts as down`)
     })
   }

@@ -315,6 +315,7 @@ class Simulation {
     const { network, referee, settings } = this
     network.endTrouble()
     const random = new Random(mix(this.episode.seed, hashText('recovery')))
+    const names: string[] = []
     for (let k = 0; k < 40; k++) {
       for (const zone of ['', '\u0004corp']) {
         // One at a time: both would be more than some rate limits allow.
@@ -328,12 +329,13 @@ class Simulation {
           false,
         ).asked
         if (before.verdict !== 'ok') continue
+        names.push(before.name)
         const { packet, asked } = makeQuery(random, this.episode.names, false, { ...before, type: 16 })
         this.outlet.ask(this.engine, this.episode.clients[0]!, packet, asked, settings, this.now)
         this.endRound()
       }
     }
-    referee.checkHealth(this.counters, this.settings)
+    referee.checkHealth(this.counters, this.settings, names)
     referee.recovered(false)
   }
 }
