@@ -1,9 +1,12 @@
 /** Limits of the stream worker, as plain data: the daemon posts them with the worker's start. */
 
 export interface StreamSettings {
-  /** Clients' connections at most. Beyond it the one idle longest makes room; if none is idle the new one is refused. */
+  /**
+   * Clients' connections at most. Beyond it an idle one makes room, the oldest of the client that has most; if none is idle
+   * the new one is refused.
+   */
   maxConnections: number
-  /** Of one client address. */
+  /** Of one client address. Beyond it the client's oldest idle one makes room; if none is idle the new one is refused. */
   maxConnectionsPerClient: number
   /** Queries of one connection that data workers hold at a time; the rest waits, unread where possible (RFC 7766 §6.2.1). */
   maxInFlight: number

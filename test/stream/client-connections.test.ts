@@ -65,16 +65,16 @@ class Bench {
     )
   }
 
-  connect(): TestClient {
-    const client = new TestClient(this.port)
+  connect(from: string = '127.0.0.1'): TestClient {
+    const client = new TestClient(this.port, '127.0.0.1', from)
     closers.push(() => client.socket.destroy())
     return client
   }
 
   /** A client whose connection has been accepted. */
-  async accepted(): Promise<TestClient> {
+  async accepted(from?: string): Promise<TestClient> {
     const before = this.count(StreamCell.connectionsAccepted)
-    const client = this.connect()
+    const client = this.connect(from)
     await vi.waitFor(() => expect(this.count(StreamCell.connectionsAccepted)).toBe(before + 1))
     return client
   }
@@ -180,16 +180,51 @@ describe('limits', () => {
     expect(bench.count(StreamCell.writes)).toBe(0)
   })
 
-  it('refuses connections over the limit of one client', async () => {
+  it('refuses connections over the limit of one client whose others are all in use', async () => {
     const bench = await Bench.start({ maxConnectionsPerClient: 2 })
-    await bench.accepted()
-    const second = await bench.accepted()
+    const [first, second] = [await bench.accepted(), await bench.accepted()]
+    for (const client of [first, second]) client.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(2))
     const third = bench.connect()
     await until(() => expect(third.closed).toBe(true))
     expect(bench.count(StreamCell.connectionsRefusedClient)).toBe(1)
-    second.socket.destroy()
-    await until(() => expect(bench.count(StreamCell.connectionsOpen)).toBe(1))
+    await bench.accepted('127.0.0.2')
+    second.socket.resetAndDestroy()
+    await until(() => expect(bench.count(StreamCell.connectionsOpen)).toBe(2))
     await bench.accepted()
+    expect([first.closed, bench.count(StreamCell.connectionsEvicted)]).toEqual([false, 0])
+  })
+
+  it("closes a client's own oldest idle connection where it has all that it may have", async () => {
+    const bench = await Bench.start({ maxConnectionsPerClient: 3 })
+    bench.worker.echoes = true
+    const other = await bench.accepted('127.0.0.2')
+    const own: TestClient[] = []
+    for (let n = 0; n < 3; n++) {
+      bench.nowMs += 10
+      own.push(await bench.accepted())
+    }
+    expect(bench.count(StreamCell.connectionsEvicted)).toBe(0)
+    bench.nowMs += 10
+    own[0]!.send(FOUR[0]!)
+    await until(() => expect(own[0]!.replies).toHaveLength(1))
+    await bench.accepted()
+    await until(() => expect(own[1]!.closed).toBe(true))
+    expect([own[0]!.ended, own[2]!.ended, other.ended]).toEqual([false, false, false])
+    expect(bench.count(StreamCell.connectionsEvicted)).toBe(1)
+    expect(bench.count(StreamCell.connectionsOpen)).toBe(4)
+  })
+
+  it('does not let a client with many idle connections take the places of others', async () => {
+    const bench = await Bench.start({ maxConnections: 4 })
+    const other = await bench.accepted('127.0.0.2')
+    bench.nowMs += 10
+    const own = [await bench.accepted(), await bench.accepted(), await bench.accepted()]
+    await bench.accepted('127.0.0.3')
+    await until(() => expect(own[0]!.closed).toBe(true))
+    for (let n = 0; n < 4; n++) await bench.accepted()
+    expect(other.ended).toBe(false)
+    expect(bench.count(StreamCell.connectionsOpen)).toBe(4)
   })
 
   it('closes the connection idle longest when all places are taken', async () => {
@@ -232,6 +267,32 @@ describe('idle connections', () => {
     await until(() => expect(client.ended).toBe(true))
     expect(bench.count(StreamCell.connectionsIdleClosed)).toBe(1)
     expect(client.error).toBeNull()
+  })
+
+  it('are idle from their last reply on, not from the query', async () => {
+    const bench = await Bench.start({ idleTimeoutMs: 10_000 })
+    const client = await bench.accepted()
+    client.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    bench.pass(9_000)
+    bench.worker.answer(bench.worker.queries)
+    await until(() => expect(client.replies).toHaveLength(1))
+    bench.pass(9_999)
+    expect(bench.count(StreamCell.connectionsIdleClosed)).toBe(0)
+    bench.pass(1)
+    await until(() => expect(client.ended).toBe(true))
+  })
+
+  it('are idle from their last query on where that got no reply', async () => {
+    const bench = await Bench.start({ idleTimeoutMs: 10_000 })
+    const client = await bench.accepted()
+    bench.pass(9_000)
+    client.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    bench.worker.reply({ connection: 1, messages: [], settled: 1 })
+    await until(() => expect(bench.worker.messages).toBeGreaterThan(0))
+    bench.pass(9_999)
+    expect(bench.count(StreamCell.connectionsIdleClosed)).toBe(0)
   })
 
   it('are not idle while a query is under way', async () => {

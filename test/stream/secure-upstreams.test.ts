@@ -329,28 +329,63 @@ describe('DoH', () => {
     expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
   })
 
-  it('asks again once at most', async () => {
+  it('asks each question by itself of a server that ends connections after the first answer', async () => {
     const usual = respond
-    await ask('https', query(7, 'a.'))
-    // Each connection answers the first and ends with the others under way.
     const answered = new Set<unknown>()
     respond = (stream, body) => {
-      if (answered.has(stream.session)) return
-      answered.add(stream.session)
+      const { session } = stream
+      if (answered.has(session)) return
+      answered.add(session)
       usual(stream, body)
+      // The client has read it once it answers the ping.
+      stream.once('close', () => session?.ping(() => session.destroy()))
     }
-    const asking = ['b.', 'c.', 'd.'].map((name) => ask('https', query(8, name)))
-    for (const [settled, received] of [
-      [2, 4],
-      [3, 6],
-    ] as const) {
-      await until(() => expect([worker.exchanged.length, requests.length]).toEqual([settled, received]))
-      for (const socket of sockets) socket.destroy()
+    const names = Array.from({ length: 20 }, (_, n) => query(n, `n${n}.`))
+    expect(await Promise.all(names.map((name) => ask('https', name)))).toEqual(names.map((name) => replyTo(name)))
+    const before = counters.get(StreamCell.exchangesRetried)
+    expect(await Promise.all(names.map((name) => ask('https', name)))).toEqual(names.map((name) => replyTo(name)))
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(before)
+  })
+
+  it('asks four times at most', async () => {
+    await ask('https', query(7, 'a.'))
+    respond = (stream) => stream.session!.destroy()
+    expect(await ask('https', query(8, 'b.'))).toBe('network')
+    expect(requests.length).toBeLessThanOrEqual(1 + 4)
+  })
+
+  it('waits for its turn at a server that allows one stream at a time, and asks it over several connections', async () => {
+    server.removeAllListeners('session')
+    server.close()
+    const narrow = createSecureServer({ ...IDENTITY, settings: { maxConcurrentStreams: 1 } })
+    const under = new Map<unknown, number>()
+    let most = 0
+    let connections = 0
+    narrow.on('session', (session) => {
+      connections++
+      sessions.add(session)
+    })
+    narrow.on('stream', (stream: ServerHttp2Stream) => {
+      const { session } = stream
+      under.set(session, (under.get(session) ?? 0) + 1)
+      most = Math.max(most, under.get(session)!)
+      const chunks: Buffer[] = []
+      stream.on('error', () => {})
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('end', () => {
+        respond(stream, new Uint8Array(Buffer.concat(chunks)))
+      })
+      stream.on('close', () => under.set(session, under.get(session)! - 1))
+    })
+    port = await listening(narrow)
+    use(at('dns.test'))
+    const names = Array.from({ length: 40 }, (_, n) => query(n, `n${n}.`))
+    for (let round = 0; round < 2; round++) {
+      expect(await Promise.all(names.map((name) => ask('https', name)))).toEqual(names.map((name) => replyTo(name)))
     }
-    const outcomes = await Promise.all(asking)
-    expect(outcomes.filter((outcome) => outcome === 'network')).toHaveLength(1)
-    expect(requests).toHaveLength(6)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(2)
+    expect(most).toBe(1)
+    expect(connections).toBeLessThanOrEqual(DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
+    narrow.close()
   })
 
   it('over a connection on which nothing came until the time was up, nobody is asked again', async () => {
@@ -408,12 +443,14 @@ describe('DoH', () => {
       asking.push((await endWithSlowRequest(slow, usual)).outcome)
       expect(opened).toBe(n)
     }
-    expect(await ask('https', query(7, 'b.'))).toBe('network')
-    for (const answer of slow) answer()
-    await Promise.all(asking)
-    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0))
+    const waiting = ask('https', query(7, 'b.'))
+    await until(() => expect(counters.get(StreamCell.exchangesHttps)).toBe(4 * maxConnections + 1))
+    expect(opened).toBe(2 * maxConnections)
     respond = usual
-    expect(await ask('https', query(7, 'b.'))).toEqual(replyTo(query(7, 'b.')))
+    for (const answer of slow) answer()
+    expect(await waiting).toEqual(replyTo(query(7, 'b.')))
+    await Promise.all(asking)
+    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(1))
   })
 
   it('with no room for another connection, one that looks dead is better than none', async () => {

@@ -14,8 +14,9 @@ export class TestClient {
   error: NodeJS.ErrnoException | null = null
   readonly #reader: FrameReader = new FrameReader()
 
-  constructor(port: number, host: string = '127.0.0.1') {
-    this.socket = connect({ port, host, noDelay: true, allowHalfOpen: true })
+  /** `localAddress`: the address that it asks from. */
+  constructor(port: number, host: string = '127.0.0.1', localAddress: string = host) {
+    this.socket = connect({ port, host, localAddress, noDelay: true, allowHalfOpen: true })
     this.socket.on('data', (chunk: Buffer) => {
       const frames = this.#reader.push(chunk)
       if (frames !== null) this.replies.push(...messagesOf(frames))

@@ -477,25 +477,35 @@ describe('a connection that the server closes', () => {
     expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
   })
 
-  it('is given one more chance and no more', async () => {
+  it('under a query each time has it sent four times and no more', async () => {
     upstream.onQueries = (queries) => upstream.answer(queries)
     ask(query(1, 'a.'))
     await outcomes(1)
     upstream.onQueries = ([first]) => upstream.sockets[first!.connection]!.resetAndDestroy()
     ask(query(2, 'b.'))
     expect(await outcomes(2)).toEqual([null, 'network'])
-    expect(upstream.sockets).toHaveLength(2)
+    expect(upstream.sockets).toHaveLength(4)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(3)
   })
 
-  it('twice, after answers each time, has nobody asked a third time', async () => {
-    upstream.onQueries = (queries) => {
-      upstream.answer(queries.slice(0, 1))
-      upstream.sockets[queries[0]!.connection]!.end()
+  it('without ever an answer has nobody asked on and on', async () => {
+    upstream.onQueries = ([first]) => upstream.sockets[first!.connection]!.resetAndDestroy()
+    for (let i = 1; i <= 40; i++) ask(query(i, 'a.'))
+    expect(new Set(await outcomes(40))).toEqual(new Set(['network']))
+    expect(upstream.queries.length).toBeLessThanOrEqual(80)
+  })
+
+  it('is not sent anything again that it closed on after its deadline', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = ([first]) => {
+      nowMs += 1000
+      upstream.sockets[first!.connection]!.resetAndDestroy()
     }
-    for (let i = 1; i <= 3; i++) ask(query(i, 'a.'))
-    expect((await outcomes(3)).filter((outcome) => outcome === 'network')).toHaveLength(1)
-    expect(upstream.queries).toHaveLength(5)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(2)
+    ask(query(2, 'b.'), 1000)
+    expect((await outcomes(2))[1]).toMatch(/network|timeout/)
+    expect(upstream.queries).toHaveLength(2)
   })
 
   it('after the first of several answers has the others asked again', async () => {
@@ -506,6 +516,29 @@ describe('a connection that the server closes', () => {
     }
     for (let i = 1; i <= 3; i++) ask(query(i, 'a.'))
     expect(await outcomes(3)).toEqual([null, null, null])
+    // From then on each query has a connection of its own, for a minute.
+    expect(upstream.sockets).toHaveLength(3)
+    for (let i = 4; i <= 5; i++) ask(query(i, 'a.'))
+    await outcomes(5)
+    expect(upstream.sockets).toHaveLength(5)
+    pass(60_000)
+    for (let i = 6; i <= 8; i++) ask(query(i, 'a.'))
+    await outcomes(8)
+    expect(upstream.sockets).toHaveLength(6)
+  })
+
+  it('under a query that crosses its end is not taken to answer one only', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = () => {
+      upstream.sockets[0]!.end()
+      upstream.onQueries = (queries) => upstream.answer(queries)
+    }
+    ask(query(2, 'b.'))
+    await outcomes(2)
+    for (let i = 3; i <= 8; i++) ask(query(i, 'c.'))
+    await outcomes(8)
     expect(upstream.sockets).toHaveLength(2)
   })
 })

@@ -84,11 +84,11 @@ export class ClientConnections implements ConnectionOwner {
     // Without an address the client has left already; without a data worker nobody would answer.
     if (client === undefined || address === null || link === null || this.#draining) return refuse(socket)
     const held = this.#perClient.get(client) ?? 0
-    if (held >= this.settings.maxConnectionsPerClient) {
+    if (held >= this.settings.maxConnectionsPerClient && !this.#evictIdle(client)) {
       this.#counters.add(StreamCell.connectionsRefusedClient)
       return refuse(socket)
     }
-    if (this.#connections.size >= this.settings.maxConnections && !this.#evictIdle()) {
+    if (this.#connections.size >= this.settings.maxConnections && !this.#evictIdle(null)) {
       this.#counters.add(StreamCell.connectionsRefusedTotal)
       return refuse(socket)
     }
@@ -179,11 +179,20 @@ export class ClientConnections implements ConnectionOwner {
     return null
   }
 
-  /** Ends the connection that has been idle longest. Looks at all of them: it runs only when all places are taken. */
-  #evictIdle(): boolean {
+  /**
+   * Ends the connection that has been idle longest: of that client, or of whoever has most (null). Looks at all of them: it
+   * runs only when all places are taken. Returns false if none is idle.
+   */
+  #evictIdle(client: string | null): boolean {
     let oldest: ClientConnection | null = null
+    let most = 0
     for (const connection of this.#connections.values()) {
-      if (connection.isIdle && (oldest === null || connection.activeAtMs < oldest.activeAtMs)) oldest = connection
+      if (!connection.isIdle || (client !== null && connection.client !== client)) continue
+      const held = this.#perClient.get(connection.client)!
+      const isOlder = oldest === null || connection.activeAtMs < oldest.activeAtMs
+      if (held < most || (held === most && !isOlder)) continue
+      most = held
+      oldest = connection
     }
     if (oldest === null) return false
     // Its place is free at once; the socket closes when its FIN is sent.

@@ -1,4 +1,9 @@
-/** One upstream server over TCP or TLS: a small pool of pipelined connections (RFC 7766 §6.2, RFC 7858). */
+/**
+ * One upstream server over TCP or TLS: a small pool of pipelined connections (RFC 7766 §6.2, RFC 7858), as far as the server
+ * goes along with it. Some answer one query on a connection and close it, some serve one connection at a time. What is left
+ * unanswered so is sent again over another connection while its deadline allows, and the server is asked accordingly from
+ * then on (ServerLimits).
+ */
 import { connect as connectTcp } from 'node:net'
 import type { UpstreamServer } from '../../engine/settings.ts'
 import type { StreamCounters } from '../../stats/stream-counters.ts'
@@ -6,14 +11,20 @@ import { StreamCell } from '../../stats/stream-counters.ts'
 import { padded } from './query-padding.ts'
 import type { SecureConnectorOptions } from './secure-connector.ts'
 import { SecureConnector } from './secure-connector.ts'
+import { ServerLimits } from './server-limits.ts'
 import { latestSilence } from './silence.ts'
 import type { UpstreamStreamSettings } from '../stream-settings.ts'
 import type { Connector, UpstreamConnectionOwner } from './upstream-connection.ts'
 import { UpstreamConnection } from './upstream-connection.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
+import { MAX_SENT } from './upstream-transport.ts'
 
 /** Exchanges on a connection from which on the next one is opened. */
 const CROWDED_LOAD = 16
+/** An answer on another connection up to so long before one was opened shows that the server is there. */
+const RECENT_MS = 1000
+/** After so many connections in a row that were closed without an answer nothing is sent again: the server answers nobody. */
+const MAX_EMPTY_HANDED = 4
 
 /** Plain TCP. */
 export function tcpConnector(server: UpstreamServer): Connector {
@@ -40,12 +51,16 @@ export interface FramedUpstreamOptions {
 export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwner {
   readonly #options: FramedUpstreamOptions
   readonly #connections: Set<UpstreamConnection> = new Set()
-  /** Exchanges that found no room, oldest first. */
+  readonly #limits: ServerLimits
+  /** Exchanges that found no room, those that are to be sent again first. */
   #queue: UpstreamExchange[] = []
+  /** Connections in a row that ended before they brought an answer. */
+  #emptyHanded = 0
   #isClosed = false
 
   constructor(options: FramedUpstreamOptions) {
     this.#options = options
+    this.#limits = new ServerLimits(options.now)
   }
 
   ask(exchange: UpstreamExchange): void {
@@ -67,22 +82,21 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void {
     this.#connections.delete(connection)
     this.#options.counters.add(StreamCell.upstreamConnectionsOpen, -1)
-    // Servers close idle connections at any moment, and our query may have crossed their FIN (RFC 7766 §6.2.4).
-    const worthRetry = !this.#isClosed && failure === 'network' && connection.answered > 0
+    if (connection.answered > 0) this.#emptyHanded = 0
+    else if (unanswered.length > 0) this.#emptyHanded++
+    this.#learn(connection, unanswered.length, failure)
+    const again: UpstreamExchange[] = []
     for (const exchange of unanswered) {
-      if (!worthRetry || exchange.retried || this.#options.now() >= exchange.deadlineMs) {
-        exchange.settle(null, failure)
-        continue
-      }
-      exchange.retried = true
-      this.#options.counters.add(StreamCell.exchangesRetried)
-      this.ask(exchange)
+      if (this.#maySendAgain(exchange, connection, unanswered.length, failure)) again.push(exchange)
+      else exchange.settle(null, failure)
     }
+    this.#sendAgain(again)
     this.hasRoom()
   }
 
   sweep(nowMs: number): boolean {
     for (const connection of this.#connections) connection.sweep(nowMs, this.#options.settings.idleTimeoutMs)
+    for (const connection of this.#connections) this.#relieve(connection, nowMs)
     const overdue = this.#queue.filter((exchange) => nowMs >= exchange.deadlineMs)
     if (overdue.length > 0) {
       this.#queue = this.#queue.filter((exchange) => nowMs < exchange.deadlineMs)
@@ -100,13 +114,89 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     for (const connection of this.#connections) connection.close('network')
   }
 
+  /** What the end of a connection says of the server. */
+  #learn(connection: UpstreamConnection, unanswered: number, failure: ExchangeFailure): void {
+    if (this.#isClosed || unanswered === 0 || failure === 'malformed' || failure === 'tls') return
+    const { answered } = connection
+    if (answered === 0 && this.#isServing(connection)) {
+      if (this.#connections.size > 0) this.#limits.servesOnly(this.#connections.size)
+      return
+    }
+    // A query that crossed the end of a connection is no evidence: the server never had it (RFC 7766 §6.2.4).
+    const wasTooMany = answered > 0 ? connection.hasLeftOut : unanswered > 1 && !connection.isConnecting
+    if (failure === 'network' && wasTooMany) this.#limits.leftAfter(answered)
+  }
+
+  /** Whether others are answered while this connection is not. */
+  #isServing({ openedMs }: UpstreamConnection): boolean {
+    return this.#limits.answeredMs >= openedMs - RECENT_MS
+  }
+
+  #maySendAgain(
+    exchange: UpstreamExchange,
+    connection: UpstreamConnection,
+    unanswered: number,
+    failure: ExchangeFailure,
+  ): boolean {
+    if (this.#isClosed || exchange.sent >= MAX_SENT || this.#options.now() >= exchange.deadlineMs) return false
+    if (failure === 'malformed' || failure === 'tls' || this.#emptyHanded >= MAX_EMPTY_HANDED) return false
+    // Others are answered, or it was one too many on the connection, or its end had crossed the query.
+    if (this.#isServing(connection)) return true
+    return failure === 'network' && (connection.answered > 0 || unanswered > 1)
+  }
+
+  #sendAgain(exchanges: UpstreamExchange[]): void {
+    if (exchanges.length === 0) return
+    this.#options.counters.add(StreamCell.exchangesRetried, exchanges.length)
+    this.#queue.unshift(...exchanges)
+  }
+
+  /** Connections that have brought an answer and are asked on. */
+  #countServed(): number {
+    let served = 0
+    for (const { answered, retired } of this.#connections) if (answered > 0 && !retired) served++
+    return served
+  }
+
+  /** Sends what a connection does not get answered over another one, if the server seems to answer there. */
+  #relieve(connection: UpstreamConnection, nowMs: number): void {
+    if (connection.retired || connection.load === 0) return
+    if (connection.answered > 0) {
+      // It answered, but not all that it had, and says nothing more: it may read one query where several came.
+      if (this.#limits.pipelines || !connection.hasLeftOut || !connection.isOverdue(nowMs)) return
+      this.#limits.leftAfter(1)
+      const left = connection.giveAway(nowMs)
+      // Now, as the server may serve the next connection only then.
+      connection.close('network')
+      return this.#sendAgain(left)
+    }
+    const untilMs = Math.min(nowMs - this.#limits.stallMs, this.#lastHeardMs(connection))
+    if (untilMs < connection.openedMs) return
+    const given = connection.giveAway(untilMs)
+    if (given.length === 0) return
+    this.#limits.servesOnly(this.#countServed())
+    this.#sendAgain(given)
+  }
+
+  /** When a connection that has brought answers was heard last; minus infinity if there is none besides `except`. */
+  #lastHeardMs(except: UpstreamConnection): number {
+    let latest = Number.NEGATIVE_INFINITY
+    for (const connection of this.#connections) {
+      if (connection === except || connection.retired || connection.answered === 0) continue
+      latest = Math.max(latest, connection.silence.heardMs)
+    }
+    return latest
+  }
+
   /**
    * The connection with the least to do; a new one while all are busy or silent and there may be more, unless one more would
    * be as silent. Null if there is no room.
    */
   #choose(attemptMs: number): UpstreamConnection | null {
     const { now, settings } = this.#options
-    const { maxConnections, maxPipelined } = settings
+    const { maxPipelined } = settings
+    const maxConnections = Math.min(settings.maxConnections, this.#limits.connections)
+    const hasServed = this.#countServed() > 0
     const nowMs = now()
     const silentSinceMs = latestSilence(this.#connections, nowMs, attemptMs)
     let best: UpstreamConnection | null = null
@@ -118,11 +208,16 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
       if (connection.silence.heardMs <= silentSinceMs) {
         if (connection.silence.isVouchedFor(nowMs, attemptMs)) {
           usable++
+          if (connection.isUsedUp) continue
           if (slow === null || connection.load < slow.load) slow = connection
-        } else if (silent === null || connection.load < silent.load) silent = connection
+        } else if (connection.isUsedUp) usable++
+        else if (silent === null || connection.load < silent.load) silent = connection
         continue
       }
       usable++
+      if (connection.isUsedUp) continue
+      // Where others are answered, one that has brought nothing yet carries one query until it does.
+      if (hasServed && connection.answered === 0 && connection.load > 0) continue
       if (best === null || connection.load < best.load) best = connection
     }
     best ??= slow
@@ -138,7 +233,14 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
 
   #open(isReplacement: boolean): UpstreamConnection {
     const { connector, settings, counters, now } = this.#options
-    const connection = new UpstreamConnection(connector, settings.connectTimeoutMs, now, this, isReplacement)
+    const connection = new UpstreamConnection(
+      connector,
+      settings.connectTimeoutMs,
+      now,
+      this,
+      this.#limits,
+      isReplacement,
+    )
     this.#connections.add(connection)
     counters.add(StreamCell.upstreamConnectionsOpen)
     counters.add(StreamCell.upstreamConnectionsOpened)

@@ -1,4 +1,8 @@
-/** One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. */
+/**
+ * One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. There are more of
+ * them only where the server allows few streams at a time. What a server leaves unanswered when it ends a connection, or
+ * refuses unseen, is sent again while its deadline allows.
+ */
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import type { StreamCounters } from '../../stats/stream-counters.ts'
 import { StreamCell } from '../../stats/stream-counters.ts'
@@ -7,15 +11,20 @@ import { ageReply, ageSecondsOf } from './reply-age.ts'
 import { matchesQuestion } from './reply-match.ts'
 import type { SecureConnectorOptions } from './secure-connector.ts'
 import { SecureConnector } from './secure-connector.ts'
+import { ServerLimits } from './server-limits.ts'
 import { latestSilence, Silence } from './silence.ts'
 import type { UpstreamStreamSettings } from '../stream-settings.ts'
 import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
-import { failureOf } from './upstream-transport.ts'
+import { failureOf, MAX_SENT } from './upstream-transport.ts'
 
 const MEDIA_TYPE = 'application/dns-message'
 const MAX_REPLY_BYTES = 0xffff
 /** RFC 9113 §7. */
 const CANCEL = 0x8
+/** The server has not looked at the request, so it may be sent again (RFC 9113 §8.7). */
+const REFUSED_STREAM = 0x7
+/** After so many connections in a row that ended without an answer nothing is sent again: the server answers nobody. */
+const MAX_EMPTY_HANDED = 4
 
 export interface HttpsUpstreamOptions extends SecureConnectorOptions {
   settings: UpstreamStreamSettings
@@ -30,6 +39,10 @@ interface Connection {
   isRetired: boolean
   /** Requests that somebody waits for. */
   waiting: number
+  /** Requests sent. */
+  sent: number
+  /** Streams that the server allows at a time: before it has said so, what it said on another connection. */
+  maxStreams: number
   ready: boolean
   connectDeadlineMs: number
   idleSinceMs: number
@@ -43,6 +56,8 @@ interface Request {
   connection: Connection
   stream: ClientHttp2Stream
   sentMs: number
+  /** Answers that the connection had brought when it was sent. */
+  answeredBefore: number
 }
 
 export class HttpsUpstream implements UpstreamTransport {
@@ -51,11 +66,18 @@ export class HttpsUpstream implements UpstreamTransport {
   readonly #authority: string
   readonly #requests: Set<Request> = new Set()
   readonly #connections: Set<Connection> = new Set()
+  readonly #limits: ServerLimits
+  /** Exchanges that wait for a connection, those that are to be sent again first. */
+  #queue: UpstreamExchange[] = []
+  #maxStreams = Number.POSITIVE_INFINITY
+  /** Connections in a row that ended before they brought an answer. */
+  #emptyHanded = 0
   #isClosed = false
 
   constructor(options: HttpsUpstreamOptions) {
     const { server } = options
     this.#options = options
+    this.#limits = new ServerLimits(options.now)
     this.#connector = new SecureConnector('h2', options)
     const host = server.serverName ?? server.address
     this.#authority = `${host.includes(':') ? `[${host}]` : host}${server.port === 443 ? '' : `:${server.port}`}`
@@ -63,10 +85,15 @@ export class HttpsUpstream implements UpstreamTransport {
 
   ask(exchange: UpstreamExchange): void {
     const { maxPipelined, maxQueued } = this.#options.settings
-    // HTTP/2 queues by itself what is over the server's limit of streams.
-    if (this.#isClosed || this.#requests.size >= maxPipelined + maxQueued) return exchange.settle(null, 'network')
-    const connection = this.#choose(exchange.attemptMs)
-    if (connection === null) return exchange.settle(null, 'network')
+    // What is over the server's limit of streams waits in the HTTP/2 session.
+    const size = this.#requests.size + this.#queue.length
+    if (this.#isClosed || size >= maxPipelined + maxQueued) return exchange.settle(null, 'network')
+    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.attemptMs)
+    if (connection === null) this.#queue.push(exchange)
+    else this.#request(exchange, connection)
+  }
+
+  #request(exchange: UpstreamExchange, connection: Connection): void {
     const body = Uint8Array.from(padded(exchange.query))
     // The id is 0 so that HTTP caches may serve it (RFC 8484 §4.1); the stream tells exchanges apart.
     body[0] = 0
@@ -78,8 +105,11 @@ export class HttpsUpstream implements UpstreamTransport {
       'content-type': MEDIA_TYPE,
       'content-length': body.length,
     })
-    const request: Request = { exchange, connection, stream, sentMs: this.#options.now() }
+    const { answered: answeredBefore } = connection
+    const request: Request = { exchange, connection, stream, sentMs: this.#options.now(), answeredBefore }
     this.#requests.add(request)
+    exchange.sent++
+    connection.sent++
     connection.waiting++
     connection.silence.asked(request.sentMs)
     this.#receive(request)
@@ -94,17 +124,22 @@ export class HttpsUpstream implements UpstreamTransport {
       this.#settle(request, null, 'timeout')
       request.stream.close(CANCEL)
     }
+    const overdue = this.#queue.filter(({ deadlineMs }) => nowMs >= deadlineMs)
+    if (overdue.length > 0) this.#queue = this.#queue.filter(({ deadlineMs }) => nowMs < deadlineMs)
+    for (const exchange of overdue) exchange.settle(null, 'timeout')
     const { idleTimeoutMs } = this.#options.settings
     for (const connection of this.#connections) {
       if (!connection.ready && nowMs >= connection.connectDeadlineMs) this.#end(connection, 'timeout')
       else if (connection.waiting > 0) connection.idleSinceMs = nowMs
       else if (connection.isRetired || nowMs - connection.idleSinceMs >= idleTimeoutMs) this.#end(connection, 'network')
     }
-    return this.#connections.size > 0 || this.#requests.size > 0
+    this.#emptyQueue()
+    return this.#connections.size > 0 || this.#requests.size > 0 || this.#queue.length > 0
   }
 
   close(): void {
     this.#isClosed = true
+    for (const exchange of this.#queue.splice(0)) exchange.settle(null, 'network')
     for (const connection of this.#connections) this.#end(connection, 'network')
     for (const request of this.#requests) {
       this.#settle(request, null, 'network')
@@ -113,8 +148,8 @@ export class HttpsUpstream implements UpstreamTransport {
   }
 
   /**
-   * The connection that is in use; another one if there is none, or it is silent and one more would not be. Null if there may
-   * be no more and none takes requests.
+   * The connection that is in use; another one if there is none, if the server allows no more streams on it, or if it is
+   * silent and one more would not be. Null if there may be no more and none takes requests.
    */
   #choose(attemptMs: number): Connection | null {
     const { now, settings } = this.#options
@@ -123,15 +158,26 @@ export class HttpsUpstream implements UpstreamTransport {
     let slow: Connection | null = null
     let silent: Connection | null = null
     let retired: Connection | null = null
+    let full: Connection | null = null
+    let usable = 0
     for (const connection of this.#connections) {
       // The server takes no more over it (GOAWAY), and ends it with the last of what it carries.
       if (connection.session.closed || connection.session.destroyed) continue
-      if (connection.isRetired) retired = connection
-      else if (connection.silence.heardMs > silentSinceMs) return connection
-      else if (connection.silence.isVouchedFor(nowMs, attemptMs)) slow = connection
+      if (connection.isRetired) {
+        retired = connection
+        continue
+      }
+      const isUsedUp = connection.sent >= this.#limits.queries
+      if (isUsedUp || connection.silence.heardMs > silentSinceMs) {
+        usable++
+        if (isUsedUp) continue
+        if (connection.waiting < connection.maxStreams) return connection
+        if (full === null || connection.waiting < full.waiting) full = connection
+      } else if (connection.silence.isVouchedFor(nowMs, attemptMs)) slow = connection
       else silent = connection
     }
     if (slow !== null) return slow
+    if (usable >= settings.maxConnections) return full
     // None is of use. Those that are silent or on their way out end with the deadlines of what they carry: they count half.
     if (this.#connections.size >= 2 * settings.maxConnections) return silent ?? retired
     return this.#open(silentSinceMs > Number.NEGATIVE_INFINITY)
@@ -148,6 +194,8 @@ export class HttpsUpstream implements UpstreamTransport {
       silence: new Silence(nowMs, isReplacement),
       isRetired: false,
       waiting: 0,
+      sent: 0,
+      maxStreams: this.#maxStreams,
       ready: false,
       connectDeadlineMs: nowMs + settings.connectTimeoutMs,
       idleSinceMs: nowMs,
@@ -157,6 +205,10 @@ export class HttpsUpstream implements UpstreamTransport {
     session.once('connect', () => {
       connection.ready = true
       connection.silence.ready(now(), connection.waiting > 0)
+    })
+    session.on('remoteSettings', ({ maxConcurrentStreams }) => {
+      this.#maxStreams = Math.max(1, maxConcurrentStreams ?? Number.POSITIVE_INFINITY)
+      connection.maxStreams = this.#maxStreams
     })
     session.on('error', (error) => {
       connection.error ??= error
@@ -206,6 +258,7 @@ export class HttpsUpstream implements UpstreamTransport {
     stream.on('error', () => {})
     // If the whole connection ended, that is what decides; its own close event follows.
     stream.on('close', () => {
+      if (stream.rstCode === REFUSED_STREAM && this.#sendAgain(request)) return
       if (!connection.session.destroyed && !connection.session.closed) this.#settle(request, null, 'network')
     })
   }
@@ -221,6 +274,8 @@ export class HttpsUpstream implements UpstreamTransport {
     connection.waiting--
     if (connection.waiting === 0) connection.silence.nothingDue()
     request.exchange.settle(reply, failure)
+    if (connection.waiting === 0 && connection.sent >= this.#limits.queries) this.#end(connection, 'network')
+    else this.#emptyQueue()
   }
 
   /** Ends a connection from our side. */
@@ -230,19 +285,39 @@ export class HttpsUpstream implements UpstreamTransport {
   }
 
   #ended(connection: Connection, failure: ExchangeFailure): void {
-    this.#connections.delete(connection)
+    if (!this.#connections.delete(connection)) return
     const unanswered = Array.from(this.#requests).filter((request) => request.connection === connection)
-    const worthRetry = !this.#isClosed && failure === 'network' && connection.answered > 0
-    for (const request of unanswered) {
-      const { exchange } = request
-      if (!worthRetry || exchange.retried || this.#options.now() >= exchange.deadlineMs) {
-        this.#settle(request, null, failure)
-        continue
-      }
-      this.#requests.delete(request)
-      exchange.retried = true
-      this.#options.counters.add(StreamCell.exchangesRetried)
-      this.ask(exchange)
+    const { answered } = connection
+    if (answered > 0) this.#emptyHanded = 0
+    else if (failure === 'network' && unanswered.length > 0) this.#emptyHanded++
+    const isCut = failure === 'network' && !this.#isClosed
+    // One that crossed the end of the connection is no evidence.
+    const hasLeftOut =
+      answered > 0 ? unanswered.some(({ answeredBefore }) => answeredBefore < answered) : unanswered.length > 1
+    if (isCut && hasLeftOut) this.#limits.leftAfter(answered)
+    const mayGoOn = isCut && (answered > 0 || unanswered.length > 1) && this.#emptyHanded < MAX_EMPTY_HANDED
+    for (const request of unanswered) if (!mayGoOn || !this.#sendAgain(request)) this.#settle(request, null, failure)
+    this.#emptyQueue()
+  }
+
+  #emptyQueue(): void {
+    while (this.#queue.length > 0) {
+      const connection = this.#choose(this.#queue[0]!.attemptMs)
+      if (connection === null) return
+      this.#request(this.#queue.shift()!, connection)
     }
+  }
+
+  /** Sends it again over whatever connection fits now. False if that may not be. */
+  #sendAgain(request: Request): boolean {
+    const { connection, exchange } = request
+    if (this.#isClosed || exchange.sent >= MAX_SENT || this.#options.now() >= exchange.deadlineMs) return false
+    if (!this.#requests.delete(request)) return true
+    connection.waiting--
+    this.#options.counters.add(StreamCell.exchangesRetried)
+    const next = this.#choose(exchange.attemptMs)
+    if (next === null) this.#queue.unshift(exchange)
+    else this.#request(exchange, next)
+    return true
   }
 }

@@ -2,9 +2,10 @@
 import type { Socket } from 'node:net'
 import { FrameReader, framed, PREFIX_BYTES } from '../../dns/frame.ts'
 import { matchesQuestion } from './reply-match.ts'
+import type { ServerLimits } from './server-limits.ts'
 import { Silence } from './silence.ts'
 import type { ExchangeFailure, UpstreamExchange } from './upstream-transport.ts'
-import { failureOf } from './upstream-transport.ts'
+import { failureOf, MAX_SENT } from './upstream-transport.ts'
 
 /** Exchanges that timed out and whose replies may still come; with more of them the connection is given up. */
 const MAX_ABANDONED = 16
@@ -22,22 +23,30 @@ export interface Connector {
 export interface UpstreamConnectionOwner {
   /** A place on the connection is free again. */
   hasRoom(connection: UpstreamConnection): void
-  /** The connection is over. `unanswered` are to be settled or sent elsewhere by the owner. */
+  /**
+   * The connection is over. `unanswered` are to be settled or sent elsewhere by the owner, those that were sent elsewhere
+   * already are not among them.
+   */
   closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void
 }
 
 /** An exchange under its id. */
 interface Sent {
-  /** Null once it timed out: its reply is no forgery, but nobody waits for it. */
+  /** Null once it timed out, or was answered elsewhere: its reply is no forgery, but nobody waits for it. */
   exchange: UpstreamExchange | null
   sentMs: number
+  /** Replies that the connection had brought when it was sent. */
+  answeredBefore: number
+  /** It goes over another connection as well; the first reply counts. */
+  isMoved: boolean
 }
 
 export class UpstreamConnection {
   /** True once it may not take further exchanges: the server ended it, or it looks dead. */
   retired = false
-  /** Replies received: a connection that worked and then ended is worth another try elsewhere. */
+  /** Replies received. One that has brought none may be one that the server does not serve. */
   answered = 0
+  readonly openedMs: number
   readonly silence: Silence
   readonly #socket: Socket
   readonly #connector: Connector
@@ -46,7 +55,9 @@ export class UpstreamConnection {
   /** By id on the wire. */
   readonly #outstanding: Map<number, Sent> = new Map()
   readonly #connectDeadlineMs: number
+  readonly #limits: ServerLimits
   #abandoned = 0
+  #sentCount = 0
   #nextId: number
   #connecting = true
   #corked = false
@@ -61,14 +72,17 @@ export class UpstreamConnection {
     connectTimeoutMs: number,
     now: () => number,
     owner: UpstreamConnectionOwner,
+    limits: ServerLimits,
     isReplacement: boolean,
   ) {
     const socket = connector.open()
     this.#socket = socket
     this.#connector = connector
     this.#owner = owner
+    this.#limits = limits
     this.#now = now
-    this.#idleSinceMs = now()
+    this.openedMs = now()
+    this.#idleSinceMs = this.openedMs
     this.silence = new Silence(this.#idleSinceMs, isReplacement)
     this.#connectDeadlineMs = this.#idleSinceMs + connectTimeoutMs
     this.#nextId = (Math.random() * 0x10000) | 0
@@ -80,16 +94,38 @@ export class UpstreamConnection {
     socket.on('error', (error) => {
       this.#failure ??= failureOf(error)
     })
-    // A server's FIN: net.Socket answers with ours and closes. Nothing may be sent in between.
-    socket.on('end', () => {
-      this.retired = true
-    })
+    // A server's FIN: nothing comes after it, so what is unanswered need not wait until both sides are closed.
+    socket.on('end', () => this.close('network'))
     socket.on('close', () => this.#end())
   }
 
   /** Exchanges under way, those that timed out included: their ids are taken. */
   get load(): number {
     return this.#outstanding.size
+  }
+
+  /** True once it has carried as many queries as the server answers on one connection. */
+  get isUsedUp(): boolean {
+    return this.#sentCount >= this.#limits.queries
+  }
+
+  get isConnecting(): boolean {
+    return this.#connecting
+  }
+
+  /** Whether the server answered queries that came after one that it has left unanswered. */
+  get hasLeftOut(): boolean {
+    for (const { answeredBefore, exchange, isMoved } of this.#outstanding.values())
+      if (exchange !== null && !isMoved && answeredBefore < this.answered) return true
+    return false
+  }
+
+  /** Whether nothing has come for as long as whoever asks waits for an answer before asking again. */
+  isOverdue(nowMs: number): boolean {
+    for (const { exchange, isMoved } of this.#outstanding.values())
+      if (exchange !== null && !isMoved && this.silence.since(nowMs, exchange.attemptMs) > Number.NEGATIVE_INFINITY)
+        return true
+    return false
   }
 
   /** Exchanges that somebody waits for. */
@@ -103,7 +139,9 @@ export class UpstreamConnection {
     while (this.#outstanding.has(id)) id = (id + 1) & 0xffff
     this.#nextId = (id + 1) & 0xffff
     const sentMs = this.#now()
-    this.#outstanding.set(id, { exchange, sentMs })
+    exchange.sent++
+    this.#sentCount++
+    this.#outstanding.set(id, { exchange, sentMs, answeredBefore: this.answered, isMoved: false })
     this.silence.asked(sentMs)
     const frame = framed(this.#connector.prepare(exchange.query))
     frame[PREFIX_BYTES] = id >> 8
@@ -117,15 +155,31 @@ export class UpstreamConnection {
     if (this.#connecting && nowMs >= this.#connectDeadlineMs) return this.close('timeout')
     for (const sent of this.#outstanding.values()) {
       const { exchange } = sent
-      if (exchange === null || nowMs < exchange.deadlineMs) continue
+      if (exchange === null || (nowMs < exchange.deadlineMs && !exchange.isSettled)) continue
       sent.exchange = null
       this.#abandoned++
-      const isDead = this.silence.isDead(sent.sentMs, nowMs, exchange.attemptMs)
+      const isDead = !exchange.isSettled && this.silence.isDead(sent.sentMs, nowMs, exchange.attemptMs)
       if (isDead || this.#abandoned > MAX_ABANDONED) this.retired = true
       if (this.#waiting === 0) this.silence.nothingDue()
       exchange.settle(null, 'timeout')
     }
-    if (this.#waiting === 0 && (this.retired || nowMs - this.#idleSinceMs >= idleTimeoutMs)) this.close('network')
+    if (this.#waiting === 0 && (this.retired || this.isUsedUp || nowMs - this.#idleSinceMs >= idleTimeoutMs))
+      this.close('network')
+  }
+
+  /**
+   * Gives away what was sent at `untilMs` or before and is not answered, to be sent over another connection. What comes here
+   * all the same counts.
+   */
+  giveAway(untilMs: number): UpstreamExchange[] {
+    const given: UpstreamExchange[] = []
+    for (const sent of this.#outstanding.values()) {
+      const { exchange, isMoved, sentMs } = sent
+      if (exchange === null || exchange.isSettled || isMoved || sentMs > untilMs || exchange.sent >= MAX_SENT) continue
+      sent.isMoved = true
+      given.push(exchange)
+    }
+    return given
   }
 
   /** Ends the connection at once; `failure` is what its exchanges may end with. */
@@ -160,7 +214,7 @@ export class UpstreamConnection {
     if (this.#over) return
     this.#idleSinceMs = this.#now()
     this.silence.heard(this.#idleSinceMs, this.#waiting > 0)
-    if (this.retired && this.#waiting === 0) return this.close('network')
+    if ((this.retired || this.isUsedUp) && this.#waiting === 0) return this.close('network')
     this.#owner.hasRoom(this)
   }
 
@@ -183,7 +237,9 @@ export class UpstreamConnection {
       this.retired = true
       return exchange.settle(null, 'malformed')
     }
-    this.answered++
+    if (sent.answeredBefore < this.answered) this.#limits.pipelines = true
+    this.#limits.answeredMs = this.#now()
+    if (this.answered++ === 0) this.#limits.firstAnswer(this.#limits.answeredMs - this.openedMs)
     // A copy of its own: a view would take the whole read along when it is posted.
     const reply = Uint8Array.from(message)
     reply[0] = exchange.query[0]!
@@ -196,8 +252,9 @@ export class UpstreamConnection {
     this.#over = true
     this.retired = true
     const unanswered: UpstreamExchange[] = []
-    for (const { exchange } of this.#outstanding.values()) if (exchange !== null) unanswered.push(exchange)
-    this.#outstanding.clear()
+    for (const { exchange, isMoved } of this.#outstanding.values())
+      if (exchange !== null && !exchange.isSettled && !isMoved) unanswered.push(exchange)
     this.#owner.closed(this, unanswered, this.#failure ?? 'network')
+    this.#outstanding.clear()
   }
 }

@@ -77,8 +77,11 @@ export class UpstreamStreams {
       query: message.query,
       deadlineMs: now() + message.timeoutMs,
       attemptMs: message.attemptMs,
-      retried: false,
+      sent: 0,
+      isSettled: false,
       settle: (reply, failure) => {
+        if (exchange.isSettled) return
+        exchange.isSettled = true
         if (failure !== null) counters.add(CELL_OF_FAILURE[failure])
         if (link.generation !== generation) return
         link.upstreamReply({ kind: 'upstreamReply', token: message.token, reply, failure })

@@ -3,7 +3,13 @@ import type { UpstreamReply } from '../../engine/stream-port.ts'
 
 export type ExchangeFailure = NonNullable<UpstreamReply['failure']>
 
-/** One question on its way to one server. Made by whoever asks; the transport settles it exactly once. */
+/**
+ * How often one exchange is sent. A server may end a connection under it, and then it goes over another one (RFC 7766 §6.2.4).
+ * The engine's bound on queries to servers counts with this.
+ */
+export const MAX_SENT = 4
+
+/** One question on its way to one server. Made by whoever asks; only the first call of `settle` counts. */
 export interface UpstreamExchange {
   /** The query without a length before it. Not changed. */
   readonly query: Uint8Array
@@ -11,8 +17,10 @@ export interface UpstreamExchange {
   readonly deadlineMs: number
   /** See `UpstreamQuery.attemptMs`. */
   readonly attemptMs: number
-  /** Set once it was sent again on another connection. That happens once at most: the engine's bound counts on it. */
-  retried: boolean
+  /** Times it was sent to the server, at most MAX_SENT. */
+  sent: number
+  /** Somebody settled it: replies that come by other connections are not wanted any more. */
+  isSettled: boolean
   /** The reply, with the query's id and its own buffer, or why there is none. */
   settle(reply: Uint8Array | null, failure: ExchangeFailure | null): void
 }
