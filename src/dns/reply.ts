@@ -154,6 +154,11 @@ export function headerRcode(rcode: number): number {
   return rcode & Flag.RCODE
 }
 
+/** The rcode in the header of the message at `start`. */
+export function rcodeOf(out: Uint8Array, start: number): number {
+  return out[start + 3]! & Flag.RCODE
+}
+
 /** True for the rcodes that make a forwarder turn to another server. */
 export function isServerFailure(rcode: number): boolean {
   return rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP

@@ -3,37 +3,37 @@
  * time it is, and says what to send (outlet.ts). So the same code runs behind both drivers and in the simulation.
  *
  * ```
- *  sanity → EDNS → rate limit → access → mesh → special names → hosts file → cache → forward
+ *  read → rate limit → access → faults → stages: mesh, its addresses, special names, hosts file, loop probe,
+ *                                                before sync, ANY, cache → forward ─→ … ─→ complete
  * ```
  */
 import { Answer } from '../dns/answer.ts'
-import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, Opcode, Rcode } from '../dns/constants.ts'
 import { writeCookie } from '../dns/cookie.ts'
-import { finishHash } from '../dns/name.ts'
+import type { ScannedName } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
-import { beginReply, headerRcode, setCounts } from '../dns/reply.ts'
+import { rcodeOf } from '../dns/reply.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
 import type { Image } from '../table/image.ts'
 import { isAllowed, isLocal } from './access.ts'
+import { type AnswerStage, PASS } from './answers/answer-stage.ts'
+import { BeforeSyncStage } from './answers/before-sync.ts'
+import { HostsFileStage } from './answers/host-names.ts'
+import { LoopRefusalStage } from './answers/loop-refusal.ts'
+import { MeshStage, PointerStage } from './answers/mesh-answers.ts'
+import { MinimalAnyStage } from './answers/minimal-any.ts'
+import { SpecialNamesStage } from './answers/special-names.ts'
 import { Cache } from './cache/cache.ts'
-import { ClientQuery, Variant } from './client-query.ts'
+import { CacheStage } from './cache/cache-stage.ts'
+import { ClientQuery } from './client-query.ts'
 import { Forwarder } from './forward/forwarder.ts'
-import { HostNames } from './answers/host-names.ts'
-import { NOT_OURS, writeMeshAnswer, writePointerAnswer } from './answers/mesh-answers.ts'
+import { FAILURE_MEMORY_MS } from './forward/settlement.ts'
 import type { Outlet } from './outlet.ts'
-import { answerBelowCut } from './cache/nxdomain-cut.ts'
 import { RateLimit } from './rate-limit.ts'
-import { writeReplyOpt } from './reply-opt.ts'
+import { writeEmptyReply } from './reply-opt.ts'
 import type { EngineSettings } from './settings.ts'
 import type { UpstreamReply } from './stream-port.ts'
-import { FAILURE_MEMORY_MS } from './forward/settlement.ts'
-import { rcodeOf, writeMinimalAny, writeSpecialAnswer } from './answers/special-names.ts'
-import { ageOf, StoredFlag, writeStored } from './cache/stored-answer.ts'
 
-/** `beforeSync: auto` waits this long for a table before it forwards. */
-const SYNC_WAIT_MS = 5000
-/** A hit in this last part of an answer's life refreshes it. */
-const PREFETCH_PART = 10
 const MAX_TCP_REPLY = 65_535
 const ALL_SOURCES: readonly Source[] = [Source.mesh, Source.cache, Source.stale, Source.upstream, Source.local]
 
@@ -61,13 +61,25 @@ export class Engine {
   now: number
   cache: Cache | null
   readonly forwarder: Forwarder
+  /**
+   * Who may have the answer, in the order in which they are asked. What all of them pass on is forwarded. `explain` asks
+   * them as `query` does, with a query of its own.
+   */
+  readonly stages: readonly AnswerStage[]
+  readonly #mesh: MeshStage
+  readonly #pointers: PointerStage
+  readonly #specialNames: SpecialNamesStage = new SpecialNamesStage()
+  readonly #hostsFile: HostsFileStage
+  readonly #loopRefusal: LoopRefusalStage
+  readonly #beforeSync: BeforeSyncStage
+  readonly #minimalAny: MinimalAnyStage = new MinimalAnyStage()
+  readonly #cacheStage: CacheStage
   readonly #onLoop: EngineOptions['onLoop']
   #settings: EngineSettings
   #seed: number
   #image: Image | null = null
   readonly #query: ClientQuery = new ClientQuery()
   #rateLimit: RateLimit | null
-  #hosts: HostNames | null
   /** Address of the client of the queries in hand, where the driver has it. */
   #address: Uint8Array = new Uint8Array(4)
   #addressAt = 0
@@ -90,13 +102,36 @@ export class Engine {
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()
-    this.#hosts = this.#indexHosts()
     this.forwarder = new Forwarder(this, options.settings, new ClientQuery())
+    this.#mesh = new MeshStage(this)
+    this.#pointers = new PointerStage(this)
+    this.#hostsFile = new HostsFileStage(this)
+    this.#loopRefusal = new LoopRefusalStage(
+      ({ lower, length }: ScannedName) => this.forwarder.loopProbe.serverOf(lower, length),
+      (server) => this.#tellOfLoop(server),
+    )
+    this.#beforeSync = new BeforeSyncStage(this)
+    this.#cacheStage = new CacheStage(this)
+    this.stages = [
+      this.#mesh,
+      this.#pointers,
+      this.#specialNames,
+      this.#hostsFile,
+      this.#loopRefusal,
+      this.#beforeSync,
+      this.#minimalAny,
+      this.#cacheStage,
+    ]
   }
 
   /** Image in use, null before the first. */
   get image(): Image | null {
     return this.#image
+  }
+
+  /** Settings in use. */
+  get settings(): EngineSettings {
+    return this.#settings
   }
 
   /** Seed of all name hashes. */
@@ -109,7 +144,7 @@ export class Engine {
     if (image.seed !== this.#seed) {
       this.#seed = image.seed
       this.cache?.flush()
-      this.#hosts = this.#indexHosts()
+      this.#hostsFile.refresh()
     }
     this.#image = image
     this.counters.set(Cell.imageGeneration, image.generation)
@@ -124,7 +159,7 @@ export class Engine {
     if (rateLimit?.queriesPerSecond !== before?.queriesPerSecond || rateLimit?.burst !== before?.burst) {
       this.#rateLimit = this.#makeRateLimit()
     }
-    this.#hosts = this.#indexHosts()
+    this.#hostsFile.refresh()
     if (isResized) {
       this.cache = settings.cache.maxBytes > 0 ? new Cache(settings.cache.maxBytes) : null
       this.#evictionsCounted = 0
@@ -183,39 +218,37 @@ export class Engine {
     if (this.#rateLimit !== null && this.#isOverLimit()) return this.#refuseOverLimit(query, out, outAt)
     if (!this.#isAllowed) return this.#refuse(query, out, outAt)
     if (verdict !== Verdict.OK) return this.#refuseFault(query, verdict, out, outAt)
-    if (query.questionEnd === query.at) return this.#writeEmpty(query, out, outAt)
+    // QDCOUNT 0 with a COOKIE (RFC 7873 §5.4): NOERROR, nothing else.
+    if (query.questionEnd === query.at) return this.writeError(query, Rcode.NOERROR, Ede.NONE, out, outAt)
+    return this.#ask(query, out, outAt)
+  }
 
-    const image = this.#image
-    if (image !== null) {
-      if (image.find(query.name)) {
-        const written = writeMeshAnswer(image, query, this.#settings, this.random(), out, outAt)
-        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written, out, outAt)
-      }
-      // Also where a wildcard host has the reverse name: it has no pointers of its own.
-      if (query.type === Type.PTR) {
-        const written = writePointerAnswer(image, query, this.#settings, out, outAt)
-        if (written !== NOT_OURS) return this.#count(query, Source.mesh, Rcode.NOERROR, written, out, outAt)
-      }
+  /**
+   * Asks the stages, in the order of `stages`, and then a server. Written out: a loop over the list makes a hit in the
+   * table 6 % slower and one in the cache 20 % (270 → 285 ns, 340 → 410 ns; medians of alternating runs).
+   */
+  #ask(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    let length = this.#mesh.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.mesh, length, out, outAt)
+    length = this.#pointers.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.mesh, length, out, outAt)
+    length = this.#specialNames.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#hostsFile.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#loopRefusal.answer(query, out, outAt)
+    if (length !== PASS) {
+      this.#loopRefusal.answered()
+      return this.#answered(query, Source.local, length, out, outAt)
     }
-
-    const special = writeSpecialAnswer(query, out, outAt)
-    if (special !== NOT_OURS) return this.#count(query, Source.local, rcodeOf(out, outAt), special, out, outAt)
-
-    if (this.#hosts !== null) {
-      const written = this.#hosts.answer(query, this.#settings, this.random(), out, outAt)
-      if (written !== NOT_OURS) return this.#count(query, Source.local, Rcode.NOERROR, written, out, outAt)
-    }
-
-    if (query.type === Type.HINFO && this.#isFromLoop(query))
-      return this.writeError(query, Rcode.REFUSED, Ede.OTHER, out, outAt)
-    if (image === null && this.#isWaitingForTable()) {
-      return this.writeError(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
-    }
-    if (query.type === Type.ANY) {
-      const written = writeMinimalAny(query, out, outAt)
-      return this.#count(query, Source.local, Rcode.NOERROR, written, out, outAt)
-    }
-    return this.#answerFromUpstream(query, out, outAt)
+    length = this.#beforeSync.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#minimalAny.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#cacheStage.answer(query, out, outAt)
+    if (length === PASS) return this.#forward(query, out, outAt)
+    this.#cacheStage.answered(query)
+    return this.#answered(query, this.#cacheStage.source, length, out, outAt)
   }
 
   /** A datagram larger than any receive buffer came from the client named last; its first `length` bytes are at `at`. */
@@ -273,19 +306,30 @@ export class Engine {
     this.counters.set(Cell.cacheBytes, this.cache?.bytes ?? 0)
   }
 
-  /** Writes a reply without records to `query`, counts it and returns its length. */
-  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number {
-    let at = beginReply(query, headerRcode(rcode), out, outAt)
-    if (query.hasEdns) {
-      setCounts(out, outAt, 0, 0, 1)
-      at = writeReplyOpt(query, rcode, ede, out, at)
-    }
-    return this.#count(query, Source.local, rcode, at - outAt, out, outAt)
+  /**
+   * Where every query ends that gets a reply, whoever answers and however late: what is to be known of answers is counted
+   * here. The reply of `length` bytes stands at `outAt` of `out`; the caller sends it. `source` is who answered, also with
+   * an error; `rcode` is the extended one (RFC 6891). Returns `length`.
+   */
+  complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number {
+    const { counters, now } = this
+    counters.response(source, rcode, query.proto, length)
+    if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
+    if (query.receivedAt === now) this.#batchAnswers[source]!++
+    else counters.duration(source, (now - query.receivedAt) / 1000, 1)
+    return length
   }
 
-  #indexHosts(): HostNames | null {
-    const { hosts } = this.#settings
-    return hosts === undefined || hosts.length === 0 ? null : new HostNames(hosts, this.#seed)
+  /** Writes a reply without records to `query`, ends the query and returns the reply's length. */
+  writeError(
+    query: ClientQuery,
+    rcode: number,
+    ede: number,
+    out: Uint8Array,
+    outAt: number,
+    source: Source = Source.local,
+  ): number {
+    return this.complete(query, source, rcode, writeEmptyReply(query, rcode, ede, out, outAt), out, outAt)
   }
 
   #makeRateLimit(): RateLimit | null {
@@ -337,14 +381,6 @@ export class Engine {
     )
   }
 
-  #count(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number {
-    this.counters.response(source, rcode, query.proto, length)
-    if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) this.counters.add(Cell.truncated, 1)
-    if (query.receivedAt === this.now) this.#batchAnswers[source]!++
-    else this.counters.duration(source, (this.now - query.receivedAt) / 1000, 1)
-    return length
-  }
-
   #refuse(query: ClientQuery, out: Uint8Array, outAt: number): number {
     return this.writeError(query, Rcode.REFUSED, Ede.PROHIBITED, out, outAt)
   }
@@ -358,99 +394,23 @@ export class Engine {
     return this.writeError(query, rcode, Ede.NONE, out, outAt)
   }
 
-  /** QDCOUNT 0 with a COOKIE (RFC 7873 §5.4): NOERROR, nothing else. */
-  #writeEmpty(query: ClientQuery, out: Uint8Array, outAt: number): number {
-    return this.writeError(query, Rcode.NOERROR, Ede.NONE, out, outAt)
+  /** Ends a query that a stage has answered. */
+  #answered(query: ClientQuery, source: Source, length: number, out: Uint8Array, outAt: number): number {
+    return this.complete(query, source, rcodeOf(out, outAt), length, out, outAt)
   }
 
-  /** True for a probe of ours that has come back; whoever wants to know is told. */
-  #isFromLoop(query: ClientQuery): boolean {
-    const server = this.forwarder.loopProbe.serverOf(query.name.lower, query.name.length)
-    if (server < 0) return false
+  /** No stage has the answer: a server is asked, or the answer to the same question is waited for. */
+  #forward(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const cacheStage = this.#cacheStage
+    if (cacheStage.hasLooked(query)) this.counters.add(Cell.cacheRequests, 1)
+    const { hash, keyLength, hasStale } = cacheStage
+    return this.forwarder.forward(query, hash, query.name.lower, keyLength, hasStale, out, outAt)
+  }
+
+  /** A probe of ours has come back from the client named last. */
+  #tellOfLoop(server: number): void {
     this.counters.add(Cell.loopsDetected, 1)
     const from = this.#address.slice(this.#addressAt, this.#addressAt + this.#addressLength)
     this.#onLoop?.(this.forwarder.upstreams.server(server).label, from)
-    return true
-  }
-
-  #isWaitingForTable(): boolean {
-    const { beforeSync, startedAtMs } = this.#settings
-    if (beforeSync === 'auto') return this.now - startedAtMs < SYNC_WAIT_MS
-    return beforeSync === 'servfail'
-  }
-
-  #answerFromUpstream(query: ClientQuery, out: Uint8Array, outAt: number): number {
-    const { cache } = this
-    const { name } = query
-    // The key is the name with type and variant behind it: there is room for them, and no copy to make.
-    const key = name.lower
-    const isRecursive = (query.flags & 0x0100) !== 0
-    const variant =
-      (query.dnssecOk ? Variant.DO : 0) |
-      ((query.flags & 0x0010) !== 0 ? Variant.CD : 0) |
-      (isRecursive ? 0 : Variant.NO_RECURSION)
-    key[name.length] = query.type >>> 8
-    key[name.length + 1] = query.type
-    key[name.length + 2] = variant
-    const keyLength = name.length + 3
-    // `keyHash` written out: called, it makes a hit 7 % slower.
-    const hash = finishHash(name.hash() ^ Math.imul((query.type << 3) | variant, 0x9e3779b1))
-    if (cache !== null && isRecursive) {
-      this.counters.add(Cell.cacheRequests, 1)
-      const block = cache.find(hash, key, 0, keyLength)
-      if (block >= 0) {
-        const { store } = cache
-        const age = ageOf(store, block, this.now)
-        const lifetime = store.lifetimeSeconds(block)
-        if (age < lifetime) {
-          const isNegative = store.has(block, StoredFlag.NEGATIVE)
-          this.counters.add(isNegative ? Cell.cacheHitsNegative : Cell.cacheHitsPositive, 1)
-          const length = writeStored(store, block, query, age, -1, store.ede(block), this.random(), out, outAt)
-          if (this.#settings.cache.prefetch && age * PREFETCH_PART >= lifetime * (PREFETCH_PART - 1))
-            this.#prefetch(hash, keyLength, block)
-          return this.#count(query, Source.cache, store.rcode(block), length, out, outAt)
-        }
-        return this.#answerExpired(query, hash, keyLength, block, age, out, outAt)
-      }
-      if (this.#settings.cache.nxdomainCut === true) {
-        const written = this.#answerBelowCut(query, variant, out, outAt)
-        if (written !== NOT_OURS) return written
-      }
-    }
-    return this.forwarder.forward(query, hash, key, keyLength, false, out, outAt)
-  }
-
-  /** The cache has an answer whose time is over: it serves if asking again has just failed, or will if that takes long. */
-  #answerExpired(
-    query: ClientQuery,
-    hash: number,
-    keyLength: number,
-    block: number,
-    age: number,
-    out: Uint8Array,
-    outAt: number,
-  ): number {
-    const { store } = this.cache!
-    const isStale = this.forwarder.isServable(store, block)
-    if (!isStale || age >= store.staleUntilSeconds(block)) {
-      return this.forwarder.forward(query, hash, query.name.lower, keyLength, isStale, out, outAt)
-    }
-    const length = this.forwarder.writeStale(query, store, block, out, outAt)
-    return this.#count(query, Source.stale, store.rcode(block), length, out, outAt)
-  }
-
-  #answerBelowCut(query: ClientQuery, variant: number, out: Uint8Array, outAt: number): number {
-    const { upstreams } = this.forwarder
-    const length = answerBelowCut(this.cache!, upstreams, query, variant, this.#seed, this.now, out, outAt)
-    if (length === NOT_OURS) return NOT_OURS
-    this.counters.add(Cell.cacheHitsNegative, 1)
-    return this.#count(query, Source.cache, Rcode.NXDOMAIN, length, out, outAt)
-  }
-
-  #prefetch(hash: number, keyLength: number, block: number): void {
-    const store = this.cache!.store
-    if (store.has(block, StoredFlag.PREFETCHED)) return
-    store.mark(block, StoredFlag.PREFETCHED)
-    this.forwarder.prefetch(hash, this.#query.name.lower, keyLength)
   }
 }

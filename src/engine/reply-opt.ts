@@ -1,10 +1,12 @@
-/** The OPT record of a reply: what the client is told beside the answer. */
+/** What replies have in common: the OPT record with what the client is told beside the answer, and the reply without records. */
 import { Ede, EdnsOption } from '../dns/constants.ts'
 import { COOKIE_BYTES } from '../dns/cookie.ts'
 import {
   addExtendedError,
   addOption,
+  beginReply,
   EDE_BYTES,
+  headerRcode,
   OPT_BYTES,
   OPTION_HEAD_BYTES,
   setCounts,
@@ -51,4 +53,21 @@ export function finishReply(
 ): number {
   setCounts(out, outAt, answers, authorities, query.hasEdns ? 1 : 0)
   return (query.hasEdns ? writeReplyOpt(query, 0, Ede.NONE, out, end) : end) - outAt
+}
+
+/**
+ * Writes a reply without records to `query`, an error mostly, into `out` at `outAt` and returns its length. `rcode` is the
+ * extended one; `ede` as in `writeReplyOpt`.
+ */
+export function writeEmptyReply(
+  query: ClientQuery,
+  rcode: number,
+  ede: number,
+  out: Uint8Array,
+  outAt: number,
+): number {
+  const at = beginReply(query, headerRcode(rcode), out, outAt)
+  if (!query.hasEdns) return at - outAt
+  setCounts(out, outAt, 0, 0, 1)
+  return writeReplyOpt(query, rcode, ede, out, at) - outAt
 }

@@ -39,7 +39,7 @@ export function dnsMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_dns_responses_total',
-      help: 'Replies sent to clients, by response code and by where the answer came from: mesh (the name table), cache, stale (an expired cache entry, upstream failing), upstream, or local (special names and refusals).',
+      help: 'Replies sent to clients, by response code and by who answered: mesh (the name table), cache, stale (an expired cache entry, upstream failing), upstream (a server, or SERVFAIL because all of them failed), or local (special names, the hosts file, refusals).',
       type: 'counter',
       read: () => responseSamples(sources.counters()),
     },
@@ -166,7 +166,7 @@ export function istioAgentMetrics(sources: ObserveSources): MetricDefinition[] {
     {
       // Istio counts client queries that it forwards, not the attempts they take; so does this.
       name: 'istio_agent_dns_upstream_requests_total',
-      help: "As Istio's agent counts: queries answered by asking upstream. See byname_dns_responses_total.",
+      help: "As Istio's agent counts: queries forwarded upstream, answered or failed. See byname_dns_responses_total.",
       type: 'counter',
       read: () => [{ labels: {}, value: sum((counters) => total(counters.durationsOf(Source.upstream))) }],
     },

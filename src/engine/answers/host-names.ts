@@ -5,60 +5,89 @@
 import { Ede, Flag, Type } from '../../dns/constants.ts'
 import { finishHash, hashBytes, type ScannedName } from '../../dns/name.ts'
 import { beginReply, copyBytes, QUESTION_NAME, writeRecordHead } from '../../dns/reply.ts'
+import { Source } from '../../stats/counters.ts'
 import type { ClientQuery } from '../client-query.ts'
-import { NOT_OURS, SOA_DATA, writeAddresses, writeSoaData } from './mesh-answers.ts'
 import { replyOptBytes, finishReply } from '../reply-opt.ts'
-import type { EngineSettings, HostEntry } from '../settings.ts'
+import type { HostEntry } from '../settings.ts'
+import { type AnswerContext, type AnswerStage, PASS } from './answer-stage.ts'
+import { SOA_DATA, writeAddresses, writeSoaData } from './mesh-answers.ts'
 
 const A_BYTES = 16
 const AAAA_BYTES = 28
 
-export class HostNames {
-  readonly #entries: readonly HostEntry[]
-  /** Hash and entry + 1, by hash slot; at most half full. */
-  readonly #index: Int32Array
+export class HostsFileStage implements AnswerStage {
+  readonly name = 'hosts file'
+  readonly source: Source = Source.local
+  readonly #context: AnswerContext
+  #index: HostIndex | null = null
 
-  /** `seed`: that of the names' hashes. */
-  constructor(entries: readonly HostEntry[], seed: number) {
-    this.#entries = entries
-    this.#index = new Int32Array(2 ** Math.ceil(Math.log2(entries.length * 2 + 1)) * 2)
-    const mask = this.#index.length - 1
-    entries.forEach(({ name }, place) => {
-      // The root's zero byte is no part of the hash (scanName).
-      const hash = finishHash(hashBytes(seed, name, 0, name.length - 1))
-      let slot = (hash << 1) & mask
-      while (this.#index[slot + 1] !== 0) slot = (slot + 2) & mask
-      this.#index[slot] = hash
-      this.#index[slot + 1] = place + 1
-    })
+  constructor(context: AnswerContext) {
+    this.#context = context
+    this.refresh()
   }
 
-  /** Answers `query` if the file has its name and it asks for addresses or, of an address, for the name; else NOT_OURS. */
-  answer(query: ClientQuery, settings: EngineSettings, random: number, out: Uint8Array, outAt: number): number {
-    const entry = this.#find(query.name)
-    if (entry === null) return NOT_OURS
+  /** Takes the hosts of the settings, and the seed, as they are now. */
+  refresh(): void {
+    const { seed, settings } = this.#context
+    const { hosts } = settings
+    this.#index = hosts === undefined || hosts.length === 0 ? null : new HostIndex(hosts, seed)
+  }
+
+  /** Passes on types other than those of addresses and, for an address, PTR. */
+  answer(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    if (this.#index === null) return PASS
+    const entry = this.#index.find(query.name)
+    if (entry === null) return PASS
+    const { random, settings } = this.#context
     switch (query.type) {
       case Type.A:
       case Type.AAAA:
       case Type.ANY:
       case Type.HTTPS:
       case Type.SVCB:
-        if (entry.v4.length + entry.v6.length === 0) return NOT_OURS
-        return writeHostAddresses(entry, query, settings.ttlSeconds, random, out, outAt)
+        if (entry.v4.length + entry.v6.length === 0) return PASS
+        return writeHostAddresses(entry, query, settings.ttlSeconds, random(), out, outAt)
       case Type.PTR:
-        return entry.target.length === 0 ? NOT_OURS : writeHostName(entry, query, settings.ttlSeconds, out, outAt)
+        return entry.target.length === 0 ? PASS : writeHostName(entry, query, settings.ttlSeconds, out, outAt)
       default:
-        return NOT_OURS
+        return PASS
     }
   }
 
-  #find(name: ScannedName): HostEntry | null {
+  finding(query: ClientQuery): string {
+    if (this.#index === null) return 'no hosts file in use'
+    return this.#index.find(query.name) === null ? 'the file has no such name' : 'the file has the name'
+  }
+}
+
+/** The entries by the hash of their names. */
+class HostIndex {
+  readonly #entries: readonly HostEntry[]
+  /** Hash and entry + 1, by hash slot; at most half full. */
+  readonly #slots: Int32Array
+
+  /** `seed`: that of the names' hashes. */
+  constructor(entries: readonly HostEntry[], seed: number) {
+    this.#entries = entries
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(entries.length * 2 + 1)) * 2)
+    const mask = this.#slots.length - 1
+    entries.forEach(({ name }, place) => {
+      // The root's zero byte is no part of the hash (scanName).
+      const hash = finishHash(hashBytes(seed, name, 0, name.length - 1))
+      let slot = (hash << 1) & mask
+      while (this.#slots[slot + 1] !== 0) slot = (slot + 2) & mask
+      this.#slots[slot] = hash
+      this.#slots[slot + 1] = place + 1
+    })
+  }
+
+  find(name: ScannedName): HostEntry | null {
     const hash = name.hash()
-    const mask = this.#index.length - 1
+    const mask = this.#slots.length - 1
     for (let slot = (hash << 1) & mask; ; slot = (slot + 2) & mask) {
-      const place = this.#index[slot + 1]! - 1
+      const place = this.#slots[slot + 1]! - 1
       if (place < 0) return null
-      if (this.#index[slot] === hash && hasName(this.#entries[place]!, name)) return this.#entries[place]!
+      if (this.#slots[slot] === hash && hasName(this.#entries[place]!, name)) return this.#entries[place]!
     }
   }
 }

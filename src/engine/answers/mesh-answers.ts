@@ -12,25 +12,78 @@ import {
   writeRecordHead,
   writeU32,
 } from '../../dns/reply.ts'
-import { nameToWire } from '../../dns/name.ts'
+import { nameToText, nameToWire } from '../../dns/name.ts'
+import { Source } from '../../stats/counters.ts'
 import type { Image } from '../../table/image.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { replyOptBytes, writeReplyOpt } from '../reply-opt.ts'
 import type { EngineSettings } from '../settings.ts'
+import { type AnswerContext, type AnswerStage, PASS } from './answer-stage.ts'
 
-/** The question is for somebody else to answer. */
-export const NOT_OURS = -1
 const A_BYTES = 16
 const AAAA_BYTES = 28
 const RECORD_HEAD = 12
 /** Two root names and five numbers: nobody is meant to write to this zone's keeper. */
 export const SOA_DATA = 22
 
+/** Names of the table, and those that its hosts answer to as well. */
+export class MeshStage implements AnswerStage {
+  readonly name = 'mesh table'
+  readonly source: Source = Source.mesh
+  readonly #context: AnswerContext
+
+  constructor(context: AnswerContext) {
+    this.#context = context
+  }
+
+  answer(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { image, random, settings } = this.#context
+    if (image === null || !image.find(query.name)) return PASS
+    return writeMeshAnswer(image, query, settings, random(), out, outAt)
+  }
+
+  finding(query: ClientQuery): string {
+    const { image } = this.#context
+    if (image === null) return 'there is no table yet'
+    if (!image.find(query.name)) return `none of ${image.hosts} hosts has this name`
+    const host = (image.wildcard ? '*.' : '') + nameToText(image.bytes, image.ownerAt)
+    const way = image.expanded ? ', by the search domain' : ''
+    return `host ${host}${way}: ${image.v4Count} IPv4 and ${image.v6Count} IPv6 addresses`
+  }
+}
+
+/** Reverse names of the table's addresses, also where a wildcard host has the reverse name: it has no pointers of its own. */
+export class PointerStage implements AnswerStage {
+  readonly name = 'mesh addresses'
+  readonly source: Source = Source.mesh
+  readonly #context: AnswerContext
+
+  constructor(context: AnswerContext) {
+    this.#context = context
+  }
+
+  answer(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { image, settings } = this.#context
+    if (query.type !== Type.PTR || image === null) return PASS
+    return writePointerAnswer(image, query, settings, out, outAt)
+  }
+
+  finding(query: ClientQuery): string {
+    const { image } = this.#context
+    if (query.type !== Type.PTR) return 'no question for the name of an address'
+    if (image === null) return 'there is no table yet'
+    const length = readReverseName(query, addressScratch)
+    if (length === 0) return 'not the reverse name of an address'
+    if (!image.findAddress(addressScratch, 0, length)) return 'no host has this address'
+    return `address of host ${nameToText(image.bytes, image.ownerAt)}`
+  }
+}
+
 /**
  * Answers `query` for the host that `image.find` has just found, into `out` at `outAt`. Returns the reply's length, or
- * NOT_OURS for a type that goes upstream. `random`: a fresh 32-bit number, for the rotation.
+ * PASS for a type that goes upstream. `random`: a fresh 32-bit number, for the rotation.
  */
-export function writeMeshAnswer(
+function writeMeshAnswer(
   image: Image,
   query: ClientQuery,
   settings: EngineSettings,
@@ -46,7 +99,7 @@ export function writeMeshAnswer(
   else if (type === Type.ANY) {
     v4 = image.v4Count
     v6 = image.v6Count
-  } else if ((type !== Type.HTTPS && type !== Type.SVCB) || settings.httpsRecords === 'forward') return NOT_OURS
+  } else if ((type !== Type.HTTPS && type !== Type.SVCB) || settings.httpsRecords === 'forward') return PASS
 
   let at = beginReply(query, Flag.AA, out, outAt)
   let owner = QUESTION_NAME
@@ -185,8 +238,8 @@ export function writeSoaData(out: Uint8Array, outAt: number, minimumSeconds: num
 /** Made once: the address that a PTR question names. Overwritten by each call. */
 const addressScratch = new Uint8Array(16)
 
-/** Answers a PTR question for an address of the table with the host's full name; NOT_OURS for any other. */
-export function writePointerAnswer(
+/** Answers a PTR question for an address of the table with the host's full name; PASS for any other. */
+function writePointerAnswer(
   image: Image,
   query: ClientQuery,
   settings: EngineSettings,
@@ -194,7 +247,7 @@ export function writePointerAnswer(
   outAt: number,
 ): number {
   const length = readReverseName(query, addressScratch)
-  if (length === 0 || !image.findAddress(addressScratch, 0, length)) return NOT_OURS
+  if (length === 0 || !image.findAddress(addressScratch, 0, length)) return PASS
   let at = beginReply(query, Flag.AA, out, outAt)
   at = writeRecordHead(out, at, QUESTION_NAME, Type.PTR, settings.ttlSeconds, image.ownerLength)
   copyBytes(image.bytes, image.ownerAt, image.ownerLength, out, at)

@@ -8,7 +8,7 @@ import { beginReply, copyBytes, readU16, readU32, setCounts, writeU32 } from '..
 import { copyRecord } from '../../dns/scrub.ts'
 import type { Cache } from './cache.ts'
 import { ANY_TYPE_KEY, type ClientQuery } from '../client-query.ts'
-import { NOT_OURS } from '../answers/mesh-answers.ts'
+import { PASS } from '../answers/answer-stage.ts'
 import { replyOptBytes, writeReplyOpt } from '../reply-opt.ts'
 import { type AnswerStore, ageOf, STORED_HEAD, StoredFlag } from './stored-answer.ts'
 import type { Upstreams } from '../forward/upstreams.ts'
@@ -33,7 +33,7 @@ export function cutHash(seed: number, name: Uint8Array, at: number, length: numb
 
 /**
  * Answers `query` if its name, or one above it, is known not to exist: by servers of the same route, as others may see
- * another tree. Returns the reply's length, or NOT_OURS.
+ * another tree. Returns the reply's length, or PASS.
  */
 export function answerBelowCut(
   cache: Cache,
@@ -60,10 +60,10 @@ export function answerBelowCut(
     if (age >= cache.store.lifetimeSeconds(block) || upstreams.routeFor(name.lower, from, length) !== route) continue
     return writeDenial(cache.store, block, query, age, out, outAt)
   }
-  return NOT_OURS
+  return PASS
 }
 
-/** Writes an NXDOMAIN kept for a name above as the reply to `query`; NOT_OURS if it does not fit. */
+/** Writes an NXDOMAIN kept for a name above as the reply to `query`; PASS if it does not fit. */
 function writeDenial(
   store: AnswerStore,
   block: number,
@@ -84,7 +84,7 @@ function writeDenial(
   for (let k = 0; k < records; k++) {
     const record = at
     at = copyRecord(bytes, message, from, stop, reply, 0, nameEnd, record)
-    if (at + replyOptBytes(query, Ede.NONE) > query.limit) return NOT_OURS
+    if (at + replyOptBytes(query, Ede.NONE) > query.limit) return PASS
     const ttlAt = skipName(reply, record, at) + 4
     writeU32(reply, ttlAt, Math.max(0, readU32(reply, ttlAt) - ageSeconds))
     const fixed = skipName(bytes, from, stop)

@@ -1,6 +1,6 @@
 /** What the parts of the forwarder share: who they work for, what is under way, and what is known of the servers. */
 import type { Answer } from '../../dns/answer.ts'
-import type { WorkerCounters } from '../../stats/counters.ts'
+import type { Source, WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { InFlight, Purpose } from './in-flight.ts'
@@ -33,8 +33,10 @@ export interface ForwarderContext {
   readonly cache: Cache | null
   readonly seed: number
   now: number
-  /** Writes an error reply to `query` and counts it; returns its length. */
-  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number): number
+  /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns `length`. */
+  complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number
+  /** Writes an error reply to `query` and ends the query; returns its length. `source`: who failed; we, if not given. */
+  writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number, source?: Source): number
 }
 
 export class ForwarderState {

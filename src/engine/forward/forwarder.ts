@@ -22,7 +22,6 @@ import { type FailureReason, Fault } from '../outlet.ts'
 import { Judgement, ReplyJudgement } from './reply-validation.ts'
 import type { EngineSettings } from '../settings.ts'
 import { Settlement } from './settlement.ts'
-import type { AnswerStore } from '../cache/stored-answer.ts'
 import type { UpstreamReply } from '../stream-port.ts'
 import type { Timers } from './timers.ts'
 import type { Upstreams } from './upstreams.ts'
@@ -160,16 +159,6 @@ export class Forwarder {
     this.loopProbe.takeDue(this.#context.now)?.forEach((name, server) => {
       if (name !== null && server < this.upstreams.count) this.#askForLoop(server, name)
     })
-  }
-
-  /** True if an answer may still be served, fresh or stale. */
-  isServable(store: AnswerStore, block: number): boolean {
-    return this.#settlement.isServable(store, block)
-  }
-
-  /** Writes a stale answer as the reply to `query` and counts it as a hit; returns its length. */
-  writeStale(query: ClientQuery, store: AnswerStore, block: number, out: Uint8Array, outAt: number): number {
-    return this.#settlement.writeStale(query, store, block, out, outAt)
   }
 
   #askForLoop(server: number, name: Uint8Array): void {

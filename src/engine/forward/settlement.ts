@@ -15,10 +15,9 @@ import { ANY_TYPE_KEY, type ClientQuery, Variant } from '../client-query.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './in-flight.ts'
 import { cutHash } from '../cache/nxdomain-cut.ts'
+import { isServable, writeStale } from '../cache/stale-answers.ts'
 import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from '../cache/stored-answer.ts'
 
-/** TTL of a stale answer (RFC 8767 §4). */
-const STALE_TTL_SECONDS = 30
 /** After a failure to refresh it a stale answer serves at once: the failure recheck timer (RFC 8767 §5). */
 const STALE_RECHECK_SECONDS = 30
 /** How long a failure is kept, doubled each time it repeats (RFC 9520 §3.2); how long after that it counts as repeated. */
@@ -65,8 +64,7 @@ export class Settlement {
     const ede = this.#failureEde(x)
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
-      outlet.sendReply(w, context.writeError(waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt))
-      inFlight.freeWaiter(w)
+      this.#sendFailure(w, ede)
     }
     // Without a server to ask nothing has failed.
     if (inFlight.attemptsMade[x]! > 0) this.#keepFailure(x)
@@ -78,33 +76,20 @@ export class Settlement {
    */
   giveStale(x: number): boolean {
     const { context, inFlight } = this.#state
-    const { cache, now, outlet } = context
+    const { cache, counters, now, outlet, random } = context
     const waiter = this.#waiter
     const block = this.#cached(x)
-    if (cache === null || block < 0 || !this.isServable(cache.store, block)) return false
+    const { staleSeconds } = this.#state.settings.cache
+    if (cache === null || block < 0 || !isServable(cache.store, block, staleSeconds, now)) return false
     const { store } = cache
     store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
-      const length = this.writeStale(waiter, store, block, outlet.reply, outlet.replyAt)
+      const length = writeStale(store, block, waiter, random(), outlet.reply, outlet.replyAt)
+      counters.add(Cell.cacheHitsStale, 1)
       this.#send(w, Source.stale, store.rcode(block), length)
     }
     return true
-  }
-
-  /** Writes a stale answer as the reply to `query` and counts it as a hit; returns its length. */
-  writeStale(query: ClientQuery, store: AnswerStore, block: number, out: Uint8Array, outAt: number): number {
-    const { counters, random } = this.#state.context
-    counters.add(Cell.cacheHitsStale, 1)
-    const ede = store.rcode(block) === Rcode.NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE_ANSWER
-    return writeStored(store, block, query, 0, STALE_TTL_SECONDS, ede, random(), out, outAt)
-  }
-
-  /** True if an answer may still be served, fresh or stale. */
-  isServable(store: AnswerStore, block: number): boolean {
-    const { context, settings } = this.#state
-    if (store.has(block, StoredFlag.FAILURE)) return false
-    return ageOf(store, block, context.now) < store.lifetimeSeconds(block) + settings.cache.staleSeconds
   }
 
   /** What a client is told beside SERVFAIL when all has failed. */
@@ -168,11 +153,7 @@ export class Settlement {
     for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
       outlet.openReply(w)
       if (flags !== 0 && waiter.proto === TCP) {
-        outlet.sendReply(
-          w,
-          context.writeError(waiter, Rcode.SERVFAIL, this.#failureEde(x), outlet.reply, outlet.replyAt),
-        )
-        inFlight.freeWaiter(w)
+        this.#sendFailure(w, this.#failureEde(x))
         continue
       }
       const length = writeStored(scratch, 0, waiter, 0, -1, scratch.ede(0), random(), outlet.reply, outlet.replyAt)
@@ -181,14 +162,20 @@ export class Settlement {
     }
   }
 
-  /** Counts the reply just written to the waiter taken last, sends it and gives the place back. */
+  /** Sends SERVFAIL to the waiter taken last. It is the servers' failure, and counts as theirs. */
+  #sendFailure(w: number, ede: number): void {
+    const { context, inFlight } = this.#state
+    const { outlet } = context
+    const length = context.writeError(this.#waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt, Source.upstream)
+    outlet.sendReply(w, length)
+    inFlight.freeWaiter(w)
+  }
+
+  /** Sends the reply just written to the waiter taken last and gives the place back. */
   #send(w: number, source: Source, rcode: number, length: number): void {
     const { context, inFlight } = this.#state
-    const { counters, now, outlet } = context
-    const waiter = this.#waiter
-    counters.response(source, rcode, waiter.proto, length)
-    if ((outlet.reply[outlet.replyAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
-    counters.duration(source, (now - waiter.receivedAt) / 1000, 1)
+    const { outlet } = context
+    context.complete(this.#waiter, source, rcode, length, outlet.reply, outlet.replyAt)
     outlet.sendReply(w, length)
     inFlight.freeWaiter(w)
   }
