@@ -32,16 +32,24 @@ function statusText(report: StatusReport): string {
     ],
     ['table', tableLine(table)],
   ]
-  if (xds !== null) {
-    rows.push(['xds', `${xds.connected ? 'connected' : 'not connected'}, ${plural(xds.reconnects, 'reconnect')}`])
-  }
+  if (xds !== null) rows.push(['xds', `${xdsText(xds)}, ${plural(xds.reconnects, 'reconnect')}`])
   rows.push(['queries', amount(report.requests)], ['cache', cacheText(cache)])
   const drops = Object.entries(report.drops).map(([reason, count]) => `${reason} ${amount(count)}`)
   if (report.socketDrops > 0) drops.push(`by the kernel ${amount(report.socketDrops)}`)
   rows.push(['no reply to', drops.length > 0 ? drops.join(', ') : 'none'])
+  const problems = report.problems.map(
+    ({ text, since, forSeconds }) => `problem: ${printable(text)} (for ${durationText(forSeconds)}, since ${since})\n`,
+  )
   const servers = `\n${upstreamsText(report.upstreams)}`
   const warnings = report.warnings.map((warning) => `warning: ${printable(warning)}\n`).join('')
-  return `${alignColumns(rows.map((row) => row.map(printable)))}${servers}${warnings === '' ? '' : `\n${warnings}`}`
+  const notes = problems.join('') + warnings
+  return `${alignColumns(rows.map((row) => row.map(printable)))}${servers}${notes === '' ? '' : `\n${notes}`}`
+}
+
+function xdsText({ connected, away }: NonNullable<StatusReport['xds']>): string {
+  if (connected) return 'connected'
+  if (away === null) return 'connecting'
+  return `away since ${new Date(away.sinceMs).toISOString()} (${away.address}: ${away.reason})`
 }
 
 function tableLine(table: StatusReport['table']): string {

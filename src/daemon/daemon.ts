@@ -21,7 +21,7 @@ import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import type { Observer } from '../observe/observer.ts'
-import type { MeshState, XdsStateLike } from '../observe/sources.ts'
+import type { MeshState, Problem, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { checkStart, readRootCertificates } from './start-check.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
@@ -117,6 +117,7 @@ class Daemon {
   #source: TableSource | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
+  #sourceProblems: () => Problem[] = () => []
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
   constructor({ config, warnings }: DaemonOptions, log: Log, inherited: Inherited | null) {
@@ -222,6 +223,7 @@ class Daemon {
         streamCounters: this.#streamCounters,
         keeper,
         xds: this.#xds,
+        problems: () => this.#sourceProblems(),
         updates: this.#updates,
         compileDurations: this.#compileDurations,
       }),
@@ -354,9 +356,10 @@ class Daemon {
   }
 
   async #startSource(sink: TableKeeper): Promise<void> {
-    const { source, xds } = await openTableSource(this.#settings.config, sink, this.#log)
+    const { source, xds, problems } = await openTableSource(this.#settings.config, sink, this.#log)
     this.#source = source
     this.#xds = xds
+    this.#sourceProblems = problems
     await source.start()
   }
 }

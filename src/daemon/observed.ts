@@ -4,10 +4,11 @@ import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
-import type { Listener, MeshState, ObserveSources, XdsStateLike } from '../observe/sources.ts'
+import type { Listener, MeshState, ObserveSources, Problem, XdsStateLike } from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { StreamThread } from './stream-thread.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
+import { savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
 import type { DataWorkers } from './data-workers.ts'
@@ -24,6 +25,8 @@ export interface DaemonParts {
   settings: DaemonSettings
   /** One line each, about the configuration in use. */
   warnings: () => readonly string[]
+  /** What is wrong now with the source of the table. */
+  problems: () => Problem[]
   listeners: readonly OpenListener[]
   workers: DataWorkers
   stream: StreamThread
@@ -65,6 +68,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     warnings: parts.warnings,
+    problems: () => [...parts.problems(), ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper)],
     adminToken: () => null,
     socketTables: readSocketTables,
   }

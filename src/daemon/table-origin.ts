@@ -4,8 +4,9 @@ import { ConfigError } from '../config/config-error.ts'
 import { watchFile, watchFolder } from '../base/file-watch.ts'
 import type { Config } from '../config/schema.ts'
 import type { Log } from '../observe/log.ts'
-import type { XdsStateLike } from '../observe/sources.ts'
+import type { Problem, XdsStateLike } from '../observe/sources.ts'
 import type { TableSink } from '../table/nds.ts'
+import { controlPlaneProblems, meshFileProblems, tableFileProblems } from './problems.ts'
 import { version } from '../version.ts'
 
 /** Whatever brings the name table. */
@@ -14,10 +15,11 @@ export interface TableSource {
   stop(deadlineMs: number): Promise<void>
 }
 
-/** A source, and the state of its connection where there is one. */
+/** A source, the state of its connection where there is one, and what is wrong with it now. */
 export interface OpenTableSource {
   source: TableSource
   xds: (() => XdsStateLike) | null
+  problems: () => Problem[]
 }
 
 /** @throws ConfigError for what no source can do */
@@ -32,7 +34,8 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
   const { source } = config.mesh
   if (source.kind === 'table') {
     const { TableFileSource } = await import('../tables/table-file.ts')
-    return { source: new TableFileSource({ path: source.file, sink, log, watch: watchFile }), xds: null }
+    const table = new TableFileSource({ path: source.file, sink, log, watch: watchFile })
+    return { source: table, xds: null, problems: () => tableFileProblems(table.state()) }
   }
   if (source.kind === 'files') {
     const { MeshFilesSource } = await import('../tables/mesh-folder.ts')
@@ -44,7 +47,7 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
       log,
       watchFolder,
     })
-    return { source: files, xds: null }
+    return { source: files, xds: null, problems: () => meshFileProblems(files.state()) }
   }
   const { AdsClient } = await import('../xds/ads-client.ts')
   const { buildNode } = await import('../xds/node.ts')
@@ -66,7 +69,7 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
     log,
     random: Math.random,
   })
-  return { source: client, xds: () => client.state() }
+  return { source: client, xds: () => client.state(), problems: () => controlPlaneProblems(client.state()) }
 }
 
 /** The configured source, for people. */

@@ -21,6 +21,8 @@ export interface MeshWatchOptions {
   vipFile?: string
   debounce?: DebounceSettings
   clock?: Clock
+  /** Unix time in ms. */
+  unixNow?: () => number
 }
 
 /** What is known of the folder, for people. */
@@ -32,6 +34,8 @@ export interface MeshWatchState {
   serviceEntries: number
   /** What is wrong now, one line each; empty: nothing. */
   problems: string[]
+  /** Since when anything has been wrong (Unix time in ms); null: nothing is. */
+  problemsSinceMs: number | null
 }
 
 /**
@@ -64,7 +68,14 @@ export class MeshWatch {
     this.#loop = new ReadingLoop(() => this.#read(), clock)
     this.#debounce = new Debounce(() => void this.#loop.read(), options.debounce ?? DEFAULT_DEBOUNCE, clock)
     this.#vipFile = options.vipFile ?? join(options.folder, VIP_FILE)
-    this.#state = { folder: options.folder, files: 0, services: 0, serviceEntries: 0, problems: [] }
+    this.#state = {
+      folder: options.folder,
+      files: 0,
+      services: 0,
+      serviceEntries: 0,
+      problems: [],
+      problemsSinceMs: null,
+    }
   }
 
   /** Begins to watch, and resolves when the folder was read once, to whatever end. */
@@ -99,7 +110,7 @@ export class MeshWatch {
   }
 
   #takeFailure(failure: string): void {
-    this.#state.problems = [failure]
+    this.#setProblems([failure])
     this.#tell(new Set([failure]), new Set())
   }
 
@@ -111,10 +122,16 @@ export class MeshWatch {
     this.#state.files = reading.files
     this.#state.services = mesh.services.length
     this.#state.serviceEntries = mesh.serviceEntries.length
-    this.#state.problems = reading.problems
+    this.#setProblems(reading.problems)
     const { files, services, serviceEntries } = this.#state
     this.#options.log.debug({ files, services, serviceEntries }, 'read the mesh files')
     this.#onMesh({ ...mesh, vips })
+  }
+
+  #setProblems(problems: string[]): void {
+    const { unixNow = Date.now } = this.#options
+    this.#state.problems = problems
+    this.#state.problemsSinceMs = problems.length === 0 ? null : (this.#state.problemsSinceMs ?? unixNow())
   }
 
   async #allocate(mesh: Mesh): Promise<Mesh['vips']> {

@@ -30,6 +30,29 @@ export interface XdsStateLike {
   connected: boolean
   /** Streams opened after the first. */
   reconnects: number
+  /** Why there is no connection, and since when; null while there is one, and until the first attempt has failed. */
+  away: { sinceMs: number; address: string; reason: string } | null
+}
+
+/** What a problem may be about: the `about` label of byname_problems. */
+export const PROBLEM_SUBJECTS = [
+  'configuration',
+  'control_plane',
+  'mesh_files',
+  'table_file',
+  'resolv_conf',
+  'hosts_file',
+  'last_known_good',
+  'admin_token',
+] as const
+
+/** Something that is wrong now and that byname gets along with for the time being: it goes on with what it has. */
+export interface Problem {
+  about: (typeof PROBLEM_SUBJECTS)[number]
+  /** What is wrong, and with which file or server, in one line. */
+  text: string
+  /** Unix time in ms. */
+  sinceMs: number
 }
 
 /** A bound socket of a listener. */
@@ -87,8 +110,10 @@ export interface ObserveSources {
   ping(deadlineMs: number): Promise<readonly boolean[]>
   /** Removes a name (presentation format, every type), or null for all, from every worker's cache. Returns entries removed. */
   flush(name: string | null): Promise<number>
-  /** What an operator should know and do something about, a sentence each. */
+  /** What an operator should know and do something about, a sentence each: about settings, not about what happens now. */
   warnings(): readonly string[]
+  /** What is wrong now. */
+  problems(): readonly Problem[]
   /** The token that requests to the admin endpoint must bring; null where none is configured. Asked at every request. */
   adminToken(): RequiredToken | null
   /** Texts of /proc/net/udp and /proc/net/udp6 (socket-drops.ts reads them), nothing where there are none. */

@@ -1,7 +1,7 @@
 import type { MetricDefinition } from './metric-definition.ts'
 import { histogramSamples, type Sample } from './scraped-metric.ts'
 import type { SocketDrops } from './socket-drops.ts'
-import type { ObserveSources, XdsStateLike } from './sources.ts'
+import { type ObserveSources, PROBLEM_SUBJECTS, type XdsStateLike } from './sources.ts'
 
 /** The name table and the control plane it comes from. */
 export function meshMetrics(sources: ObserveSources): MetricDefinition[] {
@@ -74,6 +74,18 @@ export function processMetrics(sources: ObserveSources, drops: SocketDrops): Met
       help: 'Always 1; its label says which version runs.',
       type: 'gauge',
       read: () => [{ labels: { version: sources.version }, value: 1 }],
+    },
+    {
+      name: 'byname_problems',
+      help: 'What is wrong now, by what it is about: a file that cannot be used, a control plane that is away. byname goes on with what it has; /readyz says more.',
+      type: 'gauge',
+      read: () => {
+        const problems = sources.problems()
+        return PROBLEM_SUBJECTS.map((about) => ({
+          labels: { about },
+          value: problems.filter((problem) => problem.about === about).length,
+        }))
+      },
     },
     {
       name: 'byname_worker_restarts_total',

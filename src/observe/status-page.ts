@@ -11,7 +11,7 @@ export function statusPage(report: StatusReport, routes: readonly Route[]): stri
     ['listening', report.listeners.map(({ proto, address, port }) => `${proto} ${address} ${port}`).join(', ')],
     ['queries', String(report.requests)],
     ['name table', tableText(table)],
-    ['control plane', report.xds ? (report.xds.connected ? 'connected' : 'not connected') : 'none'],
+    ['control plane', controlPlaneText(report.xds)],
     ['cache', `${cache.entries} answers, ${cache.bytes} bytes`],
     ['cache hits', cache.hitRatio === null ? 'none asked yet' : `${(cache.hitRatio * 100).toFixed(1)} %`],
     ...report.upstreams.map(({ label, healthy, rttMs }): [string, string] => [
@@ -24,6 +24,7 @@ export function statusPage(report: StatusReport, routes: readonly Route[]): stri
 <html lang="en"><meta charset="utf-8"><title>byname ${escapeHtml(report.version)}</title>
 <style>body{font:15px system-ui;margin:2em;max-width:60em}th{text-align:left;padding-right:1.5em;font-weight:600}</style>
 <h1>byname ${escapeHtml(report.version)}</h1>
+${report.problems.map(({ text, since }) => `<p><strong>${escapeHtml(`${text} (since ${since})`)}</strong></p>\n`).join('')}
 ${report.warnings.map((warning) => `<p><strong>${escapeHtml(warning)}</strong></p>\n`).join('')}<table>
 ${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}<td>${escapeHtml(value)}\n`).join('')}</table>
 <ul>
@@ -35,6 +36,14 @@ ${links.map(({ path, about }) => `<li><a href="${escapeHtml(path)}">${escapeHtml
 /** Text for an element or a quoted attribute: labels and versions come from configuration and control plane. */
 function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}
+
+function controlPlaneText(xds: StatusReport['xds']): string {
+  if (xds === null) return 'none'
+  if (xds.connected) return 'connected'
+  if (xds.away === null) return 'connecting'
+  const { sinceMs, address, reason } = xds.away
+  return `away since ${new Date(sinceMs).toISOString()}: ${address}: ${reason}`
 }
 
 function tableText(table: StatusReport['table']): string {

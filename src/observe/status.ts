@@ -1,7 +1,7 @@
 import { Cell, DROP_REASONS } from '../stats/counters.ts'
 import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
 import { sumOf } from './metric-definition.ts'
-import type { Listener, ObserveSources, XdsStateLike } from './sources.ts'
+import type { Listener, ObserveSources, Problem, XdsStateLike } from './sources.ts'
 import { type UpstreamStatus, upstreamStatus } from './upstream-metrics.ts'
 
 /** The answer cache, all workers together. */
@@ -58,6 +58,17 @@ export interface StatusReport {
   /** Smallest that the kernel granted to a listener; 0 if unknown. */
   receiveBufferBytes: number
   warnings: string[]
+  /** What is wrong now. */
+  problems: ProblemStatus[]
+}
+
+/** A problem, and how long there has been one. */
+export interface ProblemStatus {
+  about: Problem['about']
+  text: string
+  /** ISO 8601. */
+  since: string
+  forSeconds: number
 }
 
 /** Puts the report together. Throws what a source throws. `socketDrops`: datagrams the kernel dropped so far. */
@@ -98,7 +109,18 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
     socketDrops,
     receiveBufferBytes: receiveBufferBytes(counters),
     warnings: [...sources.warnings(), ...ownWarnings(mesh, upstreams, socketDrops)],
+    problems: problemStatus(sources),
   }
+}
+
+/** The problems of this moment. */
+export function problemStatus(sources: Pick<ObserveSources, 'problems' | 'nowMs'>): ProblemStatus[] {
+  return sources.problems().map(({ about, text, sinceMs }) => ({
+    about,
+    text,
+    since: new Date(sinceMs).toISOString(),
+    forSeconds: secondsBetween(sinceMs, sources.nowMs()),
+  }))
 }
 
 /** The cache's part of the report. */

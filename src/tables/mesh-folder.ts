@@ -17,6 +17,8 @@ export interface MeshFilesSourceOptions {
   vipFile?: string
   debounce?: DebounceSettings
   clock?: Clock
+  /** Unix time in ms. */
+  unixNow?: () => number
 }
 
 /** What is known of the source, for people. */

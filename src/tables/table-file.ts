@@ -30,6 +30,8 @@ export interface TableFileState {
   lastAcceptedAtMs: number | null
   /** Why the file as it is now cannot be used; null if it is in use, or was not read yet. */
   error: string | null
+  /** Since when it cannot, whatever the reasons were. */
+  errorSinceMs: number | null
 }
 
 /** `mesh.source.table`: a name table from a file, read again whenever it changes. A bad file leaves the table in use. */
@@ -53,6 +55,7 @@ export class TableFileSource {
       rejected: 0,
       lastAcceptedAtMs: null,
       error: null,
+      errorSinceMs: null,
     }
   }
 
@@ -95,6 +98,7 @@ export class TableFileSource {
       const level = state.error === verdict.reason ? 'debug' : 'error'
       log[level]({ path }, `name table file ${path}: ${verdict.reason}; the name table in use stays`)
       state.error = verdict.reason
+      state.errorSinceMs ??= this.#clock.now()
       return
     }
     state.accepted++
@@ -103,6 +107,7 @@ export class TableFileSource {
     log.info({ path, version, changed: verdict.changed }, 'read the name table file')
     state.version = version
     state.error = null
+    state.errorSinceMs = null
   }
 
   #offer(text: string, version: string): TableVerdict {

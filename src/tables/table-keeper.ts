@@ -47,6 +47,8 @@ export class TableKeeper implements TableSink {
   updatedAtMs: number | null = null
   /** A source has brought a table. */
   hasTable = false
+  /** Why the last known good table cannot be written, and since when (as `now` counts); null: it can. */
+  saveProblem: { reason: string; sinceMs: number } | null = null
 
   constructor(options: TableKeeperOptions) {
     this.#options = options
@@ -200,8 +202,10 @@ export class TableKeeper implements TableSink {
     if (image === null || !compiler.pool.retain(image.generation)) return
     try {
       await writeAtomicFile(file, imageBytes(image))
+      this.saveProblem = null
     } catch (error) {
       log.warn({ file, ...lineAbout(error) }, 'the last known good table cannot be written')
+      this.saveProblem = { reason: lineOf(error), sinceMs: this.saveProblem?.sinceMs ?? this.#options.now() }
     } finally {
       this.#release(image.generation)
     }

@@ -47,6 +47,8 @@ export class AdsClient {
   #cancelAttempt: () => void = () => {}
   #isRunning = false
   #openedAtMs = 0
+  /** When the last connection was lost, or the client started. */
+  #leftAtMs = 0
   /** Attempts since a server last answered. */
   #fruitless = 0
   #addressIndex = 0
@@ -83,6 +85,8 @@ export class AdsClient {
       lastAcceptedAtMs: null,
       lastError: null,
       lastErrorAtMs: null,
+      away: null,
+      refused: null,
       nextAttemptAtMs: null,
     }
   }
@@ -91,6 +95,7 @@ export class AdsClient {
   start(): void {
     if (this.#isRunning) return
     this.#isRunning = true
+    this.#leftAtMs = this.#clock.now()
     this.#connect()
   }
 
@@ -155,6 +160,7 @@ export class AdsClient {
     this.#backoff.reset()
     this.#fruitless = 0
     this.#state.connected = true
+    this.#state.away = null
     this.#state.connectedSinceMs = this.#clock.now()
     const fields = { address, dialect: this.#state.dialect }
     if (this.#phase === 'connected') this.#options.log.debug(fields, 'connected to the control plane again')
@@ -198,11 +204,14 @@ export class AdsClient {
     if (this.#refusal !== null)
       this.#options.log.info({ address, version }, 'the control plane sends name tables that can be used again')
     this.#refusal = null
+    this.#state.refused = null
     return null
   }
 
   #refuse(push: Push, address: string, code: number, message: string): Status {
     this.#state.rejected++
+    const sinceMs = this.#state.refused?.sinceMs ?? this.#clock.now()
+    this.#state.refused = { sinceMs, address, reason: message }
     this.#failed(message)
     const fields = { address, version: push.version, nonce: push.nonce, reason: message }
     if (this.#refusal === message) this.#options.log.debug(fields, 'refused a response of the control plane')
@@ -222,7 +231,10 @@ export class AdsClient {
       return
     }
     const isQuiet = end.kind === 'left' && hadAnswered
-    if (!isQuiet) this.#failed(end.reason)
+    if (!isQuiet) {
+      this.#failed(end.reason)
+      this.#state.away = { sinceMs: this.#leftAtMs, address, reason: end.reason }
+    }
     if (!hadAnswered) {
       this.#fruitless++
       this.#addressIndex = (this.#addressIndex + 1) % this.#options.addresses.length
@@ -252,6 +264,7 @@ export class AdsClient {
   }
 
   #left(): void {
+    if (this.#state.connected) this.#leftAtMs = this.#clock.now()
     this.#state.connected = false
     this.#state.connectedSinceMs = null
   }

@@ -1,3 +1,13 @@
+/** What is wrong. */
+export interface Trouble {
+  /** Unix time in ms. */
+  sinceMs: number
+  /** The server that it is about, `HOST:PORT`. */
+  address: string
+  /** One line. */
+  reason: string
+}
+
 /** What is known of the subscription, for metrics and /debug/xds. Times are Unix times in ms. */
 export interface XdsState {
   /** The server has answered on the stream now open. */
@@ -29,6 +39,10 @@ export interface XdsState {
   /** Why a stream failed or a response was refused, last; null: never. */
   lastError: string | null
   lastErrorAtMs: number | null
+  /** Why there is no connection, and since when; null while there is one, and until the first attempt has failed. */
+  away: Trouble | null
+  /** Why the table last received is not in use, and since when tables have been refused; null if it is in use. */
+  refused: Trouble | null
   /** When the next attempt is due; null while one is under way or a stream is open. */
   nextAttemptAtMs: number | null
 }

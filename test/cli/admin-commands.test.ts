@@ -60,7 +60,7 @@ const status: StatusReport = {
     skippedHosts: 0,
     updates: { changed: 3, unchanged: 1, refused: 0 },
   },
-  xds: { connected: true, reconnects: 1 },
+  xds: { connected: true, reconnects: 1, away: null },
   cache: {
     entries: 1,
     bytes: 300,
@@ -89,6 +89,7 @@ const status: StatusReport = {
   socketDrops: 5,
   receiveBufferBytes: 0,
   warnings: ['mind the \u001b[31m gap'],
+  problems: [],
 }
 
 describe('table', () => {
@@ -155,6 +156,27 @@ warning: mind the \\x1b[31m gap
     expect(out).toMatch(/^table +none yet, from xds 127\.0\.0\.1:15010$/m)
     expect(out).toMatch(/^no reply to +none$/m)
     expect(out).toContain('No upstream servers.')
+  })
+
+  test('what is wrong, and since when, is said below, before the warnings', async () => {
+    const away = { sinceMs: Date.UTC(2026, 0, 1), address: 'istiod:15012', reason: 'connect \u001b[31m refused' }
+    const problem = {
+      about: 'mesh_files' as const,
+      text: 'mesh files in /m: \u001b[31m a.yaml: line 3',
+      since: '2026-01-01T00:00:00.000Z',
+      forSeconds: 125,
+    }
+    const troubled: StatusReport = { ...status, problems: [problem], xds: { connected: false, reconnects: 2, away } }
+    const { out } = await byname(['status', '--admin', await serve({ '/debug/status': JSON.stringify(troubled) })])
+    expect(out).toMatch(
+      /^xds +away since 2026-01-01T00:00:00\.000Z \(istiod:15012: connect \\x1b\[31m refused\), 2 reconnects$/m,
+    )
+    expect(out).toContain(
+      '\n\nproblem: mesh files in /m: \\x1b[31m a.yaml: line 3 (for 2 min, since 2026-01-01T00:00:00.000Z)\nwarning: mind the',
+    )
+    const early = { ...status, xds: { connected: false, reconnects: 0, away: null } }
+    const { out: begun } = await byname(['status', '--admin', await serve({ '/debug/status': JSON.stringify(early) })])
+    expect(begun).toMatch(/^xds +connecting, 0 reconnects$/m)
   })
 
   test('--json passes it on', async () => {

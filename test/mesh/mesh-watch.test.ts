@@ -33,7 +33,10 @@ function watchFolder(_folder: string, onChange: () => void): { close(): void } {
 }
 
 function watching(options: { vipFile?: string } = {}): MeshWatch {
-  const watch = new MeshWatch({ folder: folder.path, log, clock, watchFolder, ...options }, (mesh) => meshes.put(mesh))
+  const unixNow = (): number => 5000 + clock.now()
+  const watch = new MeshWatch({ folder: folder.path, log, clock, unixNow, watchFolder, ...options }, (mesh) =>
+    meshes.put(mesh),
+  )
   started.push(watch)
   return watch
 }
@@ -65,6 +68,27 @@ test('a burst of changes is one reading, and a mistake costs nothing but itself'
   expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
   expect(meshes.waiting).toBe(0)
   expect(watch.state()).toMatchObject({ files: 2, services: 2, problems: [expect.stringMatching(/^a\.yaml: /)] })
+})
+
+test('since when anything has been wrong is known, whatever it is', async () => {
+  folder.write('a.yaml', service({ name: 'a' }))
+  const watch = watching()
+  await watch.start()
+  await meshes.next()
+  expect(watch.state().problemsSinceMs).toBeNull()
+  const sinceMs = 5000 + clock.now() + 100
+  for (const text of ['kind: [', 'kind: {']) {
+    folder.write('a.yaml', text)
+    changed()
+    clock.advance(100)
+    await meshes.next()
+    expect(watch.state().problemsSinceMs).toBe(sinceMs)
+  }
+  folder.write('a.yaml', service({ name: 'b' }))
+  changed()
+  clock.advance(100)
+  await meshes.next()
+  expect(watch.state()).toMatchObject({ problems: [], problemsSinceMs: null })
 })
 
 test('what is wrong is logged once, and that it is good again', async () => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { Observer } from '../../src/observe/observer.ts'
-import type { ObserveSources } from '../../src/observe/sources.ts'
+import type { ObserveSources, Problem } from '../../src/observe/sources.ts'
 import { Cell, UpstreamField } from '../../src/stats/counters.ts'
 import { parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
@@ -61,6 +61,25 @@ describe('the metrics endpoint', () => {
     expect(reply).toMatchObject({ status: 503, body: 'not ready: no name table yet; sockets are not bound\n' })
   })
 
+  test('/readyz stays ready while the table is held, and says what is wrong and since when', async () => {
+    const sinceMs = Date.UTC(2026, 10, 1)
+    const problems = (count: number): Problem[] =>
+      Array.from({ length: count }, (_, n) => ({ about: 'mesh_files', text: `${n}\nfile ${'x'.repeat(400)}`, sinceMs }))
+    const one = await (await observe({ problems: () => problems(1) })).metrics('/readyz')
+    expect([one.status, one.body]).toEqual([200, `ready\nproblem: 0 file ${'x'.repeat(293)}\n`])
+    const away: Problem = { about: 'control_plane', text: 'the control plane is away: istiod: refused', sinceMs }
+    const other = { problems: () => [away], ready: () => ({ ready: false, missing: ['no table'] }) }
+    expect(await (await observe(other)).metrics('/readyz')).toMatchObject({
+      status: 503,
+      body: 'not ready: no table\nproblem: the control plane is away: istiod: refused (since 2026-11-01T00:00:00.000Z)\n',
+    })
+    const eight = await (await observe({ problems: () => problems(8) })).metrics('/readyz')
+    expect(eight.body.split('\n')).toHaveLength(10)
+    const nine = (await (await observe({ problems: () => problems(9) })).metrics('/readyz')).body.split('\n')
+    expect(nine).toHaveLength(11)
+    expect(nine.at(-2)).toBe('problem: and 1 more: see byname status')
+  })
+
   test('the admin paths are not on it', async () => {
     const reply = await (await observe()).metrics('/debug/config')
     expect(reply.status).toBe(404)
@@ -97,7 +116,11 @@ describe('the admin endpoint', () => {
     worker.add(Cell.cacheRequests, 4)
     worker.add(Cell.cacheHitsNegative, 3)
     worker.upstreamSet(0, UpstreamField.rttSeconds, 0.0125)
-    const xds = { connected: false, reconnects: 5, lastError: 'refused' }
+    const xds = {
+      connected: false,
+      reconnects: 5,
+      away: { sinceMs: 7, address: 'istiod:15012', reason: 'refused' },
+    }
     const { admin } = await observe({ ...sources, xds: () => xds })
     const read = async (path: string): Promise<unknown> => JSON.parse((await admin(path)).body)
     expect(await read('/debug/cache')).toMatchObject({ hits: 3, misses: 1, hitRatio: 0.75 })
@@ -140,17 +163,53 @@ describe('the admin endpoint', () => {
     expect(flushed).toEqual([])
   })
 
-  test('the status page escapes what it shows and links to the rest', async () => {
-    const { admin } = await observe({
-      mesh: () => fakeMesh({ version: '<script>alert(1)</script>' }),
-      warnings: () => ['a & b'],
-    })
-    const page = await admin('/')
+  test('the status page links to the rest', async () => {
+    const page = await (await observe()).admin('/')
     expect(page.headers['content-type']).toContain('text/html')
     expect(page.headers['content-security-policy']).toContain("default-src 'none'")
-    expect(page.body).not.toContain('<script>')
-    expect(page.body).toContain('a &#38; b')
     expect(page.body).toContain('href="/debug/status"')
+  })
+
+  const hostile = `<<b>>&&""''`
+  const escaped = '&#60;&#60;b&#62;&#62;&#38;&#38;&#34;&#34;&#39;&#39;'
+  const away = { sinceMs: 0, address: hostile, reason: hostile }
+  const places: [place: string, times: number, changes: Partial<ObserveSources>][] = [
+    ['the version of byname', 2, { version: hostile }],
+    ['the version of the table', 1, { mesh: () => fakeMesh({ version: hostile }) }],
+    ['the source of the table', 1, { mesh: () => fakeMesh({ source: hostile }) }],
+    ['a warning', 1, { warnings: () => [hostile] }],
+    ['a problem', 1, { problems: () => [{ about: 'hosts_file', text: hostile, sinceMs: 0 }] }],
+    ['what is missing', 1, { ready: () => ({ ready: false, missing: [hostile] }) }],
+    ['the driver', 2, { driver: () => ({ name: hostile, why: hostile }) }],
+    ['a listener', 1, { listeners: () => [{ proto: 'udp', address: hostile, port: 53 }] }],
+    ['an upstream server', 1, { serverLabels: () => [hostile] }],
+    ['the control plane', 2, { xds: () => ({ connected: false, reconnects: 0, away }) }],
+  ]
+  test.each(places)('the status page escapes every character of %s', async (_, times, changes) => {
+    const { body } = await (await observe(changes)).admin('/')
+    expect(body.split(escaped)).toHaveLength(times + 1)
+    expect(body).not.toMatch(/<<|>>|&&|""[^>]|''/)
+  })
+
+  test('the status page says since when the control plane is away, and what is wrong', async () => {
+    const sinceMs = Date.UTC(2026, 10, 1)
+    const changes: Partial<ObserveSources> = {
+      xds: () => ({ connected: false, reconnects: 3, away: { sinceMs, address: 'istiod:15012', reason: 'refused' } }),
+      problems: () => [{ about: 'mesh_files', text: 'a.yaml: line 3', sinceMs }],
+    }
+    const { body } = await (await observe(changes)).admin('/')
+    expect(body).toContain('<td>away since 2026-11-01T00:00:00.000Z: istiod:15012: refused\n')
+    expect(body).toContain('<strong>a.yaml: line 3 (since 2026-11-01T00:00:00.000Z)</strong>')
+    const connecting = { xds: () => ({ connected: false, reconnects: 0, away: null }) }
+    expect((await (await observe(connecting)).admin('/')).body).toContain('<td>connecting\n')
+    expect((await (await observe({ xds: () => null })).admin('/')).body).toContain('<th>control plane<td>none\n')
+  })
+
+  test('/debug/status has what is wrong, and for how long', async () => {
+    const problem: Problem = { about: 'mesh_files', text: 'x', sinceMs: Date.UTC(2026, 10, 1) }
+    const { admin } = await observe({ problems: () => [problem] })
+    const { problems: shown } = JSON.parse((await admin('/debug/status')).body)
+    expect(shown).toEqual([{ about: 'mesh_files', text: 'x', since: '2026-11-01T00:00:00.000Z', forSeconds: 60 }])
   })
 })
 

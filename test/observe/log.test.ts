@@ -22,6 +22,18 @@ test('a line is one JSON object with time, level, fields and message, written at
   expect(new Date(String(line['time'])).toISOString()).toBe(line['time'])
 })
 
+test('whatever a field or a message holds, a line of JSON stays one line and says the same', async () => {
+  const destination = memory()
+  const log = await createLog({ level: 'info', format: 'json', destination })
+  const hostile = '""\\\\\n\n\r\r\u0000\u0000\u001b[31m\u2028\u2028'
+  log.info({ [hostile]: hostile, list: [hostile], error: new Error(`x${hostile}`) }, hostile)
+  expect(destination.lines).toHaveLength(1)
+  const [line] = destination.lines
+  // oxlint-disable-next-line no-control-regex -- none may be there but the line's end
+  expect(line).toMatch(/^[^\u0000-\u001f]*\n$/)
+  expect(parse(line)).toMatchObject({ [hostile]: hostile, list: [hostile], msg: hostile })
+})
+
 test('on a terminal it is for people, written at once', async () => {
   const destination = memory(true)
   const log = await createLog({ level: 'info', format: 'auto', destination })

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { BucketCounts, COMPILE_BOUNDS } from '../../src/observe/bucket-counts.ts'
 import { createMetrics } from '../../src/observe/metrics.ts'
 import { SocketDrops } from '../../src/observe/socket-drops.ts'
-import type { ObserveSources } from '../../src/observe/sources.ts'
+import { type ObserveSources, PROBLEM_SUBJECTS, type ServerUse } from '../../src/observe/sources.ts'
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { type Exposition, parseExposition, valueOf } from './exposition.ts'
@@ -58,6 +58,7 @@ const CONTRACT: [name: string, type: string, labels: string[]][] = [
   ['byname_upstream_failures_total', 'counter', ['server', 'reason']],
   ['byname_upstream_request_duration_seconds', 'histogram', ['server']],
   ['byname_upstream_healthy', 'gauge', ['server']],
+  ['byname_problems', 'gauge', ['about']],
   ['byname_upstream_coalesced_total', 'counter', []],
   ['byname_mesh_hosts', 'gauge', []],
   ['byname_mesh_table_bytes', 'gauge', []],
@@ -256,10 +257,27 @@ test('each route of a server has a line', async () => {
   expect(valueOf(parsed, 'byname_upstream_route', { server: second!, route: 'corp.example' })).toBeUndefined()
 })
 
-test('a label with quotes, backslashes and line ends is escaped', async () => {
-  const label = 'a"b\\c\nd'
-  const { parsed } = await scrape(fakeSources({ serverLabels: () => [label] }))
+test('each quote, backslash and line end of a label is escaped, wherever text of others becomes one', async () => {
+  const label = 'a""b\\\\c\n\nd"'
+  const serverUses = (): ServerUse[] => [{ routes: [label], isLoop: false }]
+  const sources = fakeSources({ version: label, serverLabels: () => [label], serverUses })
+  sources.counters()[0]!.upstreamAdd(0, UpstreamField.requestsUdp, 1)
+  const { text, parsed } = await scrape(sources)
   expect(valueOf(parsed, 'byname_upstream_healthy', { server: label })).toBe(0)
+  expect(valueOf(parsed, 'byname_upstream_route', { server: label, route: label })).toBe(1)
+  expect(valueOf(parsed, 'byname_upstream_requests_total', { server: label, proto: 'udp' })).toBe(1)
+  expect(valueOf(parsed, 'byname_build_info', { version: label })).toBe(1)
+  // As the format wants it, without trusting the reader of the tests.
+  expect(text).toContain(String.raw`byname_build_info{version="a\"\"b\\\\c\n\nd\""} 1`)
+})
+
+test('problems are counted by what they are about, zeros included', async () => {
+  const problem = { about: 'mesh_files', text: 'x', sinceMs: 0 } as const
+  const { parsed } = await scrape(fakeSources({ problems: () => [problem, problem] }))
+  const counts = parsed.series
+    .filter(({ name }) => name === 'byname_problems')
+    .map(({ labels, value }) => [labels['about'], value])
+  expect(counts).toEqual(PROBLEM_SUBJECTS.map((about) => [about, about === 'mesh_files' ? 2 : 0]))
 })
 
 test('a source that throws costs its own metrics only, and is logged once', async () => {

@@ -294,6 +294,7 @@ describe('the last known good table', () => {
       'name table adopted',
       'the last known good table cannot be written',
     ])
+    expect(keeper.saveProblem).toEqual({ reason: expect.stringContaining('EISDIR'), sinceMs: 5000 })
     expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000201'])
     expect(readdirSync(dirname(file)).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })

@@ -150,10 +150,12 @@ describe('state of the world', () => {
 
   it('refuses a table with its nonce, the version last accepted and the reason, and keeps the one in use', async () => {
     const server = await serve()
-    const { client, held, logs } = subscribe([server.address])
+    const { clock, client, held, logs } = subscribe([server.address])
     const stream = await subscribed(server)
     stream.push({ tables: [table('good')] })
     await stream.requests.next()
+    expect(client.state().refused).toBeNull()
+    const refusedAtMs = clock.now()
     for (const _ of [1, 2]) {
       stream.push({ tables: [table('bad')] })
       expect(await stream.requests.next()).toMatchObject({
@@ -163,11 +165,14 @@ describe('state of the world', () => {
     }
     expect(held()).toBe('good')
     expect(client.state()).toMatchObject({ version: 'v1', nonce: 'n3', accepted: 1, rejected: 2 })
+    const refused = { sinceMs: refusedAtMs, address: server.address, reason: 'host "a..b" is no name' }
+    expect(client.state().refused).toEqual(refused)
     expect(client.state().lastError).toBe('host "a..b" is no name')
     expect(loud(logs).filter((line) => line.includes('refused'))).toHaveLength(1)
     stream.push({ tables: [table('better')] })
     expect(await stream.requests.next()).toMatchObject({ version_info: 'v4', response_nonce: 'n4', error_detail: null })
     expect(loud(logs).at(-1)).toContain('can be used again')
+    expect(client.state().refused).toBeNull()
   })
 
   it('refuses a first table without a version to go back to', async () => {
@@ -395,7 +400,7 @@ describe('reconnecting', () => {
     clock.advance(5000)
     const before = loud(logs).length
     first.end()
-    expect((await states.nextWhere(retrying)).nextAttemptAtMs).toBe(clock.now())
+    expect(await states.nextWhere(retrying)).toMatchObject({ nextAttemptAtMs: clock.now(), away: null })
     clock.advance(0)
     await subscribed(server)
     expect(loud(logs)).toHaveLength(before)
@@ -450,6 +455,7 @@ describe('reconnecting', () => {
     stream.push({ tables: [table('kept')] })
     await stream.requests.next()
     await server.stop()
+    const lostAtMs = clock.now()
     for (let attempt = 0; attempt < 5; attempt++) {
       const state = await states.nextWhere(retrying)
       clock.advance(state.nextAttemptAtMs! - clock.now())
@@ -458,12 +464,18 @@ describe('reconnecting', () => {
     expect(client.state()).toMatchObject({ connected: false, version: 'v1', accepted: 1 })
     expect(client.state().lastError).toBe(`UNAVAILABLE: connect ECONNREFUSED 127.0.0.1:${port}`)
     expect(client.state().ageSeconds).toBeGreaterThan(10)
+    expect(client.state().away).toEqual({
+      sinceMs: lostAtMs,
+      address: `127.0.0.1:${port}`,
+      reason: `UNAVAILABLE: connect ECONNREFUSED 127.0.0.1:${port}`,
+    })
     expect(held()).toBe('kept')
     const back = await serve({ port })
     clock.advance(nextAttemptAtMs! - clock.now())
     const again = await subscribed(back)
     again.push({ tables: [table('new')] })
     await again.requests.next()
+    expect(client.state().away).toBeNull()
     expect(held()).toBe('new')
     expect(loud(logs).map((line) => line.split(/[;{]/)[0]?.trim())).toEqual([
       'info connected to the control plane',

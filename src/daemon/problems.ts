@@ -1,0 +1,44 @@
+/** What is wrong now, as the observer shows it, from the states of the parts. Each text is one line that names file or server. */
+import type { Problem } from '../observe/sources.ts'
+import type { MeshFilesState } from '../tables/mesh-folder.ts'
+import type { TableKeeper } from '../tables/table-keeper.ts'
+import type { TableFileState } from '../tables/table-file.ts'
+import type { XdsState } from '../xds/xds-state.ts'
+
+/** A control plane that is away, or whose tables are refused. */
+export function controlPlaneProblems({ away, refused }: Pick<XdsState, 'away' | 'refused'>): Problem[] {
+  const problems: Problem[] = []
+  if (away !== null) {
+    const text = `the control plane is away: ${away.address}: ${away.reason}`
+    problems.push({ about: 'control_plane', text, sinceMs: away.sinceMs })
+  }
+  if (refused !== null) {
+    const text = `the control plane ${refused.address} sends name tables that cannot be used: ${refused.reason}`
+    problems.push({ about: 'control_plane', text, sinceMs: refused.sinceMs })
+  }
+  return problems
+}
+
+/** Mesh files that cannot be used: their last good state goes on. */
+export function meshFileProblems(state: Pick<MeshFilesState, 'folder' | 'problems' | 'problemsSinceMs'>): Problem[] {
+  const { folder, problems, problemsSinceMs } = state
+  return problems.map((problem) => ({
+    about: 'mesh_files',
+    text: `mesh files in ${folder}: ${problem}`,
+    sinceMs: problemsSinceMs ?? 0,
+  }))
+}
+
+/** A last known good table that cannot be written: a restart without control plane would find an old one, or none. */
+export function savedTableProblems(file: string, { saveProblem }: Pick<TableKeeper, 'saveProblem'>): Problem[] {
+  if (saveProblem === null) return []
+  const text = `the last known good table ${file} cannot be written: ${saveProblem.reason}`
+  return [{ about: 'last_known_good', text, sinceMs: saveProblem.sinceMs }]
+}
+
+/** A table file that cannot be used: the table in use stays. */
+export function tableFileProblems(state: Pick<TableFileState, 'path' | 'error' | 'errorSinceMs'>): Problem[] {
+  const { path, error, errorSinceMs } = state
+  if (error === null) return []
+  return [{ about: 'table_file', text: `name table file ${path}: ${error}`, sinceMs: errorSinceMs ?? 0 }]
+}

@@ -1,0 +1,91 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import {
+  controlPlaneProblems,
+  meshFileProblems,
+  savedTableProblems,
+  tableFileProblems,
+} from '../../src/daemon/problems.ts'
+
+import { DaemonProcess } from './daemon-process.ts'
+
+const stops: (() => unknown)[] = []
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop()
+})
+
+const ENTRY = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: a }
+spec: { hosts: [a.example], addresses: [192.0.2.7], resolution: STATIC }
+`
+
+const trouble = { sinceMs: 7, address: 'istiod:15012', reason: 'refused' }
+
+test('nothing wrong is no problem', () => {
+  expect(controlPlaneProblems({ away: null, refused: null })).toEqual([])
+  expect(meshFileProblems({ folder: '/m', problems: [], problemsSinceMs: null })).toEqual([])
+  expect(tableFileProblems({ path: '/t', error: null, errorSinceMs: null })).toEqual([])
+  expect(savedTableProblems('/k', { saveProblem: null })).toEqual([])
+})
+
+test('each problem names its file or server, and since when', () => {
+  expect(controlPlaneProblems({ away: trouble, refused: { ...trouble, sinceMs: 8, reason: 'no name' } })).toEqual([
+    { about: 'control_plane', text: 'the control plane is away: istiod:15012: refused', sinceMs: 7 },
+    {
+      about: 'control_plane',
+      text: 'the control plane istiod:15012 sends name tables that cannot be used: no name',
+      sinceMs: 8,
+    },
+  ])
+  expect(
+    meshFileProblems({ folder: '/m', problems: ['a.yaml: line 1', 'b.yaml: line 2'], problemsSinceMs: 9 }),
+  ).toEqual(
+    ['a.yaml: line 1', 'b.yaml: line 2'].map((line) => ({
+      about: 'mesh_files',
+      text: `mesh files in /m: ${line}`,
+      sinceMs: 9,
+    })),
+  )
+  expect(tableFileProblems({ path: '/t', error: 'no JSON', errorSinceMs: 10 })).toEqual([
+    { about: 'table_file', text: 'name table file /t: no JSON', sinceMs: 10 },
+  ])
+  expect(savedTableProblems('/k', { saveProblem: { reason: 'EROFS', sinceMs: 11 } })).toEqual([
+    { about: 'last_known_good', text: 'the last known good table /k cannot be written: EROFS', sinceMs: 11 },
+  ])
+})
+
+test('a running daemon tells of a broken mesh file in /readyz, metrics and status, until it is mended', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'byname-problems-'))
+  stops.push(() => rmSync(folder, { recursive: true, force: true }))
+  const mesh = join(folder, 'mesh')
+  mkdirSync(mesh)
+  writeFileSync(join(mesh, 'a.yaml'), ENTRY)
+  writeFileSync(join(mesh, 'b.yaml'), 'kind: [')
+  const daemon = await DaemonProcess.start({ config: { mesh: { source: { files: mesh } } } })
+  stops.push(() => daemon.stop())
+  const readyz = await daemon.get('metrics', '/readyz')
+  expect(readyz.status).toBe(200)
+  expect(await readyz.text()).toMatch(/^ready\nproblem: mesh files in .*\/mesh: b\.yaml: .* \(since \d{4}-.*Z\)\n$/)
+  expect(await daemon.metric('byname_problems', { about: 'mesh_files' })).toBe(1)
+  expect((await daemon.status()).problems).toMatchObject([{ about: 'mesh_files' }])
+  writeFileSync(join(mesh, 'b.yaml'), '')
+  await daemon.line('the mesh files are good again')
+  expect((await daemon.status()).problems).toEqual([])
+})
+
+test('a running daemon tells that its control plane is away, where, why and since when', async () => {
+  const before = Date.now()
+  const xds = { address: '127.0.0.1:1' }
+  const daemon = await DaemonProcess.start({ config: { mesh: { source: { xds } } } })
+  stops.push(() => daemon.stop())
+  await daemon.line('cannot reach the control plane')
+  const { away } = JSON.parse(await (await daemon.get('admin', '/debug/xds')).text())
+  expect(away).toMatchObject({ address: '127.0.0.1:1', reason: expect.stringContaining('ECONNREFUSED') })
+  expect(away.sinceMs).toBeGreaterThanOrEqual(before)
+  const readyz = await daemon.get('metrics', '/readyz')
+  expect(readyz.status).toBe(503)
+  expect(await readyz.text()).toContain('\nproblem: the control plane is away: 127.0.0.1:1: ')
+})
