@@ -16,6 +16,24 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 20,
   },
   {
+    name: 'of all that went out by a socket that fails only one is told',
+    find: "        this.#exchanges.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    replace: "        return this.#exchanges.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    seeds: 60,
+  },
+  {
+    name: 'names below the domain of a route are not on it',
+    find: 'if (bestLength > 0 || name[from] === 0) return best',
+    replace: 'if (from === at || bestLength > 0 || name[from] === 0) return best',
+    seeds: 60,
+  },
+  {
+    name: 'BADCOOKIE counts without a cookie',
+    find: 'answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0',
+    replace: 'answer.rcode === Rcode.BADCOOKIE',
+    seeds: 200,
+  },
+  {
     name: 'the id of a reply is not looked at, only the socket',
     find: 'const a = inFlight.attemptById(readU16(packet, start))',
     replace:

@@ -18,11 +18,13 @@ import { type Expectation, keyOf, probedServer, ReferenceResolver } from './refe
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
 import type { MadeOf } from './table-source.ts'
 import { Violation } from './violation.ts'
-import type { Verdict, VirtualNetwork } from './virtual-network.ts'
+import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 
 const SERVFAIL = 2
 const REFUSED = 5
 const BADCOOKIE = 23
+/** Timers are as fine as a tick. */
+const SLACK_MS = 5
 /** More routes than a byte can number. */
 const BYTE = 256
 
@@ -130,6 +132,37 @@ export class Referee {
     this.see(isForged ? `forged reply: ${kind}` : `reply: ${kind}`)
     if (verdict.kind === 'failure' && verdict.said?.rcode === BADCOOKIE) this.see('BADCOOKIE without a cookie')
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
+  }
+
+  /**
+   * A socket meets an error, of which `tell` tells the engine: it must not wait for replies that cannot come. Who has asked
+   * nobody else is asked again at once, or answered.
+   */
+  socketFails(socket: number, tell: () => void, now: number): void {
+    const { inFlight } = this.engine.forwarder
+    const shortest = Math.min(...this.settings.routes.map((route) => this.attemptTimeoutOf(route)))
+    const messages = ({ keys, query, at }: Sent): number => {
+      const tried = this.budget.triedAt(keys[0]!, plainOf(query.name, query.type, query.flags))
+      return tried.filter((one) => one >= at - this.settings.deadlineMs).length
+    }
+    const lost = this.network.retries
+      .lostWith(socket, now - shortest + SLACK_MS)
+      .filter((sent) => this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
+    // Where all attempts are in use nobody can be asked.
+    const hasRoom = inFlight.attemptsOpen + lost.length < inFlight.attemptCapacity
+    tell()
+    if (!hasRoom) return
+    for (const sent of lost) {
+      this.see('asked again after a socket error')
+      if (this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
+        throw new Violation(
+          `nobody is asked again, although the socket met an error: ${JSON.stringify(sent.query.name)}`,
+        )
+    }
+  }
+
+  private attemptTimeoutOf({ attemptTimeoutMs }: EngineSettings['routes'][number]): number {
+    return Math.min(attemptTimeoutMs ?? this.settings.attemptTimeoutMs, this.settings.deadlineMs)
   }
 
   // ── what the engine does ────────────────────────────────────────────────────────────────────────────────────────────

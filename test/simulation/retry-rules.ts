@@ -29,6 +29,17 @@ export class RetryRules {
     this.failedAt.set(socket, now)
   }
 
+  /** Questions whose only datagram since they began went out by this socket, not before `since`, and has no reply. */
+  lostWith(socket: number, since: number): Sent[] {
+    const lost: Sent[] = []
+    for (const list of this.datagrams.values()) {
+      const [only] = list
+      if (list.length > 1 || only === undefined || only.socket !== socket) continue
+      if (only.sent.at > since && !only.sent.mayBeSettled) lost.push(only.sent)
+    }
+    return lost
+  }
+
   /** Checks a datagram that has just been sent; what is wrong with it, or null. */
   check(sent: Sent, socket: number, mayBeProbe: boolean): string | null {
     // Without an OPT it is not known which of two questions it is for.

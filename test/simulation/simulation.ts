@@ -178,7 +178,10 @@ class Simulation {
     }
     if (event.kind === 'loop') return this.askedByServer(event)
     referee.arrived(this.network.judge(event, this.now), event.kind === 'datagram' && event.isForged, this.now)
-    if (event.kind === 'socket error') return this.engine.upstreamFailed(event.socket)
+    if (event.kind === 'socket error') {
+      const { socket } = event
+      return referee.socketFails(socket, () => this.engine.upstreamFailed(socket), this.now)
+    }
     if (event.kind === 'upstreamReply') {
       if (!event.isStray) this.streams.exchanged(event.token, event.bytes, event.failure, this.engine)
       return
@@ -258,8 +261,11 @@ class Simulation {
         return this.network.forge(action.count, action.seed, this.now)
       case 'socket error': {
         const socket = this.network.someSocket(action.seed)
-        referee.disturbed(this.now)
-        if (socket > 0) engine.upstreamFailed(socket)
+        const tell = (): void => {
+          referee.disturbed(this.now)
+          if (socket > 0) engine.upstreamFailed(socket)
+        }
+        referee.socketFails(socket, tell, this.now)
       }
     }
   }
