@@ -136,6 +136,10 @@ export interface Config extends FileConfig {
 
 /** A number of servers that metrics can label; the counters have as many slots. */
 export const MAX_SERVERS = 32
+/** Servers that resolv.conf may name where the configuration names none but those of routes (resolv.conf(5), MAXNS). */
+export const RESOLV_CONF_SERVERS = 3
+/** Routes at most. The engine tells 65,536 apart; a file of so many takes long to read. */
+export const MAX_ROUTES = 4096
 
 function parsed<T>(parse: (text: string) => Parsed<T>, what: string): z.ZodType<T, string> {
   return z.string({ error: `must be ${what}` }).transform((text, context) => {
@@ -261,8 +265,15 @@ const upstream = section({
     }
   })
   const labels = [...read.servers, ...read.routes.flatMap((route) => route.servers)].map((each) => each.label)
-  if (new Set(labels).size > MAX_SERVERS) {
-    context.issues.push(problem(['servers'], `must be at most ${MAX_SERVERS} servers, those of routes included`, read))
+  const most = read.servers.length > 0 ? MAX_SERVERS : MAX_SERVERS - RESOLV_CONF_SERVERS
+  if (new Set(labels).size > most) {
+    const others = read.servers.length > 0 ? 'those of routes included' : 'as resolv.conf names some, too'
+    context.issues.push(problem(['servers'], `must be at most ${most} servers, ${others}`, read))
+  }
+  if (read.routes.length > MAX_ROUTES) {
+    context.issues.push(
+      problem(['routes'], `must be at most ${MAX_ROUTES} routes; give one route several domains`, read),
+    )
   }
   const routes = read.routes.map((route) => ({ ...route, policy: route.policy ?? read.policy }))
   return { ...read, routes, attemptTimeoutMs }

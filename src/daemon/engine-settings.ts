@@ -67,7 +67,9 @@ export function deriveSettings(
   const indices = (list: readonly ServerAddress[]): number[] => list.map(indexOf).filter((index) => index !== null)
   const { upstream } = config
   const isFromFile = upstream.servers.length === 0
-  const defaults = indices(isFromFile ? resolvConf.servers : upstream.servers)
+  // However many resolv.conf names, those of the routes find room: the configuration has seen to it for their number.
+  const ofRoutes = new Set(upstream.routes.flatMap((route) => route.servers.map(({ label }) => label)))
+  const defaults = indices(isFromFile ? resolvConf.servers.slice(0, MAX_SERVERS - ofRoutes.size) : upstream.servers)
   const fallback: UpstreamRoute = {
     domains: [new Uint8Array(1)],
     servers: defaults,

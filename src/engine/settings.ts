@@ -27,6 +27,9 @@ export interface UpstreamRoute {
   maxAttempts?: number
 }
 
+/** Routes that an engine tells apart, the default route included. */
+export const MOST_ROUTES = 65_536
+
 /** An address prefix: `address` in 4 or 16 bytes, network byte order. */
 export interface Prefix {
   address: Uint8Array
@@ -70,8 +73,9 @@ export interface EngineSettings {
   rateLimit?: { queriesPerSecond: number; burst: number }
   /** Addresses of this machine: they count as local. */
   ownAddresses: Uint8Array[]
+  /** At most as many as there are counters for (MAX_SERVERS). */
   servers: UpstreamServer[]
-  /** The default route last; at least one. */
+  /** The default route last; at least one, at most MOST_ROUTES. */
   routes: UpstreamRoute[]
   attemptTimeoutMs: number
   deadlineMs: number

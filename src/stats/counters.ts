@@ -148,7 +148,7 @@ export const Cell = {
   coalesced: 8,
   updateRequests: 9,
   dsoRequests: 10,
-  /** Gauge: exchanges with upstream servers now under way. */
+  /** Gauge: pending queries, those that nobody waits for left out. */
   inFlight: 11,
   /** Gauge: image generation in use. */
   imageGeneration: 12,
@@ -273,7 +273,7 @@ export class WorkerCounters {
     this.cells.fill(0, at, at + UPSTREAM_FIELDS)
   }
 
-  /** Counts one answered upstream exchange and its duration. */
+  /** Counts one reply of an upstream server and how long it took. */
   upstreamDuration(server: number, seconds: number): void {
     let bucket = 0
     while (bucket < DURATION_BOUNDS.length && seconds > DURATION_BOUNDS[bucket]!) bucket++

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { parse as parseYaml } from 'yaml'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { type LoadedConfig, type LoadOptions, loadConfig } from '../../src/config/load.ts'
-import { MAX_SERVERS } from '../../src/config/schema.ts'
+import { MAX_ROUTES, MAX_SERVERS, RESOLV_CONF_SERVERS } from '../../src/config/schema.ts'
+import { MOST_ROUTES } from '../../src/engine/settings.ts'
 import { MAX_SERVERS as COUNTED_SERVERS } from '../../src/stats/counters.ts'
 
 /** Loads `yaml` as byname.yaml. */
@@ -20,6 +21,12 @@ function problemsOf(yaml: string, options: Partial<LoadOptions> = {}): readonly 
     throw error
   }
   return []
+}
+
+/** A configuration with one route to so many servers. */
+function routeTo(count: number): string {
+  const servers = Array.from({ length: count }, (_, k) => `10.0.0.${k + 1}`)
+  return JSON.stringify({ upstream: { routes: [{ domains: ['corp.example'], servers }] } })
 }
 
 describe('defaults', () => {
@@ -85,6 +92,10 @@ describe('defaults', () => {
 
   test('there are as many servers as counters for them', () => {
     expect(MAX_SERVERS).toBe(COUNTED_SERVERS)
+  })
+
+  test('there are no more routes than the engine tells apart, the default one included', () => {
+    expect(MAX_ROUTES).toBeLessThan(MOST_ROUTES)
   })
 })
 
@@ -182,6 +193,23 @@ describe('problems name file, line, column and key', () => {
     const servers = Array.from({ length: MAX_SERVERS + 1 }, (_, index) => `10.0.0.${index + 1}`)
     expect(problemsOf(JSON.stringify({ upstream: { servers } }))).toEqual([
       expect.stringContaining('upstream.servers: must be at most 32 servers'),
+    ])
+  })
+
+  test('servers of routes leave room for those of resolv.conf', () => {
+    expect(load(routeTo(MAX_SERVERS - RESOLV_CONF_SERVERS)).config.upstream.routes).toHaveLength(1)
+    expect(problemsOf(routeTo(MAX_SERVERS))).toEqual([
+      expect.stringContaining('upstream.servers: must be at most 29 servers, as resolv.conf names some, too'),
+    ])
+  })
+
+  test('more routes than the engine tells apart are refused', () => {
+    const routes = Array.from({ length: MAX_ROUTES + 1 }, (_, k) => ({
+      domains: [`r${k}.example`],
+      servers: ['10.0.0.1'],
+    }))
+    expect(problemsOf(JSON.stringify({ upstream: { routes } }))).toEqual([
+      expect.stringContaining('upstream.routes: must be at most 4096 routes'),
     ])
   })
 

@@ -64,6 +64,15 @@ describe("resolv.conf's options", () => {
     expect(fallbackOf('nameserver 10.0.0.10\noptions attempts:1').maxAttempts).toBe(2)
   })
 
+  it('however many servers there are, those of routes find room', () => {
+    const many = Array.from({ length: 40 }, (_, k) => `nameserver 10.0.1.${k + 1}\n`).join('')
+    const { routes, servers } = settingsOf(
+      many,
+      'upstream: { routes: [{ domains: [corp.example], servers: [10.9.9.1, 10.9.9.2] }] }',
+    )
+    expect([servers.length, routes[0]!.servers, routes[1]!.servers.length]).toEqual([32, [30, 31], 30])
+  })
+
   it('timeout and attempts are not for routes of the configuration', () => {
     const { attemptTimeoutMs, routes } = settingsOf(
       `${TWO}options timeout:2 attempts:1`,

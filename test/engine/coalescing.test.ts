@@ -66,7 +66,7 @@ describe('equal questions in flight', () => {
     })
     byname.answer(ANSWER)
     asked.forEach(({ reply }, id) => expect(reply?.answers.length).toBe(id === gone ? undefined : 1))
-    expect([byname.waiting, byname.engine.forwarder.inFlight.waitersHeld]).toEqual([0, 0])
+    expect([byname.waiting, byname.engine.forwarder.inFlight.waiters.held]).toEqual([0, 0])
   })
 
   it('one whose answer does not fit gets TC, the others all of it', () => {

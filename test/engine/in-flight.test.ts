@@ -2,13 +2,14 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
-import { InFlight, MAX_ATTEMPTS, NONE } from '../../src/engine/forward/in-flight.ts'
+import { MAX_ATTEMPTS, NONE } from '../../src/engine/forward/attempts.ts'
+import { InFlight } from '../../src/engine/forward/in-flight.ts'
 import { randomNumbers } from './engine-under-test.ts'
 import { clientQuery, keyOf, weakHash } from './stored-message.ts'
 
 function open(inFlight: InFlight, name: string, joinable: boolean = true): number {
   const key = keyOf(name)
-  return inFlight.openExchange(weakHash(key), key, key.length, joinable)
+  return inFlight.start(weakHash(key), key, key.length, joinable)
 }
 
 function find(inFlight: InFlight, name: string): number {
@@ -16,13 +17,13 @@ function find(inFlight: InFlight, name: string): number {
   return inFlight.find(weakHash(key), key, key.length)
 }
 
-describe('exchanges', () => {
+describe('pending queries', () => {
   it('are found by their key as long as they are open', () => {
     const inFlight = new InFlight(4)
     const x = open(inFlight, 'a')
     expect(find(inFlight, 'a')).toBe(x)
     expect(find(inFlight, 'b')).toBe(NONE)
-    inFlight.closeExchange(x)
+    inFlight.end(x)
     expect(find(inFlight, 'a')).toBe(NONE)
     expect(inFlight.open).toBe(0)
   })
@@ -32,7 +33,7 @@ describe('exchanges', () => {
     const alone = open(inFlight, 'a', false)
     expect(find(inFlight, 'a')).toBe(NONE)
     const joinable = open(inFlight, 'a')
-    inFlight.closeExchange(alone)
+    inFlight.end(alone)
     expect(find(inFlight, 'a')).toBe(joinable)
   })
 
@@ -41,7 +42,7 @@ describe('exchanges', () => {
     const first = open(inFlight, 'a')
     open(inFlight, 'b')
     expect(open(inFlight, 'c')).toBe(NONE)
-    inFlight.closeExchange(first)
+    inFlight.end(first)
     expect(open(inFlight, 'c')).not.toBe(NONE)
   })
 
@@ -51,7 +52,7 @@ describe('exchanges', () => {
 
   it('have places beside those, for what no client waits for', () => {
     const inFlight = new InFlight(2, 3)
-    expect([inFlight.capacity, inFlight.waiterCapacity]).toEqual([5, 4])
+    expect([inFlight.capacity, inFlight.waiters.capacity]).toEqual([5, 4])
   })
 
   it('have tokens that are good for one use', () => {
@@ -60,7 +61,7 @@ describe('exchanges', () => {
     const x = open(inFlight, 'a')
     const token = inFlight.token(x)
     expect(inFlight.ofToken(token)).toBe(x)
-    inFlight.closeExchange(x)
+    inFlight.end(x)
     expect(inFlight.ofToken(token)).toBe(NONE)
     expect(open(inFlight, 'a')).toBe(x)
     expect(inFlight.ofToken(token)).toBe(NONE)
@@ -78,7 +79,7 @@ describe('exchanges', () => {
           const name = names[step]!
           const known = model.get(name)
           if (known !== undefined) {
-            inFlight.closeExchange(known)
+            inFlight.end(known)
             model.delete(name)
           } else {
             const x = open(inFlight, name)
@@ -111,13 +112,13 @@ describe('waiters', () => {
       query.family = 1 - k
       query.receivedAt = 0.5 + k
       query.advertise = 4096 - k
-      inFlight.addWaiter(x, query)
+      inFlight.waiters.add(x, query)
       return query
     })
-    expect([inFlight.waiters[x], inFlight.waitersHeld]).toEqual([2, 2])
+    expect([inFlight.waiters.of(x), inFlight.waiters.held]).toEqual([2, 2])
     const taken = new ClientQuery()
     for (const query of queries) {
-      const w = inFlight.takeWaiter(x, taken)
+      const w = inFlight.waiters.take(x, taken)
       expect(w).not.toBe(NONE)
       for (const field of [
         'id',
@@ -134,10 +135,10 @@ describe('waiters', () => {
         expect(taken[field], field).toBe(query[field])
       }
       expect(taken.packet.slice(taken.at, taken.questionEnd)).toEqual(query.packet.slice(query.at, query.questionEnd))
-      inFlight.freeWaiter(w)
+      inFlight.waiters.release(w)
     }
-    expect(inFlight.takeWaiter(x, taken)).toBe(NONE)
-    expect(inFlight.waitersHeld).toBe(0)
+    expect(inFlight.waiters.take(x, taken)).toBe(NONE)
+    expect(inFlight.waiters.held).toBe(0)
   })
 
   it('keep their place until they are given back', () => {
@@ -145,25 +146,25 @@ describe('waiters', () => {
     const x = open(inFlight, 'a')
     const query = clientQuery('a')
     expect(
-      [inFlight.addWaiter(x, query), inFlight.addWaiter(x, query), inFlight.addWaiter(x, query)].indexOf(NONE),
+      [inFlight.waiters.add(x, query), inFlight.waiters.add(x, query), inFlight.waiters.add(x, query)].indexOf(NONE),
     ).toBe(2)
-    const w = inFlight.takeWaiter(x, new ClientQuery())
-    expect(inFlight.addWaiter(x, query)).toBe(NONE)
-    inFlight.freeWaiter(w)
-    expect(inFlight.addWaiter(x, query)).toBe(w)
+    const w = inFlight.waiters.take(x, new ClientQuery())
+    expect(inFlight.waiters.add(x, query)).toBe(NONE)
+    inFlight.waiters.release(w)
+    expect(inFlight.waiters.add(x, query)).toBe(w)
   })
 
   it.each([
     [1000, 512],
     [4096, 2048],
     [16_384, 8192],
-  ])('with room for %i exchanges are at most %i to one', (capacity, most) => {
+  ])('with room for %i queries are at most %i to one', (capacity, most) => {
     const inFlight = new InFlight(capacity)
     const x = open(inFlight, 'a')
     const query = clientQuery('a')
-    for (let k = 0; k < most; k++) expect(inFlight.addWaiter(x, query)).not.toBe(NONE)
-    expect(inFlight.addWaiter(x, query)).toBe(NONE)
-    expect(inFlight.addWaiter(open(inFlight, 'b'), query)).not.toBe(NONE)
+    for (let k = 0; k < most; k++) expect(inFlight.waiters.add(x, query)).not.toBe(NONE)
+    expect(inFlight.waiters.add(x, query)).toBe(NONE)
+    expect(inFlight.waiters.add(open(inFlight, 'b'), query)).not.toBe(NONE)
   })
 
   it('hold the longest question', () => {
@@ -171,10 +172,10 @@ describe('waiters', () => {
     const label = 'x'.repeat(63)
     const query = clientQuery(`${label}.${label}.${label}.${'y'.repeat(61)}`)
     const x = open(inFlight, 'a')
-    inFlight.addWaiter(x, query)
-    inFlight.addWaiter(x, clientQuery('after'))
+    inFlight.waiters.add(x, query)
+    inFlight.waiters.add(x, clientQuery('after'))
     const taken = new ClientQuery()
-    inFlight.takeWaiter(x, taken)
+    inFlight.waiters.take(x, taken)
     expect(taken.packet.slice(taken.at, taken.questionEnd)).toEqual(query.packet.slice(query.at, query.questionEnd))
   })
 })
@@ -184,34 +185,34 @@ describe('attempts', () => {
     const inFlight = new InFlight(200)
     const ids = new Set<number>()
     for (let k = 0; k < 200; k++) {
-      const a = inFlight.openAttempt(open(inFlight, `n${k}`), 0, 0, () => 0x1_ffff)
-      expect(inFlight.attemptById(inFlight.attemptId[a]!)).toBe(a)
-      ids.add(inFlight.attemptId[a]!)
+      const a = inFlight.attempts.start(open(inFlight, `n${k}`), 0, 0, () => 0x1_ffff)
+      expect(inFlight.attempts.byId(inFlight.attempts.id(a))).toBe(a)
+      ids.add(inFlight.attempts.id(a))
     }
     expect(ids.size).toBe(200)
   })
 
-  it('are bounded for each exchange and in all', () => {
+  it('are bounded for each pending query and in all', () => {
     const inFlight = new InFlight(2)
     const x = open(inFlight, 'a')
     const random = randomNumbers()
-    for (let k = 0; k < MAX_ATTEMPTS; k++) expect(inFlight.openAttempt(x, k, 0, random)).not.toBe(NONE)
-    expect(inFlight.openAttempt(x, 9, 0, random)).toBe(NONE)
+    for (let k = 0; k < MAX_ATTEMPTS; k++) expect(inFlight.attempts.start(x, k, 0, random)).not.toBe(NONE)
+    expect(inFlight.attempts.start(x, 9, 0, random)).toBe(NONE)
     const y = open(inFlight, 'b')
     let opened = 0
-    while (inFlight.openAttempt(y, opened, 0, random) !== NONE) opened++
-    expect(opened + MAX_ATTEMPTS).toBe(inFlight.attemptCapacity)
+    while (inFlight.attempts.start(y, opened, 0, random) !== NONE) opened++
+    expect(opened + MAX_ATTEMPTS).toBe(inFlight.attempts.capacity)
   })
 
-  it('end with their exchange, and their ids with them', () => {
+  it('end with their pending query, and their ids with them', () => {
     const inFlight = new InFlight(4)
     const x = open(inFlight, 'a')
     const random = randomNumbers()
-    const ids = [0, 1, 2].map((server) => inFlight.attemptId[inFlight.openAttempt(x, server, 0, random)]!)
-    inFlight.closeAttempt(inFlight.attemptById(ids[1]!))
-    expect(ids.map((id) => inFlight.attemptById(id) === NONE)).toEqual([false, true, false])
-    inFlight.closeExchange(x)
-    expect(ids.map((id) => inFlight.attemptById(id))).toEqual([NONE, NONE, NONE])
-    expect(inFlight.attemptsOpen).toBe(0)
+    const ids = [0, 1, 2].map((server) => inFlight.attempts.id(inFlight.attempts.start(x, server, 0, random)))
+    inFlight.attempts.close(inFlight.attempts.byId(ids[1]!))
+    expect(ids.map((id) => inFlight.attempts.byId(id) === NONE)).toEqual([false, true, false])
+    inFlight.end(x)
+    expect(ids.map((id) => inFlight.attempts.byId(id))).toEqual([NONE, NONE, NONE])
+    expect(inFlight.attempts.open).toBe(0)
   })
 })

@@ -90,4 +90,24 @@ describe('routes by domain', () => {
     byname.answer({ answers: [a(1)] })
     expect(asked.reply?.rcode).toBe(0)
   })
+
+  // An index in one byte made the default route of 256 private ones the first of these.
+  it.each([1, 255, 256, 257, 1000, 65_535])('%i of them leave the default route what it is', (count) => {
+    const byname = new EngineUnderTest({
+      servers: [server('default'), server('private')],
+      routes: [
+        ...Array.from({ length: count }, (_, k) => ({
+          domains: [wire(`r${k}.example`)],
+          servers: [1],
+          policy: 'sequential' as const,
+        })),
+        { domains: [new Uint8Array(1)], servers: [0], policy: 'sequential' as const },
+      ],
+    })
+    for (const name of ['example.org', 'r0.example', `www.r${count - 1}.example`]) byname.ask(name)
+    expect(byname.serversAsked).toEqual([0, 1, 1])
+    // Also where they fail, and the route is looked at again.
+    byname.fail(2, byname.outlet.queries[0])
+    expect(byname.serversAsked).toEqual([0, 1, 1, 0])
+  })
 })

@@ -213,8 +213,8 @@ export class Harness {
     if (
       !engine.isQuiet ||
       inFlight.open > 0 ||
-      inFlight.waitersHeld > 0 ||
-      inFlight.attemptsOpen > 0 ||
+      inFlight.waiters.held > 0 ||
+      inFlight.attempts.open > 0 ||
       timers.armed > 0
     )
       throw new Violation('something is under way although all is quiet')

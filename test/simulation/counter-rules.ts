@@ -71,7 +71,7 @@ export function checkCounters(counters: WorkerCounters, ledger: Ledger, engine: 
     responses += sum
     durations += sumOf(counters.durationsOf(source))
   }
-  const waiting = engine.forwarder.inFlight.waitersHeld
+  const waiting = engine.forwarder.inFlight.waiters.held
   expect('responses counted', responses, ledger.requests - ledger.lost - ledger.limited - waiting)
   expect('durations counted', durations, responses)
   let sizes = 0

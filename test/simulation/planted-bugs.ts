@@ -11,8 +11,8 @@ export interface PlantedBug {
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a reply counts whatever socket it came in by',
-    find: 'if (inFlight.attemptSocket[a] !== socket)',
-    replace: 'if (inFlight.attemptSocket[a] === -5)',
+    find: 'if (attempts.socket(a) !== socket)',
+    replace: 'if (attempts.socket(a) === -5)',
     seeds: 20,
   },
   {
@@ -35,9 +35,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the id of a reply is not looked at, only the socket',
-    find: 'const a = inFlight.attemptById(readU16(packet, start))',
+    find: 'const a = attempts.byId(readU16(packet, start))',
     replace:
-      'const a = inFlight.attemptSocket.findIndex((s, k) => s === socket && inFlight.attemptExchange[k] !== NONE)',
+      'const a = Array.from({ length: attempts.capacity }, (_, k) => k).findIndex((k) => attempts.pendingOf(k) !== NONE && attempts.socket(k) === socket)',
     seeds: 20,
   },
   {
@@ -74,12 +74,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'a waiter is forgotten',
     find: '      this.#send(w, Source.upstream, answer.rcode, length)\n',
     replace:
-      '      this.#send(w, Source.upstream, answer.rcode, length)\n      if (inFlight.waiters[x] === 1) inFlight.takeWaiter(x, waiter)\n',
+      '      this.#send(w, Source.upstream, answer.rcode, length)\n      if (waiters.of(p) === 1) waiters.take(p, waiter)\n',
     seeds: 20,
   },
   {
     name: 'a waiter is not given back after a failure',
-    find: '    outlet.sendReply(w, length)\n    inFlight.freeWaiter(w)\n  }\n\n  /** Sends the reply',
+    find: '    outlet.sendReply(w, length)\n    waiters.release(w)\n  }\n\n  /** Sends the reply',
     replace: '    outlet.sendReply(w, length)\n  }\n\n  /** Sends the reply',
     seeds: 20,
   },
@@ -115,13 +115,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a timer is never cancelled',
-    find: '    this.timers.cancel(x)\n',
+    find: '    this.timers.cancel(p)\n',
     replace: '',
     seeds: 20,
   },
   {
     name: 'an attempt that is closed is still found by its id',
-    find: 'this.#byId[this.attemptId[a]!] = 0',
+    find: 'this.#byId[this.#id[a]!] = 0',
     replace: 'void this.#byId',
     seeds: 20,
   },
@@ -269,7 +269,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a server that fails is not asked another time, and no other one either',
     find: '    if (isAgain && !isPassing)',
-    replace: '    inFlight.ruledOut[x] = 0xffff_ffff\n    if (isAgain && !isPassing)',
+    replace: '    for (let k = 0; k < 32; k++) inFlight.ruledOut.add(p, k)\n    if (isAgain && !isPassing)',
     seeds: 200,
   },
   {
@@ -311,7 +311,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a reload leaves attempts at servers that have another index now',
-    find: 'while (inFlight.firstAttempt[x] !== NONE) inFlight.closeAttempt(inFlight.firstAttempt[x]!)',
+    find: '      attempts.closeAll(p)\n',
     replace: '',
     seeds: 400,
   },
@@ -355,8 +355,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the cookie of an error is not looked at',
-    find: '    if (inFlight.attemptCookie[a] === AttemptCookie.NONE) return otherwise\n',
-    replace: '    if (inFlight.attemptCookie[a] !== -1) return otherwise\n',
+    find: '    if (attempts.cookie(a) === AttemptCookie.NONE) return otherwise\n',
+    replace: '    if (attempts.cookie(a) !== -1) return otherwise\n',
     seeds: 60,
   },
   {
@@ -403,7 +403,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "a client's cookie is answered with another client's",
-    find: 'if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, w * QUERY_STRIDE + COOKIE_AT)',
+    find: 'if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, at + COOKIE_AT)',
     replace: 'if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, COOKIE_AT)',
     seeds: 20,
   },
@@ -421,8 +421,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'capitals go on where a name is asked over TCP',
-    find: '    inFlight.attemptCase[a] = 0\n',
-    replace: '',
+    find: '    this.#caseSeed[a] = 0\n  }\n',
+    replace: '  }\n',
     seeds: 60,
   },
   {
@@ -564,20 +564,20 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   // ── what the invariants of the simulation itself were in doubt about ──
   {
     name: 'equal questions are asked each for itself',
-    find: '    let x = inFlight.find(hash, key, keyLength)\n    const isJoining = x !== NONE\n',
-    replace: '    let x: number = NONE\n    const isJoining = hash < NONE - 2 ** 32\n',
+    find: '    let p = inFlight.find(hash, key, keyLength)\n    const isJoining = p !== NONE\n',
+    replace: '    let p: number = NONE\n    const isJoining = hash < NONE - 2 ** 32\n',
     seeds: 20,
   },
   {
-    name: 'clients may wait for more exchanges than are allowed',
+    name: 'clients may wait for more pending queries than are allowed',
     find: 'foreground >= maxForeground',
     replace: 'foreground >= maxForeground + 2',
     seeds: 20,
   },
   {
     name: 'the timer of a stale answer is never cancelled',
-    find: '    this.timers.cancel(x)\n    this.#staleTimers.cancel(x)\n',
-    replace: '    this.timers.cancel(x)\n',
+    find: '    this.timers.cancel(p)\n    this.#staleTimers.cancel(p)\n',
+    replace: '    this.timers.cancel(p)\n',
     seeds: 400,
   },
   {
@@ -607,8 +607,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'half an answer is kept',
-    find: '    this.#storeAnswer(x)\n    this.#deliver(x, Flag.TC)\n',
-    replace: '    if (this.#storeAnswer(x) > 0) context.cache?.put(this.#scratch, 0)\n    this.#deliver(x, Flag.TC)\n',
+    find: '    this.#storeAnswer(p)\n    this.#deliver(p, Flag.TC)\n',
+    replace: '    if (this.#storeAnswer(p) > 0) context.cache?.put(this.#scratch, 0)\n    this.#deliver(p, Flag.TC)\n',
     seeds: 60,
   },
   {
@@ -619,8 +619,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'half an answer passes for the whole',
-    find: 'this.#deliver(x, Flag.TC)',
-    replace: 'this.#deliver(x, 0)',
+    find: 'this.#deliver(p, Flag.TC)',
+    replace: 'this.#deliver(p, 0)',
     seeds: 20,
   },
   {
@@ -631,14 +631,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the reason that a server gives for a failure is not passed on',
-    find: 'if (ede !== Ede.NONE) inFlight.ede[x] = ede\n',
+    find: 'if (ede !== Ede.NONE) inFlight.setEde(p, ede)\n',
     replace: 'void ede\n',
     seeds: 60,
   },
   {
     name: 'the reason for a failure stays for other questions',
-    find: '    this.ede[x] = Ede.NONE\n',
-    replace: '    if (this.use[x] === 0) this.ede[x] = Ede.NONE\n',
+    find: '    this.#ede[p] = Ede.NONE\n',
+    replace: '    if (this.#use[p] === 0) this.#ede[p] = Ede.NONE\n',
     seeds: 60,
   },
   {

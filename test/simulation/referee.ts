@@ -149,7 +149,7 @@ export class Referee {
       .lostWith(socket, now - shortest + SLACK_MS)
       .filter((sent) => this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
     // Where all attempts are in use nobody can be asked.
-    const hasRoom = inFlight.attemptsOpen + lost.length < inFlight.attemptCapacity
+    const hasRoom = inFlight.attempts.open + lost.length < inFlight.attempts.capacity
     tell()
     if (!hasRoom) return
     for (const sent of lost) {
@@ -381,7 +381,7 @@ export class Referee {
     if (counters.get(Cell.inFlight) > maxInFlight)
       throw new Violation(`clients wait for ${counters.get(Cell.inFlight)} exchanges, ${maxInFlight} are allowed`)
     if (timers.armed !== inFlight.open) throw new Violation(`${timers.armed} timers for ${inFlight.open} exchanges`)
-    if (inFlight.attemptsOpen >= inFlight.attemptCapacity - 1) this.disturbed(now)
+    if (inFlight.attempts.open >= inFlight.attempts.capacity - 1) this.disturbed(now)
     const { cache } = engine
     if (cache !== null && (cache.bytes > cache.maxBytes || cache.entries < 0))
       throw new Violation(`cache of ${cache.bytes} bytes, ${cache.entries} entries`)

@@ -2,7 +2,7 @@
 import type { Engine } from '../../src/engine/engine.ts'
 import type { Cache } from '../../src/engine/cache/cache.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
-import { MAX_ATTEMPTS, NONE } from '../../src/engine/forward/in-flight.ts'
+import { MAX_ATTEMPTS, NONE } from '../../src/engine/forward/attempts.ts'
 import { Cell, type WorkerCounters } from '../../src/stats/counters.ts'
 import { Violation } from './violation.ts'
 
@@ -26,8 +26,8 @@ function checkCache(cache: Cache): void {
 export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
   const { inFlight, timers } = engine.forwarder
   expect('exchanges at rest', inFlight.open, 0)
-  expect('waiters at rest', inFlight.waitersHeld, 0)
-  expect('attempts at rest', inFlight.attemptsOpen, 0)
+  expect('waiters at rest', inFlight.waiters.held, 0)
+  expect('attempts at rest', inFlight.attempts.open, 0)
   expect('timers at rest', timers.armed, 0)
   expect('next timer at rest', engine.nextDue, Number.POSITIVE_INFINITY)
   expect('exchanges shown at rest', counters.get(Cell.inFlight), 0)
@@ -41,13 +41,13 @@ export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
   for (let k = 0; k < inFlight.capacity; k++) {
     key[0] = k
     key[1] = k >> 8
-    const x = inFlight.openExchange(k, key, 8, true)
+    const x = inFlight.start(k, key, 8, true)
     if (x === NONE) throw new Violation(`only ${k} of ${inFlight.capacity} exchanges can be opened`)
-    for (let n = 0; n < 3; n++) if (inFlight.addWaiter(x, query) !== NONE) waiters++
+    for (let n = 0; n < 3; n++) if (inFlight.waiters.add(x, query) !== NONE) waiters++
     for (let n = 0; n < MAX_ATTEMPTS; n++)
-      if (inFlight.openAttempt(x, 0, 0, () => k * MAX_ATTEMPTS + n) !== NONE) attempts++
+      if (inFlight.attempts.start(x, 0, 0, () => k * MAX_ATTEMPTS + n) !== NONE) attempts++
   }
-  if (inFlight.openExchange(0, key, 8, true) !== NONE) throw new Violation('more exchanges than there is room for')
-  expect('waiters that find room', waiters, inFlight.waiterCapacity)
-  expect('attempts that find room', attempts, Math.min(inFlight.attemptCapacity, inFlight.capacity * MAX_ATTEMPTS))
+  if (inFlight.start(0, key, 8, true) !== NONE) throw new Violation('more exchanges than there is room for')
+  expect('waiters that find room', waiters, inFlight.waiters.capacity)
+  expect('attempts that find room', attempts, Math.min(inFlight.attempts.capacity, inFlight.capacity * MAX_ATTEMPTS))
 }

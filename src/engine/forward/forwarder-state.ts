@@ -3,15 +3,17 @@ import type { Answer } from '../../dns/answer.ts'
 import type { Source, WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
 import type { ClientQuery } from '../client-query.ts'
+import type { Attempts } from './attempts.ts'
 import { InFlight, Purpose } from './in-flight.ts'
 import type { FailureReason, Outlet } from '../outlet.ts'
 import type { EngineSettings } from '../settings.ts'
 import { TruncatedReplies } from './truncated-replies.ts'
 import { UpstreamCookies } from './upstream-cookies.ts'
 import { Upstreams } from './upstreams.ts'
+import type { Waiters } from './waiters.ts'
 
-/** Exchanges beside those of `maxInFlight`, so that probes find a place however small that is. */
-const BACKGROUND_EXCHANGES = 32
+/** PendingQueries beside those of `maxInFlight`, so that probes find a place however small that is. */
+const BACKGROUND_QUERIES = 32
 
 const FAILURE_REASONS: readonly FailureReason[] = [
   'timeout',
@@ -42,6 +44,8 @@ export interface ForwarderContext {
 export class ForwarderState {
   readonly context: ForwarderContext
   readonly inFlight: InFlight
+  readonly attempts: Attempts
+  readonly waiters: Waiters
   readonly truncated: TruncatedReplies = new TruncatedReplies()
   settings: EngineSettings
   upstreams: Upstreams
@@ -50,7 +54,9 @@ export class ForwarderState {
   constructor(context: ForwarderContext, settings: EngineSettings) {
     this.context = context
     this.settings = settings
-    this.inFlight = new InFlight(settings.maxInFlight, BACKGROUND_EXCHANGES)
+    this.inFlight = new InFlight(settings.maxInFlight, BACKGROUND_QUERIES)
+    this.attempts = this.inFlight.attempts
+    this.waiters = this.inFlight.waiters
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.cookies = new UpstreamCookies(settings.servers, context.random)
   }
@@ -65,32 +71,32 @@ export class ForwarderState {
     return this.upstreams.hasServersOf(before)
   }
 
-  /** Exchanges that clients may wait for at most. */
+  /** PendingQueries that clients may wait for at most. */
   get maxForeground(): number {
-    return this.inFlight.capacity - BACKGROUND_EXCHANGES
+    return this.inFlight.capacity - BACKGROUND_QUERIES
   }
 
-  /** How long the exchange waits for an answer before the next server is asked. */
-  attemptMs(x: number): number {
+  /** How long a query waits for a reply before the next server is asked. */
+  attemptMs(p: number): number {
     const { attemptTimeoutMs, deadlineMs } = this.settings
-    return Math.min(this.upstreams.routes[this.inFlight.route[x]!]!.attemptTimeoutMs ?? attemptTimeoutMs, deadlineMs)
+    return Math.min(this.upstreams.routes[this.inFlight.route(p)]!.attemptTimeoutMs ?? attemptTimeoutMs, deadlineMs)
   }
 
-  /** Why an attempt of the exchange failed last. */
-  lastFailure(x: number): FailureReason {
-    return FAILURE_REASONS[this.inFlight.lastFailure[x]!]!
+  /** Why an attempt of a query failed last. */
+  lastFailure(p: number): FailureReason {
+    return FAILURE_REASONS[this.inFlight.lastFailure(p)]!
   }
 
-  /** An attempt of the exchange has come to nothing, for this reason. */
-  noteReason(x: number, reason: FailureReason): void {
-    this.inFlight.lastFailure[x] = FAILURE_REASONS.indexOf(reason)
+  /** An attempt of a query has come to nothing, for this reason. */
+  noteReason(p: number, reason: FailureReason): void {
+    this.inFlight.setLastFailure(p, FAILURE_REASONS.indexOf(reason))
   }
 
-  /** An attempt of the exchange at a server has failed; `isItsFault` as in `Upstreams.failed`. */
-  noteFailure(x: number, server: number, reason: FailureReason, isItsFault: boolean): void {
-    this.noteReason(x, reason)
+  /** An attempt of a query at a server has failed; `isItsFault` as in `Upstreams.failed`. */
+  noteFailure(p: number, server: number, reason: FailureReason, isItsFault: boolean): void {
+    this.noteReason(p, reason)
     // That a server does not know a name of our own making says nothing of it.
-    if (this.inFlight.purpose[x] !== Purpose.LOOP_PROBE)
+    if (this.inFlight.purpose(p) !== Purpose.LOOP_PROBE)
       this.upstreams.failed(server, reason, this.context.now, isItsFault)
   }
 }

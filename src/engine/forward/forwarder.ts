@@ -1,25 +1,37 @@
 /**
- * Everything that is not known here: joins equal questions, asks upstream servers one after another within one deadline,
- * believes a reply only if it fits (RFC 5452), and hands the answer to all who wait.
+ * The life of a miss. Equal questions join one pending query; it asks upstream servers one after another within one
+ * deadline, believes a reply only if it fits (RFC 5452), and gives the answer to all who wait.
  *
  * ```
- *  forward → join an open exchange │ open one → attempt → datagram ──→ reply → judgement → answer → cache, waiters
- *                                             ↑    │ truncated ─→ stream ─┘        │
- *                                             └────┴──── time-out ─────── failure ─┘  until the deadline
+ *   a client's query                a datagram, a stream's reply               time passes
+ *        │ forward                       │ datagram, streamReply                    │ tick
+ *        ▼                               ▼                                          ▼
+ *   join a pending query,          reply-validation.ts: is it the          pending-queries.ts: an attempt's
+ *   or start one                   server's, and what does it say?         time is up, or the deadline is there
+ *        │                               │                                          │
+ *        │          ┌──── an answer ─────┼── a failure, cut off, suspect ──┐        │
+ *        ▼          ▼                    ▼ none of ours: counted           ▼        ▼
+ *   ┌─ settlement.ts ─────────┐    ┌─ pending-queries.ts ──────────────────────────────┐
+ *   │ waiters, cache          │◀───│ nobody left to ask, or the deadline               │
+ *   └─────────────────────────┘    │ else: the next attempt                            │
+ *                                  │   server-selection.ts  whom to ask                │
+ *                                  │   query-sender.ts      the message, to the outlet │
+ *                                  └───────────────────────────────────────────────────┘
  * ```
- * Its parts: [exchanges.ts] the life of an exchange, [server-turns.ts] whom it asks next, [query-sender.ts] what is sent,
- * [reply-judgement.ts] what came back, [settlement.ts] what clients and cache get of it.
+ * What is under way stands in in-flight.ts (pending queries, with attempts.ts and waiters.ts), what is known of servers in
+ * upstreams.ts and upstream-cookies.ts.
  */
 import { Ede, HEADER_BYTES, Rcode, Type } from '../../dns/constants.ts'
 import { isServerFailure, readU16 } from '../../dns/reply.ts'
 import { Cell, Drop } from '../../stats/counters.ts'
 import type { ClientQuery } from '../client-query.ts'
-import { Exchanges } from './pending-queries.ts'
+import { PendingQueries } from './pending-queries.ts'
 import { type ForwarderContext, ForwarderState } from './forwarder-state.ts'
-import { AttemptCookie, type InFlight, NONE, Purpose } from './in-flight.ts'
+import { AttemptCookie, NONE } from './attempts.ts'
+import { type InFlight, Purpose } from './in-flight.ts'
 import { LoopProbe } from './loop-probe.ts'
 import { type FailureReason, Fault } from '../outlet.ts'
-import { Judgement, ReplyJudgement } from './reply-validation.ts'
+import { ReplyVerdict, ReplyValidation } from './reply-validation.ts'
 import type { EngineSettings } from '../settings.ts'
 import { Settlement } from './settlement.ts'
 import type { UpstreamReply } from '../stream-port.ts'
@@ -41,9 +53,9 @@ export class Forwarder {
   readonly loopProbe: LoopProbe = new LoopProbe()
   readonly #context: ForwarderContext
   readonly #state: ForwarderState
-  readonly #exchanges: Exchanges
+  readonly #pending: PendingQueries
   readonly #settlement: Settlement
-  readonly #judgement: ReplyJudgement
+  readonly #validation: ReplyValidation
 
   /** `waiter`: made the query of one waiter after the other. */
   constructor(context: ForwarderContext, settings: EngineSettings, waiter: ClientQuery) {
@@ -51,10 +63,10 @@ export class Forwarder {
     this.#context = context
     this.#state = state
     this.#settlement = new Settlement(state, waiter)
-    this.#judgement = new ReplyJudgement(state)
-    this.#exchanges = new Exchanges(state, this.#settlement)
+    this.#validation = new ReplyValidation(state)
+    this.#pending = new PendingQueries(state, this.#settlement)
     this.inFlight = state.inFlight
-    this.timers = this.#exchanges.timers
+    this.timers = this.#pending.timers
     this.loopProbe.configure(settings.loopProbe, context.now)
   }
 
@@ -62,12 +74,12 @@ export class Forwarder {
     return this.#state.upstreams
   }
 
-  /** Takes new settings; exchanges under way go on with servers that still exist and end with those that do not. */
+  /** Takes new settings; pending queries go on at servers that still exist, and are begun anew at others. */
   configure(settings: EngineSettings): void {
     const hasSameServers = this.#state.configure(settings)
     this.loopProbe.configure(settings.loopProbe, this.#context.now)
     if (!hasSameServers) this.#state.truncated.clear()
-    this.#exchanges.adapt(hasSameServers)
+    this.#pending.adapt(hasSameServers)
   }
 
   /**
@@ -84,78 +96,78 @@ export class Forwarder {
     out: Uint8Array,
     outAt: number,
   ): number {
-    const { inFlight } = this
+    const { inFlight, waiters } = this.#state
     const { counters, outlet } = this.#context
-    let x = inFlight.find(hash, key, keyLength)
-    const isJoining = x !== NONE
-    if (!isJoining) x = this.#exchanges.open(Purpose.CLIENT, hash, key, keyLength)
-    if (x === NONE) {
+    let p = inFlight.find(hash, key, keyLength)
+    const isJoining = p !== NONE
+    if (!isJoining) p = this.#pending.open(Purpose.CLIENT, hash, key, keyLength)
+    if (p === NONE) {
       counters.drop(Drop.inFlightFull)
       return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
     }
-    const waiter = inFlight.addWaiter(x, query)
+    const waiter = waiters.add(p, query)
     if (waiter === NONE) {
       counters.drop(Drop.waitersFull)
-      if (!isJoining) this.#exchanges.close(x)
+      if (!isJoining) this.#pending.close(p)
       return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
     }
     outlet.hold(waiter)
-    if (isStale) this.#exchanges.armStale(x)
+    if (isStale) this.#pending.armStale(p)
     if (isJoining) counters.add(Cell.coalesced, 1)
-    else this.#exchanges.start(x)
+    else this.#pending.start(p)
     return 0
   }
 
   /** Refreshes an answer in the background, unless its question is under way anyway. */
   prefetch(hash: number, key: Uint8Array, keyLength: number): void {
     if (this.inFlight.find(hash, key, keyLength) !== NONE) return
-    const x = this.#exchanges.open(Purpose.PREFETCH, hash, key, keyLength)
-    if (x === NONE) return
+    const p = this.#pending.open(Purpose.PREFETCH, hash, key, keyLength)
+    if (p === NONE) return
     this.#context.counters.add(Cell.cachePrefetches, 1)
-    this.#exchanges.start(x)
+    this.#pending.start(p)
   }
 
   /** A datagram came in by the upstream socket `socket`. */
   datagram(socket: number, packet: Uint8Array, start: number, length: number, isCut: boolean): void {
-    const { inFlight } = this
+    const { attempts } = this.#state
     const { counters } = this.#context
     if (length < HEADER_BYTES) return counters.drop(Drop.spoofedReply)
-    const a = inFlight.attemptById(readU16(packet, start))
+    const a = attempts.byId(readU16(packet, start))
     if (a === NONE) return counters.drop(Drop.lateReply)
-    if (inFlight.attemptSocket[a] !== socket) return counters.drop(Drop.spoofedReply)
+    if (attempts.socket(a) !== socket) return counters.drop(Drop.spoofedReply)
     this.#reply(a, packet, start, length, isCut, false)
   }
 
-  /** A stream exchange that `Outlet.sendStreamQuery` was asked for has ended. */
+  /** A query that was given to `Outlet.sendStreamQuery` has been answered, or has failed. */
   streamReply(token: number, reply: Uint8Array | null, failure: UpstreamReply['failure']): void {
-    const a = this.#exchanges.turns.sender.attemptOf(token)
+    const a = this.#pending.selection.sender.attemptOf(token)
     if (a === NONE) return this.#context.counters.drop(Drop.lateReply)
     if (reply !== null && reply.length >= HEADER_BYTES) return this.#reply(a, reply, 0, reply.length, false, true)
-    this.#exchanges.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'])
+    this.#pending.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'])
   }
 
   /** A socket towards a server reported an error (ICMP port unreachable and the like): what went out by it is lost. */
   socketFailed(socket: number): void {
-    const { inFlight } = this
-    for (let a = 0; a < inFlight.attemptCapacity; a++) {
-      if (inFlight.attemptExchange[a] !== NONE && inFlight.attemptSocket[a] === socket)
-        this.#exchanges.attemptFailed(a, 'network', Fault.ITS)
+    const { attempts } = this.#state
+    for (let a = 0; a < attempts.capacity; a++) {
+      if (attempts.pendingOf(a) !== NONE && attempts.socket(a) === socket)
+        this.#pending.attemptFailed(a, 'network', Fault.ITS)
     }
   }
 
   /** True if nobody waits for anything. */
   get isQuiet(): boolean {
-    return this.#exchanges.isQuiet
+    return this.#pending.isQuiet
   }
 
   /** Nothing is due before this time; Infinity if nothing is to come. */
   get nextDue(): number {
-    return Math.min(this.#exchanges.nextDue, this.loopProbe.dueAt)
+    return Math.min(this.#pending.nextDue, this.loopProbe.dueAt)
   }
 
   /** Fires what is due. */
   tick(): void {
-    this.#exchanges.tick()
+    this.#pending.tick()
     this.loopProbe.takeDue(this.#context.now)?.forEach((name, server) => {
       if (name !== null && server < this.upstreams.count) this.#askForLoop(server, name)
     })
@@ -165,30 +177,30 @@ export class Forwarder {
     const key = new Uint8Array(name.length + 3)
     key.set(name)
     key[name.length + 1] = Type.HINFO
-    this.#exchanges.probe(server, Purpose.LOOP_PROBE, 0, key)
+    this.#pending.probe(server, Purpose.LOOP_PROBE, 0, key)
   }
 
   /** A message that came from where the attempt went, under its id. */
   #reply(a: number, packet: Uint8Array, start: number, length: number, isCut: boolean, isStream: boolean): void {
-    const exchanges = this.#exchanges
-    switch (this.#judgement.judge(a, packet, start, length, isCut, isStream)) {
-      case Judgement.ANSWER:
+    const pending = this.#pending
+    switch (this.#validation.validate(a, packet, start, length, isCut, isStream)) {
+      case ReplyVerdict.ANSWER:
         return this.#answered(a)
-      case Judgement.DOUBTED:
-        // A stream nobody forges.
-        return exchanges.askBesideIt(a)
-      case Judgement.SEEN:
+      case ReplyVerdict.SUSPECT:
+        // Over TCP only those on the path can forge.
+        return pending.confirmOverStream(a)
+      case ReplyVerdict.SEEN:
         return this.#showedItself(a)
-      case Judgement.FAILED:
+      case ReplyVerdict.FAILED:
         return this.#serverFailed(a)
-      case Judgement.TRUNCATED:
-        // Cut even where there is room for all: half an answer passed on as a whole one would be a lie.
-        return isStream ? exchanges.attemptFailed(a, 'truncated', Fault.PERHAPS) : exchanges.askOverStream(a)
-      case Judgement.MALFORMED:
-        return exchanges.attemptFailed(a, 'malformed', Fault.ITS)
-      case Judgement.USELESS:
-        return exchanges.answeredInVain(a)
-      case Judgement.BAD_COOKIE:
+      case ReplyVerdict.TRUNCATED:
+        // Cut even where there is room for all: passed on it would pass for the whole answer.
+        return isStream ? pending.attemptFailed(a, 'truncated', Fault.PERHAPS) : pending.askOverStream(a)
+      case ReplyVerdict.MALFORMED:
+        return pending.attemptFailed(a, 'malformed', Fault.ITS)
+      case ReplyVerdict.USELESS:
+        return pending.repliedUselessly(a)
+      case ReplyVerdict.BAD_COOKIE:
         return this.#badCookie(a)
       default:
         return undefined
@@ -197,58 +209,58 @@ export class Forwarder {
 
   /** The answer in `context.answer` is the one. */
   #answered(a: number): void {
-    const { inFlight, upstreams } = this
+    const { attempts, inFlight, upstreams } = this.#state
     const { now } = this.#context
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
-    upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
-    upstreams.outdone(inFlight.suspects[x]! & ~(1 << server), now)
-    if (inFlight.attemptPlain[a] === 0) upstreams.ednsKept(server)
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    upstreams.succeeded(server, now - attempts.sentAt(a))
+    upstreams.outdone(inFlight.suspects.of(p) & ~(1 << server), now)
+    if (!attempts.isPlain(a)) upstreams.ednsKept(server)
     else if (!upstreams.isEdnsBroken(server, now)) upstreams.ednsLost(server, now)
-    inFlight.closeAttempt(a)
-    this.#settlement.answer(x)
-    this.#exchanges.finish(x)
+    attempts.close(a)
+    this.#settlement.answer(p)
+    this.#pending.finish(p)
   }
 
   /** An answer that nobody waits for: it says how the server does, and no more. */
   #showedItself(a: number): void {
-    const { inFlight, upstreams } = this
+    const { attempts, upstreams } = this.#state
     const { now } = this.#context
-    const { rcode } = this.#judgement
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
+    const { rcode } = this.#validation
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
     this.#notePlainProbe(a)
-    if (isServerFailure(rcode)) this.#state.noteFailure(x, server, reasonOf(rcode), false)
-    else upstreams.succeeded(server, now - inFlight.attemptSentAt[a]!)
-    inFlight.closeAttempt(a)
-    this.#exchanges.turnOn(x)
+    if (isServerFailure(rcode)) this.#state.noteFailure(p, server, reasonOf(rcode), false)
+    else upstreams.succeeded(server, now - attempts.sentAt(a))
+    attempts.close(a)
+    this.#pending.goOn(p)
   }
 
   /** The server answered with an rcode that another server may not give. */
   #serverFailed(a: number): void {
-    const { inFlight, upstreams } = this
+    const { attempts, inFlight, upstreams } = this.#state
     const { now } = this.#context
-    const { isBare, rcode } = this.#judgement
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
-    const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
-    const mayBeOpt = isAboutEdns(rcode) && inFlight.attemptPlain[a] === 0
-    if (mayBeOpt && isWaitedFor && this.#exchanges.turns.mayRepeat(x)) {
+    const { isBare, rcode } = this.#validation
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    const isWaitedFor = inFlight.isWaitedFor(p)
+    const mayBeOpt = isAboutEdns(rcode) && !attempts.isPlain(a)
+    if (mayBeOpt && isWaitedFor && this.#pending.selection.mayRepeat(p)) {
       // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without, for this question.
       upstreams.failed(server, 'formerr', now, false)
-      return this.#exchanges.askAgain(a, AttemptCookie.NONE, true)
+      return this.#pending.askAgain(a, AttemptCookie.NONE, true)
     }
     const { ede } = this.#context.answer
-    if (ede !== Ede.NONE) inFlight.ede[x] = ede
+    if (ede !== Ede.NONE) inFlight.setEde(p, ede)
     this.#notePlainProbe(a)
-    this.#exchanges.attemptFailed(a, reasonOf(rcode), isBare ? Fault.ITS : Fault.PERHAPS)
+    this.#pending.attemptFailed(a, reasonOf(rcode), isBare ? Fault.ITS : Fault.PERHAPS)
   }
 
   /** A server that is down and does not understand an OPT would never be found well again: its next probe goes without. */
   #notePlainProbe(a: number): void {
-    const { inFlight, upstreams } = this
-    if (inFlight.purpose[inFlight.attemptExchange[a]!] !== Purpose.PROBE || !isAboutEdns(this.#judgement.rcode)) return
-    upstreams.probeRejected(inFlight.attemptServer[a]!, inFlight.attemptPlain[a] !== 0)
+    const { attempts, inFlight, upstreams } = this.#state
+    if (inFlight.purpose(attempts.pendingOf(a)) !== Purpose.PROBE || !isAboutEdns(this.#validation.rcode)) return
+    upstreams.probeRejected(attempts.server(a), attempts.isPlain(a))
   }
 
   /**
@@ -256,12 +268,12 @@ export class Forwarder {
    * gets none for a while.
    */
   #badCookie(a: number): void {
-    const { inFlight } = this
-    if (inFlight.attemptCookie[a] === AttemptCookie.SENT) return this.#exchanges.askAgain(a, AttemptCookie.AGAIN)
-    this.#state.cookies.giveUp(inFlight.attemptServer[a]!, this.#context.now)
+    const { attempts } = this.#state
+    if (attempts.cookie(a) === AttemptCookie.SENT) return this.#pending.askAgain(a, AttemptCookie.AGAIN)
+    this.#state.cookies.giveUp(attempts.server(a), this.#context.now)
     // Over a stream already: once more, then, without.
-    if (inFlight.attemptSocket[a] === NONE) this.#exchanges.askAgain(a)
-    else this.#exchanges.askOverStream(a)
+    if (attempts.socket(a) === NONE) this.#pending.askAgain(a)
+    else this.#pending.askOverStream(a)
   }
 }
 

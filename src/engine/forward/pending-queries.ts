@@ -1,48 +1,49 @@
 /**
- * The life of an exchange: opened for a question, one attempt after the other until its deadline, settled, closed; or
- * kept for a while when it is answered, to see how the servers do that lost.
+ * The life of a pending query: opened for a question, one attempt after another until its deadline, settled, closed; or
+ * kept for a while after it is answered, to see how the servers do that were asked as well.
  *
  * ```
- *  open → turn → attempt(s) ──time-out, failure──→ turn → … → deadline, or nobody left: settle → close
- *                   └──answer──→ finish → close │ linger, until the others have answered or had their time → close
+ *  open → attempt(s) ──timeout, failure──→ attempt(s) → … → deadline, or nobody left to ask: settle → close
+ *            └──answer──→ finish → close │ linger, until the others have answered or had their time → close
  * ```
  */
 import { Cell } from '../../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { AttemptCookie, NONE, Purpose } from './in-flight.ts'
+import { AttemptCookie, NONE } from './attempts.ts'
+import { Purpose } from './in-flight.ts'
 import { type FailureReason, Fault } from '../outlet.ts'
-import { ServerTurns, Turn } from './server-selection.ts'
+import { ServerSelection, Asked } from './server-selection.ts'
 import type { Settlement } from './settlement.ts'
 import { Timers } from './timers.ts'
 
 /** Probes at a time. */
 const MAX_PROBES = 16
-/** With half an answer in hand, the whole one is waited for so long once all servers have been asked. */
+/** With a truncated reply in hand, the whole one is waited for so long once all servers have been asked. */
 const TRUNCATED_AFTER_MS = 1800
 /** Between tries at servers that are unreachable. */
 const NETWORK_RETRY_MS = 500
 /** Clients with a stale answer in the cache wait so long for a fresh one: the client response timer (RFC 8767 §5). */
 const STALE_AFTER_MS = 1800
 
-export class Exchanges {
-  /** When an exchange goes on by itself. */
+export class PendingQueries {
+  /** When a pending query goes on by itself. */
   readonly timers: Timers
-  readonly turns: ServerTurns
+  readonly selection: ServerSelection
   readonly #state: ForwarderState
   readonly #settlement: Settlement
-  /** When those who wait for an exchange get a stale answer. */
+  /** When those who wait for a pending query get a stale answer. */
   readonly #staleTimers: Timers
   #lingering = 0
   /** Where the next one that lingers is looked for. */
   #lastDropped = 0
   #probing = 0
-  readonly #fire: (exchange: number) => void = (exchange) => this.#timeUp(exchange)
-  readonly #fireStale: (exchange: number) => void = (exchange) => void this.#settlement.giveStale(exchange)
+  readonly #fire: (p: number) => void = (p) => this.#timeUp(p)
+  readonly #fireStale: (p: number) => void = (p) => void this.#settlement.giveStale(p)
 
   constructor(state: ForwarderState, settlement: Settlement) {
     this.#state = state
     this.#settlement = settlement
-    this.turns = new ServerTurns(state)
+    this.selection = new ServerSelection(state)
     this.timers = new Timers(state.inFlight.capacity, state.context.now)
     this.#staleTimers = new Timers(state.inFlight.capacity, state.context.now)
     // What a worker that died had under way is not under way any more.
@@ -68,26 +69,19 @@ export class Exchanges {
 
   /** The settings are others: what is under way goes on at servers that still have it to do, and is begun anew at others. */
   adapt(hasSameServers: boolean): void {
-    const { context, inFlight, upstreams } = this.#state
-    for (let x = 0; x < inFlight.capacity; x++) {
-      if (!this.timers.isArmed(x)) continue
-      inFlight.route[x] = upstreams.routeFor(inFlight.keys, inFlight.keyAt(x), inFlight.keyLength[x]! - 3)
-      if (hasSameServers && this.#isOnRoute(x)) continue
+    const { attempts, context, inFlight, upstreams } = this.#state
+    for (let p = 0; p < inFlight.capacity; p++) {
+      if (!this.timers.isArmed(p)) continue
+      inFlight.setRoute(p, upstreams.routeFor(inFlight.keys, inFlight.keyAt(p), inFlight.nameLength(p)))
+      if (hasSameServers && this.#isOnRoute(p)) continue
       // Indices mean other servers now, or the wrong ones: attempts under way are given up and made again.
-      while (inFlight.firstAttempt[x] !== NONE) inFlight.closeAttempt(inFlight.firstAttempt[x]!)
-      inFlight.triedServers[x] = 0
-      inFlight.failedOnce[x] = 0
-      inFlight.ruledOut[x] = 0
-      inFlight.suspects[x] = 0
-      inFlight.caseLost[x] = 0
-      inFlight.cookieLost[x] = 0
-      inFlight.picks[x] = 0
-      inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
-      this.timers.arm(x, context.now)
+      attempts.closeAll(p)
+      inFlight.forgetServers(p)
+      this.timers.arm(p, context.now)
     }
   }
 
-  /** Opens an exchange for a key, NONE if there is no room. */
+  /** Opens a pending query for a key; NONE if there is no room. */
   open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
     const { context, inFlight, maxForeground, settings, upstreams } = this.#state
     const isProbe = isProbing(purpose)
@@ -95,95 +89,92 @@ export class Exchanges {
     if (isProbe ? this.#probing >= MAX_PROBES : foreground >= maxForeground) return NONE
     // Those that linger may have all the room that is to be had: nobody waits for them.
     if (inFlight.open === inFlight.capacity) this.#dropLingering()
-    const x = inFlight.openExchange(hash, key, keyLength, !isProbe)
-    if (x === NONE) return NONE
+    const p = inFlight.start(hash, key, keyLength, !isProbe)
+    if (p === NONE) return NONE
     if (isProbe) this.#probing++
-    inFlight.purpose[x] = purpose
-    inFlight.route[x] = upstreams.routeFor(key, 0, keyLength - 3)
-    inFlight.startedAt[x] = context.now
-    inFlight.deadlineAt[x] = context.now + settings.deadlineMs
+    const route = upstreams.routeFor(key, 0, inFlight.nameLength(p))
+    inFlight.assign(p, purpose, route, context.now, context.now + settings.deadlineMs)
     this.#showOpen()
-    return x
+    return p
   }
 
   /** Asks the first server, and one that is down as well if it is due to be probed. */
-  start(x: number): void {
+  start(p: number): void {
     const { context, inFlight, upstreams } = this.#state
-    this.#turn(x)
-    if (inFlight.purpose[x] !== Purpose.CLIENT) return
-    this.turns.saveForHedges()
-    const probed = upstreams.takeProbe(inFlight.route[x]!, inFlight.triedServers[x]!, context.now)
+    this.#askNext(p)
+    if (inFlight.purpose(p) !== Purpose.CLIENT) return
+    this.selection.saveForHedges()
+    const probed = upstreams.takeProbe(inFlight.route(p), inFlight.tried.of(p), context.now)
     if (probed < 0) return
-    const from = inFlight.keyAt(x)
-    this.probe(probed, Purpose.PROBE, inFlight.hash[x]!, inFlight.keys.subarray(from, from + inFlight.keyLength[x]!))
+    const from = inFlight.keyAt(p)
+    this.probe(probed, Purpose.PROBE, inFlight.hash(p), inFlight.keys.subarray(from, from + inFlight.keyLength(p)))
   }
 
   /** Asks a server a question that nobody waits for: a PROBE or a LOOP_PROBE. */
   probe(server: number, purpose: number, hash: number, key: Uint8Array): void {
     const { context, inFlight } = this.#state
-    const x = this.open(purpose, hash, key, key.length)
-    if (x === NONE) return
-    inFlight.deadlineAt[x] = context.now + this.#state.attemptMs(x)
-    if (this.turns.sender.send(x, server, false)) this.#arm(x)
-    else this.close(x)
+    const p = this.open(purpose, hash, key, key.length)
+    if (p === NONE) return
+    inFlight.setDeadlineAt(p, context.now + this.#state.attemptMs(p))
+    if (this.selection.sender.send(p, server, false)) this.#arm(p)
+    else this.close(p)
   }
 
   /** The cache has an answer that may serve if this takes long. */
-  armStale(x: number): void {
+  armStale(p: number): void {
     const { context, inFlight } = this.#state
-    if (this.#staleTimers.isArmed(x)) return
-    this.#staleTimers.arm(x, Math.max(context.now, inFlight.startedAt[x]! + STALE_AFTER_MS))
+    if (this.#staleTimers.isArmed(p)) return
+    this.#staleTimers.arm(p, Math.max(context.now, inFlight.startedAt(p) + STALE_AFTER_MS))
   }
 
   /** Those who waited have been answered. Servers that were asked as well may still show how they do. */
-  finish(x: number): void {
+  finish(p: number): void {
     const { inFlight } = this.#state
-    this.#staleTimers.cancel(x)
-    if (this.#isHopeful(x) && this.#lingering < inFlight.capacity >> 2) this.#linger(x)
-    else this.close(x)
+    this.#staleTimers.cancel(p)
+    if (this.#isHopeful(p) && this.#lingering < inFlight.capacity >> 2) this.#linger(p)
+    else this.close(p)
   }
 
-  close(x: number): void {
+  close(p: number): void {
     const { inFlight, truncated } = this.#state
-    if (inFlight.purpose[x] === Purpose.LINGER) this.#lingering--
-    else if (isProbing(inFlight.purpose[x]!)) this.#probing--
-    truncated.forget(x)
-    this.timers.cancel(x)
-    this.#staleTimers.cancel(x)
-    inFlight.closeExchange(x)
+    if (inFlight.purpose(p) === Purpose.LINGER) this.#lingering--
+    else if (isProbing(inFlight.purpose(p))) this.#probing--
+    truncated.forget(p)
+    this.timers.cancel(p)
+    this.#staleTimers.cancel(p)
+    inFlight.end(p)
     this.#showOpen()
   }
 
   /** Ends an attempt and asks the next server at once, unless another one's answer is still out. `fault`: a Fault. */
   attemptFailed(a: number, reason: FailureReason, fault: number): void {
-    const { context, inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
+    const { attempts, context, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
     // Its time may have been up before, which has been counted.
-    const isCounted = reason === 'timeout' && inFlight.attemptTimedOut[a] !== 0
-    if (isCounted) this.#state.noteReason(x, reason)
-    else this.#state.noteFailure(x, server, reason, fault === Fault.ITS)
-    inFlight.closeAttempt(a)
-    const bit = 1 << server
-    if (fault !== Fault.NOT_ITS) inFlight.suspects[x] = inFlight.suspects[x]! | bit
-    const isAgain = (inFlight.failedOnce[x]! & bit) !== 0
-    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
+    const isCounted = reason === 'timeout' && attempts.isTimedOut(a)
+    if (isCounted) this.#state.noteReason(p, reason)
+    else this.#state.noteFailure(p, server, reason, fault === Fault.ITS)
+    attempts.close(a)
+    if (fault !== Fault.NOT_ITS) inFlight.suspects.add(p, server)
+    const isAgain = inFlight.failedOnce.has(p, server)
+    inFlight.failedOnce.add(p, server)
     // What a server that restarts does, or one of several behind an address, may pass.
     const isPassing = reason === 'network' || reason === 'tls'
-    if (isAgain && !isPassing) inFlight.ruledOut[x] = inFlight.ruledOut[x]! | bit
+    if (isAgain && !isPassing) inFlight.ruledOut.add(p, server)
     // Nobody is there at the moment, and nobody else is left: give it time, up to the deadline.
-    const isAlone = isAgain && isPassing && this.turns.untried(x) === 0
-    if (isAlone && inFlight.purpose[x]! < Purpose.PROBE && !this.#isHopeful(x)) {
-      return this.timers.arm(x, Math.min(context.now + NETWORK_RETRY_MS, inFlight.deadlineAt[x]!))
+    const isAlone = isAgain && isPassing && this.selection.untried(p) === 0
+    if (isAlone && inFlight.isWaitedFor(p) && !this.#isHopeful(p)) {
+      return this.timers.arm(p, Math.min(context.now + NETWORK_RETRY_MS, inFlight.deadlineAt(p)))
     }
-    this.turnOn(x)
+    this.goOn(p)
   }
 
   /** A server's answer is of no use, and will be none if it is asked again: another one is, perhaps it knows better. */
-  answeredInVain(a: number): void {
-    const { inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    inFlight.ruledOut[x] = inFlight.ruledOut[x]! | (1 << inFlight.attemptServer[a]!)
+  repliedUselessly(a: number): void {
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    inFlight.ruledOut.add(p, attempts.server(a))
     this.attemptFailed(a, 'malformed', Fault.NOT_ITS)
   }
 
@@ -196,26 +187,22 @@ export class Exchanges {
 
   /** A server that has left its datagrams, and TCP after them, or its stream unanswered is not asked again. */
   #ruleOutSilent(a: number): void {
-    const { inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
-    if (inFlight.attemptSocket[a] === NONE && this.turns.isUnresponsive(x, server))
-      inFlight.ruledOut[x] = inFlight.ruledOut[x]! | (1 << server)
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    if (attempts.socket(a) === NONE && this.selection.isUnresponsive(p, server)) inFlight.ruledOut.add(p, server)
   }
 
   /** Asks the server of an attempt over a stream instead. */
   askOverStream(a: number): void {
-    const { context, inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    if (!this.turns.mayRepeat(x)) return this.attemptFailed(a, 'truncated', Fault.NOT_ITS)
+    const { attempts, context, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    if (!this.selection.mayRepeat(p)) return this.attemptFailed(a, 'truncated', Fault.NOT_ITS)
     // The datagram's socket plays no part any more: a second truncated copy of the reply is a stray.
-    inFlight.attemptSocket[a] = NONE
-    inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
-    inFlight.attemptSentAt[a] = context.now
-    inFlight.attemptTimedOut[a] = 0
-    inFlight.attemptCase[a] = 0
-    this.turns.sender.sendOverStream(a)
-    this.#arm(x)
+    attempts.turnToStream(a, context.now)
+    inFlight.countMessage(p)
+    this.selection.sender.sendOverStream(a)
+    this.#arm(p)
   }
 
   /**
@@ -223,146 +210,145 @@ export class Exchanges {
    * means; `isPlain`: without an OPT.
    */
   askAgain(a: number, cookie: number = AttemptCookie.SENT, isPlain: boolean = false): void {
-    const { inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
-    if (inFlight.purpose[x]! >= Purpose.PROBE || !this.turns.mayRepeat(x))
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    if (!inFlight.isWaitedFor(p) || !this.selection.mayRepeat(p))
       return this.attemptFailed(a, 'malformed', Fault.PERHAPS)
     // Where datagrams do not get through, another one would not either.
     const isDetour = this.#isDetour(a)
-    inFlight.closeAttempt(a)
-    if (!this.turns.sender.send(x, server, isDetour, isPlain)) return this.turnOn(x)
+    attempts.close(a)
+    if (!this.selection.sender.send(p, server, isDetour, isPlain)) return this.goOn(p)
     // The newest attempt is the first of the list.
-    const again = inFlight.firstAttempt[x]!
-    if (inFlight.attemptCookie[again] !== AttemptCookie.NONE) inFlight.attemptCookie[again] = cookie
-    this.#arm(x)
+    const again = attempts.newest(p)
+    if (attempts.cookie(again) !== AttemptCookie.NONE) attempts.setCookie(again, cookie)
+    this.#arm(p)
   }
 
   /** Asks the server of an attempt over a stream beside it: its reply may still come, but nobody waits for it. */
-  askBesideIt(a: number): void {
-    const { inFlight } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    if (inFlight.purpose[x]! >= Purpose.PROBE || inFlight.attemptTimedOut[a] !== 0) return
-    inFlight.attemptTimedOut[a] = 1
-    if (this.turns.mayRepeat(x) && this.turns.sender.send(x, inFlight.attemptServer[a]!, true)) this.#arm(x)
-    else this.turnOn(x)
+  confirmOverStream(a: number): void {
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    if (!inFlight.isWaitedFor(p) || attempts.isTimedOut(a)) return
+    attempts.timeOut(a)
+    if (this.selection.mayRepeat(p) && this.selection.sender.send(p, attempts.server(a), true)) this.#arm(p)
+    else this.goOn(p)
   }
 
   /** After an attempt has ended without an answer: waits for those still out, or asks the next server. */
-  turnOn(x: number): void {
+  goOn(p: number): void {
     const { inFlight } = this.#state
-    if (this.#isHopeful(x)) this.#arm(x)
-    else if (inFlight.purpose[x]! >= Purpose.PROBE) this.close(x)
-    else this.#turn(x)
+    if (this.#isHopeful(p)) this.#arm(p)
+    else if (!inFlight.isWaitedFor(p)) this.close(p)
+    else this.#askNext(p)
   }
 
-  /** Asks the next server, or the next few, or ends the exchange if there is none left to ask. */
-  #turn(x: number): void {
+  /** Asks the next server, or the next few, or settles the query if there is none left to ask. */
+  #askNext(p: number): void {
     const { context, inFlight, truncated } = this.#state
     const { now } = context
-    const deadlineAt = inFlight.deadlineAt[x]!
-    if (truncated.of(x) !== undefined && this.turns.untried(x) === 0) {
-      // There is half an answer: what is still under way gets its time, and no more is asked.
-      return this.#settleAt(x, Math.min(inFlight.startedAt[x]! + TRUNCATED_AFTER_MS, deadlineAt))
+    const deadlineAt = inFlight.deadlineAt(p)
+    if (truncated.of(p) !== undefined && this.selection.untried(p) === 0) {
+      // There is a truncated reply: what is still under way gets its time, and no more is asked.
+      return this.#settleAt(p, Math.min(inFlight.startedAt(p) + TRUNCATED_AFTER_MS, deadlineAt))
     }
-    switch (this.turns.askNext(x)) {
-      case Turn.SENT:
-        return this.#arm(x)
-      // No way there (no route, say): the next tick turns to another server, and to this one again only after a while.
-      case Turn.UNREACHABLE:
-        return this.timers.arm(x, Math.min(now, deadlineAt))
-      case Turn.UNREACHABLE_AGAIN:
-        return this.timers.arm(x, Math.min(now + NETWORK_RETRY_MS, deadlineAt))
+    switch (this.selection.askNext(p)) {
+      case Asked.SENT:
+        return this.#arm(p)
+      // No way there (no route, say): the next tick asks another server, and this one again only after a while.
+      case Asked.UNREACHABLE:
+        return this.timers.arm(p, Math.min(now, deadlineAt))
+      case Asked.UNREACHABLE_AGAIN:
+        return this.timers.arm(p, Math.min(now + NETWORK_RETRY_MS, deadlineAt))
       default:
         // Answers may still come to what is under way; only the deadline ends that.
-        this.#settleAt(x, deadlineAt)
+        this.#settleAt(p, deadlineAt)
     }
   }
 
-  /** Settles the exchange at `time`, or now if nothing is under way any more. */
-  #settleAt(x: number, time: number): void {
-    const { context, inFlight } = this.#state
-    if (inFlight.openAttempts[x] === 0 || context.now >= time) this.#settle(x)
-    else this.timers.arm(x, time)
+  /** Settles the query at `time`, or now if nothing is under way any more. */
+  #settleAt(p: number, time: number): void {
+    const { attempts, context } = this.#state
+    if (attempts.openOf(p) === 0 || context.now >= time) this.#settle(p)
+    else this.timers.arm(p, time)
   }
 
-  #settle(x: number): void {
-    this.#settlement.fail(x)
-    this.close(x)
+  #settle(p: number): void {
+    this.#settlement.fail(p)
+    this.close(p)
   }
 
-  /** The exchange's timer: attempts have had their time, a hedge is due, or the deadline has come. */
-  #timeUp(x: number): void {
-    const { context, inFlight } = this.#state
+  /** The query's timer: attempts have had their time, a hedge is due, or the deadline has come. */
+  #timeUp(p: number): void {
+    const { attempts, context, inFlight } = this.#state
     const { now } = context
-    const attemptMs = this.#state.attemptMs(x)
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
-      if (inFlight.attemptTimedOut[a] !== 0 || inFlight.attemptSentAt[a]! + attemptMs > now) continue
-      inFlight.attemptTimedOut[a] = 1
-      this.#state.noteFailure(x, inFlight.attemptServer[a]!, 'timeout', !this.#isDetour(a))
+    const attemptMs = this.#state.attemptMs(p)
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a)) {
+      if (attempts.isTimedOut(a) || attempts.sentAt(a) + attemptMs > now) continue
+      attempts.timeOut(a)
+      this.#state.noteFailure(p, attempts.server(a), 'timeout', !this.#isDetour(a))
       this.#ruleOutSilent(a)
     }
-    const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
-    if (now >= inFlight.deadlineAt[x]!) return isWaitedFor ? this.#settle(x) : this.close(x)
-    if (isWaitedFor && this.#isHopeful(x) && now >= inFlight.hedgeAt[x]!) this.turns.hedge(x)
-    this.turnOn(x)
+    const isWaitedFor = inFlight.isWaitedFor(p)
+    if (now >= inFlight.deadlineAt(p)) return isWaitedFor ? this.#settle(p) : this.close(p)
+    if (isWaitedFor && this.#isHopeful(p) && now >= inFlight.hedgeAt(p)) this.selection.hedge(p)
+    this.goOn(p)
   }
 
   /** Arms the timer for what comes next: a hedge, the end of an attempt's time, or the deadline. */
-  #arm(x: number): void {
-    const { inFlight } = this.#state
-    const attemptMs = this.#state.attemptMs(x)
-    let due = inFlight.deadlineAt[x]!
+  #arm(p: number): void {
+    const { attempts, inFlight } = this.#state
+    const attemptMs = this.#state.attemptMs(p)
+    let due = inFlight.deadlineAt(p)
     let isHopeful = false
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
-      if (inFlight.attemptTimedOut[a] !== 0) continue
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a)) {
+      if (attempts.isTimedOut(a)) continue
       isHopeful = true
-      due = Math.min(due, inFlight.attemptSentAt[a]! + attemptMs)
+      due = Math.min(due, attempts.sentAt(a) + attemptMs)
     }
-    this.timers.arm(x, isHopeful ? Math.min(due, inFlight.hedgeAt[x]!) : due)
+    this.timers.arm(p, isHopeful ? Math.min(due, inFlight.hedgeAt(p)) : due)
   }
 
   /** True if an answer may come within the time of an attempt. */
-  #isHopeful(x: number): boolean {
-    const { inFlight } = this.#state
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a))
-      if (inFlight.attemptTimedOut[a] === 0) return true
+  #isHopeful(p: number): boolean {
+    const { attempts } = this.#state
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a)) if (!attempts.isTimedOut(a)) return true
     return false
   }
 
   /** True if the attempt goes over TCP to a server for datagrams: many have no TCP, and do well all the same. */
   #isDetour(a: number): boolean {
-    const { inFlight, upstreams } = this.#state
-    return inFlight.attemptSocket[a] === NONE && upstreams.server(inFlight.attemptServer[a]!).transport === 'udp'
+    const { attempts, upstreams } = this.#state
+    return attempts.socket(a) === NONE && upstreams.server(attempts.server(a)).transport === 'udp'
   }
 
-  /** True if all that is under way for the exchange is so at servers of its route. */
-  #isOnRoute(x: number): boolean {
-    const { inFlight, upstreams } = this.#state
-    const { servers } = upstreams.routes[inFlight.route[x]!]!
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a))
-      if (!servers.includes(inFlight.attemptServer[a]!)) return false
+  /** True if all its open attempts are at servers of its route. */
+  #isOnRoute(p: number): boolean {
+    const { attempts, inFlight, upstreams } = this.#state
+    const { servers } = upstreams.routes[inFlight.route(p)]!
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a))
+      if (!servers.includes(attempts.server(a))) return false
     return true
   }
 
-  /** Lets an answered exchange wait for the servers that were asked as well: without it a dead one would never be found out. */
-  #linger(x: number): void {
+  /** Lets an answered query wait for the servers that were asked as well: a dead one would never be found out otherwise. */
+  #linger(p: number): void {
     const { inFlight } = this.#state
-    inFlight.unlink(x)
-    inFlight.purpose[x] = Purpose.LINGER
-    inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
+    inFlight.hide(p)
+    inFlight.setPurpose(p, Purpose.LINGER)
+    inFlight.setHedgeAt(p, Number.POSITIVE_INFINITY)
     this.#lingering++
     this.#showOpen()
-    this.#arm(x)
+    this.#arm(p)
   }
 
-  /** Closes an exchange that lingers. There is one: others are fewer than there is room for. */
+  /** Closes a query that lingers. There is one: others are fewer than there is room for. */
   #dropLingering(): void {
     const { inFlight } = this.#state
     for (let looked = 0; looked < inFlight.capacity; looked++) {
-      const x = (this.#lastDropped + 1) % inFlight.capacity
-      this.#lastDropped = x
-      if (this.timers.isArmed(x) && inFlight.purpose[x] === Purpose.LINGER) return this.close(x)
+      const p = (this.#lastDropped + 1) % inFlight.capacity
+      this.#lastDropped = p
+      if (this.timers.isArmed(p) && inFlight.purpose(p) === Purpose.LINGER) return this.close(p)
     }
   }
 

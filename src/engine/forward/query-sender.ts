@@ -8,11 +8,12 @@ import { copyBytes, setCounts, writeOpt, writeU16 } from '../../dns/reply.ts'
 import { UpstreamField } from '../../stats/counters.ts'
 import { Variant } from '../client-query.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { AttemptCookie, NONE, Purpose } from './in-flight.ts'
+import { AttemptCookie, NONE } from './attempts.ts'
+import { Purpose } from './in-flight.ts'
 
 /** Payload size that we tell upstream servers: what crosses any path unfragmented (DNS Flag Day 2020). */
 const UPSTREAM_PAYLOAD = 1232
-/** The token of a stream names the attempt's id as well, because an exchange may have several under way. */
+/** The token of a stream names the attempt's id as well, because a pending query may have several under way. */
 const TOKEN_ID = 2 ** 37
 
 type StreamTransport = 'tcp' | 'tls' | 'https'
@@ -34,94 +35,91 @@ export class QuerySender {
    * Opens an attempt and sends it by the server's transport, or over a stream all the same. `isPlain`: without an OPT.
    * False if it cannot be sent; the timer is the caller's.
    */
-  send(x: number, server: number, isOverStream: boolean, isPlain: boolean = false): boolean {
+  send(p: number, server: number, isOverStream: boolean, isPlain: boolean = false): boolean {
     const state = this.#state
-    const { inFlight, upstreams } = state
+    const { attempts, inFlight, upstreams } = state
     const { counters, now, outlet, random } = state.context
-    const a = inFlight.openAttempt(x, server, now, random)
+    const a = attempts.start(p, server, now, random)
     // All attempts are in use: to be tried again when some have ended.
     if (a === NONE) return false
-    inFlight.attemptsMade[x] = inFlight.attemptsMade[x]! + 1
-    const bit = 1 << server
-    const isRepeat = (inFlight.triedServers[x]! & bit) !== 0
-    inFlight.triedServers[x] = inFlight.triedServers[x]! | bit
+    inFlight.countMessage(p)
+    const isRepeat = inFlight.tried.has(p, server)
+    inFlight.tried.add(p, server)
     const { transport } = upstreams.server(server)
     // Where TLS proves who answers, cookies would only show who asks.
     const isInClear = transport === 'udp' || transport === 'tcp'
-    inFlight.attemptPlain[a] = isPlain || this.#isWithoutOpt(x, server) ? 1 : 0
+    attempts.setPlain(a, isPlain || this.#isWithoutOpt(p, server))
     // Over a stream that shows whether the server was it whose datagram had none.
-    const isLost = !isOverStream && (inFlight.cookieLost[x]! & bit) !== 0
-    if (isInClear && !isLost && state.cookies.isWanted(server, isRepeat, now))
-      inFlight.attemptCookie[a] = AttemptCookie.SENT
+    const isLost = !isOverStream && inFlight.cookieLost.has(p, server)
+    if (isInClear && !isLost && state.cookies.isWanted(server, isRepeat, now)) attempts.setCookie(a, AttemptCookie.SENT)
     if (transport !== 'udp' || isOverStream) {
       this.sendOverStream(a)
       return true
     }
-    if (state.settings.caseRandomization === true && this.#isCaseMixed(x, server))
-      inFlight.attemptCase[a] = random() | 1
+    if (state.settings.caseRandomization === true && this.#isCaseMixed(p, server)) attempts.setCaseSeed(a, random() | 1)
     const length = this.#writeQuery(a)
     counters.upstreamAdd(server, UpstreamField.requestsUdp, 1)
-    const socket = outlet.sendQuery(server, length, inFlight.lastSocket[x]!)
-    inFlight.attemptSocket[a] = socket
-    inFlight.lastSocket[x] = socket
+    const socket = outlet.sendQuery(server, length, inFlight.lastSocket(p))
+    attempts.setSocket(a, socket)
+    inFlight.setLastSocket(p, socket)
     if (socket >= 0) return true
-    inFlight.closeAttempt(a)
-    state.noteFailure(x, server, 'network', true)
-    inFlight.failedOnce[x] = inFlight.failedOnce[x]! | bit
-    inFlight.suspects[x] = inFlight.suspects[x]! | bit
+    attempts.close(a)
+    state.noteFailure(p, server, 'network', true)
+    inFlight.failedOnce.add(p, server)
+    inFlight.suspects.add(p, server)
     return false
   }
 
   /** Sends the query of an attempt over a stream: that of its server, or TCP. */
   sendOverStream(a: number): void {
-    const { context, inFlight, upstreams } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
+    const { attempts, context, inFlight, upstreams } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
     const usual = upstreams.server(server).transport
     const transport = usual === 'udp' ? 'tcp' : usual
     const length = this.#writeQuery(a)
     context.counters.upstreamAdd(server, STREAM_FIELDS[transport], 1)
-    const token = inFlight.token(x) + inFlight.attemptId[a]! * TOKEN_ID
-    const timeout = Math.max(1, inFlight.deadlineAt[x]! - context.now)
-    context.outlet.sendStreamQuery(token, server, transport, length, timeout, this.#state.attemptMs(x))
+    const token = inFlight.token(p) + attempts.id(a) * TOKEN_ID
+    const timeout = Math.max(1, inFlight.deadlineAt(p) - context.now)
+    context.outlet.sendStreamQuery(token, server, transport, length, timeout, this.#state.attemptMs(p))
   }
 
   /** The attempt that a stream's token names, NONE if it is not open any more. */
   attemptOf(token: number): number {
-    const { inFlight } = this.#state
-    const x = inFlight.ofToken(token % TOKEN_ID)
-    const a = x === NONE ? NONE : inFlight.attemptById(Math.floor(token / TOKEN_ID))
-    return a !== NONE && inFlight.attemptExchange[a] === x ? a : NONE
+    const { attempts, inFlight } = this.#state
+    const p = inFlight.ofToken(token % TOKEN_ID)
+    const a = p === NONE ? NONE : attempts.byId(Math.floor(token / TOKEN_ID))
+    return a !== NONE && attempts.pendingOf(a) === p ? a : NONE
   }
 
   /** True if the server does not understand an OPT, as far as is known, or for its probe is taken not to. */
-  #isWithoutOpt(x: number, server: number): boolean {
+  #isWithoutOpt(p: number, server: number): boolean {
     const { context, inFlight, upstreams } = this.#state
     return (
       upstreams.isEdnsBroken(server, context.now) ||
-      (inFlight.purpose[x] === Purpose.PROBE && upstreams.isProbedPlainly(server))
+      (inFlight.purpose(p) === Purpose.PROBE && upstreams.isProbedPlainly(server))
     )
   }
 
   /** Nothing that a probe's reply says is believed: it needs no proof, and a server that does not repeat it does well. */
-  #isCaseMixed(x: number, server: number): boolean {
+  #isCaseMixed(p: number, server: number): boolean {
     const { context, inFlight, upstreams } = this.#state
-    const hasLost = (inFlight.caseLost[x]! & (1 << server)) !== 0
-    return inFlight.purpose[x]! < Purpose.PROBE && !hasLost && upstreams.keepsCase(server, context.now)
+    const hasLost = inFlight.caseLost.has(p, server)
+    return inFlight.isWaitedFor(p) && !hasLost && upstreams.keepsCase(server, context.now)
   }
 
   /** Writes the query of an attempt where the outlet wants it; returns its length. */
   #writeQuery(a: number): number {
-    const { context, cookies, inFlight } = this.#state
+    const { attempts, context, cookies, inFlight } = this.#state
     const { outlet } = context
     outlet.openQuery()
     const out = outlet.query
     const at = outlet.queryAt
-    const x = inFlight.attemptExchange[a]!
-    const keyAt = inFlight.keyAt(x)
-    const keyLength = inFlight.keyLength[x]!
+    const p = attempts.pendingOf(a)
+    const keyAt = inFlight.keyAt(p)
+    const keyLength = inFlight.keyLength(p)
     const variant = inFlight.keys[keyAt + keyLength - 1]!
-    writeU16(out, at, inFlight.attemptId[a]!)
+    writeU16(out, at, attempts.id(a))
     // AD asks for the server's verdict, which is then shown to the clients that want it (RFC 6840 §5.7).
     writeU16(
       out,
@@ -131,16 +129,16 @@ export class QuerySender {
     writeU16(out, at + 4, 1)
     setCounts(out, at, 0, 0, 0)
     copyBytes(inFlight.keys, keyAt, keyLength - 1, out, at + HEADER_BYTES)
-    const seed = inFlight.attemptCase[a]!
+    const seed = attempts.caseSeed(a)
     if (seed !== 0) mixCase(inFlight.keys, keyAt, keyLength - 3, seed, out, at + HEADER_BYTES)
     const end = writeU16(out, at + HEADER_BYTES + keyLength - 1, CLASS_IN)
-    if (inFlight.attemptPlain[a] !== 0) {
-      inFlight.attemptCookie[a] = AttemptCookie.NONE
+    if (attempts.isPlain(a)) {
+      attempts.setCookie(a, AttemptCookie.NONE)
       return end - at
     }
-    const server = inFlight.attemptServer[a]!
+    const server = attempts.server(a)
     setCounts(out, at, 0, 0, 1)
     const opt = writeOpt(out, end, UPSTREAM_PAYLOAD, 0, (variant & Variant.DO) !== 0)
-    return (inFlight.attemptCookie[a] === AttemptCookie.NONE ? opt : cookies.add(server, out, end, opt)) - at
+    return (attempts.cookie(a) === AttemptCookie.NONE ? opt : cookies.add(server, out, end, opt)) - at
   }
 }

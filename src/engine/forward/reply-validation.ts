@@ -14,17 +14,17 @@ import { isServerFailure, readU16 } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Drop } from '../../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { AttemptCookie, Purpose } from './in-flight.ts'
+import { AttemptCookie } from './attempts.ts'
 
 /**
- * DROPPED: none of ours, and counted; the wait goes on. DOUBTED: the same, but it may be the server's after all, as one that
+ * DROPPED: none of ours, and counted; the wait goes on. SUSPECT: the same, but it may be the server's after all, as one that
  * does not repeat the name's case or the cookie. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
  * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. USELESS: sound, but an answer that leads nowhere, as a zone's CNAMEs that
  * are a loop. ANSWER: it stands in `context.answer`, which also has the extended error of one that FAILED.
  */
-export const Judgement = {
+export const ReplyVerdict = {
   DROPPED: 0,
-  DOUBTED: 1,
+  SUSPECT: 1,
   SEEN: 2,
   FAILED: 3,
   TRUNCATED: 4,
@@ -34,8 +34,8 @@ export const Judgement = {
   ANSWER: 8,
 } as const
 
-export class ReplyJudgement {
-  /** Rcode of the reply judged last; that it is nothing but a header. */
+export class ReplyValidation {
+  /** Of the reply validated last: its rcode, and whether it is nothing but a header. */
   rcode = 0
   isBare = false
   readonly #state: ForwarderState
@@ -44,80 +44,79 @@ export class ReplyJudgement {
     this.#state = state
   }
 
-  /** Judges the message of `length` bytes at `start`; `isCut`: it was longer than the buffer. Returns a Judgement. */
-  judge(a: number, packet: Uint8Array, start: number, length: number, isCut: boolean, isStream: boolean): number {
-    const { context, inFlight, truncated, upstreams } = this.#state
+  /** Validates the message of `length` bytes at `start`; `isCut`: it was longer than the buffer. Returns a ReplyVerdict. */
+  validate(a: number, packet: Uint8Array, start: number, length: number, isCut: boolean, isStream: boolean): number {
+    const { attempts, context, inFlight, truncated, upstreams } = this.#state
     const { answer, counters } = context
-    const x = inFlight.attemptExchange[a]!
-    const keyAt = inFlight.keyAt(x)
-    const keyLength = inFlight.keyLength[x]!
+    const p = attempts.pendingOf(a)
+    const keyAt = inFlight.keyAt(p)
+    const keyLength = inFlight.keyLength(p)
     const flags = readU16(packet, start + 2)
     if ((flags & (Flag.QR | Flag.OPCODE)) !== Flag.QR) return this.#drop()
     const rcode = flags & Flag.RCODE
     answer.ede = Ede.NONE
     this.rcode = rcode
     this.isBare = length === HEADER_BYTES
-    const isWaitedFor = inFlight.purpose[x]! < Purpose.PROBE
+    const isWaitedFor = inFlight.isWaitedFor(p)
     if (!isSameQuestion(packet, start, length, inFlight.keys, keyAt, keyLength - 3)) {
       // A bare header with an error is how some servers refuse what they do not understand.
       if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) return this.#drop()
       return isWaitedFor
-        ? this.#judgeUnread(a, packet, start, length, HEADER_BYTES, isStream, Judgement.FAILED)
-        : Judgement.FAILED
+        ? this.#validateUnread(a, packet, start, length, HEADER_BYTES, isStream, ReplyVerdict.FAILED)
+        : ReplyVerdict.FAILED
     }
-    const seed = inFlight.attemptCase[a]!
+    const seed = attempts.caseSeed(a)
     if (seed !== 0) {
       const isOurs = hasMixedCase(packet, start + HEADER_BYTES, inFlight.keys, keyAt, keyLength - 3, seed)
       if (!isOurs) return this.#loseCase(a)
       // Without a letter (the root, say), or with small ones by chance, there was nothing to repeat.
-      if (hasCapitals(packet, start + HEADER_BYTES, keyLength - 3)) upstreams.caseKept(inFlight.attemptServer[a]!)
+      if (hasCapitals(packet, start + HEADER_BYTES, keyLength - 3)) upstreams.caseKept(attempts.server(a))
     }
-    if (!isWaitedFor) return Judgement.SEEN
+    if (!isWaitedFor) return ReplyVerdict.SEEN
     const questionEnd = HEADER_BYTES + keyLength + 1
     const isFailure = isServerFailure(rcode)
     if (isCut || (flags & Flag.TC) !== 0) {
-      const judgement = this.#judgeUnread(a, packet, start, length, questionEnd, isStream, Judgement.TRUNCATED)
-      if (judgement === Judgement.TRUNCATED && !isFailure) truncated.keep(x, packet, start, length, questionEnd)
-      return judgement
+      const verdict = this.#validateUnread(a, packet, start, length, questionEnd, isStream, ReplyVerdict.TRUNCATED)
+      if (verdict === ReplyVerdict.TRUNCATED && !isFailure) truncated.keep(p, packet, start, length, questionEnd)
+      return verdict
     }
-    if (isFailure) return this.#judgeUnread(a, packet, start, length, questionEnd, isStream, Judgement.FAILED)
+    if (isFailure) return this.#validateUnread(a, packet, start, length, questionEnd, isStream, ReplyVerdict.FAILED)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
     if (!readReply(packet, start, length, questionEnd, type, answer)) {
-      const otherwise = answer.isSound ? Judgement.USELESS : Judgement.MALFORMED
-      const judgement = this.#judgeUnread(a, packet, start, length, questionEnd, isStream, otherwise)
-      if (judgement === otherwise) counters.drop(Drop.malformedReply)
-      return judgement
+      const otherwise = answer.isSound ? ReplyVerdict.USELESS : ReplyVerdict.MALFORMED
+      const verdict = this.#validateUnread(a, packet, start, length, questionEnd, isStream, otherwise)
+      if (verdict === otherwise) counters.drop(Drop.malformedReply)
+      return verdict
     }
-    if (!this.#hasCookie(a, packet, start, isStream)) return Judgement.DOUBTED
-    if (answer.rcode <= Flag.RCODE) return Judgement.ANSWER
+    if (!this.#hasCookie(a, packet, start, isStream)) return ReplyVerdict.SUSPECT
+    if (answer.rcode <= Flag.RCODE) return ReplyVerdict.ANSWER
     // With a cookie of its own alone (RFC 7873 §5.3): else anybody could say so.
     const isBadCookie = answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0
-    if (isBadCookie && inFlight.attemptCookie[a] !== AttemptCookie.NONE) return Judgement.BAD_COOKIE
+    if (isBadCookie && attempts.cookie(a) !== AttemptCookie.NONE) return ReplyVerdict.BAD_COOKIE
     // Rcodes beyond the header's four bits mean that something failed, and a client without EDNS would read them as another.
-    const isAboutEdns = answer.rcode === Rcode.BADVERS && inFlight.attemptPlain[a] === 0
+    const isAboutEdns = answer.rcode === Rcode.BADVERS && !attempts.isPlain(a)
     this.rcode = isAboutEdns ? Rcode.FORMERR : Rcode.SERVFAIL
-    return Judgement.FAILED
+    return ReplyVerdict.FAILED
   }
 
   #drop(): number {
     this.#state.context.counters.drop(Drop.spoofedReply)
-    return Judgement.DROPPED
+    return ReplyVerdict.DROPPED
   }
 
   /** A reply in another case than the question. It counts once for a question: a forger may send many. */
   #loseCase(a: number): number {
-    const { context, inFlight, upstreams } = this.#state
-    const x = inFlight.attemptExchange[a]!
-    const server = inFlight.attemptServer[a]!
-    const bit = 1 << server
+    const { attempts, context, inFlight, upstreams } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
     context.counters.drop(Drop.spoofedReply)
-    if ((inFlight.caseLost[x]! & bit) === 0) upstreams.caseLost(server, context.now)
-    inFlight.caseLost[x] = inFlight.caseLost[x]! | bit
-    return Judgement.DOUBTED
+    if (!inFlight.caseLost.has(p, server)) upstreams.caseLost(server, context.now)
+    inFlight.caseLost.add(p, server)
+    return ReplyVerdict.SUSPECT
   }
 
   /** `otherwise`, unless its cookie speaks against a reply that is not read, as it is cut off or an error. Its records begin at `from`. */
-  #judgeUnread(
+  #validateUnread(
     a: number,
     packet: Uint8Array,
     start: number,
@@ -126,14 +125,14 @@ export class ReplyJudgement {
     isStream: boolean,
     otherwise: number,
   ): number {
-    const { context, cookies, inFlight } = this.#state
+    const { attempts, context, cookies } = this.#state
     const { answer, now } = context
     readOptions(packet, start, length, from, answer)
-    if (inFlight.attemptCookie[a] === AttemptCookie.NONE) return otherwise
+    if (attempts.cookie(a) === AttemptCookie.NONE) return otherwise
     // An error without one says nothing of whether the server takes cookies.
-    const isExpected = !isStream && cookies.isExpected(inFlight.attemptServer[a]!, now)
+    const isExpected = !isStream && cookies.isExpected(attempts.server(a), now)
     if (answer.cookieLength === 0 && !isExpected) return otherwise
-    return this.#hasCookie(a, packet, start, isStream) ? otherwise : Judgement.DOUBTED
+    return this.#hasCookie(a, packet, start, isStream) ? otherwise : ReplyVerdict.SUSPECT
   }
 
   /**
@@ -141,12 +140,12 @@ export class ReplyJudgement {
    * forged (RFC 7873 §5.3). That counts once for a question.
    */
   #hasCookie(a: number, packet: Uint8Array, start: number, isStream: boolean): boolean {
-    const { context, cookies, inFlight } = this.#state
+    const { attempts, context, cookies, inFlight } = this.#state
     const { answer, now } = context
     // Without an OPT there was no place for one: that says nothing of cookies.
-    if (inFlight.attemptPlain[a] !== 0) return true
-    const server = inFlight.attemptServer[a]!
-    const wasSent = inFlight.attemptCookie[a] !== AttemptCookie.NONE
+    if (attempts.isPlain(a)) return true
+    const server = attempts.server(a)
+    const wasSent = attempts.cookie(a) !== AttemptCookie.NONE
     const at = start + answer.cookieAt
     if (cookies.check(server, wasSent, isStream, packet, at, answer.cookieLength, now)) return true
     if (isStream) {
@@ -154,10 +153,9 @@ export class ReplyJudgement {
       return true
     }
     this.#drop()
-    const x = inFlight.attemptExchange[a]!
-    const bit = 1 << server
-    if ((inFlight.cookieLost[x]! & bit) === 0) cookies.lost(server, now)
-    inFlight.cookieLost[x] = inFlight.cookieLost[x]! | bit
+    const p = attempts.pendingOf(a)
+    if (!inFlight.cookieLost.has(p, server)) cookies.lost(server, now)
+    inFlight.cookieLost.add(p, server)
     return false
   }
 }

@@ -1,15 +1,16 @@
 /**
- * Which server an exchange asks next, how many at once, and how often: a bounded number of messages, whatever servers do.
+ * Which server a pending query asks next, how many at once, and how often: a bounded number of messages, whatever servers do.
  *
  * ```
- *  first ask → [hedge: a second one beside a slow first] → the next, after a failure or a time-out → … → nobody left
+ *  first ask → [hedge: a second one beside a slow first] → the next, after a failure or a timeout → … → nobody left
  *                                                          repeats (over TCP, without EDNS) leave some for the others
  *                                                          three times in silence: once over TCP, and no more
  * ```
  */
 import { Cell } from '../../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { NONE, Purpose } from './in-flight.ts'
+import { NONE } from './attempts.ts'
+import { Purpose } from './in-flight.ts'
 import { QuerySender } from './query-sender.ts'
 
 /**
@@ -30,10 +31,10 @@ const PARALLEL = 3
 const HEDGE_SHARE = 0.1
 const HEDGE_BURST = 10
 
-/** What came of a turn. UNREACHABLE: there is no way to the server picked; the first time for this exchange, or again. */
-export const Turn = { SENT: 0, UNREACHABLE: 1, UNREACHABLE_AGAIN: 2, NOBODY: 3 } as const
+/** What came of asking. UNREACHABLE: there is no way to the server picked; the first time for this query, or again. */
+export const Asked = { SENT: 0, UNREACHABLE: 1, UNREACHABLE_AGAIN: 2, NOBODY: 3 } as const
 
-export class ServerTurns {
+export class ServerSelection {
   readonly sender: QuerySender
   readonly #state: ForwarderState
   #hedgesSaved: number = HEDGE_BURST
@@ -43,33 +44,33 @@ export class ServerTurns {
     this.sender = new QuerySender(state)
   }
 
-  /** Asks the next server, or the next few; returns a Turn. */
-  askNext(x: number): number {
+  /** Asks the next server, or the next few; returns a Asked. */
+  askNext(p: number): number {
     const { inFlight, upstreams } = this.#state
-    const route = inFlight.route[x]!
+    const route = inFlight.route(p)
     const { policy, servers } = upstreams.routes[route]!
     const width = policy === 'parallel' ? PARALLEL : 1
-    const failedBefore = inFlight.failedOnce[x]!
-    const tried = inFlight.triedServers[x]! | failedBefore
-    let excluded = inFlight.ruledOut[x]!
+    const failedBefore = inFlight.failedOnce.of(p)
+    const tried = inFlight.tried.of(p) | failedBefore
+    let excluded = inFlight.ruledOut.of(p)
     let isSent = false
     let picked = -1
     for (let k = 0; k < width; k++) {
-      const server = this.#isSpent(x) ? -1 : upstreams.choose(route, excluded, tried)
+      const server = this.#isSpent(p) ? -1 : upstreams.choose(route, excluded, tried)
       // Beside one that works, one that is down would only be in the way: it has its probes.
       if (server < 0 || (k > 0 && upstreams.isDown(server))) break
       excluded |= 1 << server
       picked = server
-      isSent = this.#pick(x, server) || isSent
+      isSent = this.#pick(p, server) || isSent
     }
     if (isSent) {
-      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks[x] === 1)
-        this.#planHedge(x, picked)
-      return Turn.SENT
+      if (policy !== 'parallel' && policy !== 'sequential' && servers.length > 1 && inFlight.picks(p) === 1)
+        this.#planHedge(p, picked)
+      return Asked.SENT
     }
-    if (picked < 0) return Turn.NOBODY
-    const isFirstFailure = (inFlight.failedOnce[x]! & ~failedBefore & (1 << picked)) !== 0
-    return isFirstFailure ? Turn.UNREACHABLE : Turn.UNREACHABLE_AGAIN
+    if (picked < 0) return Asked.NOBODY
+    const isFirstFailure = (inFlight.failedOnce.of(p) & ~failedBefore & (1 << picked)) !== 0
+    return isFirstFailure ? Asked.UNREACHABLE : Asked.UNREACHABLE_AGAIN
   }
 
   /** A client has asked a question: that pays for a part of a hedge. */
@@ -78,68 +79,66 @@ export class ServerTurns {
   }
 
   /** The first server takes long: asks a healthy other one beside it, if that can be paid. */
-  hedge(x: number): void {
+  hedge(p: number): void {
     const { context, inFlight, upstreams } = this.#state
-    inFlight.hedgeAt[x] = Number.POSITIVE_INFINITY
-    if (this.#hedgesSaved < 1 || this.#isSpent(x)) return
-    const tried = inFlight.triedServers[x]! | inFlight.failedOnce[x]!
-    const server = upstreams.choose(inFlight.route[x]!, tried, 0)
+    inFlight.setHedgeAt(p, Number.POSITIVE_INFINITY)
+    if (this.#hedgesSaved < 1 || this.#isSpent(p)) return
+    const tried = inFlight.tried.of(p) | inFlight.failedOnce.of(p)
+    const server = upstreams.choose(inFlight.route(p), tried, 0)
     if (server < 0 || upstreams.isDown(server)) return
     this.#hedgesSaved--
     context.counters.add(Cell.hedges, 1)
-    this.#pick(x, server)
+    this.#pick(p, server)
   }
 
-  /** How many servers of the exchange's route have not been asked. */
-  untried(x: number): number {
+  /** How many servers of the query's route have not been asked. */
+  untried(p: number): number {
     const { inFlight, upstreams } = this.#state
     let untried = 0
-    for (const server of upstreams.routes[inFlight.route[x]!]!.servers) {
-      if ((inFlight.triedServers[x]! & (1 << server)) === 0) untried++
+    for (const server of upstreams.routes[inFlight.route(p)]!.servers) {
+      if (!inFlight.tried.has(p, server)) untried++
     }
     return untried
   }
 
-  /** True if the exchange can afford to ask a server a second time in another way. */
-  mayRepeat(x: number): boolean {
-    return this.#state.inFlight.attemptsMade[x]! + Math.min(this.untried(x), KEPT_FOR_OTHERS) < MAX_MESSAGES
+  /** True if the query can afford to ask a server a second time in another way. */
+  mayRepeat(p: number): boolean {
+    return this.#state.inFlight.messages(p) + Math.min(this.untried(p), KEPT_FOR_OTHERS) < MAX_MESSAGES
   }
 
-  /** True if the exchange may ask nobody any more. */
-  #isSpent(x: number): boolean {
+  /** True if the query may ask nobody any more. */
+  #isSpent(p: number): boolean {
     const { context, inFlight, upstreams } = this.#state
-    const most = upstreams.routes[inFlight.route[x]!]!.maxAttempts ?? MAX_MESSAGES
-    return (
-      inFlight.attemptsMade[x]! >= MAX_MESSAGES || inFlight.picks[x]! >= most || context.now >= inFlight.deadlineAt[x]!
-    )
+    const most = upstreams.routes[inFlight.route(p)]!.maxAttempts ?? MAX_MESSAGES
+    return inFlight.messages(p) >= MAX_MESSAGES || inFlight.picks(p) >= most || context.now >= inFlight.deadlineAt(p)
   }
 
   /** Decides when to ask a second server if `server` has not answered. */
-  #planHedge(x: number, server: number): void {
+  #planHedge(p: number, server: number): void {
     const { context, inFlight, upstreams } = this.#state
-    if (inFlight.purpose[x] !== Purpose.CLIENT) return
+    if (inFlight.purpose(p) !== Purpose.CLIENT) return
     const after = upstreams.hedgeAfterMs(server)
-    if (after < this.#state.attemptMs(x)) inFlight.hedgeAt[x] = context.now + after
+    if (after < this.#state.attemptMs(p)) inFlight.setHedgeAt(p, context.now + after)
   }
 
   /** Sends to a server and counts it as picked; over TCP if it has left too many datagrams unanswered. */
-  #pick(x: number, server: number): boolean {
+  #pick(p: number, server: number): boolean {
     const { inFlight, upstreams } = this.#state
-    const before = inFlight.attemptsMade[x]!
-    const isOverTcp = upstreams.server(server).transport === 'udp' && this.isUnresponsive(x, server)
-    const isSent = this.sender.send(x, server, isOverTcp)
-    if (inFlight.attemptsMade[x] !== before) inFlight.picks[x] = inFlight.picks[x]! + 1
+    const before = inFlight.messages(p)
+    const isOverTcp = upstreams.server(server).transport === 'udp' && this.isUnresponsive(p, server)
+    const isSent = this.sender.send(p, server, isOverTcp)
+    if (inFlight.messages(p) !== before) inFlight.countPick(p)
     return isSent
   }
 
-  /** True if the exchange has asked the server often enough by its own transport and heard nothing, not even an error. */
-  isUnresponsive(x: number, server: number): boolean {
-    const { inFlight, upstreams } = this.#state
+  /** True if the query has asked the server often enough by its own transport and heard nothing, not even an error. */
+  isUnresponsive(p: number, server: number): boolean {
+    const { attempts, upstreams } = this.#state
     const isDatagram = upstreams.server(server).transport === 'udp'
     let count = 0
-    for (let a = inFlight.firstAttempt[x]!; a !== NONE; a = inFlight.attemptAfter(a)) {
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a)) {
       // What was answered, or met an error, is closed.
-      if (inFlight.attemptServer[a] === server && (inFlight.attemptSocket[a] !== NONE) === isDatagram) count++
+      if (attempts.server(a) === server && (attempts.socket(a) !== NONE) === isDatagram) count++
     }
     return count >= MAX_UNANSWERED
   }

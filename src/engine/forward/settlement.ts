@@ -1,9 +1,9 @@
 /**
- * What those who wait for an exchange are given in the end, and what the cache keeps of it.
+ * What those who wait for a pending query are given in the end, and what the cache keeps of it.
  *
  * ```
  *  an answer            → all who wait, cache
- *  none, or not yet     → the expired answer in the cache, TTL 30 (RFC 8767) │ half an answer, with TC, over UDP │
+ *  none, or not yet     → the expired answer in the cache, TTL 30 (RFC 8767) │ a partial answer, with TC, over UDP │
  *                         SERVFAIL, which the cache keeps for a few seconds (RFC 9520)
  * ```
  */
@@ -13,7 +13,8 @@ import { readReply } from '../../dns/scrub.ts'
 import { Cell, Source } from '../../stats/counters.ts'
 import { ANY_TYPE_KEY, type ClientQuery, Variant } from '../client-query.ts'
 import type { ForwarderState } from './forwarder-state.ts'
-import { NONE } from './in-flight.ts'
+import { NONE } from './attempts.ts'
+
 import { cutHash } from '../cache/nxdomain-cut.ts'
 import { isServable, writeStale } from '../cache/stale-answers.ts'
 import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from '../cache/stored-answer.ts'
@@ -42,48 +43,48 @@ export class Settlement {
   }
 
   /** The answer in `context.answer` is the one: keeps it, and gives it to all who wait. */
-  answer(x: number): void {
+  answer(p: number): void {
     const { context, inFlight } = this.#state
     const { answer, cache } = context
-    const variant = inFlight.keys[inFlight.keyAt(x) + inFlight.keyLength[x]! - 1]!
+    const variant = inFlight.keys[inFlight.keyAt(p) + inFlight.keyLength(p) - 1]!
     const isRecursive = (variant & Variant.NO_RECURSION) === 0
-    const isCacheable = this.#storeAnswer(x) > 0 && isRecursive
+    const isCacheable = this.#storeAnswer(p) > 0 && isRecursive
     if (cache !== null && isCacheable) cache.put(this.#scratch, 0)
     // What was said before is outdated, and must not come back as a stale answer.
-    else if (isRecursive && (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN)) this.#forget(x)
-    this.#deliver(x, 0)
-    if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(x)
+    else if (isRecursive && (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN)) this.#forget(p)
+    this.#deliver(p, 0)
+    if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(p)
   }
 
-  /** No server gave an answer: a stale one if there is one (RFC 8767), or half of one, else SERVFAIL, to all who wait. */
-  fail(x: number): void {
-    const { context, inFlight } = this.#state
+  /** No server gave an answer: a stale one if there is one (RFC 8767), or a partial one, else SERVFAIL, to all who wait. */
+  fail(p: number): void {
+    const { context, inFlight, waiters } = this.#state
     const { outlet } = context
-    if (this.giveStale(x) || this.#giveTruncated(x)) return
+    if (this.giveStale(p) || this.#giveTruncated(p)) return
     const waiter = this.#waiter
-    const ede = this.#failureEde(x)
-    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+    const ede = this.#failureEde(p)
+    for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
       this.#sendFailure(w, ede)
     }
     // Without a server to ask nothing has failed.
-    if (inFlight.attemptsMade[x]! > 0) this.#keepFailure(x)
+    if (inFlight.messages(p) > 0) this.#keepFailure(p)
   }
 
   /**
-   * Gives all who wait for an exchange the stale answer, and those after them at once; false if there is none. The
-   * exchange may go on to refresh it.
+   * Gives all who wait for a pending query the stale answer, and those after them at once; false if there is none. The
+   * query may go on to refresh it.
    */
-  giveStale(x: number): boolean {
-    const { context, inFlight } = this.#state
+  giveStale(p: number): boolean {
+    const { context, waiters } = this.#state
     const { cache, counters, now, outlet, random } = context
     const waiter = this.#waiter
-    const block = this.#cached(x)
+    const block = this.#cached(p)
     const { staleSeconds } = this.#state.settings.cache
     if (cache === null || block < 0 || !isServable(cache.store, block, staleSeconds, now)) return false
     const { store } = cache
     store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
-    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+    for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
       const length = writeStale(store, block, waiter, random(), outlet.reply, outlet.replyAt)
       counters.add(Cell.cacheHitsStale, 1)
@@ -93,40 +94,40 @@ export class Settlement {
   }
 
   /** What a client is told beside SERVFAIL when all has failed. */
-  #failureEde(x: number): number {
-    const ede = this.#state.inFlight.ede[x]!
+  #failureEde(p: number): number {
+    const ede = this.#state.inFlight.ede(p)
     // What a server says of why ("DNSSEC Bogus", say) tells more. Its text may be anything, and is not passed on.
     if (ede !== Ede.NONE) return ede
-    const reason = this.#state.lastFailure(x)
+    const reason = this.#state.lastFailure(p)
     return reason === 'network' || reason === 'tls' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
   }
 
   /**
    * Gives all who wait what a server cut off, with TC; nothing is kept of it. False if there is nothing of the kind. Who
    * asks over TCP gets SERVFAIL: TC tells a client to ask in a way that has room for more (RFC 2181 §9), and it has done
-   * so; without TC half of an answer would pass for the whole. So it is told what is true, and can ask another resolver.
+   * so; without TC a part would pass for the whole. So it is told what is true, and can ask another resolver.
    */
-  #giveTruncated(x: number): boolean {
+  #giveTruncated(p: number): boolean {
     const { context, inFlight, truncated } = this.#state
     const { answer } = context
-    const reply = truncated.of(x)
+    const reply = truncated.of(p)
     if (reply === undefined) return false
-    const keyLength = inFlight.keyLength[x]!
+    const keyLength = inFlight.keyLength(p)
     const questionEnd = HEADER_BYTES + keyLength + 1
-    const type = readU16(inFlight.keys, inFlight.keyAt(x) + keyLength - 3)
+    const type = readU16(inFlight.keys, inFlight.keyAt(p) + keyLength - 3)
     if (!readReply(reply, 0, reply.length, questionEnd, type, answer)) {
       // Cut off within a record: the client learns that there is more than it can have.
       setCounts(reply, 0, 0, 0, 0)
       readReply(reply, 0, questionEnd, questionEnd, type, answer)
     }
     if (answer.rcode > Flag.RCODE) return false
-    this.#storeAnswer(x)
-    this.#deliver(x, Flag.TC)
+    this.#storeAnswer(p)
+    this.#deliver(p, Flag.TC)
     return true
   }
 
   /** Puts the answer in `context.answer` into `scratch`; returns for how many seconds it may be served. */
-  #storeAnswer(x: number): number {
+  #storeAnswer(p: number): number {
     const { context, inFlight, settings } = this.#state
     const { answer, now } = context
     return storeAnswer(
@@ -136,24 +137,24 @@ export class Settlement {
       answer.start,
       answer,
       inFlight.keys,
-      inFlight.keyAt(x),
-      inFlight.keyLength[x]!,
-      inFlight.hash[x]!,
+      inFlight.keyAt(p),
+      inFlight.keyLength(p),
+      inFlight.hash(p),
       now,
       settings.cache,
     )
   }
 
-  /** Gives the answer in `scratch` to all who wait; `flags`: Flag.TC if it is half of one, else 0. */
-  #deliver(x: number, flags: number): void {
-    const { context, inFlight } = this.#state
+  /** Gives the answer in `scratch` to all who wait; `flags`: Flag.TC if it is partial, else 0. */
+  #deliver(p: number, flags: number): void {
+    const { context, waiters } = this.#state
     const { answer, outlet, random } = context
     const scratch = this.#scratch
     const waiter = this.#waiter
-    for (let w = inFlight.takeWaiter(x, waiter); w !== NONE; w = inFlight.takeWaiter(x, waiter)) {
+    for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
       if (flags !== 0 && waiter.proto === TCP) {
-        this.#sendFailure(w, this.#failureEde(x))
+        this.#sendFailure(w, this.#failureEde(p))
         continue
       }
       const length = writeStored(scratch, 0, waiter, 0, -1, scratch.ede(0), random(), outlet.reply, outlet.replyAt)
@@ -164,61 +165,61 @@ export class Settlement {
 
   /** Sends SERVFAIL to the waiter taken last. It is the servers' failure, and counts as theirs. */
   #sendFailure(w: number, ede: number): void {
-    const { context, inFlight } = this.#state
+    const { context, waiters } = this.#state
     const { outlet } = context
     const length = context.writeError(this.#waiter, Rcode.SERVFAIL, ede, outlet.reply, outlet.replyAt, Source.upstream)
     outlet.sendReply(w, length)
-    inFlight.freeWaiter(w)
+    waiters.release(w)
   }
 
   /** Sends the reply just written to the waiter taken last and gives the place back. */
   #send(w: number, source: Source, rcode: number, length: number): void {
-    const { context, inFlight } = this.#state
+    const { context, waiters } = this.#state
     const { outlet } = context
     context.complete(this.#waiter, source, rcode, length, outlet.reply, outlet.replyAt)
     outlet.sendReply(w, length)
-    inFlight.freeWaiter(w)
+    waiters.release(w)
   }
 
   /** Keeps the NXDOMAIN in `scratch` for names below as well, unless it says so of a name that CNAMEs led to. */
-  #keepCut(x: number): void {
+  #keepCut(p: number): void {
     const { context, inFlight, settings } = this.#state
     const { answer, cache, seed } = context
     if (cache === null || settings.cache.nxdomainCut !== true || answer.answers > 0) return
-    const keyAt = inFlight.keyAt(x)
-    const nameLength = inFlight.keyLength[x]! - 3
+    const keyAt = inFlight.keyAt(p)
+    const nameLength = inFlight.keyLength(p) - 3
     const variant = inFlight.keys[keyAt + nameLength + 2]!
     this.#scratch.rekey(0, ANY_TYPE_KEY, cutHash(seed, inFlight.keys, keyAt, nameLength, variant))
     cache.put(this.#scratch, 0)
   }
 
   /** Remembers that nobody could answer: for a second, and longer if that was so a moment ago (RFC 9520). */
-  #keepFailure(x: number): void {
+  #keepFailure(p: number): void {
     const { context, inFlight } = this.#state
     const { cache, now } = context
-    const keyAt = inFlight.keyAt(x)
-    const keyLength = inFlight.keyLength[x]!
+    const keyAt = inFlight.keyAt(p)
+    const keyLength = inFlight.keyLength(p)
     if (cache === null || (inFlight.keys[keyAt + keyLength - 1]! & Variant.NO_RECURSION) !== 0) return
-    const block = this.#cached(x)
+    const block = this.#cached(p)
     let lifetime = FIRST_FAILURE_SECONDS
     if (block >= 0 && cache.store.has(block, StoredFlag.FAILURE)) {
       const before = cache.store.lifetimeSeconds(block)
       const isRepeated = ageOf(cache.store, block, now) < before + REPEATED_WITHIN_SECONDS
       if (isRepeated) lifetime = Math.min(before * 2, LONGEST_FAILURE_SECONDS)
     }
-    storeFailure(this.#scratch, 0, inFlight.keys, keyAt, keyLength, inFlight.hash[x]!, now, lifetime)
+    storeFailure(this.#scratch, 0, inFlight.keys, keyAt, keyLength, inFlight.hash(p), now, lifetime)
     cache.put(this.#scratch, 0)
   }
 
-  #forget(x: number): void {
+  #forget(p: number): void {
     const { context, inFlight } = this.#state
-    context.cache?.forget(inFlight.hash[x]!, inFlight.keys, inFlight.keyAt(x), inFlight.keyLength[x]!)
+    context.cache?.forget(inFlight.hash(p), inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p))
   }
 
-  /** The block in the cache for an exchange's question, -1 if there is none. */
-  #cached(x: number): number {
+  /** The block in the cache for a query's question, -1 if there is none. */
+  #cached(p: number): number {
     const { context, inFlight } = this.#state
     const { cache } = context
-    return cache === null ? -1 : cache.find(inFlight.hash[x]!, inFlight.keys, inFlight.keyAt(x), inFlight.keyLength[x]!)
+    return cache === null ? -1 : cache.find(inFlight.hash(p), inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p))
   }
 }

@@ -12,23 +12,23 @@ const MOST_BYTES = 4096
 export class TruncatedReplies {
   readonly #replies: Map<number, Uint8Array> = new Map()
 
-  /** Keeps a copy of the reply of `length` bytes at `start`; the longest one of an exchange stays. */
-  keep(exchange: number, packet: Uint8Array, start: number, length: number, questionEnd: number): void {
-    const known = this.#replies.get(exchange)
+  /** Keeps a copy of the reply of `length` bytes at `start`; the longest one of a query stays. */
+  keep(p: number, packet: Uint8Array, start: number, length: number, questionEnd: number): void {
+    const known = this.#replies.get(p)
     if (known === undefined ? this.#replies.size >= MOST_REPLIES : known.length >= length) return
     // Not `slice`, which gives a view of a Buffer.
     const reply = Uint8Array.from(packet.subarray(start, start + (length > MOST_BYTES ? questionEnd : length)))
     if (length > MOST_BYTES) setCounts(reply, 0, 0, 0, 0)
-    this.#replies.set(exchange, reply)
+    this.#replies.set(p, reply)
   }
 
-  /** The reply of an exchange, to be read and changed before it is forgotten; undefined if none was kept. */
-  of(exchange: number): Uint8Array | undefined {
-    return this.#replies.size === 0 ? undefined : this.#replies.get(exchange)
+  /** The reply of a pending query, to be read and changed before it is forgotten; undefined if none was kept. */
+  of(p: number): Uint8Array | undefined {
+    return this.#replies.size === 0 ? undefined : this.#replies.get(p)
   }
 
-  forget(exchange: number): void {
-    if (this.#replies.size > 0) this.#replies.delete(exchange)
+  forget(p: number): void {
+    if (this.#replies.size > 0) this.#replies.delete(p)
   }
 
   clear(): void {

@@ -51,6 +51,12 @@ const FAILURE_FIELDS: Record<FailureReason, number> = {
   tls: UpstreamField.failuresTls,
 }
 
+interface RouteDomain {
+  domain: Uint8Array
+  route: number
+}
+const NO_DOMAINS: readonly RouteDomain[] = []
+
 interface ServerState {
   readonly server: UpstreamServer
   failuresInARow: number
@@ -72,6 +78,8 @@ interface ServerState {
 export class Upstreams {
   readonly #states: ServerState[]
   readonly routes: UpstreamRoute[]
+  /** Domains of the routes, by their length in bytes: nearly all of them need not be compared with a name. */
+  readonly #domains: RouteDomain[][]
   readonly #counters: WorkerCounters
   readonly #random: () => number
 
@@ -80,6 +88,7 @@ export class Upstreams {
     this.#counters = counters
     this.#random = random
     this.routes = settings.routes
+    this.#domains = domainsByLength(settings.routes)
     this.#states = settings.servers.map((server, index) => {
       const before = earlier ? earlier.#states : []
       const known = before.find((state) => state.server.label === server.label)
@@ -172,19 +181,11 @@ export class Upstreams {
   routeFor(name: Uint8Array, at: number, length: number): number {
     const { routes } = this
     if (routes.length === 1) return 0
-    let best = routes.length - 1
-    let bestLength = 0
+    // The longest suffix comes first: the first match is the most specific.
     for (let from = at; ; from += name[from]! + 1) {
-      const rest = at + length - from
-      for (let r = 0; r < routes.length; r++) {
-        for (const domain of routes[r]!.domains) {
-          if (domain.length !== rest || domain.length <= bestLength || !equals(name, from, domain)) continue
-          best = r
-          bestLength = domain.length
-        }
-      }
-      // The longest suffix comes first: the first match is the most specific.
-      if (bestLength > 0 || name[from] === 0) return best
+      const domains = this.#domains[at + length - from] ?? NO_DOMAINS
+      for (let k = 0; k < domains.length; k++) if (equals(name, from, domains[k]!.domain)) return domains[k]!.route
+      if (name[from] === 0) return routes.length - 1
     }
   }
 
@@ -286,6 +287,15 @@ export class Upstreams {
     state.probeAt = now + FIRST_PROBE_MS
     this.#counters.upstreamSet(index, UpstreamField.healthy, 0)
   }
+}
+
+/** By length in bytes, in the order of the routes. */
+function domainsByLength(routes: readonly UpstreamRoute[]): RouteDomain[][] {
+  const lists: RouteDomain[][] = []
+  routes.forEach(({ domains }, route) => {
+    for (const domain of domains) (lists[domain.length] ??= []).push({ domain, route })
+  })
+  return lists
 }
 
 function equals(name: Uint8Array, at: number, other: Uint8Array): boolean {
