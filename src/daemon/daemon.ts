@@ -195,7 +195,6 @@ class Daemon {
     // stream worker after them: on two cores the three of them would only wait for each other.
     const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers, ports)))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
-    this.#settings.start()
     await this.#startObserver(workers, keeper)
     this.#log.info(
       {
@@ -223,7 +222,7 @@ class Daemon {
         streamCounters: this.#streamCounters,
         keeper,
         xds: this.#xds,
-        problems: () => this.#sourceProblems(),
+        problems: () => [...this.#sourceProblems(), ...this.#settings.problems],
         updates: this.#updates,
         compileDurations: this.#compileDurations,
       }),

@@ -1,4 +1,5 @@
 /** What is wrong now, as the observer shows it, from the states of the parts. Each text is one line that names file or server. */
+import type { FileTrouble } from '../base/watched-file.ts'
 import type { Problem } from '../observe/sources.ts'
 import type { MeshFilesState } from '../tables/mesh-folder.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
@@ -17,6 +18,12 @@ export function controlPlaneProblems({ away, refused }: Pick<XdsState, 'away' | 
     problems.push({ about: 'control_plane', text, sinceMs: refused.sinceMs })
   }
   return problems
+}
+
+/** A watched file that is of no use as it is now: what it said last goes on. */
+export function fileProblems(about: Problem['about'], trouble: FileTrouble | null): Problem[] {
+  if (trouble === null) return []
+  return [{ about, text: `${trouble.what} ${trouble.file}: ${trouble.reason}`, sinceMs: trouble.sinceMs }]
 }
 
 /** Mesh files that cannot be used: their last good state goes on. */

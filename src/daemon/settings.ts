@@ -8,17 +8,20 @@
  * ```
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
-import { type FileWatch, watchFile } from '../base/file-watch.ts'
-import { parseHostsFile } from '../config/hosts-file.ts'
+import { type Clock, wallClock } from '../base/clock.ts'
+import type { Files } from '../base/files.ts'
+import type { WatchedFile } from '../base/watched-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { Config } from '../config/schema.ts'
 import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
 import type { EngineSettings, HostEntry } from '../engine/settings.ts'
-import { deriveSettings, hostEntries, loopProbeNames } from './engine-settings.ts'
+import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
+import { OwnAddresses } from './own-addresses.ts'
+import { watchedHosts, watchedResolvConf } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
+import type { Problem } from '../observe/sources.ts'
+import { fileProblems } from './problems.ts'
 import { addressText } from '../os/socket-address.ts'
 import { interfaceAddresses, leftOutMessage } from './start-check.ts'
 import type { TableIdentity } from '../table/identity.ts'
@@ -31,33 +34,60 @@ export interface DaemonSettingsOptions {
   onSettings: (settings: EngineSettings) => void
   /** Called after `onSettings` if resolv.conf's search domain is another one now. */
   onIdentity: (identity: TableIdentity) => void
+  /** The machine's by default. */
+  files?: Files
+  clock?: Clock
+  /** Literal addresses of this machine's interfaces. */
+  ownAddresses?: () => readonly string[]
 }
 
-/** The settings in use. Files that cannot be read are warned of and count as empty; nothing is watched before `start`. */
+/**
+ * The settings in use. Everything is watched before it is read, from the constructor on: call `stop`. A file that is of no
+ * use is warned of, and what it said last goes on; before that it counts as empty.
+ */
 export class DaemonSettings {
   #config: Config
   readonly #log: Log
   readonly #onSettings: DaemonSettingsOptions['onSettings']
   readonly #onIdentity: DaemonSettingsOptions['onIdentity']
-  readonly #watches: FileWatch[] = []
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
-  readonly #loops: LoopWatch = new LoopWatch({
-    newId: randomUUID,
-    schedule: later,
-    onChange: (mended) => this.#loopsChanged(mended),
-  })
-  #resolvConf: ResolvConf
-  #hosts: readonly HostEntry[]
+  readonly #loops: LoopWatch
+  readonly #resolvConf: WatchedFile<ResolvConf>
+  readonly #hosts: WatchedFile<readonly HostEntry[]> | null
+  readonly #addresses: OwnAddresses
   #settings: EngineSettings
   #searchDomain: string | null
 
-  constructor({ config, log, onSettings, onIdentity }: DaemonSettingsOptions) {
+  constructor(options: DaemonSettingsOptions) {
+    const { config, log, files, clock = wallClock } = options
     this.#config = config
     this.#log = log
-    this.#onSettings = onSettings
-    this.#onIdentity = onIdentity
-    this.#resolvConf = this.#readResolvConf(null)
-    this.#hosts = this.#readHosts()
+    this.#onSettings = options.onSettings
+    this.#onIdentity = options.onIdentity
+    this.#loops = new LoopWatch({
+      newId: randomUUID,
+      schedule: (run, ms) => clock.after(ms, run),
+      onChange: (mended) => this.#loopsChanged(mended),
+    })
+    const surroundings = { log, clock, ...(files && { files }) }
+    this.#resolvConf = watchedResolvConf({
+      ...surroundings,
+      path: config.upstream.resolvConf,
+      needsServers: () => this.#config.upstream.servers.length === 0,
+      onChange: () => this.#resolvConfChanged(),
+    })
+    this.#hosts =
+      config.hostsFile === ''
+        ? null
+        : watchedHosts({ ...surroundings, path: config.hostsFile, onChange: (hosts) => this.#hostsChanged(hosts) })
+    this.#addresses = new OwnAddresses({
+      look: options.ownAddresses ?? interfaceAddresses,
+      clock,
+      onChange: (gained, lost) => this.#addressesChanged(gained, lost),
+    })
+    this.#resolvConf.start()
+    this.#hosts?.start()
+    this.#addresses.start()
     this.#settings = this.#deriveSettings()
     this.#searchDomain = this.identity.searchDomain
   }
@@ -80,28 +110,37 @@ export class DaemonSettings {
   /** Whose names are short names in the table. */
   get identity(): TableIdentity {
     const { namespace, domain } = this.#config.identity
-    return { namespace, domain, searchDomain: this.#resolvConf.search[0] ?? null }
+    return { namespace, domain, searchDomain: this.#resolvConf.value?.search[0] ?? null }
   }
 
-  /** Watches resolv.conf and the hosts file from now on. */
-  start(): void {
-    this.#watchResolvConf()
-    this.#watchHostsFile()
+  /** What is wrong with the files now. */
+  get problems(): Problem[] {
+    return [
+      ...fileProblems('resolv_conf', this.#resolvConf.trouble),
+      ...fileProblems('hosts_file', this.#hosts?.trouble ?? null),
+    ]
   }
 
   /** Watches no more. */
   stop(): void {
-    for (const watch of this.#watches) watch.close()
+    this.#resolvConf.stop()
+    this.#hosts?.stop()
+    this.#addresses.stop()
     this.#loops.stop()
   }
 
   /** Takes over a configuration, which has been through `keepFixed`, and reads the files again. */
   reload(config: Config): void {
     this.#config = config
-    this.#resolvConf = this.#readResolvConf(this.#resolvConf)
-    this.#hosts = this.#readHosts()
+    this.#resolvConf.reread()
+    this.#hosts?.reread()
     this.#loops.forget()
-    this.#applySettings()
+    if (!this.#addresses.lookAgain()) this.#applySettings()
+  }
+
+  /** A client was refused: it may be this machine under an address that it did not have a moment ago. */
+  clientRefused(): void {
+    this.#addresses.lookAgain()
   }
 
   /** A query for a name that only one server was asked for has come to us: that server is asked no more. */
@@ -114,46 +153,36 @@ export class DaemonSettings {
     this.#applySettings()
   }
 
+  #resolvConfChanged(): void {
+    const file = this.#config.upstream.resolvConf
+    this.#loops.forget()
+    this.#applySettings()
+    this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
+  }
+
+  #hostsChanged(hosts: readonly HostEntry[]): void {
+    this.#applySettings()
+    this.#log.info({ file: this.#config.hostsFile, names: hosts.length }, 'hosts file changed')
+  }
+
+  #addressesChanged(gained: readonly string[], lost: readonly string[]): void {
+    this.#applySettings()
+    this.#log.info({ gained, lost }, "this machine's addresses changed")
+  }
+
   #loopsChanged(mended: readonly string[]): void {
     for (const label of mended)
       this.#log.info({ server: label }, `upstream server ${label} is no loop any more: it is asked again`)
     this.#applySettings()
   }
 
-  /**
-   * What resolv.conf says now. One that cannot be read, or names no server, leaves what was in use (`last`, null at the
-   * start): whoever writes it may not be done.
-   */
-  #readResolvConf(last: ResolvConf | null): ResolvConf {
-    const { resolvConf: file, servers } = this.#config.upstream
-    const content = readBoundedText(file, MAX_FILE_BYTES.resolvConf)
-    if ('text' in content) {
-      const read = parseResolvConf(content.text)
-      if (read.servers.length > 0 || last === null || last.servers.length === 0) return read
-      this.#log.warn({ file }, 'resolv.conf names no server: its last servers stay')
-      return { ...read, servers: last.servers }
-    } else {
-      const reason = content.problem.code
-      const none = servers.length > 0 ? 'no search domains' : 'no upstream servers: name some in upstream.servers'
-      this.#log.warn(
-        { file, reason },
-        `resolv.conf cannot be read: ${last === null ? none : 'what it said last stays'}`,
-      )
-      return last ?? parseResolvConf('')
-    }
-  }
-
-  #readHosts(): HostEntry[] {
-    const file = this.#config.hostsFile
-    if (file === '') return []
-    const content = readBoundedText(file, MAX_FILE_BYTES.hosts)
-    if ('text' in content) return hostEntries(parseHostsFile(content.text))
-    this.#log.warn({ file, reason: content.problem.reason }, 'the hosts file cannot be read: no names from it')
-    return []
-  }
-
   #deriveSettings(): EngineSettings {
-    const { settings, loops } = deriveSettings(this.#config, this.#resolvConf, interfaceAddresses(), this.#hosts)
+    const { settings, loops } = deriveSettings(
+      this.#config,
+      this.#resolvConf.value ?? parseResolvConf(''),
+      this.#addresses.current,
+      this.#hosts?.value ?? [],
+    )
     for (const label of loops) this.#log.error({ server: label }, leftOutMessage(label))
     const loopProbe = loopProbeNames(this.#loops.id, settings)
     for (const route of settings.routes)
@@ -175,32 +204,6 @@ export class DaemonSettings {
     if (identity.searchDomain === this.#searchDomain) return
     this.#searchDomain = identity.searchDomain
     this.#onIdentity(identity)
-  }
-
-  #watchResolvConf(): void {
-    const file = this.#config.upstream.resolvConf
-    this.#watches.push(
-      watchFile(file, () => {
-        if (!existsSync(file)) return this.#log.warn({ file }, 'resolv.conf is gone: its last servers stay')
-        this.#resolvConf = this.#readResolvConf(this.#resolvConf)
-        this.#loops.forget()
-        this.#applySettings()
-        this.#log.info({ file, servers: this.#settings.servers.map(({ label }) => label) }, 'resolv.conf changed')
-      }),
-    )
-  }
-
-  #watchHostsFile(): void {
-    const file = this.#config.hostsFile
-    if (file === '') return
-    this.#watches.push(
-      watchFile(file, () => {
-        if (!existsSync(file)) return this.#log.warn({ file }, 'the hosts file is gone: its last names stay')
-        this.#hosts = this.#readHosts()
-        this.#applySettings()
-        this.#log.info({ file, names: this.#hosts.length }, 'hosts file changed')
-      }),
-    )
   }
 }
 
@@ -254,10 +257,4 @@ function valueAt(section: unknown, key: string): unknown {
 
 function isSame(one: unknown, other: unknown): boolean {
   return JSON.stringify(one) === JSON.stringify(other)
-}
-
-/** Runs something after a while, which keeps no process alive. Returns how to call it off. */
-function later(run: () => void, ms: number): () => void {
-  const timer = setTimeout(run, ms).unref()
-  return () => clearTimeout(timer)
 }

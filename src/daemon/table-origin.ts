@@ -1,7 +1,7 @@
 /** Where the name table comes from: a control plane over xDS, a file that holds a table, or a folder of mesh files. */
 import { networkInterfaces } from 'node:os'
 import { ConfigError } from '../config/config-error.ts'
-import { watchFile, watchFolder } from '../base/file-watch.ts'
+import { watchFolder } from '../base/file-watch.ts'
 import type { Config } from '../config/schema.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem, XdsStateLike } from '../observe/sources.ts'
@@ -12,7 +12,7 @@ import { version } from '../version.ts'
 /** Whatever brings the name table. */
 export interface TableSource {
   start(): void | Promise<void>
-  stop(deadlineMs: number): Promise<void>
+  stop(deadlineMs: number): void | Promise<void>
 }
 
 /** A source, the state of its connection where there is one, and what is wrong with it now. */
@@ -34,7 +34,7 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
   const { source } = config.mesh
   if (source.kind === 'table') {
     const { TableFileSource } = await import('../tables/table-file.ts')
-    const table = new TableFileSource({ path: source.file, sink, log, watch: watchFile })
+    const table = new TableFileSource({ path: source.file, sink, log })
     return { source: table, xds: null, problems: () => tableFileProblems(table.state()) }
   }
   if (source.kind === 'files') {

@@ -3,12 +3,16 @@ import type { Dirent } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
+import { stampOf } from '../base/files.ts'
 import { lineOf } from '../base/log.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { describeResource, type MeshYaml, type PlacedResource, readMeshYaml } from './mesh-yaml.ts'
 
 /** Folders below the one that is read, so that a loop of symlinks ends; as deep as the folder watch looks. */
 const MOST_DEPTH = 8
+
+/** Stands for the stamp of a file that the folder does not list. */
+const GONE = 'gone'
 
 /** What the files of a folder say together. */
 export interface MeshReading {
@@ -22,9 +26,13 @@ export interface MeshReading {
   ignoredKinds: ReadonlyMap<string, number>
   /** Number of files in use. */
   files: number
+  /** Files that may still be being written: what they last said stands in for them. */
+  unsettled: string[]
 }
 
 interface HeldFile {
+  /** What the file was when its content was last seen. */
+  stamp: string
   /** Of the content last seen, '' if it could not be read. */
   hash: string
   /** What it last said without a problem. */
@@ -42,45 +50,70 @@ interface HeldFile {
 export class MeshFiles {
   readonly #folder: string
   #held: Map<string, HeldFile> = new Map()
+  /** Files that were others at the last look than when their content was seen: what they were then. */
+  #seen: ReadonlyMap<string, string> = new Map()
 
   constructor(folder: string) {
     this.#folder = folder
   }
 
-  /** Reads what changed since the last time. `failure`: the folder cannot be read; what it last said is kept for later. */
-  async read(): Promise<MeshReading | { failure: string }> {
+  /**
+   * Reads what changed since the last time. `failure`: the folder cannot be read; what it last said is kept for later.
+   * `mayWait`: a file that is another than at the last look is left for the next one, because it may be half written, or
+   * gone for a moment.
+   */
+  async read(mayWait = false): Promise<MeshReading | { failure: string }> {
     const listing: Listing = { files: [], failures: new Map() }
     await list(this.#folder, '', 0, listing)
     const rootFailure = listing.failures.get('')
     if (rootFailure !== undefined) return { failure: `${this.#folder}: ${rootFailure}` }
     const held = new Map<string, HeldFile>()
     for (const [name, file] of this.#held) if (isBelowAny(name, listing.failures.keys())) held.set(name, file)
-    for (const name of listing.files) {
-      const file = this.#readFile(name)
-      if (file !== null) held.set(name, file)
+    const listed = new Set(listing.files)
+    const seen = new Map<string, string>()
+    const unsettled: string[] = []
+    for (const name of listed.union(new Set(this.#held.keys()))) {
+      if (held.has(name)) continue
+      const before = this.#held.get(name)
+      const stamp = listed.has(name) ? stampOf(join(this.#folder, name)) : GONE
+      if (before !== undefined && before.hash !== '' && before.stamp === stamp) {
+        held.set(name, before)
+        continue
+      }
+      seen.set(name, stamp)
+      const file = mayWait && this.#seen.get(name) !== stamp ? 'unsettled' : this.#readFile(name, stamp, mayWait)
+      if (file === 'unsettled') {
+        unsettled.push(name)
+        if (before !== undefined) held.set(name, before)
+      } else if (file !== null) held.set(name, file)
     }
+    this.#seen = seen
     this.#held = new Map([...held].toSorted(([a], [b]) => (a < b ? -1 : 1)))
-    return this.#sum([...listing.failures].map(([name, reason]) => `${name}: ${reason}`))
+    const failures = [...listing.failures].map(([name, reason]) => `${name}: ${reason}`)
+    return { ...this.#sum(failures), unsettled }
   }
 
-  /** Null: it went away since the folder was listed. */
-  #readFile(name: string): HeldFile | null {
+  /** Null: it is gone. `unsettled`: it changed meanwhile. */
+  #readFile(name: string, stamp: string, mayWait: boolean): HeldFile | 'unsettled' | null {
+    if (stamp === GONE) return null
     const before = this.#held.get(name)
     const read = readBoundedText(join(this.#folder, name), MAX_FILE_BYTES.meshFile)
     if ('problem' in read) {
       const { code, reason } = read.problem
       if (code === 'ENOENT') return null
       const problem = `${name}: cannot be read: ${code}: ${reason}`
-      return { hash: '', good: before?.good ?? [], problems: [problem], notes: [], ignoredKinds: [] }
+      return { stamp, hash: '', good: before?.good ?? [], problems: [problem], notes: [], ignoredKinds: [] }
     }
+    // What was written between the look and the reading may have been read half.
+    if (mayWait && stampOf(join(this.#folder, name)) !== stamp) return 'unsettled'
     const { text } = read
     const hash = createHash('sha256').update(text).digest('base64')
-    if (before?.hash === hash) return before
+    if (before?.hash === hash) return { ...before, stamp }
     const { resources, ...rest }: MeshYaml = readMeshYaml(text, name)
-    return { ...rest, hash, good: rest.problems.length === 0 ? resources : (before?.good ?? []) }
+    return { ...rest, stamp, hash, good: rest.problems.length === 0 ? resources : (before?.good ?? []) }
   }
 
-  #sum(failures: string[]): MeshReading {
+  #sum(failures: string[]): Omit<MeshReading, 'unsettled'> {
     const resources = new Map<string, PlacedResource>()
     const problems = [...failures]
     const notes: string[] = []

@@ -3,11 +3,15 @@ import { removeLeftOvers } from '../base/atomic-file.ts'
 import { type Clock, steadyClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { ReadingLoop } from '../base/reading-loop.ts'
+import { SETTLE_MS } from '../base/watched-file.ts'
 import { AutoVips, hostsToAllocate, usedAddresses } from './auto-vip.ts'
 import { Debounce, type DebounceSettings, DEFAULT_DEBOUNCE } from './debounce.ts'
 import { MeshFiles, type MeshReading } from './mesh-files.ts'
 import { indexMesh, type Mesh } from './name-table-builder.ts'
 import { readVipFile, VIP_FILE, writeVipFile } from './vip-file.ts'
+
+/** After so many looks at files that never rest the others are taken without them. */
+const MAX_LOOKS = 10
 
 /** Watches a folder, and those below it, until closed: `onChange` after any file changed, appeared or went away. */
 export type WatchFolder = (folder: string, onChange: () => void) => { close(): void }
@@ -54,6 +58,10 @@ export class MeshWatch {
   #savedVips = '[]'
   #isVipFileReported = false
   #watch: { close(): void } | null = null
+  #hasRead = false
+  /** Looks in a row at files that may still be being written. */
+  #looks = 0
+  #cancelLook: (() => void) | null = null
   /** As far as the log has told. */
   #told: Set<string> = new Set()
   #hasProblems = false
@@ -90,6 +98,7 @@ export class MeshWatch {
     this.#watch?.close()
     this.#watch = null
     this.#debounce.cancel()
+    this.#cancelLook?.()
     await this.#loop.stop(deadlineMs)
   }
 
@@ -98,15 +107,32 @@ export class MeshWatch {
   }
 
   async #read(): Promise<void> {
-    const reading = await this.#files.read()
+    const reading = await this.#files.read(this.#hasRead)
     if (this.#watch === null) return
     try {
+      if (this.#mustLookAgain(reading)) return
+      this.#hasRead = true
       if ('failure' in reading) this.#takeFailure(reading.failure)
       else await this.#take(reading)
     } catch (err) {
       // A bug of ours: it must not end the process, nor cost the mesh that is served.
       this.#options.log.error({ folder: this.#options.folder, err }, 'taking the mesh files in failed')
     }
+  }
+
+  /** True if all is left for a later look, because files may still be being written. */
+  #mustLookAgain(reading: MeshReading | { failure: string }): boolean {
+    if ('failure' in reading || reading.unsettled.length === 0) {
+      this.#looks = 0
+      return false
+    }
+    this.#cancelLook?.()
+    const clock = this.#options.clock ?? steadyClock
+    this.#cancelLook = clock.after(SETTLE_MS, () => void this.#loop.read())
+    if (++this.#looks < MAX_LOOKS) return true
+    for (const name of reading.unsettled)
+      reading.problems.push(`${name}: does not rest: it keeps changing; replace it by a rename`)
+    return false
   }
 
   #takeFailure(failure: string): void {

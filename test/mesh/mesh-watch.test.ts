@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { SETTLE_MS } from '../../src/base/watched-file.ts'
 import { type Mesh } from '../../src/mesh/name-table-builder.ts'
 import { MeshWatch } from '../../src/mesh/mesh-watch.ts'
 import { VIP_FILE } from '../../src/mesh/vip-file.ts'
@@ -41,6 +43,22 @@ function watching(options: { vipFile?: string } = {}): MeshWatch {
   return watch
 }
 
+/** Tells of a change and lets time pass until the files have rested. */
+async function rest(): Promise<void> {
+  changed()
+  clock.advance(100)
+  // The look at the folder is the machine's, and takes a moment.
+  while (meshes.waiting === 0 && clock.pending.length === 0) await setImmediate()
+  clock.advance(SETTLE_MS)
+}
+
+/** Lets the folder be looked at once more. */
+async function look(): Promise<void> {
+  if (clock.pending.length === 0) changed()
+  clock.advance(SETTLE_MS)
+  while (clock.pending.length === 0) await setImmediate()
+}
+
 function namesIn(mesh: Mesh): string[] {
   return mesh.services.map(({ name }) => name)
 }
@@ -60,11 +78,10 @@ test('a burst of changes is one reading, and a mistake costs nothing but itself'
   expect(namesIn(await meshes.next())).toEqual(['a'])
   folder.write('b.yaml', service({ name: 'b' }))
   for (let event = 0; event < 10; event++) changed()
-  clock.advance(100)
+  await rest()
   expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
   folder.write('a.yaml', 'kind: [')
-  changed()
-  clock.advance(100)
+  await rest()
   expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
   expect(meshes.waiting).toBe(0)
   expect(watch.state()).toMatchObject({ files: 2, services: 2, problems: [expect.stringMatching(/^a\.yaml: /)] })
@@ -76,19 +93,58 @@ test('since when anything has been wrong is known, whatever it is', async () => 
   await watch.start()
   await meshes.next()
   expect(watch.state().problemsSinceMs).toBeNull()
-  const sinceMs = 5000 + clock.now() + 100
+  const sinceMs = 5000 + clock.now() + 100 + SETTLE_MS
   for (const text of ['kind: [', 'kind: {']) {
     folder.write('a.yaml', text)
-    changed()
-    clock.advance(100)
+    await rest()
     await meshes.next()
     expect(watch.state().problemsSinceMs).toBe(sinceMs)
   }
   folder.write('a.yaml', service({ name: 'b' }))
-  changed()
-  clock.advance(100)
+  await rest()
   await meshes.next()
   expect(watch.state()).toMatchObject({ problems: [], problemsSinceMs: null })
+})
+
+describe('a file that is being written', () => {
+  const half = service({ name: 'a' })
+  const whole = documents(half, service({ name: 'b' }))
+
+  test('is not taken before it rests, though half of it looks like a whole one; nor is one that is gone for a moment', async () => {
+    folder.write('a.yaml', whole)
+    const watch = watching()
+    await watch.start()
+    expect(namesIn(await meshes.next())).toEqual(['a', 'b'])
+    folder.write('a.yaml', half)
+    await look()
+    folder.remove('a.yaml')
+    await look()
+    folder.write('a.yaml', `${half}\n`)
+    await look()
+    folder.write('a.yaml', documents(whole, service({ name: 'c' })))
+    await look()
+    expect(meshes.waiting).toBe(0)
+    clock.advance(SETTLE_MS)
+    expect(namesIn(await meshes.next())).toEqual(['a', 'b', 'c'])
+    expect(log.of('error')).toEqual([])
+  })
+
+  test('for more than five seconds is a problem, keeps its last good state, and no other file from being taken', async () => {
+    folder.write('a.yaml', whole)
+    const watch = watching()
+    await watch.start()
+    await meshes.next()
+    folder.write('b.yaml', service({ name: 'z' }))
+    for (let looks = 0; looks < 10; looks++) {
+      folder.write('a.yaml', `${half}${'\n'.repeat(looks)}`)
+      await look()
+    }
+    expect(namesIn(await meshes.next())).toEqual(['a', 'b', 'z'])
+    expect(watch.state().problems).toEqual([expect.stringContaining('a.yaml: does not rest')])
+    clock.advance(SETTLE_MS)
+    expect(namesIn(await meshes.next())).toEqual(['a', 'z'])
+    expect(watch.state().problems).toEqual([])
+  })
 })
 
 test('what is wrong is logged once, and that it is good again', async () => {
@@ -98,8 +154,7 @@ test('what is wrong is logged once, and that it is good again', async () => {
   await meshes.next()
   for (const text of ['kind: [', 'kind: [', service()]) {
     folder.write('a.yaml', text)
-    changed()
-    clock.advance(100)
+    await rest()
     await meshes.next()
   }
   expect(log.of('error')).toEqual([
@@ -116,8 +171,7 @@ test('a folder that is not there is told, and read once it is', async () => {
   expect(meshes.waiting).toBe(0)
   expect(watch.state().problems).toEqual([expect.stringContaining(`${path}: cannot be read: ENOENT`)])
   folder.write('a.yaml', service({ name: 'a' }))
-  changed()
-  clock.advance(100)
+  await rest()
   expect(namesIn(await meshes.next())).toEqual(['a'])
 })
 
@@ -143,8 +197,7 @@ describe('automatic addresses', () => {
     const { [two]: first } = addressesIn(await meshes.next())
     expect(() => readFileSync(join(folder.path, VIP_FILE))).toThrow('ENOENT')
     folder.write('a.yaml', documents(entry(one), entry(two)))
-    changed()
-    clock.advance(100)
+    await rest()
     const before = addressesIn(await meshes.next())
     expect(before[two]).toBe(first)
     expect(JSON.parse(readFileSync(join(folder.path, VIP_FILE), 'utf8'))).toMatchObject({
@@ -157,8 +210,7 @@ describe('automatic addresses', () => {
     folder.write('a.yaml', documents(entry(one), entry(two)))
     await watching({ vipFile: join(folder.path, 'missing', 'vips.json') }).start()
     expect((await meshes.next()).vips.size).toBe(2)
-    changed()
-    clock.advance(100)
+    await rest()
     await meshes.next()
     expect(log.of('warn')).toEqual([expect.stringMatching(/^automatic addresses cannot be kept: .*ENOENT/)])
   })

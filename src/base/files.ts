@@ -1,0 +1,26 @@
+import { statSync } from 'node:fs'
+import { type FileReading, readBoundedFile } from './bounded-file.ts'
+import { type FileWatch, watchFile } from './file-watch.ts'
+
+/** What byname does with the files that it watches, passed in so that tests can have a file system of their own. */
+export interface Files {
+  /** As `readBoundedFile`. */
+  read(path: string, maxBytes: number): FileReading
+  /** Differs whenever the content that `path` leads to may be another; `-` if it leads nowhere. */
+  stamp(path: string): string
+  /** As `watchFile`. */
+  watch(path: string, onChange: () => void): FileWatch
+}
+
+/** The machine's files. */
+export const machineFiles: Files = { read: readBoundedFile, stamp: stampOf, watch: watchFile }
+
+/** Identity, size and times of what `path` leads to, `-` if it leads nowhere, may not be seen, or is a loop of links. */
+export function stampOf(path: string): string {
+  try {
+    const stat = statSync(path, { bigint: true })
+    return `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`
+  } catch {
+    return '-'
+  }
+}

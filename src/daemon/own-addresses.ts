@@ -1,0 +1,60 @@
+/**
+ * This machine's addresses, which change while byname runs: DHCP, IPv6 privacy addresses, a VPN. A query that was
+ * redirected to byname carries one of them as its source. Node tells nobody when they change, so they are looked up
+ * every few seconds, and at once where somebody was refused who may be one of us.
+ */
+import type { Clock } from '../base/clock.ts'
+
+/** A look costs some 50 µs. */
+const LOOK_EVERY_MS = 5000
+
+/** What the addresses are followed with. */
+export interface OwnAddressesOptions {
+  /** Literal addresses of this machine's interfaces. */
+  look: () => readonly string[]
+  clock: Clock
+  /** They are others now. */
+  onChange: (gained: readonly string[], lost: readonly string[]) => void
+}
+
+/** Follows the addresses from `start` to `stop`. */
+export class OwnAddresses {
+  readonly #options: OwnAddressesOptions
+  #addresses: readonly string[]
+  #cancel: (() => void) | null = null
+
+  constructor(options: OwnAddressesOptions) {
+    this.#options = options
+    this.#addresses = options.look()
+  }
+
+  /** As of the last look, in no particular order. */
+  get current(): readonly string[] {
+    return this.#addresses
+  }
+
+  start(): void {
+    this.#cancel ??= this.#options.clock.after(LOOK_EVERY_MS, () => {
+      this.#cancel = null
+      this.start()
+      this.lookAgain()
+    })
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  /** Looks now. True, and `onChange` was called, if they are others than before. */
+  lookAgain(): boolean {
+    const before = new Set(this.#addresses)
+    const now = new Set(this.#options.look())
+    const gained = [...now.difference(before)]
+    const lost = [...before.difference(now)]
+    if (gained.length + lost.length === 0) return false
+    this.#addresses = [...now]
+    this.#options.onChange(gained, lost)
+    return true
+  }
+}

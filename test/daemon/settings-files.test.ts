@@ -1,0 +1,194 @@
+/** resolv.conf, the hosts file and this machine's addresses while the daemon runs, on a virtual clock and file system. */
+import { beforeEach, describe, expect, test } from 'vitest'
+import { HOSTS, RESOLV_CONF, SettingsWorld } from './settings-world.ts'
+
+let world: SettingsWorld
+beforeEach(() => {
+  world = new SettingsWorld()
+  world.files.write(RESOLV_CONF, 'nameserver 192.0.2.1\nsearch corp.example\n')
+  world.files.write(HOSTS, '192.0.2.9 db.corp\n')
+})
+
+function own(): string[] {
+  return world.settings.engine.ownAddresses.map((bytes) => bytes.join('.'))
+}
+
+describe('resolv.conf', () => {
+  test('is watched from the first reading on: what changes before the threads are up is not lost', () => {
+    world.open()
+    world.files.replace(RESOLV_CONF, 'nameserver 192.0.2.2\n')
+    world.rest()
+    expect([world.servers, world.identities.at(-1)?.searchDomain]).toEqual([['192.0.2.2:53'], null])
+    expect(world.lines).toEqual(['info resolv.conf changed'])
+    expect(world.told.at(-1)).toBe(world.settings.engine)
+  })
+
+  test.each<[what: string, spoil: () => void, line: string]>([
+    [
+      'half written',
+      () => world.files.write(RESOLV_CONF, 'names'),
+      'names no server and no search domain: its last servers stay',
+    ],
+    [
+      'emptied',
+      () => world.files.write(RESOLV_CONF, ''),
+      'names no server and no search domain: its last servers stay',
+    ],
+    [
+      'garbage',
+      () => world.files.write(RESOLV_CONF, '\0\x01\x02'),
+      'holds NUL bytes, so it is no text; replace it: its last servers stay',
+    ],
+    ['gone', () => world.files.remove(RESOLV_CONF), 'is gone: its last servers stay'],
+    [
+      'a FIFO',
+      () => world.files.special(RESOLV_CONF, 'is a FIFO; name a regular file'),
+      `cannot be read: what it said last stays (${RESOLV_CONF} is a FIFO; name a regular file)`,
+    ],
+  ])(
+    'that is %s leaves what it said last, search domain and all, in one line; and is good again in one',
+    (_, spoil, line) => {
+      const settings = world.open()
+      spoil()
+      world.rest()
+      expect([world.servers, settings.identity.searchDomain, world.told]).toEqual([
+        ['192.0.2.1:53'],
+        'corp.example',
+        [],
+      ])
+      expect(world.lines).toEqual([`warn resolv.conf ${line}`])
+      expect(settings.problems).toMatchObject([{ about: 'resolv_conf', text: expect.stringContaining(RESOLV_CONF) }])
+      world.files.replace(RESOLV_CONF, 'nameserver 192.0.2.3\n')
+      world.rest()
+      expect(world.lines.slice(1)).toEqual(['info resolv.conf is good again', 'info resolv.conf changed'])
+      expect([world.servers, settings.problems]).toEqual([['192.0.2.3:53'], []])
+    },
+  )
+
+  test('that only misses its servers keeps the last ones, and its search domain counts', () => {
+    world.open()
+    world.files.write(RESOLV_CONF, 'search other.example\n')
+    world.rest()
+    expect([world.servers, world.identities]).toEqual([
+      ['192.0.2.1:53'],
+      [expect.objectContaining({ searchDomain: 'other.example' })],
+    ])
+    expect(world.lines[0]).toBe('warn resolv.conf names no server: its last servers stay')
+  })
+
+  test('that is not needed for servers may name none', () => {
+    world.open('servers: [192.0.2.7]')
+    world.files.write(RESOLV_CONF, 'search other.example\n')
+    world.rest()
+    expect(world.lines).toEqual(['info resolv.conf changed'])
+    expect([world.servers, world.settings.identity.searchDomain]).toEqual([['192.0.2.7:53'], 'other.example'])
+  })
+
+  test('another one makes loops forgotten: its servers may lead elsewhere', () => {
+    const settings = world.open()
+    settings.loopFound('192.0.2.1:53', Uint8Array.of(127, 0, 0, 1))
+    expect([...settings.looping]).toEqual(['192.0.2.1:53'])
+    expect(settings.engine.routes.at(-1)?.servers).toEqual([])
+    const before = settings.engine.loopProbe?.id
+    world.files.replace(RESOLV_CONF, 'nameserver 192.0.2.1\nnameserver 192.0.2.2\n')
+    world.rest()
+    expect(settings.looping.size).toBe(0)
+    expect(settings.engine.routes.at(-1)?.servers).toEqual([0, 1])
+    expect(settings.engine.loopProbe?.id).not.toBe(before)
+  })
+})
+
+describe('the hosts file', () => {
+  test.each<[what: string, spoil: () => void, line: string]>([
+    [
+      'garbage',
+      () => world.files.write(HOSTS, '<html>404</html>\n'),
+      'has no line of an address and names; mend it, or empty it: its last names stay',
+    ],
+    [
+      'garbage of bytes',
+      () => world.files.write(HOSTS, '192.0.2.1 a\n\0\0\0'),
+      'holds NUL bytes, so it is no text; replace it: its last names stay',
+    ],
+    ['gone', () => world.files.remove(HOSTS), 'is gone: its last names stay'],
+  ])('that is %s leaves its last names', (_, spoil, line) => {
+    world.open()
+    spoil()
+    world.rest()
+    expect([world.hosts, world.lines, world.told]).toEqual([['db.corp'], [`warn the hosts file ${line}`], []])
+    world.files.write(HOSTS, '192.0.2.9 db.corp cache.corp\n')
+    world.rest()
+    expect([world.hosts, world.settings.problems]).toEqual([['db.corp', 'cache.corp'], []])
+  })
+
+  test.each(['', '# no names\n\n', '  # none\n'])('that is emptied has no names: %j', (text) => {
+    world.open()
+    world.files.write(HOSTS, text)
+    world.rest()
+    expect([world.hosts, world.lines]).toEqual([[], ['info hosts file changed']])
+  })
+
+  test('lines that mean nothing cost only themselves', () => {
+    world.open()
+    world.files.write(HOSTS, 'nonsense\nfe80::1%lo0 localhost\n192.0.2.8 web.corp\n')
+    world.rest()
+    expect(world.hosts).toEqual(['web.corp'])
+  })
+})
+
+describe('a reload (SIGHUP)', () => {
+  test('reads both files at once, watched or not, and tells of what is wrong every time', () => {
+    const settings = world.open()
+    world.files.write(RESOLV_CONF, 'nameserver 192.0.2.4\n')
+    world.files.write(HOSTS, '192.0.2.9 new.corp\n')
+    settings.reload(settings.config)
+    expect([world.servers, world.hosts]).toEqual([['192.0.2.4:53'], ['new.corp']])
+    expect(world.told).toHaveLength(1)
+    world.files.remove(HOSTS)
+    for (let times = 1; times <= 2; times++) {
+      settings.reload(settings.config)
+      expect(
+        world.lines.filter((line) => line.includes('the hosts file cannot be read: its last names stay')),
+      ).toHaveLength(times)
+    }
+    expect(world.hosts).toEqual(['new.corp'])
+  })
+
+  test('forgets loops and looks for addresses', () => {
+    const settings = world.open()
+    settings.loopFound('192.0.2.1:53', Uint8Array.of(127, 0, 0, 1))
+    world.addresses = ['127.0.0.1', '10.0.0.6']
+    settings.reload(settings.config)
+    expect(settings.looping.size).toBe(0)
+    expect(settings.engine.ownAddresses.map(String)).toEqual(['127,0,0,1', '10,0,0,6'])
+  })
+})
+
+describe("this machine's addresses", () => {
+  test('are followed: another one counts within five seconds', () => {
+    world.open()
+    world.addresses = ['127.0.0.1', '10.0.0.6', '10.0.0.7']
+    world.clock.advance(4999)
+    expect(own()).toEqual(['127.0.0.1', '10.0.0.5'])
+    world.clock.advance(1)
+    expect(own()).toEqual(['127.0.0.1', '10.0.0.6', '10.0.0.7'])
+    expect(world.lines).toEqual(["info this machine's addresses changed"])
+    world.clock.advance(60_000)
+    expect(world.told).toHaveLength(1)
+  })
+
+  test('and at once where somebody was refused; the same ones in another order tell nobody', () => {
+    const settings = world.open()
+    world.addresses = ['10.0.0.5', '127.0.0.1', '10.0.0.5']
+    settings.clientRefused()
+    expect(world.told).toEqual([])
+    world.addresses = ['10.0.0.9']
+    settings.clientRefused()
+    expect(own()).toEqual(['10.0.0.9'])
+  })
+})
+
+test('nothing is watched or due any more once stopped', () => {
+  world.open().stop()
+  expect([world.files.watched, world.clock.pending]).toEqual([[], []])
+})
