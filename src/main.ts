@@ -15,6 +15,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
+  ['vm', async () => (await import('./cli/vm.ts')).vmCommand],
   ['cache', async () => (await import('./cli/cache.ts')).cacheCommand],
 ])
 

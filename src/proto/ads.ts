@@ -2,10 +2,9 @@
  * The aggregated discovery service (protos/ads.proto) for both of its ends here: the xDS client and the embedded control
  * plane. Field names are the proto's own. What was decoded has every field: an absent string is '', an absent message null.
  */
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import type { handleBidiStreamingCall, MethodDefinition } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
+import { protoFile } from './proto-file.ts'
 
 /** google.protobuf.Any. `value`: the serialized message; decoded, it is a view of the received one, not a copy. */
 export interface Any {
@@ -117,15 +116,6 @@ function loadService(): AdsServiceDefinition {
 
 function isAds(service: object): service is AdsServiceDefinition {
   return 'StreamAggregatedResources' in service && 'DeltaAggregatedResources' in service
-}
-
-/** The protos folder is beside src here, and beside the bundle or one above it when packed. */
-function protoFile(name: string): string {
-  for (const above of ['../../protos/', '../protos/', './protos/']) {
-    const path = fileURLToPath(new URL(above + name, import.meta.url))
-    if (existsSync(path)) return path
-  }
-  throw new Error(`protos/${name} is missing beside the program: install it again`)
 }
 
 /** A JSON value that a Struct can hold. */

@@ -4,7 +4,14 @@ import { type Clock, waitFor, wallClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import type { TableSink, TableVerdict } from '../table/nds.ts'
 import { delta, type HeldTable, type Push, stateOfTheWorld } from './ads-dialect.ts'
-import { AdsStream, DEFAULT_TIMINGS, type StreamEnd, type StreamListener, type StreamTimings } from './ads-stream.ts'
+import {
+  AdsStream,
+  DEFAULT_TIMINGS,
+  type ResolveTarget,
+  type StreamEnd,
+  type StreamListener,
+  type StreamTimings,
+} from './ads-stream.ts'
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
 import type { CredentialsSource } from './credentials.ts'
 import type { XdsState } from './xds-state.ts'
@@ -16,6 +23,8 @@ export interface AdsClientOptions {
   delta: boolean
   node: Node
   credentials: CredentialsSource
+  /** By default gRPC resolves the address as the machine does. */
+  resolve?: ResolveTarget
   sink: TableSink
   log: Log
   /** As Math.random. */
@@ -99,6 +108,16 @@ export class AdsClient {
     this.#connect()
   }
 
+  /** Leaves the stream for a new one, at once and quietly: what it is made with has been replaced. */
+  reconnect(): void {
+    const stream = this.#stream
+    if (!this.#isRunning || stream === null) return
+    this.#stream = null
+    this.#left()
+    void stream.close()
+    this.#connect()
+  }
+
   /** Closes the stream; afterwards nothing of the client keeps the process alive. */
   async stop(deadlineMs: number): Promise<void> {
     if (!this.#isRunning) return
@@ -128,7 +147,8 @@ export class AdsClient {
     state.reconnects = state.streamsOpened - 1
     const { credentials, node } = this.#options
     const held = this.#held?.address === address ? this.#held.table : null
-    const common = { address, credentials, node, held, clock: this.#clock, timings: this.#timings }
+    const resolve = this.#options.resolve ?? systemTarget
+    const common = { address, credentials, resolve, node, held, clock: this.#clock, timings: this.#timings }
     const listener = this.#listener(address)
     const stream = this.#isDelta
       ? new AdsStream({ ...common, dialect: delta }, listener)
@@ -272,4 +292,8 @@ export class AdsClient {
   #tellState(): void {
     this.#options.onState?.(this.state())
   }
+}
+
+function systemTarget(address: string): Promise<{ target: string }> {
+  return Promise.resolve({ target: `dns:${address}` })
 }

@@ -50,10 +50,15 @@ export interface StreamListener {
   ended(end: StreamEnd): void
 }
 
+/** Resolves a control plane's address (control-plane-name.ts); `signal` ends the wait. */
+export type ResolveTarget = (address: string, signal: AbortSignal) => Promise<{ target: string } | { failure: string }>
+
 export interface StreamOptions<Request, Response> {
   /** `HOST:PORT`, IPv6 addresses in brackets. */
   address: string
   credentials: CredentialsSource
+  /** What gRPC is to connect to for the address, or in one line why nothing. */
+  resolve: ResolveTarget
   dialect: Dialect<Request, Response>
   node: Node
   /** What to tell the server that we hold. */
@@ -83,7 +88,7 @@ export class AdsStream<Request, Response> {
 
   /** Begins. How it went is told to the listener. */
   async open(): Promise<void> {
-    const { address, credentials, timings } = this.#options
+    const { address, credentials, resolve, timings } = this.#options
     this.#setTimer(timings.connectMs, () => {
       this.#end({ kind: 'failed', reason: `no connection within ${timings.connectMs / 1000} s` })
     })
@@ -93,8 +98,19 @@ export class AdsStream<Request, Response> {
       this.#end({ kind: 'failed', reason: given.failure })
       return
     }
+    const resolved = await resolve(address, this.#aborted.signal)
+    if (this.#isOver) return
+    if ('failure' in resolved) {
+      this.#end({ kind: 'failed', reason: resolved.failure })
+      return
+    }
     assembleInPlace()
-    const client = new Client(`dns:${address}`, given.channel, { ...channelOptions(timings), ...given.options })
+    const client = new Client(resolved.target, given.channel, {
+      // The name that was asked for, whatever address it led to.
+      'grpc.default_authority': address,
+      ...channelOptions(timings),
+      ...given.options,
+    })
     this.#client = client
     this.#watch(client.getChannel())
     const { dialect, node, held } = this.#options
@@ -111,7 +127,8 @@ export class AdsStream<Request, Response> {
     call.on('error', () => {})
     call.on('status', (status: StatusObject) => {
       this.#settled.resolve()
-      this.#end(endOf(status))
+      const end = endOf(status)
+      this.#end({ ...end, reason: given.explain(end.reason) })
     })
     call.write(dialect.subscribe(node, held))
   }

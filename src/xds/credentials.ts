@@ -8,6 +8,8 @@ export interface ConnectionCredentials {
   metadata: Metadata
   /** The name that the server's certificate must carry: `grpc.ssl_target_name_override`, `grpc.default_authority`. */
   options: ChannelOptions
+  /** What grpc-js says of a failure, with its cause and remedy where these are known. */
+  explain: (reason: string) => string
 }
 
 /**
@@ -25,5 +27,16 @@ export interface CredentialsSource {
 /** No TLS and no token: istiod's port 15010, the embedded control plane. */
 export const plaintext: CredentialsSource = {
   forConnection: () =>
-    Promise.resolve({ channel: credentials.createInsecure(), metadata: new Metadata(), options: {} }),
+    Promise.resolve({
+      channel: credentials.createInsecure(),
+      metadata: new Metadata(),
+      options: {},
+      explain: explainPlaintext,
+    }),
+}
+
+/** A server that waits for TLS takes HTTP/2's first bytes for garbage, and closes. */
+function explainPlaintext(reason: string): string {
+  if (!/ECONNRESET|Protocol error|ERR_HTTP2|closed before|before (?:receiving|any)/i.test(reason)) return reason
+  return `${reason}; does the server speak TLS at this port? istiod's plaintext port is 15010, its secured one 15012 (mesh.source.xds.tls)`
 }

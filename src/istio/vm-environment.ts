@@ -1,0 +1,128 @@
+/**
+ * What a virtual machine's files say, as `istioctl x workload entry configure` writes them and Istio's start script (istio-start.sh)
+ * reads them: an environment like the one that a pod's container is given, and where credentials lie.
+ */
+import { join } from 'node:path'
+import { readYaml } from '../yaml/plain-yaml.ts'
+import { readClusterEnv } from './cluster-env.ts'
+
+/** Reads a file's text, or says in one phrase why not; `isMissing` if there is none. */
+export type ReadFile = (path: string) => { value: string } | { problem: string; isMissing: boolean }
+
+/** What there is to know of this machine. */
+export interface Machine {
+  /** As `hostname -s` says. */
+  hostName: string
+  /** Addresses of its interfaces, loopback excepted. */
+  addresses: readonly string[]
+}
+
+/** A machine's place in the mesh. */
+export interface VmEnvironment {
+  /** Variables by name, as Istio's start script would set them. */
+  variables: Record<string, string>
+  /** Where each variable comes from, for people: `DIR/cluster.env`, `hostname`. */
+  origins: Record<string, string>
+  /** Paths of files; whether they exist is seen when they are used. */
+  rootCerts: string[]
+  token: string
+  /** Names of the control plane and their addresses. */
+  hosts: string
+  /** Folder of certificates: those provided, and those that are kept. */
+  certificates: string
+  /** One line each, with file and line. */
+  problems: string[]
+}
+
+interface Places {
+  env: string[]
+  mesh: string
+  rootCert: string
+  token: string
+  hosts: string
+  certificates: string
+}
+
+/** Where the files belong on a machine, if all five do not lie in one folder. */
+const ISTIO_PLACES: Places = {
+  env: ['/var/lib/istio/envoy/sidecar.env', '/var/lib/istio/envoy/cluster.env'],
+  mesh: '/etc/istio/config/mesh',
+  rootCert: '/etc/certs/root-cert.pem',
+  token: '/var/run/secrets/tokens/istio-token',
+  hosts: '/etc/hosts',
+  certificates: '/etc/certs',
+}
+
+function placesIn(folder: string): Places {
+  return {
+    env: [join(folder, 'sidecar.env'), join(folder, 'cluster.env')],
+    mesh: join(folder, 'mesh.yaml'),
+    rootCert: join(folder, 'root-cert.pem'),
+    token: join(folder, 'istio-token'),
+    hosts: join(folder, 'hosts'),
+    certificates: join(folder, 'certs'),
+  }
+}
+
+/**
+ * Reads the files in `folder`, or those at Istio's own places if it is ''. cluster.env must be there, everything else may be missing.
+ */
+export function readVmEnvironment(folder: string, read: ReadFile, machine: Machine): VmEnvironment {
+  const places = folder === '' ? ISTIO_PLACES : placesIn(folder)
+  const problems: string[] = []
+  const variables = new Map<string, { value: string; from: string }>()
+  const set = (name: string, value: string, from: string): void => void variables.set(name, { value, from })
+
+  const clusterEnv = places.env.at(-1)!
+  for (const file of places.env) {
+    const text = read(file)
+    if ('problem' in text) {
+      const remedy = 'write it with "byname vm configure" or "istioctl x workload entry configure"'
+      if (!text.isMissing) problems.push(`${file}: ${text.problem}`)
+      else if (file === clusterEnv) problems.push(`${file}: ${text.problem}; ${remedy}`)
+      continue
+    }
+    const env = readClusterEnv(text.value, file)
+    problems.push(...env.problems)
+    for (const [name, value] of Object.entries(env.variables)) set(name, value, file)
+  }
+  const proxyConfig = readMesh(places.mesh, read, problems)
+  if (proxyConfig !== null) set('PROXY_CONFIG', JSON.stringify(proxyConfig), places.mesh)
+
+  const given = variables.get('ISTIO_SVC_IP')
+  const address = given?.value || machine.addresses[0]
+  if (address !== undefined)
+    set('INSTANCE_IP', address, given?.value ? `ISTIO_SVC_IP in ${given.from}` : 'first address')
+  if (machine.hostName !== '') set('POD_NAME', machine.hostName.split('.')[0]!, 'host name')
+  const provided = variables.get('PROV_CERT')?.value || places.certificates
+  return {
+    variables: Object.fromEntries([...variables].map(([name, { value }]) => [name, value])),
+    origins: Object.fromEntries([...variables].map(([name, { from }]) => [name, from])),
+    rootCerts: [...new Set([join(provided, 'root-cert.pem'), places.rootCert])],
+    token: places.token,
+    hosts: places.hosts,
+    certificates: variables.get('OUTPUT_CERTS')?.value || provided,
+    problems,
+  }
+}
+
+/** The section `defaultConfig` of the mesh's configuration; null without one. */
+function readMesh(file: string, read: ReadFile, problems: string[]): object | null {
+  const text = read(file)
+  if ('problem' in text) {
+    if (!text.isMissing) problems.push(`${file}: ${text.problem}`)
+    return null
+  }
+  const [document, second] = readYaml(text.value)
+  const reason = second === undefined ? document?.problems[0]?.message : 'is more than one document'
+  const values = document?.values ?? {}
+  if (reason !== undefined || typeof values !== 'object' || Array.isArray(values)) {
+    problems.push(`${file}: ${reason ?? 'must be a section with the key defaultConfig'}`)
+    return null
+  }
+  const config = Object.entries(values).find(([key]) => key === 'defaultConfig')?.[1] as unknown
+  if (config === undefined || config === null) return null
+  if (typeof config === 'object' && !Array.isArray(config)) return config
+  problems.push(`${file}: defaultConfig: must be a section of keys`)
+  return null
+}
