@@ -24,8 +24,10 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   config: { imports: ['base', 'yaml'] },
   table: { imports: ['dns'] },
   engine: { imports: ['table', 'dns', 'stats'], isPure: true },
-  worker: { imports: ['engine', 'table', 'dns', 'stats', 'os'] },
-  stream: { imports: ['engine/stream-port.ts', 'engine/stream-batch.ts', 'engine/settings.ts', 'dns', 'stats'] },
+  worker: { imports: ['engine', 'table', 'dns', 'stats', 'os', 'base'] },
+  stream: {
+    imports: ['engine/stream-port.ts', 'engine/stream-batch.ts', 'engine/settings.ts', 'dns', 'stats', 'base'],
+  },
   xds: { imports: ['table', 'proto', 'base'] },
   credentials: { imports: ['xds/credentials.ts', 'proto', 'base'] },
   mesh: { imports: ['table', 'dns', 'proto', 'yaml', 'base'] },

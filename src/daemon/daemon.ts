@@ -8,7 +8,6 @@
  * ```
  */
 import { randomInt } from 'node:crypto'
-import type { MessagePort } from 'node:worker_threads'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
@@ -162,7 +161,6 @@ class Daemon {
       now: Date.now,
     })
     this.#keeper = keeper
-    const ports: { port: MessagePort; wakeFd: number }[] = []
     const workers = new DataWorkers({
       count: config.workers,
       driver: this.#driver.name,
@@ -175,10 +173,7 @@ class Daemon {
       images: compiler.pool,
       onAdopted: () => keeper.slotFreed(),
       onLoop: (server, from) => this.#settings.loopFound(server, from),
-      onStreamPort: (index, port, wakeFd) => {
-        if (this.#stream === null) ports[index] = { port, wakeFd }
-        else this.#stream.replace(index, { port, wakeFd })
-      },
+      onRestarted: (index) => this.#stream?.replace(index, workers.openStreamPort(index)),
     })
     this.#workers = workers
     process.on('exit', this.#onExit)
@@ -193,7 +188,7 @@ class Daemon {
     }
     // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
     // stream worker after them: on two cores the three of them would only wait for each other.
-    const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers, ports)))
+    const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers)))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     await this.#startObserver(workers, keeper)
     this.#log.info(
@@ -330,7 +325,7 @@ class Daemon {
     this.#log.info({}, 'byname has stopped')
   }
 
-  async #startStream(workers: DataWorkers, ports: { port: MessagePort; wakeFd: number }[]): Promise<void> {
+  async #startStream(workers: DataWorkers): Promise<void> {
     const stream = new StreamThread({
       listeners: this.#listeners.map(({ address, port, tcpFd }) => ({
         address,
@@ -347,7 +342,7 @@ class Daemon {
       log: this.#log,
     })
     this.#stream = stream
-    const { failed } = await stream.start(ports)
+    const { failed } = await stream.start()
     const [first] = failed
     if (first === undefined) return
     if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', first.code)

@@ -2,34 +2,43 @@
  * The control thread's side of the data workers: starts them, hands them images and settings, restarts one that dies
  * (with its table, sockets and counters) and ends them, which needs care: a worker in `poll` sees nothing but its eventfd.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { closeSync } from 'node:fs'
+import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads'
+import type { Log } from '../base/log.ts'
+import { ThreadRequests } from '../base/thread-requests.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { errorName, type Syscalls } from '../os/syscalls.ts'
 import { WorkerCounters } from '../stats/counters.ts'
+import type { DataWorkerPort } from '../stream/data-worker-link.ts'
 import type { Image } from '../table/image.ts'
-import { type FromWorker, OPENED_FDS, type ToWorker, type WorkerListener, type WorkerStart } from '../worker/mailbox.ts'
+import {
+  type FromWorker,
+  OPENED_FDS,
+  type ToWorker,
+  type WorkerListener,
+  type WorkerRequests,
+  type WorkerStart,
+} from '../worker/mailbox.ts'
+import { Supervisor } from './supervisor.ts'
 
-/** Restarts of a worker that dies at once must not take the machine. */
-const RESTART_MS = 100
-const LONGEST_RESTART_MS = 5000
-/** A worker that lived this long starts anew without delay. */
-const HEALTHY_MS = 10_000
+/** Pauses before a worker that dies at once is started again: it must not take the machine. */
+const FIRST_PAUSE_MS = 200
+const LONGEST_PAUSE_MS = 5000
 
 export interface DataWorkersOptions {
   count: number
   driver: 'batch' | 'dgram'
   /** Null where there is no koffi. */
   sys: Syscalls | null
-  /** Listeners of worker `index`. */
+  /**
+   * Listeners of worker `index`. The dgram driver closes the descriptors that it is lent, so each call lends fresh ones to
+   * it; the batch driver leaves them open.
+   */
   listeners: (index: number) => WorkerListener[]
   settings: EngineSettings
   startedAtEpochMs: number
   seed: number
-  log: {
-    info(fields: object, message: string): void
-    warn(fields: object, message: string): void
-    error(fields: object, message: string): void
-  }
+  log: Pick<Log, 'info' | 'warn' | 'error'>
   /** The pool of images is told who reads what. */
   images: {
     workerStarted(worker: number): void
@@ -40,257 +49,257 @@ export interface DataWorkersOptions {
   onAdopted: () => void
   /** A server, named by its label, forwards to us; its query came from that address (4 or 16 bytes). */
   onLoop?: (server: string, from: Uint8Array) => void
-  /** The way to the stream worker changed: it gets this end. */
-  onStreamPort: (worker: number, port: MessagePort, wakeFd: number) => void
+  /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
+  onRestarted: (worker: number) => void
+  /** Starts a thread; Node's own if not given. @throws Error if there can be none */
+  startThread?: (script: URL, options: WorkerOptions) => Worker
 }
 
-interface Keeper {
+/** One data worker, whichever thread it is in now. */
+interface Slot {
   index: number
+  supervisor: Supervisor
+  requests: ThreadRequests<WorkerRequests>
   /** Number in the image pool, never used twice. */
   reader: number
-  thread: Worker | null
   /** −1 where there is none: with Node's own sockets the event loop is woken by the message. */
   wakeFd: number
   counters: WorkerCounters
   openedFds: Int32Array<SharedArrayBuffer>
-  startedAt: number
-  restartMs: number
   isReady: boolean
+  /** Settles when the thread that was started first is ready, or has ended. */
+  firstReady: PromiseWithResolvers<void>
 }
 
 export class DataWorkers {
   readonly #options: DataWorkersOptions
-  readonly #keepers: Keeper[]
+  readonly #slots: Slot[]
   #image: Image | null = null
   #settings: EngineSettings
-  #isStopping = false
   #hasLeft = false
   #nextReader = 1
-  #nextRequest = 1
-  readonly #requests: Map<number, (value: unknown) => void> = new Map()
-  /** Workers that died and were started again. */
-  restarts = 0
 
   constructor(options: DataWorkersOptions) {
     this.#options = options
     this.#settings = options.settings
-    this.#keepers = Array.from({ length: options.count }, (_, index) => ({
+    this.#slots = Array.from({ length: options.count }, (_, index) => this.#slot(index))
+  }
+
+  #slot(index: number): Slot {
+    const slot: Slot = {
       index,
+      supervisor: new Supervisor({
+        name: 'a data worker',
+        fields: { worker: index },
+        firstPauseMs: FIRST_PAUSE_MS,
+        longestPauseMs: LONGEST_PAUSE_MS,
+        log: this.#options.log,
+        launch: () => this.#launch(slot),
+        restarted: () => this.#options.onRestarted(index),
+        ended: (reason) => this.#ended(slot, reason),
+      }),
+      requests: new ThreadRequests((message) => this.#post(slot, message)),
       reader: 0,
-      thread: null,
       wakeFd: -1,
       counters: new WorkerCounters(),
       openedFds: new Int32Array(new SharedArrayBuffer(OPENED_FDS * 4)).fill(-1),
-      startedAt: 0,
-      restartMs: RESTART_MS,
       isReady: false,
-    }))
+      firstReady: Promise.withResolvers(),
+    }
+    return slot
+  }
+
+  /** Times a worker ended, or could not be started, and was started again. */
+  get restarts(): number {
+    return this.#slots.reduce((sum, { supervisor }) => sum + supervisor.restarts, 0)
   }
 
   get counters(): WorkerCounters[] {
-    return this.#keepers.map((keeper) => keeper.counters)
+    return this.#slots.map(({ counters }) => counters)
   }
 
-  /** Starts all and resolves once they are ready. Rejects before any thread is there if one could not be woken. */
+  /**
+   * Starts all and resolves once they are ready. One that cannot be started is tried again in the background, if another can.
+   * Rejects before any thread is there if one could not be woken, and if none becomes ready.
+   */
   async start(): Promise<void> {
     const { driver, sys } = this.#options
     if (driver === 'batch' && sys !== null) {
-      for (const keeper of this.#keepers) keeper.wakeFd = openWakeFd(sys, keeper.index)
+      for (const slot of this.#slots) slot.wakeFd = openWakeFd(sys, slot.index)
     }
-    await Promise.all(this.#keepers.map((keeper) => this.#start(keeper)))
+    for (const { supervisor } of this.#slots) supervisor.start()
+    const starts = await Promise.allSettled(this.#slots.map(({ firstReady }) => firstReady.promise))
+    if (starts.some(({ status }) => status === 'fulfilled')) return
+    for (const start of starts) if (start.status === 'rejected') throw start.reason
   }
 
   /** Hands the image to all; they acknowledge by `adopted`. */
   publish(image: Image): void {
     this.#image = image
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'image', image: image.buffer })
+    for (const slot of this.#slots) this.#post(slot, { kind: 'image', image: image.buffer })
   }
 
   configure(settings: EngineSettings): void {
     this.#settings = settings
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'settings', settings })
+    for (const slot of this.#slots) this.#post(slot, { kind: 'settings', settings })
+  }
+
+  /** Asks all: by index, the response, or null if none came within the deadline or there is nobody to ask. */
+  request<N extends keyof WorkerRequests>(
+    name: N,
+    payload: WorkerRequests[N]['payload'],
+    deadlineMs: number,
+  ): Promise<(WorkerRequests[N]['response'] | null)[]> {
+    return Promise.all(
+      this.#slots.map(async (slot) =>
+        slot.isReady ? slot.requests.request(name, payload, deadlineMs).catch(() => null) : null,
+      ),
+    )
   }
 
   /** Asks all for a sign of life: by index, true if it came within the deadline. */
   async ping(deadlineMs: number): Promise<boolean[]> {
-    const answers = await this.#ask((request) => ({ kind: 'ping', request }), deadlineMs)
+    const answers = await this.request('ping', null, deadlineMs)
     return answers.map((answer) => answer === true)
   }
 
   /** Empties the caches, or only forgets one name (lower-cased wire format); returns how many answers that were. */
   async flush(name: Uint8Array | null, deadlineMs: number): Promise<number> {
-    const answers = await this.#ask((request) => ({ kind: 'flush', request, name }), deadlineMs)
-    return answers.reduce<number>((sum, count) => sum + (typeof count === 'number' ? count : 0), 0)
+    const counts = await this.request('flush', name, deadlineMs)
+    return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0)
   }
 
   /** All leave the datagrams that are queued in the sockets, and those to come, to another process; nothing takes it back. */
   leaveListeners(): void {
     this.#hasLeft = true
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'leaveListeners' })
+    for (const slot of this.#slots) this.#post(slot, { kind: 'leaveListeners' })
   }
 
   /** Drains all and resolves when their threads have ended, or with the number of those that did not end in time. */
   async stop(deadlineMs: number): Promise<{ overdue: number }> {
-    this.#isStopping = true
-    const overdue = await Promise.all(this.#keepers.map((keeper) => this.#stop(keeper, deadlineMs)))
+    for (const { supervisor } of this.#slots) supervisor.stop()
+    const overdue = await Promise.all(this.#slots.map((slot) => this.#stop(slot, deadlineMs)))
     return { overdue: overdue.filter((isOverdue) => isOverdue).length }
   }
 
   /** Closes the eventfds of those that have ended: after `stop`, and after the stream worker's end, which writes to them. */
   closeWakeFds(): void {
-    for (const keeper of this.#keepers) {
-      if (keeper.thread !== null || keeper.wakeFd < 0) continue
-      this.#options.sys?.close(keeper.wakeFd)
-      keeper.wakeFd = -1
+    for (const slot of this.#slots) {
+      if (slot.supervisor.thread !== null || slot.wakeFd < 0) continue
+      this.#options.sys?.close(slot.wakeFd)
+      slot.wakeFd = -1
     }
   }
 
   /** Tells every worker to end at once, for the way out of the process: ending it would wait for them in `poll`. */
   endNow(): void {
-    this.#isStopping = true
-    for (const keeper of this.#keepers) this.#post(keeper, { kind: 'drain', deadlineMs: 0 })
+    for (const slot of this.#slots) {
+      slot.supervisor.stop()
+      this.#post(slot, { kind: 'drain', deadlineMs: 0 })
+    }
   }
 
-  async #start(keeper: Keeper): Promise<void> {
-    const { driver, images, listeners, onStreamPort, seed, startedAtEpochMs } = this.#options
-    keeper.reader = this.#nextReader++
-    keeper.startedAt = performance.now()
-    images.workerStarted(keeper.reader)
+  /** @throws Error if there can be no thread; nothing is held for it then */
+  #launch(slot: Slot): Worker {
+    const { driver, images, listeners, seed, startedAtEpochMs } = this.#options
+    slot.reader = this.#nextReader++
     const start: WorkerStart = {
-      index: keeper.index,
+      index: slot.index,
       driver,
-      listeners: this.#hasLeft ? [] : listeners(keeper.index),
-      wakeFd: keeper.wakeFd,
-      counters: keeper.counters.buffer,
-      openedFds: keeper.openedFds.buffer,
+      listeners: this.#hasLeft ? [] : listeners(slot.index),
+      wakeFd: slot.wakeFd,
+      counters: slot.counters.buffer,
+      openedFds: slot.openedFds.buffer,
       settings: this.#settings,
       startedAtEpochMs,
       seed,
       image: this.#image?.buffer ?? null,
     }
-    const thread = new Worker(
-      new URL(import.meta.url.endsWith('.ts') ? '../worker/data-worker.ts' : './data-worker.js', import.meta.url),
-      {
-        workerData: start,
-        name: `data-${keeper.index}`,
-        // A worker in poll collects no garbage in between: a small young generation keeps it small.
-        resourceLimits: { maxYoungGenerationSizeMb: 4 },
-      },
-    )
-    keeper.thread = thread
-    const ready = Promise.withResolvers<void>()
-    thread.on('message', (message: FromWorker) => {
-      if (message.kind === 'ready') ready.resolve()
-      this.#receive(keeper, thread, message)
-    })
-    thread.on('error', (error) => {
-      this.#options.log.error(
-        { worker: keeper.index, error: error instanceof Error ? error.message : String(error) },
-        'a data worker failed',
+    const { startThread = (script, options) => new Worker(script, options) } = this.#options
+    let thread: Worker
+    try {
+      thread = startThread(
+        new URL(import.meta.url.endsWith('.ts') ? '../worker/data-worker.ts' : './data-worker.js', import.meta.url),
+        {
+          workerData: start,
+          name: `data-${slot.index}`,
+          // A worker in poll collects no garbage in between: a small young generation keeps it small.
+          resourceLimits: { maxYoungGenerationSizeMb: 4 },
+        },
       )
-    })
-    thread.on('exit', () => {
-      ready.reject(new Error(`data worker ${keeper.index} ended before it was ready`))
-      this.#ended(keeper, thread)
-    })
-    const { port, wakeFd } = this.#openStreamPort(keeper)
-    onStreamPort(keeper.index, port, wakeFd)
-    await ready.promise
+    } catch (error) {
+      if (driver === 'dgram') for (const { fd } of start.listeners) if (fd >= 0) closeSync(fd)
+      throw error
+    }
+    images.workerStarted(slot.reader)
+    thread.on('message', (message: FromWorker) => this.#receive(slot, thread, message))
+    return thread
   }
 
   /** New ways to all data workers, for a stream worker that starts anew. */
-  openStreamPorts(): { port: MessagePort; wakeFd: number }[] {
-    return this.#keepers.map((keeper) => this.#openStreamPort(keeper))
+  openStreamPorts(): DataWorkerPort[] {
+    return this.#slots.map(({ index }) => this.openStreamPort(index))
   }
 
-  #openStreamPort(keeper: Keeper): { port: MessagePort; wakeFd: number } {
+  /** A new way to one data worker, instead of the one that it had; there is none to a worker that is not there. */
+  openStreamPort(worker: number): DataWorkerPort {
+    const slot = this.#slots[worker]!
+    const { wakeFd } = slot
+    if (slot.supervisor.thread === null) return { port: null, wakeFd }
     const { port1, port2 } = new MessageChannel()
-    this.#post(keeper, { kind: 'stream', port: port1 }, [port1])
-    return { port: port2, wakeFd: keeper.wakeFd }
+    this.#post(slot, { kind: 'stream', port: port1 }, [port1])
+    return { port: port2, wakeFd }
   }
 
-  #receive(keeper: Keeper, thread: Worker, message: FromWorker): void {
-    if (thread !== keeper.thread) return
+  #receive(slot: Slot, thread: Worker, message: FromWorker): void {
+    if (thread !== slot.supervisor.thread) return
     switch (message.kind) {
       case 'ready':
-        keeper.isReady = true
-        return
+        slot.isReady = true
+        return slot.firstReady.resolve()
       case 'adopted':
-        this.#options.images.acknowledged(keeper.reader, message.generation)
+        this.#options.images.acknowledged(slot.reader, message.generation)
         return this.#options.onAdopted()
-      case 'reply': {
-        this.#requests.get(message.request)?.(message.value)
-        return void this.#requests.delete(message.request)
-      }
+      case 'response':
+        return slot.requests.receive(message)
       case 'log':
-        return this.#options.log[message.level]({ worker: keeper.index, ...message.fields }, message.message)
+        return this.#options.log[message.level]({ worker: slot.index, ...message.fields }, message.message)
       case 'loop':
         return this.#options.onLoop?.(message.server, message.from)
-      case 'drained':
     }
   }
 
-  #ended(keeper: Keeper, thread: Worker): void {
-    if (thread !== keeper.thread) return
-    keeper.thread = null
-    keeper.isReady = false
-    this.#options.images.workerGone(keeper.reader)
+  #ended(slot: Slot, reason: Error): void {
+    slot.isReady = false
+    slot.firstReady.reject(reason)
+    slot.requests.rejectAll()
+    this.#options.images.workerGone(slot.reader)
     // Descriptors that came through koffi are not closed by the thread's end.
-    keeper.openedFds.forEach((fd, place) => {
+    slot.openedFds.forEach((fd, place) => {
       if (fd >= 0) this.#options.sys?.close(fd)
-      keeper.openedFds[place] = -1
+      slot.openedFds[place] = -1
     })
-    if (this.#isStopping) return
-    this.restarts++
-    const lived = performance.now() - keeper.startedAt
-    keeper.restartMs = lived > HEALTHY_MS ? RESTART_MS : Math.min(keeper.restartMs * 2, LONGEST_RESTART_MS)
-    this.#options.log.error(
-      { worker: keeper.index, livedMs: Math.round(lived) },
-      'a data worker ended; starting it again',
-    )
-    const again = (): void => {
-      if (!this.#isStopping) this.#start(keeper).catch(() => {})
-    }
-    if (lived > HEALTHY_MS) again()
-    else setTimeout(again, keeper.restartMs).unref()
   }
 
-  async #stop(keeper: Keeper, deadlineMs: number): Promise<boolean> {
-    const { thread } = keeper
+  async #stop(slot: Slot, deadlineMs: number): Promise<boolean> {
+    const { thread } = slot.supervisor
     if (thread === null) return false
     const ended = new Promise<boolean>((resolve) => thread.once('exit', () => resolve(false)))
     const overdue = Promise.withResolvers<boolean>()
     const timer = setTimeout(() => overdue.resolve(true), deadlineMs + 500)
-    this.#post(keeper, { kind: 'drain', deadlineMs })
+    this.#post(slot, { kind: 'drain', deadlineMs })
     const isOverdue = await Promise.race([ended, overdue.promise])
     clearTimeout(timer)
     return isOverdue
   }
 
-  async #ask(message: (request: number) => ToWorker, deadlineMs: number): Promise<unknown[]> {
-    return Promise.all(
-      this.#keepers.map(async (keeper) => {
-        if (!keeper.isReady) return null
-        const request = this.#nextRequest++
-        const answer = Promise.withResolvers<unknown>()
-        this.#requests.set(request, answer.resolve)
-        const timer = setTimeout(() => answer.resolve(null), deadlineMs)
-        this.#post(keeper, message(request))
-        const value = await answer.promise
-        clearTimeout(timer)
-        this.#requests.delete(request)
-        return value
-      }),
-    )
+  #post(slot: Slot, message: ToWorker, transfer: MessagePort[] = []): void {
+    slot.supervisor.thread?.postMessage(message, transfer)
+    this.#wake(slot)
   }
 
-  #post(keeper: Keeper, message: ToWorker, transfer: MessagePort[] = []): void {
-    keeper.thread?.postMessage(message, transfer)
-    this.#wake(keeper)
-  }
-
-  #wake(keeper: Keeper): void {
-    if (keeper.wakeFd >= 0) this.#options.sys?.wake(keeper.wakeFd)
+  #wake({ wakeFd }: Slot): void {
+    if (wakeFd >= 0) this.#options.sys?.wake(wakeFd)
   }
 }
 

@@ -1,6 +1,8 @@
 /** The control thread's side of the stream worker: starts it, restarts it if it dies, and ends it. */
 import { closeSync } from 'node:fs'
-import { Worker } from 'node:worker_threads'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
+import type { Log } from '../base/log.ts'
+import { ThreadRequests } from '../base/thread-requests.ts'
 import type { UpstreamServer } from '../engine/settings.ts'
 import type { DataWorkerPort } from '../stream/data-worker-link.ts'
 import type { StreamSettings } from '../stream/stream-settings.ts'
@@ -9,15 +11,17 @@ import type {
   FailedListener,
   FromStreamWorker,
   StreamListener,
+  StreamRequests,
   StreamWorkerData,
   ToStreamWorker,
 } from '../stream/stream-worker-messages.ts'
+import { Supervisor } from './supervisor.ts'
 
-/** Before the first try to mend something; each further one waits twice as long. */
-const RETRY_MS = 500
-const LONGEST_RETRY_MS = 30_000
-/** After the end of a thread that lived this long the wait is the first one again. */
-const HEALTHY_MS = 10_000
+/** Before the first try to start the thread again, or to listen again; each further one waits twice as long. */
+const FIRST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 30_000
+/** A thread that does not say by then what it can listen on is asked again. */
+const LISTEN_MS = 10_000
 
 /** How much later than asked of it the thread may have drained, or end. */
 const OVERDUE_MS = 250
@@ -39,76 +43,89 @@ export interface StreamThreadOptions {
   servers: UpstreamServer[]
   /** Buffer of a StreamCounters. */
   counters: SharedArrayBuffer
-  /** New ways to all data workers, for a restart. */
+  /** New ways to all data workers, for each start. */
   openPorts: () => DataWorkerPort[]
-  log: {
-    info(fields: object, message: string): void
-    warn(fields: object, message: string): void
-    error(fields: object, message: string): void
-  }
+  log: Pick<Log, 'info' | 'warn' | 'error'>
+  /** Starts a thread; Node's own if not given. @throws Error if there can be none */
+  startThread?: (script: URL, options: WorkerOptions) => Worker
 }
 
 export class StreamThread {
   readonly #options: StreamThreadOptions
   #servers: UpstreamServer[]
-  #thread: Worker | null = null
-  #isStopping = false
+  readonly #supervisor: Supervisor
+  readonly #requests: ThreadRequests<StreamRequests>
   /** Descriptors on their way to the thread: nobody closes them if it ends before it takes them. */
   #lent: number[] = []
-  /** No client is left. */
-  readonly #drained: PromiseWithResolvers<void> = Promise.withResolvers()
-  #retryMs = RETRY_MS
-  #startedAtMs = 0
-  /** Times it died and was started again. */
-  restarts = 0
+  #listenPauseMs = FIRST_PAUSE_MS
+  /** What the first thread says of its listeners. */
+  readonly #first: PromiseWithResolvers<{ bound: BoundListener[]; failed: FailedListener[] }> = Promise.withResolvers()
+  #isFirst = true
 
   constructor(options: StreamThreadOptions) {
     this.#options = options
     this.#servers = options.servers
+    this.#requests = new ThreadRequests((message) => this.#post(message))
+    this.#supervisor = new Supervisor({
+      name: 'the stream worker',
+      fields: {},
+      firstPauseMs: FIRST_PAUSE_MS,
+      longestPauseMs: LONGEST_PAUSE_MS,
+      log: options.log,
+      launch: () => this.#launch(),
+      ended: (reason) => {
+        this.#takeBack()
+        this.#requests.rejectAll()
+        this.#first.reject(reason)
+      },
+    })
   }
 
-  /** Starts it and resolves once its listeners were tried; what failed is tried again only after a restart. */
-  async start(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
-    return await this.#launch(ports)
+  /** Times it ended, or could not be started, and was started again. */
+  get restarts(): number {
+    return this.#supervisor.restarts
   }
 
-  /** @throws Error if there can be no thread; rejects if it ends before it has tried to listen. */
-  #launch(ports: DataWorkerPort[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
-    const { counters, listeners, log, settings } = this.#options
+  /**
+   * Starts it and resolves once its listeners were tried; what failed is tried again only after a restart. Rejects if it
+   * cannot be started or ends before.
+   */
+  async start(): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
+    this.#supervisor.start()
+    return await this.#first.promise
+  }
+
+  /** @throws Error if there can be no thread */
+  #launch(): Worker {
+    const { counters, listeners, openPorts, settings } = this.#options
+    const ports = openPorts()
     const servers = this.#servers
     const workerData: StreamWorkerData = { listeners: this.#lend(listeners), ports, settings, servers, counters }
-    let thread: Worker
-    try {
-      thread = new Worker(
-        new URL(import.meta.url.endsWith('.ts') ? '../stream/stream-worker.ts' : './stream-worker.js', import.meta.url),
-        {
-          workerData,
-          transferList: ports.map(({ port }) => port),
-          name: 'stream',
-        },
-      )
-    } catch (error) {
-      this.#takeBack()
-      throw error
-    }
-    this.#thread = thread
-    this.#startedAtMs = performance.now()
-    const ready = Promise.withResolvers<{ bound: BoundListener[]; failed: FailedListener[] }>()
-    thread.on('message', (message: FromStreamWorker) => {
-      if (message.kind === 'ready') ready.resolve(message)
-      else if (message.kind === 'taken') this.#lent = []
-      else if (message.kind === 'listened') this.#listened(thread, message.failed, true)
-      else if (message.kind === 'log') log[message.level](message.fields, message.message)
-      else this.#drained.resolve()
-    })
-    thread.on('error', (error) =>
-      log.error({ error: error instanceof Error ? error.message : String(error) }, 'the stream worker failed'),
+    const { startThread = (script, options) => new Worker(script, options) } = this.#options
+    const thread = startThread(
+      new URL(import.meta.url.endsWith('.ts') ? '../stream/stream-worker.ts' : './stream-worker.js', import.meta.url),
+      { workerData, transferList: ports.flatMap(({ port }) => port ?? []), name: 'stream' },
     )
-    thread.on('exit', () => {
-      ready.reject(new Error('the stream worker ended before it was ready'))
-      this.#ended(thread)
+    thread.on('message', (message: FromStreamWorker) => {
+      if (thread === this.#supervisor.thread) this.#receive(thread, message)
     })
-    return ready.promise
+    return thread
+  }
+
+  #receive(thread: Worker, message: FromStreamWorker): void {
+    switch (message.kind) {
+      case 'response':
+        return this.#requests.receive(message)
+      case 'taken':
+        this.#lent = []
+        return
+      case 'ready':
+        if (!this.#isFirst) return this.#listened(thread, message.failed, false)
+        this.#isFirst = false
+        return this.#first.resolve(message)
+      case 'log':
+        return this.#options.log[message.level](message.fields, message.message)
+    }
   }
 
   /** Other upstream servers. */
@@ -119,25 +136,25 @@ export class StreamThread {
 
   /** A data worker was restarted and is reached by another port. */
   replace(worker: number, port: DataWorkerPort): void {
-    if (this.#thread === null) return port.port.close()
+    const { thread } = this.#supervisor
+    if (thread === null) return port.port?.close()
     const message: ToStreamWorker = { kind: 'replace', worker, port }
-    this.#thread.postMessage(message, [port.port])
+    thread.postMessage(message, port.port === null ? [] : [port.port])
   }
 
   /** Takes no more clients and lets those there are have what is under way, for at most `deadlineMs`. */
   async drain(deadlineMs: number): Promise<void> {
-    this.#isStopping = true
-    if (this.#thread === null) return
-    this.#post({ kind: 'drain', deadlineMs })
-    const timer = setTimeout(this.#drained.resolve, deadlineMs + OVERDUE_MS)
-    await this.#drained.promise
-    clearTimeout(timer)
+    this.#supervisor.stop()
+    if (this.#supervisor.thread === null) return
+    // Without a response there is nobody left to drain, or nothing to be done about it.
+    const cut = await this.#requests.request('drain', { deadlineMs }, deadlineMs + OVERDUE_MS).catch(() => 0)
+    if (cut > 0) this.#options.log.warn({ connections: cut }, 'TCP clients did not get all their answers in time')
   }
 
   /** Ends the thread, and every exchange with an upstream server with it: data workers must not wait for one any more. */
   async stop(): Promise<void> {
-    const thread = this.#thread
-    this.#isStopping = true
+    const { thread } = this.#supervisor
+    this.#supervisor.stop()
     if (thread === null) return
     const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
     this.#post({ kind: 'stop' })
@@ -147,48 +164,29 @@ export class StreamThread {
     clearTimeout(timer)
   }
 
-  #ended(thread: Worker): void {
-    if (thread !== this.#thread) return
-    this.#thread = null
-    this.#takeBack()
-    if (this.#isStopping) return this.#drained.resolve()
-    this.restarts++
-    if (performance.now() - this.#startedAtMs > HEALTHY_MS) this.#retryMs = RETRY_MS
-    this.#options.log.error({}, 'the stream worker ended; starting it again')
-    this.#startLater()
-  }
-
-  #startLater(): void {
-    this.#later(() => {
-      try {
-        // One that ends before it is ready starts again by its end.
-        this.#launch(this.#options.openPorts()).then(
-          ({ failed }) => this.#thread !== null && this.#listened(this.#thread, failed, false),
-          () => {},
-        )
-      } catch (error) {
-        this.#options.log.error({ error }, 'the stream worker cannot be started; trying again')
-        this.#startLater()
-      }
-    })
-  }
-
   /** After a restart: TCP must not be gone for good because a listener could not be opened at once. */
   #listened(thread: Worker, failed: readonly FailedListener[], isRetry: boolean): void {
-    if (thread !== this.#thread) return
     const { listeners, log } = this.#options
     if (failed.length === 0) {
+      this.#listenPauseMs = FIRST_PAUSE_MS
       if (isRetry) log.info({}, 'clients are listened for over TCP again')
       return
     }
     for (const { code, message } of failed) log.error({ code }, `no clients over TCP: ${message}; trying again`)
-    this.#later(() => {
-      if (thread !== this.#thread) return
+    const pauseMs = this.#listenPauseMs
+    this.#listenPauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)
+    setTimeout(() => {
+      if (thread !== this.#supervisor.thread || this.#supervisor.isStopping) return
       const missing = listeners.filter((listener) =>
         failed.some(({ address, port }) => address === listener.address && port === listener.port),
       )
-      this.#post({ kind: 'listen', listeners: this.#lend(missing) })
-    })
+      this.#requests.request('listen', this.#lend(missing), LISTEN_MS).then(
+        (stillFailed) => this.#listened(thread, stillFailed, true),
+        () => {
+          // The thread has ended, and the next one listens on all of them; or it hangs, which nothing mends.
+        },
+      )
+    }, pauseMs).unref()
   }
 
   #lend(addresses: readonly StreamAddress[]): StreamListener[] {
@@ -202,15 +200,7 @@ export class StreamThread {
     this.#lent = []
   }
 
-  #later(run: () => void): void {
-    const delayMs = this.#retryMs
-    this.#retryMs = Math.min(delayMs * 2, LONGEST_RETRY_MS)
-    setTimeout(() => {
-      if (!this.#isStopping) run()
-    }, delayMs).unref()
-  }
-
   #post(message: ToStreamWorker): void {
-    this.#thread?.postMessage(message)
+    this.#supervisor.thread?.postMessage(message)
   }
 }

@@ -14,7 +14,8 @@ import type { UpstreamQuery, UpstreamReply, ToStream } from '../engine/stream-po
 
 /** What a data worker is reached by. */
 export interface DataWorkerPort {
-  port: MessagePort
+  /** Null: it is not running now. */
+  port: MessagePort | null
   /** Its eventfd, or -1 where the data worker runs an event loop. */
   wakeFd: number
 }
@@ -102,6 +103,7 @@ export class DataWorkerLink {
     const { port } = worker
     this.#port = port
     this.#wakeFd = worker.wakeFd
+    if (port === null) return
     port.on('message', (message: ToStream) => {
       if (this.#port === port) this.#drain(port, message)
     })

@@ -1,4 +1,5 @@
 /** What the control thread and the stream worker say to each other. */
+import type { RequestMessage, ResponseMessage } from '../base/thread-requests.ts'
 import type { UpstreamServer } from '../engine/settings.ts'
 import type { DataWorkerPort } from './data-worker-link.ts'
 import type { StreamSettings } from './stream-settings.ts'
@@ -24,8 +25,20 @@ export interface StreamWorkerData {
   counters: SharedArrayBuffer
 }
 
+/** What the control thread asks the stream worker, see thread-requests.ts. */
+export type StreamRequests = {
+  /** Listens on these as well; responds with those that failed. */
+  listen: { payload: StreamListener[]; response: FailedListener[] }
+  /**
+   * Accepts nothing more, answers what clients have under way, closes their connections, and cuts the rest after
+   * `deadlineMs`; responds with the number of those. Exchanges with upstream servers go on: datagrams may wait for them.
+   */
+  drain: { payload: { deadlineMs: number }; response: number }
+}
+
 /** Control thread → stream worker. */
 export type ToStreamWorker =
+  | RequestMessage<StreamRequests>
   /** Other upstream servers. */
   | { kind: 'servers'; servers: UpstreamServer[] }
   /**
@@ -34,13 +47,6 @@ export type ToStreamWorker =
    * written to.
    */
   | { kind: 'replace'; worker: number; port: DataWorkerPort }
-  /** Try again to listen on these. */
-  | { kind: 'listen'; listeners: StreamListener[] }
-  /**
-   * Accept nothing more, answer what clients have under way, close their connections, then report `drained`; after
-   * `deadlineMs` the rest is cut. Exchanges with upstream servers go on: datagrams may wait for them.
-   */
-  | { kind: 'drain'; deadlineMs: number }
   /** Close everything now; the thread ends. */
   | { kind: 'stop' }
 
@@ -62,12 +68,9 @@ export interface FailedListener {
 
 /** Stream worker → control thread. */
 export type FromStreamWorker =
+  | ResponseMessage
   /** The descriptors lent last are this thread's now, which is about to listen on them. */
   | { kind: 'taken' }
   /** All listeners were tried; the worker serves those in `bound`. What failures mean is the control thread's decision. */
   | { kind: 'ready'; bound: BoundListener[]; failed: FailedListener[] }
-  /** What became of `listen`. */
-  | { kind: 'listened'; failed: FailedListener[] }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
-  /** No client is left. `cut` connections did not get all their answers. */
-  | { kind: 'drained'; cut: number }

@@ -3,12 +3,20 @@
  * servers, and passes whole messages to and from the data workers.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
 import { ClientConnections } from './clients/client-connections.ts'
 import { ClientListeners } from './clients/client-listeners.ts'
 import type { LinkListener } from './data-worker-link.ts'
 import { DataWorkerLink } from './data-worker-link.ts'
-import type { FromStreamWorker, StreamListener, StreamWorkerData, ToStreamWorker } from './stream-worker-messages.ts'
+import type {
+  FailedListener,
+  FromStreamWorker,
+  StreamListener,
+  StreamRequests,
+  StreamWorkerData,
+  ToStreamWorker,
+} from './stream-worker-messages.ts'
 import { UpstreamStreams } from './upstreams/upstream-streams.ts'
 
 if (parentPort === null) throw new Error('stream-worker.ts is the entry of a worker thread')
@@ -39,6 +47,11 @@ const listener: LinkListener = {
 const links = data.ports.map((port) => new DataWorkerLink(port, listener))
 const listeners = new ClientListeners(() => clients.createServer())
 
+const handlers: RequestHandlers<StreamRequests> = {
+  listen: async (wanted): Promise<FailedListener[]> => (await open(wanted)).failed,
+  drain: ({ deadlineMs }) => drain(deadlineMs),
+}
+
 clients.use(links)
 upstreams.use(data.servers)
 control.on('message', (message: ToStreamWorker) => {
@@ -47,10 +60,8 @@ control.on('message', (message: ToStreamWorker) => {
       return upstreams.use(message.servers)
     case 'replace':
       return links[message.worker]?.replace(message.port)
-    case 'listen':
-      return void listen(message.listeners)
-    case 'drain':
-      return void drain(message.deadlineMs)
+    case 'request':
+      return respond(handlers, message, report)
     case 'stop':
       return stop()
   }
@@ -66,19 +77,14 @@ async function open(wanted: readonly StreamListener[]): ReturnType<ClientListene
   return await listeners.open(wanted)
 }
 
-async function listen(wanted: readonly StreamListener[]): Promise<void> {
-  const { failed } = await open(wanted)
-  report({ kind: 'listened', failed })
-}
-
-/** Lets clients have the answers that are under way, for at most `deadlineMs`. */
-async function drain(deadlineMs: number): Promise<void> {
+/** Lets clients have the answers that are under way, for at most `deadlineMs`. Returns how many connections were cut then. */
+async function drain(deadlineMs: number): Promise<number> {
   listeners.close()
   const deadline = Promise.withResolvers<void>()
   const timer = setTimeout(deadline.resolve, deadlineMs)
   await Promise.race([clients.drain(), deadline.promise])
   clearTimeout(timer)
-  report({ kind: 'drained', cut: clients.cutAll() })
+  return clients.cutAll()
 }
 
 /** Closes everything at once; the thread ends when nothing keeps its event loop alive. */

@@ -4,18 +4,17 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { nameToText } from '../dns/name.ts'
+import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
 import type { EngineSettings } from '../engine/settings.ts'
-import { ageOf } from '../engine/cache/stored-answer.ts'
 import { loadSyscalls } from '../os/syscalls.ts'
 import { WorkerCounters } from '../stats/counters.ts'
 import { Image } from '../table/image.ts'
 import { BatchDriver } from './batch/batch-driver.ts'
 import { DgramDriver } from './dgram/dgram-driver.ts'
 import type { Driver, DriverContext } from './driver.ts'
-import type { CacheListing, FromWorker, ToWorker, WorkerStart } from './mailbox.ts'
-import { StreamDesk } from './stream-queries.ts'
+import type { FromWorker, ToWorker, WorkerRequests, WorkerStart } from './mailbox.ts'
+import { StreamWorkerLink } from './stream-worker-link.ts'
 
 /** Numbers drawn from the system at a time. */
 const RANDOM_POOL = 1024
@@ -54,7 +53,11 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     now: driver.now(),
     onLoop: (server, from) => post({ kind: 'loop', server, from }),
   })
-  const desk = new StreamDesk(waiters)
+  const stream = new StreamWorkerLink(waiters)
+  const handlers: RequestHandlers<WorkerRequests> = {
+    ping: () => true,
+    flush: (name) => flush(engine, name),
+  }
   const adopt = (buffer: SharedArrayBuffer): void => {
     const image = new Image(buffer)
     engine.adopt(image)
@@ -62,7 +65,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   }
   const context: DriverContext = {
     engine,
-    desk,
+    stream,
     log: (level, fields, message) => post({ kind: 'log', level, fields, message }),
     receive: (message: ToWorker) => {
       switch (message.kind) {
@@ -73,13 +76,9 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
           return engine.configure(localSettings(message.settings))
         }
         case 'stream':
-          return desk.attach(message.port)
-        case 'flush':
-          return post({ kind: 'reply', request: message.request, value: flush(engine, message.name) })
-        case 'listCache':
-          return post({ kind: 'reply', request: message.request, value: listCache(engine, message.limit) })
-        case 'ping':
-          return post({ kind: 'reply', request: message.request, value: true })
+          return stream.attach(message.port)
+        case 'request':
+          return respond(handlers, message, post)
         case 'leaveListeners':
           return driver.leaveListeners()
         case 'drain':
@@ -91,8 +90,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   post({ kind: 'ready' })
   const done = driver.run(context)
   const end = (): void => {
-    post({ kind: 'drained' })
-    desk.port?.close()
+    stream.port?.close()
     control.close()
   }
   return done === undefined ? end() : done.then(end)
@@ -127,25 +125,6 @@ function makeDriver(
 function flush(engine: Engine, name: Uint8Array | null): number {
   if (engine.cache === null) return 0
   return name === null ? engine.cache.flush() : engine.cache.flushName(name)
-}
-
-function listCache(engine: Engine, limit: number): CacheListing[] {
-  const listing: CacheListing[] = []
-  for (const { store, block } of engine.cache?.blocks() ?? []) {
-    if (listing.length >= limit) break
-    const keyAt = store.keyAt(block)
-    const type = keyAt + store.keyLength(block) - 3
-    listing.push({
-      name: nameToText(store.bytes, keyAt),
-      type: (store.bytes[type]! << 8) | store.bytes[type + 1]!,
-      rcode: store.rcode(block),
-      ttlSeconds: store.lifetimeSeconds(block) - ageOf(store, block, engine.now),
-      ageSeconds: ageOf(store, block, engine.now),
-      bytes: store.size(block),
-      negative: store.has(block, 1),
-    })
-  }
-  return listing
 }
 
 const start: WorkerStart = workerData

@@ -2,7 +2,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { Outlet } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import type { ToWorker } from './mailbox.ts'
-import type { StreamDesk } from './stream-queries.ts'
+import type { StreamWorkerLink } from './stream-worker-link.ts'
 
 /** Largest query that is read whole, in bytes; a larger datagram is answered with FORMERR. */
 export const MAX_QUERY_BYTES = 4096
@@ -12,7 +12,7 @@ export const MAX_UPSTREAM_REPLY_BYTES = 4096
 /** What a driver is given to work with. */
 export interface DriverContext {
   readonly engine: Engine
-  readonly desk: StreamDesk
+  readonly stream: StreamWorkerLink
   /** Handles a message of the control thread. */
   receive(message: ToWorker): void
   /** Logs through the control thread: a data worker has no console. */

@@ -1,5 +1,6 @@
 /** What the control thread and a data worker say to each other. All of it is plain data that can be cloned. */
 import type { MessagePort } from 'node:worker_threads'
+import type { RequestMessage, ResponseMessage } from '../base/thread-requests.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 
 /** A socket that clients ask, as a worker gets it. */
@@ -25,7 +26,7 @@ export interface WorkerStart {
   wakeFd: number
   /** See WorkerCounters. */
   counters: SharedArrayBuffer
-  /** Descriptors that the worker opened through koffi (Int32, −1 free): they outlive it, so its keeper closes them. */
+  /** Descriptors that the worker opened through koffi (Int32, −1 free): they outlive it, so the control thread closes them. */
   openedFds: SharedArrayBuffer
   settings: EngineSettings
   /** When the daemon started, in ms since 1970. */
@@ -34,38 +35,37 @@ export interface WorkerStart {
   image: SharedArrayBuffer | null
 }
 
+/** What the control thread asks a data worker, see thread-requests.ts. */
+export type WorkerRequests = {
+  /** Whether it still reads its mail. */
+  ping: { payload: null; response: true }
+  /** Empties the cache, or forgets one name (lower-cased, in wire format); responds with the number of answers forgotten. */
+  flush: { payload: Uint8Array | null; response: number }
+}
+
+/** Control thread → data worker. */
 export type ToWorker =
+  | RequestMessage<WorkerRequests>
+  /** Another name table; `adopted` follows. */
   | { kind: 'image'; image: SharedArrayBuffer }
   | { kind: 'settings'; settings: EngineSettings }
   /** The port to the stream worker comes with it, as a transferred object. */
   | { kind: 'stream'; port: MessagePort }
-  | { kind: 'flush'; request: number; name: Uint8Array | null }
-  | { kind: 'listCache'; request: number; limit: number }
-  | { kind: 'ping'; request: number }
   /** Take no more datagrams from clients: another process reads the same sockets. Streams go on. */
   | { kind: 'leaveListeners' }
   /** Answer what is queued and under way, then end; at the latest after `deadlineMs`. */
   | { kind: 'drain'; deadlineMs: number }
 
+/** Data worker → control thread. */
 export type FromWorker =
+  | ResponseMessage
+  /** The engine is built, and what comes from now on is answered. */
   | { kind: 'ready' }
+  /** The worker reads the image of this generation, and none before it any more. */
   | { kind: 'adopted'; generation: number }
-  | { kind: 'reply'; request: number; value: unknown }
-  | { kind: 'drained' }
   /** A server forwards to us: its label, and the address (4 or 16 bytes) that its query came from. */
   | { kind: 'loop'; server: string; from: Uint8Array }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
-
-/** An answer in the cache, for people. */
-export interface CacheListing {
-  name: string
-  type: number
-  rcode: number
-  ttlSeconds: number
-  ageSeconds: number
-  bytes: number
-  negative: boolean
-}
 
 /** Places in `openedFds`. */
 export const OPENED_FDS = 256

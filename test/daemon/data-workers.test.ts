@@ -1,4 +1,5 @@
 /** The control thread's side: workers that die, come back, and end. */
+import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell } from '../../src/stats/counters.ts'
@@ -221,6 +222,63 @@ test('a listener that only gives errors ends its worker, with a word in the log,
   expect(addressesOf((await asking.ask(plane.at(), 'web')).packet)).toEqual(['10.0.0.1'])
 })
 
+/** Starts threads but where `fails` says so, as Node fails where the kernel gives no thread. */
+function starting(fails: (name: string | undefined, tries: number) => boolean): DataPlaneOptions['startThread'] {
+  let tries = 0
+  return (script, options) => {
+    if (fails(options.name, ++tries)) throw new Error('Worker initialization failure: EAGAIN')
+    return new Worker(script, options)
+  }
+}
+
+describe.each<DriverKind>(['batch', 'dgram, descriptors lent'])('%s: threads that cannot be started', (driver) => {
+  test('are tried again, said so and counted; no image waits for one that is not there', async () => {
+    let isShort = false
+    const plane = await start({ driver, withStream: true, startThread: starting(() => isShort) })
+    isShort = true
+    const before = openDescriptors()
+    plane.workers.configure(unusable(plane.settings))
+    plane.workers.configure(plane.settings)
+    const said =
+      'error a data worker cannot be started (Worker initialization failure: EAGAIN): raise the limit of threads'
+    await until(() => expect(plane.logged.filter((line) => line.startsWith(said)).length).toBeGreaterThan(1))
+    expect(plane.workers.restarts).toBeGreaterThan(2)
+    expect(await plane.workers.ping(10_000)).toEqual([false])
+    expect(openDescriptors()).toBeLessThanOrEqual(before)
+    for (let k = 2; k < 9; k++) plane.publish(new Map([service('web', 'shop', [`10.0.0.${k}`])]))
+    isShort = false
+    const asking = await client()
+    expect(addressesOf((await asking.ask(plane.at(), 'web')).packet)).toEqual(['10.0.0.8'])
+    expect(addressesOf(await askTcp(plane.at(), 'web'))).toEqual(['10.0.0.8'])
+  })
+
+  test('at the start do not keep the others from answering, over TCP as well', async () => {
+    const plane = await start({
+      driver,
+      workers: 2,
+      withStream: true,
+      startThread: starting((name, tries) => name === 'data-0' && tries < 3),
+    })
+    for (let k = 0; k < 4; k++) expect(addressesOf(await askTcp(plane.at(), 'web'))).toEqual(['10.0.0.1'])
+    await until(async () => expect(await plane.workers.ping(10_000)).toEqual([true, true]))
+    for (let k = 0; k < 4; k++) expect(addressesOf(await askTcp(plane.at(), 'web'))).toEqual(['10.0.0.1'])
+    expect(plane.workers.restarts).toBe(1)
+  })
+
+  test('at the start end it where there is none at all', async () => {
+    const line = 'a data worker cannot be started (Worker initialization failure: EAGAIN): raise the limit of threads'
+    await expect(DataPlane.start({ driver, workers: 2, startThread: starting(() => true) })).rejects.toThrow(line)
+  })
+})
+
+test('a request is answered by whoever is there, and those that die while they are asked count as silent', async () => {
+  const plane = await start({ workers: 2 })
+  plane.workers.configure(unusable(plane.settings))
+  const answers = plane.workers.ping(60_000)
+  plane.workers.configure(plane.settings)
+  expect(await answers).toEqual([false, false])
+})
+
 test('no descriptor left to wake a worker by: the start fails and says so, instead of a worker that hears nothing', async () => {
   const EMFILE = 24
   const log = { info: () => {}, warn: () => {}, error: () => {} }
@@ -235,7 +293,7 @@ test('no descriptor left to wake a worker by: the start fails and says so, inste
     log,
     images: newCompiler().pool,
     onAdopted: () => {},
-    onStreamPort: () => {},
+    onRestarted: () => {},
   })
   await expect(workers.start()).rejects.toThrow('no eventfd for data worker 0 (EMFILE)')
   expect(await workers.stop(1000)).toEqual({ overdue: 0 })

@@ -48,7 +48,7 @@ class Bench {
   }
 
   async start(): Promise<void> {
-    await this.thread.start(this.#ports())
+    await this.thread.start()
   }
 
   #ports(): { port: ScriptedDataWorker['port']; wakeFd: number }[] {

@@ -19,7 +19,7 @@ import { WorkerCounters } from '../../src/stats/counters.ts'
 import { ClientConnection, type ConnectionOwner } from '../../src/stream/clients/client-connection.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
 import { DEFAULT_STREAM_SETTINGS, type StreamSettings } from '../../src/stream/stream-settings.ts'
-import { StreamDesk } from '../../src/worker/stream-queries.ts'
+import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
 import { mix, Random } from '../simulation/random.ts'
 import { Violation } from '../simulation/violation.ts'
 import { Corpus, parseFound } from './corpus.ts'
@@ -114,7 +114,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
   /** By number, closed ones included as long as something of theirs may come. */
   readonly #byNumber: Map<number, Peer> = new Map()
   #opened = 0
-  #desk: StreamDesk = new StreamDesk(0)
+  #desk: StreamWorkerLink = new StreamWorkerLink(0)
   #engine: Engine | null = null
   #episodes = 0
   #sent: { token: number; isStream: boolean; socket: number; bytes: Uint8Array }[] = []
@@ -223,7 +223,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
     this.#advertise = settings.maxUdpPayload.local
     const random = new Random(mix(this.#seed, this.#episodes, 1))
     const images = makeImages()
-    const desk = new StreamDesk(settings.maxInFlight * 16 + 65_536)
+    const desk = new StreamWorkerLink(settings.maxInFlight * 16 + 65_536)
     desk.attach(this.#channel.port1)
     this.#desk = desk
     this.#sent = []

@@ -1,4 +1,4 @@
-/** Clients over streams, and the stream worker before them: the real StreamDesk behind a port that is none. */
+/** Clients over streams, and the stream worker before them: the real StreamWorkerLink behind a port that is none. */
 import type { MessagePort } from 'node:worker_threads'
 import type { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
@@ -11,7 +11,7 @@ import {
   WRITE_HEADER_BYTES,
 } from '../../src/engine/stream-batch.ts'
 import type { UpstreamQuery, UpstreamReply, ToStream } from '../../src/engine/stream-port.ts'
-import { StreamDesk } from '../../src/worker/stream-queries.ts'
+import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
 import type { Client } from './episode.ts'
 import type { Asked } from './queries.ts'
 import type { Pending } from './pending.ts'
@@ -27,7 +27,7 @@ interface Connection {
 const CONNECTIONS = 6
 
 export class StreamClients {
-  private desk: StreamDesk
+  private desk: StreamWorkerLink
   private readonly waiters: number
   private readonly referee: Referee
   private readonly askServer: (message: UpstreamQuery) => void
@@ -44,7 +44,7 @@ export class StreamClients {
     this.referee = referee
     this.askServer = ask
     this.now = now
-    this.desk = new StreamDesk(waiters)
+    this.desk = new StreamWorkerLink(waiters)
     this.attach()
   }
 
@@ -81,7 +81,7 @@ export class StreamClients {
   newDesk(): void {
     for (const connection of this.connections.values())
       for (const pending of connection.waiting) this.referee.gone(pending)
-    this.desk = new StreamDesk(this.waiters)
+    this.desk = new StreamWorkerLink(this.waiters)
     this.attach()
   }
 

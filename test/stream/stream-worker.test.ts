@@ -76,8 +76,8 @@ class Thread {
   async drained(): Promise<number> {
     return await until(() => {
       const last = this.messages.at(-1)
-      if (last?.kind !== 'drained') throw new Error('not drained')
-      return last.cut
+      if (last?.kind !== 'response') throw new Error('not drained')
+      return Number(last.response)
     })
   }
 
@@ -88,6 +88,10 @@ class Thread {
   async end(): Promise<void> {
     await this.#thread.terminate()
   }
+}
+
+function drainIn(deadlineMs: number): ToStreamWorker {
+  return { kind: 'request', number: 1, name: 'drain', payload: { deadlineMs } }
 }
 
 let thread: Thread | null = null
@@ -212,7 +216,7 @@ describe('draining', () => {
     client.send(query(1, 'a.'))
     const [worker] = thread.dataWorkers
     await until(() => expect(worker!.queries).toHaveLength(1))
-    thread.post({ kind: 'drain', deadlineMs: 10_000 })
+    thread.post(drainIn(10_000))
     await until(async () => {
       const late = new TestClient(port)
       await until(() => expect(late.closed).toBe(true))
@@ -233,7 +237,7 @@ describe('draining', () => {
     worker!.exchange({ ...asked, token: 1, query: query(1, 'a.') })
     worker!.exchange({ ...asked, token: 2, query: query(2, 'b.') })
     await until(() => expect(upstream.queries).toHaveLength(2))
-    thread.post({ kind: 'drain', deadlineMs: 10_000 })
+    thread.post(drainIn(10_000))
     expect(await thread.drained()).toBe(0)
     upstream.answer(upstream.queries.slice(0, 1))
     await until(() => expect(worker!.exchanged.map(({ token, failure }) => [token, failure])).toEqual([[1, null]]))
@@ -247,7 +251,7 @@ describe('draining', () => {
     const client = new TestClient(await thread.port())
     client.send(query(1, 'a.'))
     await until(() => expect(thread!.counters.get(StreamCell.queries)).toBe(1))
-    thread.post({ kind: 'drain', deadlineMs: 20 })
+    thread.post(drainIn(20))
     expect(await thread.drained()).toBe(1)
     await until(() => expect(client.closed).toBe(true))
   })

@@ -11,7 +11,7 @@ import { EAGAIN, ECONNREFUSED, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, EN
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch/batch-driver.ts'
 import type { ToWorker, WorkerListener } from '../../src/worker/mailbox.ts'
-import { StreamDesk } from '../../src/worker/stream-queries.ts'
+import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
 import { randomNumbers, SEED, type SettingsChange, settingsWith } from '../engine/engine-under-test.ts'
 import { framed } from '../stream/dns-messages.ts'
 import { imageOf, service } from '../table/compiled.ts'
@@ -25,7 +25,7 @@ afterEach(() => {
   for (const port of ports.splice(0)) port.close()
 })
 
-/** A driver with engine and desk, on a kernel of the test's. */
+/** A driver with engine and stream link, on a kernel of the test's. */
 class Loop {
   readonly sys: FakeSyscalls = new FakeSyscalls()
   readonly counters: WorkerCounters = new WorkerCounters()
@@ -33,7 +33,7 @@ class Loop {
   readonly wakeFd: number
   readonly listeners: FakeSocket[] = []
   readonly received: ToWorker[] = []
-  readonly desk: StreamDesk = new StreamDesk(64)
+  readonly stream: StreamWorkerLink = new StreamWorkerLink(64)
   readonly openedFds: Int32Array = new Int32Array(256).fill(-1)
   readonly driver: BatchDriver
   readonly #engine: Engine
@@ -75,7 +75,7 @@ class Loop {
     this.sys.steps = steps
     this.driver.run({
       engine: this.#engine,
-      desk: this.desk,
+      stream: this.stream,
       log: () => {},
       receive: (message) => void this.received.push(message),
     })
@@ -628,7 +628,7 @@ test('a query that was cut is a FORMERR, a reply that was cut is asked for again
   const loop = new Loop()
   const { port1, port2 } = new MessageChannel()
   ports.push(port1, port2)
-  loop.desk.attach(port1)
+  loop.stream.attach(port1)
   const posted = Promise.withResolvers<unknown>()
   port2.on('message', posted.resolve)
   loop.run(
@@ -691,7 +691,8 @@ test('mail is read to the end, however much there is', () => {
   const loop = new Loop()
   loop.run(
     () => {
-      for (let k = 0; k < 200; k++) loop.control.postMessage({ kind: 'ping', request: k } satisfies ToWorker)
+      for (let k = 0; k < 200; k++)
+        loop.control.postMessage({ kind: 'request', number: k, name: 'ping', payload: null } satisfies ToWorker)
       loop.sys.wake(loop.wakeFd)
     },
     () => {},
@@ -705,7 +706,7 @@ test('stream queries are read to the end, and their answers posted', async () =>
   const loop = new Loop()
   const { port1, port2 } = new MessageChannel()
   ports.push(port1, port2)
-  loop.desk.attach(port1)
+  loop.stream.attach(port1)
   let settled = 0
   const all = Promise.withResolvers<void>()
   port2.on('message', (message: { writes: Uint8Array }) => {

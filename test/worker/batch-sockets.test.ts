@@ -12,7 +12,7 @@ import { WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch/batch-driver.ts'
 import { DatagramRing } from '../../src/worker/batch/datagram-ring.ts'
 import { forWorker, openListener } from '../../src/daemon/listener-sockets.ts'
-import { StreamDesk } from '../../src/worker/stream-queries.ts'
+import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
 import { randomNumbers, SEED, settingsWith } from '../engine/engine-under-test.ts'
 import { imageOf, service } from '../table/compiled.ts'
 import { addressesOf, encodeQuery } from './dns-client.ts'
@@ -112,7 +112,7 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
     engine.adopt(IMAGE)
     options.ask(listener.port)
     driver.drain(10_000)
-    driver.run({ engine, desk: new StreamDesk(SLOTS), log: () => {}, receive: () => {} })
+    driver.run({ engine, stream: new StreamWorkerLink(SLOTS), log: () => {}, receive: () => {} })
     return sends
   }
 

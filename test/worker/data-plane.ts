@@ -8,7 +8,7 @@ import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import { StreamThread } from '../../src/daemon/stream-thread.ts'
 import type { TableCompiler } from '../../src/table/compile.ts'
 import type { NameTable } from '../../src/table/nds.ts'
-import { DataWorkers } from '../../src/daemon/data-workers.ts'
+import { DataWorkers, type DataWorkersOptions } from '../../src/daemon/data-workers.ts'
 import { forWorker, type OpenListener, openListener, probeListener } from '../../src/daemon/listener-sockets.ts'
 import { type SettingsChange, settingsWith } from '../engine/engine-under-test.ts'
 import { compiled, newCompiler } from '../table/compiled.ts'
@@ -27,6 +27,8 @@ export interface DataPlaneOptions {
   table?: NameTable
   /** With the thread that serves TCP and asks over it. */
   withStream?: boolean
+  /** See DataWorkersOptions. */
+  startThread?: DataWorkersOptions['startThread']
 }
 
 /** koffi's calls; a machine that runs these tests has them. */
@@ -60,7 +62,6 @@ export class DataPlane {
     const write = (level: string) => (fields: object, message: string) =>
       void this.logged.push(`${level} ${message} ${'error' in fields ? String(fields.error) : ''}`.trimEnd())
     const log = { info: write('info'), warn: write('warn'), error: write('error') }
-    const ports: Parameters<StreamThread['start']>[0] = []
     this.workers = new DataWorkers({
       count: workers,
       driver: driver === 'batch' ? 'batch' : 'dgram',
@@ -75,10 +76,8 @@ export class DataPlane {
       log,
       images: this.compiler.pool,
       onAdopted: () => {},
-      onStreamPort: (index, port, wakeFd) => {
-        if (this.#stream === null) ports[index] = { port, wakeFd }
-        else this.#stream.replace(index, { port, wakeFd })
-      },
+      ...(options.startThread !== undefined && { startThread: options.startThread }),
+      onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),
     })
     this.#openStream = async () => {
       if (!options.withStream) return
@@ -95,7 +94,7 @@ export class DataPlane {
         log,
       })
       this.#stream = stream
-      const { failed } = await stream.start(ports)
+      const { failed } = await stream.start()
       if (failed.length > 0) throw new Error(failed[0]!.message)
     }
   }

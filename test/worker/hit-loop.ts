@@ -9,7 +9,7 @@ import { Engine } from '../../src/engine/engine.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
 import { Source, WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch/batch-driver.ts'
-import { StreamDesk } from '../../src/worker/stream-queries.ts'
+import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
 import { randomNumbers, SEED, settingsWith } from '../engine/engine-under-test.ts'
 import { imageOf, service } from '../table/compiled.ts'
 import { encodeQuery } from './dns-client.ts'
@@ -106,7 +106,7 @@ sys.onBatch = () => {
   writeSync(1, 'END\n')
   driver.drain(0)
 }
-driver.run({ engine, desk: new StreamDesk(2 * BATCH), log: () => {}, receive: () => {} })
+driver.run({ engine, stream: new StreamWorkerLink(2 * BATCH), log: () => {}, receive: () => {} })
 const hits = counters.responsesOf(kind === 'mesh' ? Source.mesh : Source.cache, 0)
 writeSync(1, `answered ${hits}\n`)
 process.exit(0)

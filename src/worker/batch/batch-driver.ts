@@ -151,7 +151,7 @@ export class BatchDriver implements Driver {
 
   run(context: DriverContext): void {
     this.#context = context
-    const { engine, desk } = context
+    const { engine, stream } = context
     const sys = this.#sys
     while (true) {
       this.#failures.begin()
@@ -161,7 +161,7 @@ export class BatchDriver implements Driver {
       engine.advance(now)
       if (ready > 0) this.#work()
       this.#reportFailures()
-      desk.flush()
+      stream.flush()
       this.#upstream.flush()
       this.#flushReplies()
       if (now >= this.#sockets.nextClose) this.#sockets.closeRetired(now)
@@ -209,7 +209,7 @@ export class BatchDriver implements Driver {
 
   #receiveMail(): void {
     const context = this.#context!
-    const { desk, engine } = context
+    const { stream, engine } = context
     this.#sys.drain(this.#wakeFd)
     for (let n = 0; ; n++) {
       const mail = receiveMessageOnPort(this.#control)
@@ -223,11 +223,11 @@ export class BatchDriver implements Driver {
     }
     this.#slot = -1
     for (let n = 0; ; n++) {
-      const port = desk.port
+      const port = stream.port
       const mail = port === null ? undefined : receiveMessageOnPort(port)
       if (mail === undefined) return
       const message: FromStream = mail.message
-      desk.receive(message, engine)
+      stream.receive(message, engine)
       if (n < MAIL_IN_A_ROW) continue
       this.#sys.wake(this.#wakeFd)
       return
@@ -309,7 +309,7 @@ export class BatchDriver implements Driver {
   hold(waiter: number): void {
     if (this.#slot < 0) {
       this.#heldListener[waiter] = -1
-      this.#context!.desk.hold(waiter)
+      this.#context!.stream.hold(waiter)
       return
     }
     const ring = this.#in
@@ -329,21 +329,21 @@ export class BatchDriver implements Driver {
   openReply(waiter: number): void {
     const listener = this.#heldListener[waiter]!
     this.#replyToStream = listener < 0
-    if (this.#replyToStream) return this.#context!.desk.open(waiter)
+    if (this.#replyToStream) return this.#context!.stream.open(waiter)
     if (listener !== this.#outListener || this.#outUsed === BATCH) this.#flushReplies()
     this.#outListener = listener
   }
 
   get reply(): Uint8Array {
-    return this.#replyToStream ? this.#context!.desk.reply : this.#out.bytes
+    return this.#replyToStream ? this.#context!.stream.reply : this.#out.bytes
   }
 
   get replyAt(): number {
-    return this.#replyToStream ? this.#context!.desk.replyAt : this.#outUsed * this.#out.slotBytes
+    return this.#replyToStream ? this.#context!.stream.replyAt : this.#outUsed * this.#out.slotBytes
   }
 
   sendReply(waiter: number, length: number): void {
-    if (this.#replyToStream) return this.#context!.desk.send(length)
+    if (this.#replyToStream) return this.#context!.stream.send(length)
     if (length === 0) return
     const out = this.#out
     const slot = this.#outUsed++
@@ -398,7 +398,7 @@ export class BatchDriver implements Driver {
   ): void {
     const { label } = this.#servers[server]!
     const query = this.#upstream.query.slice(0, length)
-    this.#context!.desk.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
+    this.#context!.stream.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
   }
 
   #receiveReplies(socket: UpstreamSocket, events: number): void {

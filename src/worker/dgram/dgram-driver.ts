@@ -110,9 +110,9 @@ export class DgramDriver implements Driver {
       this.#finish = resolve
     })
     this.#control.on('message', (message: ToWorker) => {
-      const before = context.desk.port
+      const before = context.stream.port
       context.receive(message)
-      const { port } = context.desk
+      const { port } = context.stream
       if (port !== null && port !== before) port.on('message', (mail: FromStream) => this.#receiveStream(mail))
       this.#afterWork()
     })
@@ -123,7 +123,7 @@ export class DgramDriver implements Driver {
     for (const pool of this.#pools) for (const { socket } of pool) socket.close()
     for (const { socket } of this.#retired) socket.close()
     this.#control.close()
-    context.desk.port?.close()
+    context.stream.port?.close()
   }
 
   leaveListeners(): void {
@@ -211,17 +211,17 @@ export class DgramDriver implements Driver {
   }
 
   #receiveStream(message: FromStream): void {
-    const { desk, engine } = this.#context!
+    const { stream, engine } = this.#context!
     engine.advance(this.#clock())
     this.#inHand = null
-    desk.receive(message, engine)
+    stream.receive(message, engine)
     this.#afterWork()
   }
 
   /** What is left to do after anything has been handed to the engine. */
   #afterWork(): void {
-    const { desk, engine } = this.#context!
-    desk.flush()
+    const { stream, engine } = this.#context!
+    stream.flush()
     engine.endBatch(this.#clock())
     const due = engine.nextDue
     if (due >= this.#timerAt) return
@@ -250,25 +250,25 @@ export class DgramDriver implements Driver {
 
   hold(waiter: number): void {
     this.#held[waiter] = this.#inHand
-    if (this.#inHand === null) this.#context!.desk.hold(waiter)
+    if (this.#inHand === null) this.#context!.stream.hold(waiter)
   }
 
   openReply(waiter: number): void {
     this.#replyTo = this.#held[waiter]!
-    if (this.#replyTo === null) this.#context!.desk.open(waiter)
+    if (this.#replyTo === null) this.#context!.stream.open(waiter)
   }
 
   get reply(): Uint8Array {
-    return this.#replyTo === null ? this.#context!.desk.reply : this.#replyBytes
+    return this.#replyTo === null ? this.#context!.stream.reply : this.#replyBytes
   }
 
   get replyAt(): number {
-    return this.#replyTo === null ? this.#context!.desk.replyAt : 0
+    return this.#replyTo === null ? this.#context!.stream.replyAt : 0
   }
 
   sendReply(waiter: number, length: number): void {
     this.#held[waiter] = null
-    if (this.#replyTo === null) this.#context!.desk.send(length)
+    if (this.#replyTo === null) this.#context!.stream.send(length)
     else if (length > 0) this.#send(this.#replyTo, length)
   }
 
@@ -315,7 +315,7 @@ export class DgramDriver implements Driver {
   ): void {
     const { label } = this.#servers[server]!
     const query = this.#queryBytes.slice(0, length)
-    this.#context!.desk.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
+    this.#context!.stream.askUpstream(token, label, transport, query, timeoutMs, attemptMs)
   }
 
   #sendUpstream(upstream: UpstreamSocket, bytes: Uint8Array): void {

@@ -26,7 +26,7 @@ const PREFIX = 2
 const OUT_BYTES = 256 * 1024
 const NO_CONNECTION = -1
 
-export class StreamDesk {
+export class StreamWorkerLink {
   readonly #out: Uint8Array = new Uint8Array(OUT_BYTES)
   #used = 0
   /** The run being written: its header's place, its connection, what it settles. */
@@ -78,7 +78,7 @@ export class StreamDesk {
   #answer(frames: Uint8Array, from: number, to: number, engine: Engine): void {
     for (let at = from; at + PREFIX + HEADER_BYTES <= to; ) {
       const length = (frames[at]! << 8) | frames[at + 1]!
-      // A reply to somebody else may have turned the desk to another connection.
+      // A reply to somebody else may have turned to another connection.
       this.#turnTo(this.#asking)
       this.#makeRoom()
       this.#wasHeld = false
