@@ -4,7 +4,6 @@
  */
 import type { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
-import { Drop } from '../../src/stats/counters.ts'
 import type { Ledger } from './counter-rules.ts'
 import { DenialRules, routeOf } from './denial-rules.ts'
 import { EdeRules } from './ede-rules.ts'
@@ -61,7 +60,6 @@ export class AnswerRules {
   private readonly stumbledAt: Map<string, number> = new Map()
   /** When a server was asked last, or would have been if there had been room, by question. */
   private readonly askedAt: Map<string, number> = new Map()
-  private fullDrops = 0
   /** When a server or a socket failed last. */
   private failedAt = Number.NEGATIVE_INFINITY
 
@@ -157,17 +155,6 @@ export class AnswerRules {
     this.cut.delete(key)
   }
 
-  /** A query is about to be given to the engine. */
-  noteFull(): void {
-    this.fullDrops = this.countFull()
-  }
-
-  /** Queries that found no room. */
-  private countFull(): number {
-    const { counters } = this.engine
-    return counters.droppedOf(Drop.inFlightFull) + counters.droppedOf(Drop.waitersFull)
-  }
-
   /** A query waits for a server: what is wrong with that, or null. */
   checkAskedFor({ asked, key }: Pending, now: number): string | null {
     const accepted = this.accepted.get(key)
@@ -194,11 +181,6 @@ export class AnswerRules {
   checkImmediate(pending: Pending, reply: ParsedMessage, now: number): string | null {
     const { asked, key, limits } = pending
     if (reply.rcode === SERVFAIL) {
-      if (this.countFull() > this.fullDrops) {
-        this.see('full')
-        this.calmSince = now
-        return checkEde(asked, reply, Ede.OTHER)
-      }
       if (!this.hasAskedWithin(FAILURE_MS, key, now)) return 'SERVFAIL at once, although there is room'
       this.see('kept failure')
       this.ledger.hits++
@@ -280,6 +262,7 @@ export class AnswerRules {
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
     this.askedAt.set(key, now)
+    if (context.kind === 'query') return 'a question fails because another one is asked'
     const complaint = this.checkFailure(pending, now)
     // The failure takes the place of an answer that is of no use any more.
     this.accepted.delete(key)

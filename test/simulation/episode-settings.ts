@@ -147,7 +147,7 @@ export function addManyRoutes(random: Random, hasPerfect: boolean, settings: rea
       const chosen = all.filter((k) => isAlways(k) || random.chance(0.4))
       return chosen.length > 0 ? chosen : [random.pick(all)]
     }
-    const own = Array.from({ length: random.pick([70, 200]) }, (_, k) => ({
+    const own = Array.from({ length: random.pick([70, 300]) }, (_, k) => ({
       domains: [wire(`h${k}`, random.pick(['example', 'example', 'corp']))],
       servers: some(),
       policy: 'random' as const,
@@ -155,6 +155,23 @@ export function addManyRoutes(random: Random, hasPerfect: boolean, settings: rea
     routes.at(-1)!.servers = some()
     routes.unshift(...own)
   }
+}
+
+/**
+ * Some names have a server of their own, and all others one that need not answer: it should not be in their way. Returns the
+ * addresses of servers that are to be silent, as their numbers in the world.
+ */
+export function addSilentServer(settings: readonly EngineSettings[]): number[] {
+  return settings
+    .filter(({ servers, routes }) => servers.length > 1 && routes.length <= FEW_ROUTES)
+    .map(({ routes, servers }) => {
+      const silent = servers.length - 1
+      const domains = [wire('corp'), wire('deep', 'example'), wire('h0', 'example'), wire('h1', 'example')]
+      const others = servers.map((_, k) => k).slice(0, silent)
+      const all = { domains: [Uint8Array.of(0)], servers: [silent], policy: 'random' as const }
+      routes.splice(0, routes.length, { domains, servers: others, policy: 'fastest' }, all)
+      return Number(servers[silent]!.address.split('.')[3]) - 1
+    })
 }
 
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {

@@ -6,7 +6,7 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { mix, Random } from './random.ts'
-import { addManyRoutes, makeSettings, SERVERS } from './episode-settings.ts'
+import { addManyRoutes, addSilentServer, makeSettings, SERVERS } from './episode-settings.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
 import { makeManners, type Manners } from './server-manners.ts'
@@ -116,6 +116,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
   if (rare.chance(0.05)) addManyRoutes(rare, hasPerfect, settings)
   for (const { loopProbe } of settings)
     names.special.push(...(loopProbe?.names ?? []).map((name) => Buffer.from(name ?? [0]).toString('latin1')))
+  const silent = !hasPerfect && rare.chance(0.1) ? addSilentServer(settings) : []
   const episode: Episode = {
     seed,
     names,
@@ -148,6 +149,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
       [1, 0.02],
     ]),
   }
+  for (const server of silent) episode.habits[server] = 'dead'
   addActions(episode, random, queries)
   return episode
 }

@@ -28,6 +28,18 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 60,
   },
   {
+    name: 'a question is refused while there is room for another',
+    find: 'foreground >= maxForeground',
+    replace: 'foreground >= maxForeground - 1',
+    seeds: 20,
+  },
+  {
+    name: 'few clients may wait for one question',
+    find: 'this.waiters[x]! >= this.#waitersEach',
+    replace: 'this.waiters[x]! >= this.#waitersEach >> 5',
+    seeds: 60,
+  },
+  {
     name: 'BADCOOKIE counts without a cookie',
     find: 'answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0',
     replace: 'answer.rcode === Rcode.BADCOOKIE',

@@ -17,6 +17,7 @@ import type { Asked } from './queries.ts'
 import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
 import type { MadeOf } from './table-source.ts'
+import { RoomRules } from './room-rules.ts'
 import { Violation } from './violation.ts'
 import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 
@@ -43,6 +44,7 @@ export class Referee {
   /** How many wait, by question. */
   private readonly waitingFor: Map<string, number> = new Map()
   private readonly budget: MessageBudget = new MessageBudget()
+  private room!: RoomRules
   private readonly network: VirtualNetwork
   constructor(episode: Episode, network: VirtualNetwork) {
     this.network = network
@@ -60,6 +62,7 @@ export class Referee {
     this.engine = engine
     this.settings = settings
     this.answers.engine = engine
+    this.room = new RoomRules(engine.counters, this.waitingFor)
     this.answers.settings = settings
     this.resolver.table = -1
     this.resolver.limit.reset()
@@ -218,7 +221,7 @@ export class Referee {
     const plain = plainOf(asked.name, asked.type, asked.flags)
     const coalescedBefore = this.engine.counters.get(Cell.coalesced)
     this.context = { kind: 'query', opening: isOpening ? { key, plain, coalescedBefore } : null }
-    this.answers.noteFull()
+    this.room.begins()
     return {
       asked,
       key,
@@ -354,9 +357,11 @@ export class Referee {
       }
       default: {
         const { context, at } = pending.answeredIn ?? { context: this.context, at: now }
-        return pending.isHeld
-          ? this.answers.checkLater(pending, reply, context, at)
-          : this.answers.checkImmediate(pending, reply, now)
+        if (pending.isHeld) return this.answers.checkLater(pending, reply, context, at)
+        if (reply.rcode !== SERVFAIL || !this.room.isRefused) return this.answers.checkImmediate(pending, reply, now)
+        this.see('full')
+        this.answers.calmSince = now
+        return this.room.check(pending.key, this.settings, this.oldest, now) ?? checkEde(asked, reply, Ede.OTHER)
       }
     }
   }
@@ -369,8 +374,13 @@ export class Referee {
     let k = 0
     while (k < waiting.length && waiting[k]!.isDone) k++
     if (k > 64 || k === waiting.length) this.waiting = waiting.slice(k)
-    const first = this.waiting.find((pending) => !pending.isDone && pending.answeredIn === null)
+    const { oldest: first } = this
     if (first !== undefined && first.deadlineAt <= now) this.fail(first, `no reply at ${now}, past the deadline`)
+  }
+
+  /** The query that waits for longest. */
+  private get oldest(): Pending | undefined {
+    return this.waiting.find((pending) => !pending.isDone && pending.answeredIn === null)
   }
 
   checkRound(engine: Engine, counters: WorkerCounters, now: number): void {
