@@ -17,14 +17,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'of all that went out by a socket that fails only one is told',
-    find: "        this.#exchanges.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
-    replace: "        return this.#exchanges.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    find: "        this.#pending.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    replace: "        return this.#pending.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
     seeds: 60,
   },
   {
     name: 'names below the domain of a route are not on it',
-    find: 'if (bestLength > 0 || name[from] === 0) return best',
-    replace: 'if (from === at || bestLength > 0 || name[from] === 0) return best',
+    find: 'if (name[from] === 0) return routes.length - 1',
+    replace: 'if (from === at || name[from] === 0) return routes.length - 1',
     seeds: 60,
   },
   {
@@ -35,9 +35,15 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'few clients may wait for one question',
-    find: 'this.waiters[x]! >= this.#waitersEach',
-    replace: 'this.waiters[x]! >= this.#waitersEach >> 5',
+    find: 'this.#count[p]! >= this.#most',
+    replace: 'this.#count[p]! >= this.#most >> 5',
     seeds: 60,
+  },
+  {
+    name: 'the index of a route is one byte',
+    find: 'this.#route = new Uint16Array(n)',
+    replace: 'this.#route = new Uint8Array(n)',
+    seeds: 200,
   },
   {
     name: 'BADCOOKIE counts without a cookie',

@@ -34,6 +34,8 @@ const WANTED = [
   'reply: bad cookie',
   'reply: doubtful cookie',
   'reply: doubtful case',
+  'asked again after a socket error',
+  'route beyond a byte',
 ]
 const freshFrom = Date.now() % 1_000_000_000
 
