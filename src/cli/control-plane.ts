@@ -11,7 +11,7 @@ export const controlPlaneCommand: Command = {
   name: 'control-plane',
   summary: 'Serve a folder of mesh files as a control plane (xDS).',
   options: {
-    mesh: { value: 'DIR', help: 'folder of Service, EndpointSlice, ServiceEntry and WorkloadEntry YAML, watched' },
+    mesh: { value: 'DIR', help: 'folder of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry YAML, watched' },
     listen: { value: 'ADDR:PORT', help: 'address for gRPC without TLS (default 127.0.0.1:15010)' },
   },
   examples: ['byname control-plane --mesh config/demo'],

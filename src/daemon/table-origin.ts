@@ -39,10 +39,19 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
   }
   if (source.kind === 'files') {
     const { MeshFilesSource } = await import('../tables/mesh-folder.ts')
-    const { namespace, network, cluster, domain } = config.identity
+    const { namespace, network, cluster, domain, ip } = config.identity
+    const { INSTANCE_IPS: instanceIps, DNS_CAPTURE: capture } = config.istio.metadata
     const files = new MeshFilesSource({
       folder: source.folder,
-      node: { namespace, network, cluster, domain },
+      node: {
+        namespace,
+        network,
+        cluster,
+        domain,
+        ip,
+        instanceIps: typeof instanceIps === 'string' ? instanceIps : '',
+        dnsCapture: typeof capture === 'string' || typeof capture === 'boolean' ? String(capture) : '',
+      },
       sink,
       log,
       watchFolder,

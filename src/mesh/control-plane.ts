@@ -7,7 +7,7 @@ import { MeshWatch, type MeshWatchState, type WatchFolder } from './mesh-watch.t
 import { indexMesh } from './name-table-builder.ts'
 
 export interface ControlPlaneOptions {
-  /** YAML of Service, EndpointSlice, ServiceEntry and WorkloadEntry; those below it as well. */
+  /** YAML or JSON of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry; those below it as well. */
   folder: string
   /** Where gRPC is served, without TLS. Port 0: any. */
   listen: { address: string; port: number }

@@ -43,7 +43,7 @@ interface HeldFile {
 }
 
 /**
- * A folder of `*.yaml` and `*.yml` files, with the folders below it; names that begin with a dot are passed over, as
+ * A folder of `*.yaml`, `*.yml` and `*.json` files, with the folders below it; names that begin with a dot are passed over, as
  * they are in mounted ConfigMaps. Each file keeps its last good state: while it is bad, or cannot be read, what it last
  * said holds on, and the other files are not concerned. A file that is gone takes its resources with it.
  */
@@ -134,6 +134,11 @@ export class MeshFiles {
   }
 }
 
+/** True for the names of files that are read: YAML, and JSON, which is YAML. */
+function isMeshFile(name: string): boolean {
+  return /\.(?:ya?ml|json)$/.test(name)
+}
+
 interface Listing {
   /** Names relative to the folder, with `/`. */
   files: string[]
@@ -154,7 +159,7 @@ async function list(root: string, below: string, depth: number, listing: Listing
     const name = below === '' ? entry.name : `${below}/${entry.name}`
     if (await isFolder(entry, join(root, name))) {
       if (depth < MOST_DEPTH) await list(root, name, depth + 1, listing)
-    } else if (/\.ya?ml$/.test(entry.name)) listing.files.push(name)
+    } else if (isMeshFile(entry.name)) listing.files.push(name)
   }
 }
 

@@ -36,9 +36,19 @@ export interface EndpointSliceResource {
 /** One endpoint, as a rule a pod. */
 interface Endpoint {
   addresses: string[]
-  /** Of the pod, below the name of its headless service; '' if it has none. */
-  hostname: string
+  /** `NAMESPACE/NAME` of the Pod that it refers to; '' where it refers to none. */
+  pod: string
   isReady: boolean
+}
+
+/** A Kubernetes Pod: only what gives it a host of its own. */
+export interface PodResource {
+  kind: 'Pod'
+  name: string
+  namespace: string
+  /** `spec.hostname` and `spec.subdomain`, '' where it has none; with both the pod's host is `HOSTNAME.SUBDOMAIN`. */
+  hostname: string
+  subdomain: string
 }
 
 /** An Istio ServiceEntry. */
@@ -46,6 +56,8 @@ export interface ServiceEntryResource {
   kind: 'ServiceEntry'
   name: string
   namespace: string
+  /** From `metadata.creationTimestamp`, milliseconds since 1970; Infinity where the file names none. */
+  createdAtMs: number
   /** Lower case, without a trailing dot; perhaps `*.` in front. */
   hosts: string[]
   /** IP addresses. */
@@ -77,4 +89,9 @@ export interface WorkloadEntryResource {
 }
 
 /** Any of them. */
-export type MeshResource = ServiceResource | EndpointSliceResource | ServiceEntryResource | WorkloadEntryResource
+export type MeshResource =
+  | ServiceResource
+  | EndpointSliceResource
+  | PodResource
+  | ServiceEntryResource
+  | WorkloadEntryResource

@@ -17,7 +17,7 @@ const MAX_LOOKS = 10
 export type WatchFolder = (folder: string, onChange: () => void) => { close(): void }
 
 export interface MeshWatchOptions {
-  /** YAML of Service, EndpointSlice, ServiceEntry and WorkloadEntry. */
+  /** YAML or JSON of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry. */
   folder: string
   log: Log
   watchFolder: WatchFolder
@@ -137,12 +137,12 @@ export class MeshWatch {
 
   #takeFailure(failure: string): void {
     this.#setProblems([failure])
-    this.#tell(new Set([failure]), new Set())
+    this.#tell(new Set([failure]), new Set(), new Set())
   }
 
   async #take(reading: MeshReading): Promise<void> {
-    this.#tell(new Set(reading.problems), notesOf(reading))
     const mesh = indexMesh(reading.resources)
+    this.#tell(new Set(reading.problems), notesOf(reading, mesh), ignoredIn(reading))
     const vips = await this.#allocate(mesh)
     if (this.#watch === null) return
     this.#state.files = reading.files
@@ -164,8 +164,8 @@ export class MeshWatch {
     this.#vips ??= await this.#recallVips()
     const hosts = hostsToAllocate(mesh.serviceEntries)
     const vips = this.#vips.assign(hosts, usedAddresses(mesh.serviceEntries))
-    if (vips.size < hosts.size)
-      this.#options.log.error({ hosts: hosts.size }, 'there are no automatic addresses left: some hosts have none')
+    if (vips.size < hosts.length)
+      this.#options.log.error({ hosts: hosts.length }, 'there are no automatic addresses left: some hosts have none')
     await this.#saveVips(this.#vips)
     return vips
   }
@@ -176,43 +176,55 @@ export class MeshWatch {
     if (problem !== null)
       this.#options.log.warn({ file: this.#vipFile, reason: problem }, 'cannot use the file of automatic addresses')
     const vips = new AutoVips(kept)
-    this.#savedVips = JSON.stringify(vips.displaced())
+    this.#savedVips = JSON.stringify(vips.entries())
     return vips
   }
 
   async #saveVips(vips: AutoVips): Promise<void> {
-    const displaced = vips.displaced()
-    const text = JSON.stringify(displaced)
+    const entries = vips.entries()
+    const text = JSON.stringify(entries)
     if (text === this.#savedVips) return
     try {
-      await writeVipFile(this.#vipFile, displaced)
+      await writeVipFile(this.#vipFile, entries)
       this.#savedVips = text
       this.#isVipFileReported = false
     } catch (error) {
       if (this.#isVipFileReported) return
       this.#isVipFileReported = true
-      const fields = { file: this.#vipFile, reason: lineOf(error), hosts: displaced.length }
-      this.#options.log.warn(fields, 'automatic addresses cannot be kept: those of some hosts may change at a restart')
+      const fields = { file: this.#vipFile, reason: lineOf(error), hosts: entries.length }
+      this.#options.log.warn(fields, 'automatic addresses cannot be kept: a restart may give hosts other ones')
     }
   }
 
   /** Logs what was not so before. */
-  #tell(problems: Set<string>, notes: Set<string>): void {
+  #tell(problems: Set<string>, notes: Set<string>, ignored: Set<string>): void {
     const { log } = this.#options
     for (const problem of problems)
       if (!this.#told.has(problem))
         log.error({ folder: this.#options.folder }, `${problem}; the last good state goes on`)
-    for (const note of notes) if (!this.#told.has(note)) log.info({ folder: this.#options.folder }, note)
+    for (const note of notes) if (!this.#told.has(note)) log.warn({ folder: this.#options.folder }, note)
+    for (const kinds of ignored) if (!this.#told.has(kinds)) log.info({ folder: this.#options.folder }, kinds)
     const hadProblems = this.#hasProblems
     this.#hasProblems = problems.size > 0
     if (hadProblems && !this.#hasProblems) log.info({ folder: this.#options.folder }, 'the mesh files are good again')
-    this.#told = problems.union(notes)
+    this.#told = problems.union(notes).union(ignored)
   }
 }
 
-function notesOf({ notes, ignoredKinds }: MeshReading): Set<string> {
+function notesOf({ notes }: MeshReading, mesh: Mesh): Set<string> {
   const all = new Set(notes)
-  const kinds = [...ignoredKinds].map(([kind, count]) => (count === 1 ? kind : `${count} ${kind}`))
-  if (kinds.length > 0) all.add(`not used for names: ${kinds.toSorted().join(', ')}`)
+  for (const { namespace, name, endpoints } of [...mesh.slices.values()].flat()) {
+    const missing = endpoints.filter(({ pod }) => pod !== '' && !mesh.pods.has(pod))
+    if (missing.length > 0)
+      all.add(
+        `EndpointSlice ${namespace}/${name}: ${missing.length} endpoints are left out: no Pod ${missing[0]!.pod} in the files`,
+      )
+  }
   return all
+}
+
+/** Kinds of which nothing is used, in one line. */
+function ignoredIn({ ignoredKinds }: MeshReading): Set<string> {
+  const kinds = [...ignoredKinds].map(([kind, count]) => (count === 1 ? kind : `${count} ${kind}`))
+  return new Set(kinds.length > 0 ? [`not used for names: ${kinds.toSorted().join(', ')}`] : [])
 }

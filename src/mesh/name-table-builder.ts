@@ -1,9 +1,11 @@
 /** Builds the name table of a node as istiod does (its name_table.go), from the resources of a mesh. Pure. */
+import { isIP } from 'node:net'
 import type { NameInfo, NameTable } from '../table/nds.ts'
-import type { Vip } from './auto-vip.ts'
+import { isAllocated, type Vip, vipKey } from './auto-vip.ts'
 import type {
   EndpointSliceResource,
   MeshResource,
+  PodResource,
   ServiceEntryResource,
   ServiceResource,
   WorkloadEntryResource,
@@ -17,31 +19,68 @@ export interface TableNode {
   /** '' where unknown: then every cluster counts as its own, every network as reachable. */
   cluster: string
   network: string
+  /** Service addresses and automatic ones of other families are left out. */
+  families: NodeFamilies
+  /** False: without automatic addresses, for a node on which nothing routes them. */
+  takesAutomaticVips: boolean
+}
+
+/** Address families that a node has addresses of. */
+export interface NodeFamilies {
+  v4: boolean
+  v6: boolean
+}
+
+/**
+ * Whether a node takes automatic addresses, by its metadata DNS_CAPTURE ('' if it says nothing), a boolean as Go writes it.
+ * ★ A node that says nothing takes them, unlike istiod's: who asks for a name table answers from it.
+ */
+export function takesAutomaticVips(dnsCapture: string): boolean {
+  return !['0', 'f', 'F', 'false', 'FALSE', 'False'].includes(dnsCapture)
 }
 
 /** A mesh, indexed for building tables. Never changed once made. */
 export interface Mesh {
   services: readonly ServiceResource[]
+  /** The oldest first. */
   serviceEntries: readonly ServiceEntryResource[]
   /** By `namespace/name` of the service. */
   slices: ReadonlyMap<string, readonly EndpointSliceResource[]>
+  /** By `namespace/name`. */
+  pods: ReadonlyMap<string, PodResource>
   /** By namespace. */
   workloads: ReadonlyMap<string, readonly WorkloadEntryResource[]>
-  /** Automatic addresses by host. */
+  /** Automatic addresses by `vipKey`. */
   vips: ReadonlyMap<string, Vip>
 }
 
-/** Indexes what a mesh consists of. */
+/** Indexes what a mesh consists of. Of resources without a creation time the order of `resources` is that of their age. */
 export function indexMesh(resources: readonly MeshResource[], vips: ReadonlyMap<string, Vip> = new Map()): Mesh {
   const slices = resources.filter((resource) => resource.kind === 'EndpointSlice')
   const workloads = resources.filter((resource) => resource.kind === 'WorkloadEntry')
+  const pods = resources.filter((resource) => resource.kind === 'Pod')
   return {
     services: resources.filter((resource) => resource.kind === 'Service'),
-    serviceEntries: resources.filter((resource) => resource.kind === 'ServiceEntry'),
+    serviceEntries: resources
+      .filter((resource) => resource.kind === 'ServiceEntry')
+      .toSorted((a, b) => (a.createdAtMs === b.createdAtMs ? 0 : a.createdAtMs - b.createdAtMs)),
     slices: Map.groupBy(slices, ({ namespace, service }) => `${namespace}/${service}`),
+    pods: new Map(pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod])),
     workloads: Map.groupBy(workloads, ({ namespace }) => namespace),
     vips,
   }
+}
+
+/**
+ * The families of a node's addresses, read as istiod does: those of INSTANCE_IPS (with commas between them) if all of these
+ * are valid, else that of `ip`. A loopback address says nothing; where nothing is known it is both.
+ */
+export function familiesOf(instanceIps: string, ip: string): NodeFamilies {
+  const listed = instanceIps.split(',').map((address) => address.trim())
+  const addresses = listed.every((address) => isIP(address) !== 0) ? listed : [ip]
+  const known = addresses.filter((address) => isIP(address) !== 0 && !/^127\.|^::1?$/.test(address))
+  if (known.length === 0) return { v4: true, v6: true }
+  return { v4: known.some((address) => isIP(address) === 4), v6: known.some((address) => isIP(address) === 6) }
 }
 
 /** The cluster's part of a namespace's domain: `shop.svc.cluster.local` → `svc.cluster.local`. */
@@ -50,15 +89,14 @@ export function servicesDomainOf(domain: string): string {
   return dot === -1 || dot === domain.length - 1 ? 'svc.cluster.local' : domain.slice(dot + 1).toLowerCase()
 }
 
-/**
- * The table for `node`, hosts sorted, so that equal meshes give equal bytes. Unlike istiod's, addresses of both families
- * are in it whatever addresses the node itself has: which of them to use is for the program that asks.
- */
+/** The table for `node`, hosts sorted, so that equal meshes give equal bytes. */
 export function buildNameTable(mesh: Mesh, node: TableNode): NameTable {
   const table: NameTable = new Map()
   // Kubernetes first: a ServiceEntry of the same host adds nothing to it.
   for (const service of mesh.services) if (isVisible(service, node)) addService(table, mesh, node, service)
-  for (const entry of mesh.serviceEntries) if (isVisible(entry, node)) addServiceEntry(table, mesh, node, entry)
+  for (const [host, entries] of entriesByHost(mesh.serviceEntries, node)) {
+    if (!table.has(host)) addExternal(table, mesh, node, host, entriesThatCount(entries, node))
+  }
   return new Map([...table].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }
 
@@ -72,7 +110,7 @@ function isVisible({ exportTo, namespace }: ServiceResource | ServiceEntryResour
 function addService(table: NameTable, mesh: Mesh, node: TableNode, service: ServiceResource): void {
   const { name, namespace, isHeadless, isExternalName } = service
   if (isExternalName) return
-  const addresses = isHeadless ? addPods(table, mesh, node, service) : new Set(service.clusterIps)
+  const addresses = isHeadless ? addPods(table, mesh, node, service) : new Set(ofFamilies(service.clusterIps, node))
   if (addresses.size > 0) table.set(hostOf(name, namespace, node), kubernetes(name, namespace, addresses, node))
 }
 
@@ -80,57 +118,88 @@ function addService(table: NameTable, mesh: Mesh, node: TableNode, service: Serv
 function addPods(table: NameTable, mesh: Mesh, node: TableNode, service: ServiceResource): Set<string> {
   const { name, namespace } = service
   const all = new Places()
+  /** By short name. */
   const pods = new Map<string, Places>()
   for (const slice of mesh.slices.get(`${namespace}/${name}`) ?? []) {
     if (!isSameOrUnknown(slice.network, node.network)) continue
     const isLocal = isSameOrUnknown(slice.cluster, node.cluster)
-    for (const { addresses, hostname, isReady } of slice.endpoints) {
+    for (const { addresses, pod: podKey, isReady } of slice.endpoints) {
       if (!isReady && !service.publishesNotReady) continue
+      const pod = mesh.pods.get(podKey)
+      // istiod waits for the Pod, and until it comes the endpoint is none.
+      if (podKey !== '' && pod === undefined) continue
       all.add(isLocal, addresses)
-      if (hostname === '') continue
-      const pod = pods.get(hostname) ?? new Places()
-      pods.set(hostname, pod)
-      pod.add(isLocal, addresses)
+      if (pod === undefined || pod.hostname === '' || pod.subdomain === '') continue
+      const shortname = `${pod.hostname}.${pod.subdomain}`
+      const places = pods.get(shortname) ?? new Places()
+      pods.set(shortname, places)
+      places.add(isLocal, addresses)
     }
   }
   if (Object.keys(service.selector).length > 0) addWorkloads(all, mesh, node, namespace, service.selector)
-  for (const [hostname, pod] of pods) {
+  for (const [shortname, pod] of pods) {
     // Pods of one name in two clusters: the near one is meant.
     const addresses = pod.local.size > 0 ? pod.local : pod.remote
-    const shortname = `${hostname}.${name}`
     if (addresses.size > 0)
       table.set(hostOf(shortname, namespace, node), kubernetes(shortname, namespace, addresses, node))
   }
   return all.localFirst()
 }
 
-function addServiceEntry(table: NameTable, mesh: Mesh, node: TableNode, entry: ServiceEntryResource): void {
-  const shared = entry.hasAddresses ? new Set(entry.addresses) : selectedAddresses(mesh, node, entry)
-  for (const host of entry.hosts) {
-    const addresses = entry.hasAddresses || entry.resolution === 'NONE' ? shared : automatic(mesh, entry, host)
-    if (addresses.size === 0) continue
-    const held = table.get(host)
-    if (held === undefined) {
-      table.set(host, { ips: [...addresses], registry: 'External', shortname: '', namespace: '', altHosts: [] })
-    } else if (held.registry === 'External') held.ips = [...new Set([...held.ips, ...addresses])]
+/** The entries that the node sees, by host, the oldest first. */
+function entriesByHost(
+  entries: readonly ServiceEntryResource[],
+  node: TableNode,
+): Map<string, [ServiceEntryResource, ...ServiceEntryResource[]]> {
+  const byHost = new Map<string, [ServiceEntryResource, ...ServiceEntryResource[]]>()
+  for (const entry of entries) {
+    if (!isVisible(entry, node)) continue
+    for (const host of entry.hosts) {
+      const others = byHost.get(host)
+      if (others === undefined) byHost.set(host, [entry])
+      else others.push(entry)
+    }
   }
+  return byHost
+}
+
+/** Those of one namespace: the node's own, else the oldest entry's. */
+function entriesThatCount(
+  entries: [ServiceEntryResource, ...ServiceEntryResource[]],
+  node: TableNode,
+): readonly ServiceEntryResource[] {
+  const own = entries.filter(({ namespace }) => namespace === node.namespace)
+  return own.length > 0 ? own : entries.filter(({ namespace }) => namespace === entries[0].namespace)
+}
+
+function addExternal(
+  table: NameTable,
+  mesh: Mesh,
+  node: TableNode,
+  host: string,
+  entries: readonly ServiceEntryResource[],
+): void {
+  const ips = new Set(entries.flatMap((entry) => addressesOf(mesh, node, entry, host)))
+  if (ips.size > 0) table.set(host, { ips: [...ips], registry: 'External', shortname: '', namespace: '', altHosts: [] })
+}
+
+function addressesOf(mesh: Mesh, node: TableNode, entry: ServiceEntryResource, host: string): string[] {
+  if (entry.hasAddresses) return entry.addresses
+  if (entry.resolution === 'NONE') return [...selectedAddresses(mesh, node, entry)]
+  if (!node.takesAutomaticVips || !isAllocated(entry, host)) return []
+  const vip = mesh.vips.get(vipKey(entry, host))
+  return ofFamilies(entry.allocated.get(host) ?? (vip === undefined ? [] : [vip.v4, vip.v6]), node)
 }
 
 /** With resolution NONE and no address, the workloads' own addresses are what there is to connect to. */
 function selectedAddresses(mesh: Mesh, node: TableNode, entry: ServiceEntryResource): Set<string> {
   const all = new Places()
-  if (entry.resolution === 'NONE' && entry.selector !== null)
-    addWorkloads(all, mesh, node, entry.namespace, entry.selector)
+  if (entry.selector !== null) addWorkloads(all, mesh, node, entry.namespace, entry.selector)
   return all.localFirst()
 }
 
-function automatic(mesh: Mesh, entry: ServiceEntryResource, host: string): Set<string> {
-  if (!entry.mayAllocate) return new Set()
-  const allocated = entry.allocated.get(host)
-  if (allocated !== undefined) return new Set(allocated)
-  if (host.startsWith('*') && entry.resolution !== 'DYNAMIC_DNS') return new Set()
-  const vip = mesh.vips.get(host)
-  return vip === undefined ? new Set() : new Set([vip.v4, vip.v6])
+function ofFamilies(addresses: readonly string[], { families }: TableNode): string[] {
+  return addresses.filter((address) => (isIP(address) === 4 ? families.v4 : families.v6))
 }
 
 function addWorkloads(

@@ -20,6 +20,7 @@ const metadata = z.object({
   namespace: resourceName.default('default'),
   labels: stringMap,
   annotations: stringMap,
+  creationTimestamp: z.unknown().optional(),
 })
 
 const service = z.object({
@@ -48,9 +49,10 @@ const endpointSlice = z.object({
     .array(
       z.object({
         addresses: z.array(z.string()).default([]),
-        hostname: resourceName.optional(),
         conditions: z.object({ ready: z.boolean().default(true) }).optional(),
-        targetRef: z.object({ kind: z.string().default(''), name: z.string().default('') }).optional(),
+        targetRef: z
+          .object({ kind: z.string().default(''), name: z.string().default(''), namespace: z.string().default('') })
+          .optional(),
       }),
     )
     .default([]),
@@ -63,13 +65,21 @@ const endpointSliceChecked = endpointSlice.superRefine((slice, context) => {
         context.addIssue({ code: 'custom', path: ['endpoints', i, 'addresses', k], message: 'expected an IP address' })
 })
 
+const pod = z.object({
+  metadata,
+  spec: z
+    .object({ hostname: z.string().default(''), subdomain: z.string().default('') })
+    .default(() => ({ hostname: '', subdomain: '' })),
+})
+
 const host = z.string().refine(isHost, { error: 'expected a host name, perhaps with "*." in front' })
 const serviceEntry = z.object({
   metadata,
   spec: z.object({
     hosts: z.array(host).min(1, { error: 'expected at least one host' }),
     addresses: z.array(z.string().refine(isAddressOrCidr, { error: 'expected an IP address or a CIDR' })).default([]),
-    ports: z.array(z.object({ number: z.number() })).default([]),
+    // JSON of protobuf has numbers as text, too.
+    ports: z.array(z.object({ number: z.union([z.number(), z.string().regex(/^\d+$/)]) })).default([]),
     resolution: z.enum(['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS']).default('NONE'),
     workloadSelector: z.object({ labels: stringMap }).optional(),
     exportTo: z.array(z.string()).default([]),
@@ -107,6 +117,8 @@ export function readResource(raw: unknown): ReadResource {
       return read(service, values, toService)
     case 'discovery.k8s.io EndpointSlice':
       return read(endpointSliceChecked, values, toEndpointSlice)
+    case ' Pod':
+      return read(pod, values, toPod)
     case 'networking.istio.io ServiceEntry':
       return read(serviceEntry, values, toServiceEntry)
     case 'networking.istio.io WorkloadEntry':
@@ -156,14 +168,21 @@ function toEndpointSlice(slice: z.infer<typeof endpointSlice>): WithNote {
     service: owner,
     cluster: labels[CLUSTER_LABEL] ?? '',
     network: labels[NETWORK_LABEL] ?? '',
-    endpoints: slice.endpoints.map(({ addresses, hostname, conditions, targetRef }) => ({
+    endpoints: slice.endpoints.map(({ addresses, conditions, targetRef }) => ({
       addresses: addresses.filter(isAddress),
-      // istiod knows the pod and its subdomain; where no host name is given, the pod's own is the next best thing.
-      hostname: hostname ?? (targetRef?.kind === 'Pod' ? targetRef.name : ''),
+      pod: targetRef?.kind === 'Pod' ? `${targetRef.namespace || namespace}/${targetRef.name}` : '',
       isReady: conditions?.ready ?? true,
     })),
   }
   return { resource, note: owner === '' ? 'has no label kubernetes.io/service-name: it belongs to no service' : '' }
+}
+
+function toPod({ metadata: { name, namespace }, spec }: z.infer<typeof pod>): WithNote {
+  const { hostname, subdomain } = spec
+  return {
+    resource: { kind: 'Pod', name, namespace, hostname: hostname.toLowerCase(), subdomain: subdomain.toLowerCase() },
+    note: '',
+  }
 }
 
 function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof serviceEntry>): WithNote {
@@ -174,7 +193,8 @@ function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof service
     kind: 'ServiceEntry',
     name: meta.name,
     namespace: meta.namespace,
-    hosts: [...new Set(spec.hosts.map(toHost))],
+    createdAtMs: timeOf(meta.creationTimestamp),
+    hosts: [...new Set(spec.hosts.filter((text) => !isPartialWildcard(text)).map(toHost))],
     addresses: spec.addresses.map(withoutFullPrefix).filter((address) => isAddress(address) && !isUnspecified(address)),
     hasAddresses: spec.addresses.length > 0,
     resolution: spec.resolution,
@@ -183,7 +203,14 @@ function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof service
     mayAllocate: meta.labels['networking.istio.io/enable-autoallocate-ip']?.toLowerCase() !== 'false',
     exportTo: spec.exportTo,
   }
-  return { resource, note: '' }
+  const partial = spec.hosts.find(isPartialWildcard)
+  return {
+    resource,
+    note:
+      partial === undefined
+        ? ''
+        : `has the host ${JSON.stringify(partial)}, which matches no name: write "*." and whole labels`,
+  }
 }
 
 function toWorkloadEntry({ metadata: meta, spec }: z.infer<typeof workloadEntry>): WithNote {
@@ -238,9 +265,20 @@ function withoutFullPrefix(text: string): string {
   return text.endsWith('/32') && isIP(address) === 6 ? text : address
 }
 
+/** `*post.example`: istiod takes it with a warning, and no name ever matches it. */
+function isPartialWildcard(text: string): boolean {
+  return /^\*[^.]/.test(text)
+}
+
+/** Milliseconds since 1970; Infinity for no time at all. */
+function timeOf(timestamp: unknown): number {
+  const timeMs = typeof timestamp === 'string' ? Date.parse(timestamp) : Number.NaN
+  return Number.isNaN(timeMs) ? Infinity : timeMs
+}
+
 function isHost(text: string): boolean {
-  const name = text.startsWith('*.') ? text.slice(2) : text
   if (text === '*') return true
+  const name = isPartialWildcard(text) ? text.slice(1) : text.startsWith('*.') ? text.slice(2) : text
   return /^[\w-]+(\.[\w-]+)*\.?$/.test(name) && nameToWire(text) !== null
 }
 

@@ -1,5 +1,5 @@
 import { fromStruct, type Node } from '../proto/ads.ts'
-import { servicesDomainOf, type TableNode } from './name-table-builder.ts'
+import { familiesOf, servicesDomainOf, type TableNode, takesAutomaticVips } from './name-table-builder.ts'
 
 /** A node that subscribed: who it says it is, and what of that its table depends on. */
 export interface Subscriber extends TableNode {
@@ -7,13 +7,14 @@ export interface Subscriber extends TableNode {
 }
 
 /**
- * Reads Istio's node: id `sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN`, metadata NAMESPACE, CLUSTER_ID and NETWORK.
- * Metadata wins over the id. Where neither tells the namespace there is no table for the node: `reason` says so.
+ * Reads Istio's node: id `sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN`, metadata NAMESPACE, CLUSTER_ID,
+ * NETWORK, INSTANCE_IPS and DNS_CAPTURE. Metadata wins over the id. Where neither tells the namespace there is no table
+ * for the node: `reason` says so.
  */
 export function readSubscriber(node: Node): Subscriber | { reason: string } {
   const metadata = fromStruct(node.metadata)
   const text = (key: string): string => (typeof metadata[key] === 'string' ? metadata[key] : '')
-  const [, , pod = '', domain = ''] = node.id.split('~')
+  const [, ip = '', pod = '', domain = ''] = node.id.split('~')
   const namespace = text('NAMESPACE') || (/\.([^.]+)$/.exec(pod)?.[1] ?? '')
   if (namespace === '')
     return {
@@ -25,5 +26,7 @@ export function readSubscriber(node: Node): Subscriber | { reason: string } {
     servicesDomain: servicesDomainOf(domain),
     cluster: text('CLUSTER_ID'),
     network: text('NETWORK'),
+    families: familiesOf(text('INSTANCE_IPS'), ip),
+    takesAutomaticVips: takesAutomaticVips(text('DNS_CAPTURE')),
   }
 }

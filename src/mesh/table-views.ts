@@ -25,7 +25,16 @@ export class TableViews {
   }
 
   tableFor(node: TableNode): BuiltTable {
-    const key = JSON.stringify([node.namespace, node.servicesDomain, node.cluster, node.network])
+    const { namespace, servicesDomain, cluster, network, families, takesAutomaticVips } = node
+    const key = JSON.stringify([
+      namespace,
+      servicesDomain,
+      cluster,
+      network,
+      families.v4,
+      families.v6,
+      takesAutomaticVips,
+    ])
     let table = this.#built.get(key)
     if (table === undefined) {
       table = buildTable(this.#mesh, node)

@@ -22,7 +22,8 @@ export function readVipFile(path: string): { kept: [string, string][]; problem: 
 
 /** Writes the file in one step: a reader sees the old one or the new one. @throws if that is not possible */
 export async function writeVipFile(path: string, kept: readonly (readonly [string, string])[]): Promise<void> {
-  const about = 'Automatic addresses of hosts that another host keeps from the one their name gives. Written by byname.'
+  const about =
+    'Automatic addresses (NAMESPACE/NAME of a ServiceEntry / HOST), which are given in order of arrival. Written by byname.'
   const text = `${JSON.stringify({ about, addresses: Object.fromEntries(kept) }, null, 2)}\n`
   await writeAtomicFile(path, text)
 }

@@ -3,13 +3,13 @@ import { type Log, lineOf } from '../base/log.ts'
 import type { TableSink, TableVerdict } from '../table/nds.ts'
 import type { DebounceSettings } from '../mesh/debounce.ts'
 import { MeshWatch, type MeshWatchState, type WatchFolder } from '../mesh/mesh-watch.ts'
-import { type Mesh, servicesDomainOf } from '../mesh/name-table-builder.ts'
+import { familiesOf, type Mesh, servicesDomainOf, takesAutomaticVips } from '../mesh/name-table-builder.ts'
 import { buildTable } from '../mesh/table-views.ts'
 
 export interface MeshFilesSourceOptions {
   folder: string
-  /** Whose table it is. `domain`: of the namespace, `NAMESPACE.svc.cluster.local` if not given. */
-  node: { namespace: string; cluster: string; network: string; domain?: string }
+  /** Whose table it is. */
+  node: FolderNode
   sink: TableSink
   log: Log
   watchFolder: WatchFolder
@@ -19,6 +19,21 @@ export interface MeshFilesSourceOptions {
   clock?: Clock
   /** Unix time in ms. */
   unixNow?: () => number
+}
+
+/** The node that a table is built for. */
+export interface FolderNode {
+  namespace: string
+  /** '' where unknown. */
+  cluster: string
+  network: string
+  /** Of the namespace; `NAMESPACE.svc.cluster.local` if not given. */
+  domain?: string
+  /** Its addresses, the list with commas between them: addresses of services and automatic ones of other families are left out. */
+  ip?: string
+  instanceIps?: string
+  /** Metadata DNS_CAPTURE: without automatic addresses if it is `false`. */
+  dnsCapture?: string
 }
 
 /** What is known of the source, for people. */
@@ -59,8 +74,15 @@ export class MeshFilesSource {
 
   #take(mesh: Mesh): void {
     const { node, sink, log, folder } = this.#options
-    const { namespace, cluster, network, domain = '' } = node
-    const table = buildTable(mesh, { namespace, cluster, network, servicesDomain: servicesDomainOf(domain) })
+    const { namespace, cluster, network, domain = '', ip = '', instanceIps = '', dnsCapture = '' } = node
+    const table = buildTable(mesh, {
+      namespace,
+      cluster,
+      network,
+      servicesDomain: servicesDomainOf(domain),
+      families: familiesOf(instanceIps, ip),
+      takesAutomaticVips: takesAutomaticVips(dnsCapture),
+    })
     if (table.version === this.#version) return
     let verdict: TableVerdict
     try {

@@ -18,7 +18,7 @@ export interface NodeOptions {
   identity: NodeIdentity
   /** Node metadata that Istio's environment names (ISTIO_META_*, ISTIO_METAJSON_*), keys without that prefix. */
   metadata: Record<string, unknown>
-  /** Addresses of this machine, loopback excepted: they stand in where the identity names none. */
+  /** Addresses of this machine, loopback excepted: they stand in where the identity names none. Link-local ones do not count. */
   ownAddresses: readonly string[]
   /** byname's version. */
   version: string
@@ -27,6 +27,9 @@ export interface NodeOptions {
 /**
  * The node that subscribes: Istio's `sidecar~IP~POD.NAMESPACE~DOMAIN` and its metadata. The identity wins over the
  * environment, except for INSTANCE_IPS, of which the identity has but one.
+ *
+ * DNS_CAPTURE is the environment's, and "true" without it: istiod sends a name table whatever it says, but leaves automatic
+ * addresses out if it is "false".
  *
  * ISTIO_VERSION is sent only if the environment names it: istiod treats a node without as a new one, and one of an older
  * version as unable to do what came after it. GENERATOR is never sent, it would select another kind of table.
@@ -41,10 +44,8 @@ export function buildNode(options: NodeOptions): Node {
     CLUSTER_ID: identity.cluster,
     NETWORK: identity.network,
     INSTANCE_IPS: addresses.join(','),
-    // istiod makes no table for a node that does not say so, whatever the environment meant for Envoy.
-    DNS_CAPTURE: 'true',
   }
-  const metadata = { ...environment, ...withoutEmpty(known), LABELS: { ...identity.labels } }
+  const metadata = { DNS_CAPTURE: 'true', ...environment, ...withoutEmpty(known), LABELS: { ...identity.labels } }
   const ip = isAddress(identity.ip) ? identity.ip : addresses[0]!
   return {
     id: `sidecar~${ip}~${identity.pod || 'byname'}.${identity.namespace}~${identity.domain}`,
@@ -76,7 +77,9 @@ function toJson(value: unknown): Json {
 /** At least one: istiod refuses a node without any. It takes none of the list if one of them is invalid, so those go. */
 function instanceAddresses(options: NodeOptions, written: Json | undefined): string[] {
   const listed = typeof written === 'string' ? written.split(',').map((each) => each.trim()) : []
-  for (const candidates of [listed, [options.identity.ip], options.ownAddresses]) {
+  // A link-local address is of every machine: Istio's agent leaves it out, and it must not make a node one of two families.
+  const own = options.ownAddresses.filter((address) => !/^(?:fe[89ab][0-9a-f]:|169\.254\.)/i.test(address))
+  for (const candidates of [listed, [options.identity.ip], own]) {
     const valid = candidates.filter(isAddress)
     if (valid.length > 0) return valid
   }

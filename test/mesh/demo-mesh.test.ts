@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { AutoVips, hostsToAllocate } from '../../src/mesh/auto-vip.ts'
 import { MeshFiles } from '../../src/mesh/mesh-files.ts'
 import { buildNameTable, indexMesh } from '../../src/mesh/name-table-builder.ts'
+import { shopNode } from './mesh-of.ts'
 
 test('the demo mesh is good and shows what its comments promise', async () => {
   const reading = await new MeshFiles(fileURLToPath(new URL('../../config/demo', import.meta.url))).read()
@@ -10,7 +11,7 @@ test('the demo mesh is good and shows what its comments promise', async () => {
   expect(reading).toMatchObject({ problems: [], notes: [] })
   const mesh = indexMesh(reading.resources)
   const vips = new AutoVips().assign(hostsToAllocate(mesh.serviceEntries))
-  const node = { namespace: 'default', servicesDomain: 'svc.cluster.local', cluster: '', network: '' }
+  const node = { ...shopNode, namespace: 'default' }
   const table = buildNameTable({ ...mesh, vips }, node)
   expect(Object.fromEntries([...table].map(([host, { ips }]) => [host, ips.join(' ')]))).toMatchInlineSnapshot(`
     {
@@ -24,7 +25,7 @@ test('the demo mesh is good and shows what its comments promise', async () => {
       "kafka-0.kafka.streaming.svc.cluster.local": "10.244.4.20 fd00:10:244:4::20",
       "kafka-1.kafka.streaming.svc.cluster.local": "10.244.5.20 fd00:10:244:5::20",
       "kafka.streaming.svc.cluster.local": "10.244.4.20 10.244.5.20 fd00:10:244:4::20 fd00:10:244:5::20",
-      "payments.example.com": "240.240.251.108 2001:2::f0f0:fb6c",
+      "payments.example.com": "240.240.0.1 2001:2::1",
       "productpage.default.svc.cluster.local": "10.96.14.10 fd00:10:96::e0a",
       "ratings.default.svc.cluster.local": "10.96.14.30",
       "reviews.default.svc.cluster.local": "10.96.14.20",

@@ -36,6 +36,21 @@ test('files of the folder and those below it, in the order of their names; other
   expect(count).toBe(3)
 })
 
+test('JSON is read as well, indented with tabs, and told of like YAML', async () => {
+  folder.write(
+    'list.json',
+    JSON.stringify({ kind: 'List', apiVersion: 'v1', items: [JSON.parse(service({ name: 'a' }))] }, null, '\t'),
+  )
+  folder.write('bad.json', '{\n\t"apiVersion": "v1",\n\t"kind": 1\n}')
+  folder.write('cut.json', '{\n\t"apiVersion": "v1",\n')
+  const { resources, problems } = await read()
+  expect(resources.map(({ name }) => name)).toEqual(['a'])
+  expect(problems).toEqual([
+    'bad.json: document 1, line 3: kind: expected a string',
+    expect.stringMatching(/^cut\.json: document 1, line 3: .*must end with/),
+  ])
+})
+
 test('a mounted ConfigMap, whose files are links through a hidden folder', async () => {
   folder.write('..2026/web.yaml', service({ name: 'old' }))
   symlinkSync('..2026', join(folder.path, '..data'))

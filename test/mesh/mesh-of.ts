@@ -13,7 +13,14 @@ export function meshOf(yaml: string): Mesh {
 }
 
 /** A node in namespace `shop` of which nothing else is known. */
-export const shopNode: TableNode = { namespace: 'shop', servicesDomain: 'svc.cluster.local', cluster: '', network: '' }
+export const shopNode: TableNode = {
+  namespace: 'shop',
+  servicesDomain: 'svc.cluster.local',
+  cluster: '',
+  network: '',
+  families: { v4: true, v6: true },
+  takesAutomaticVips: true,
+}
 
 /** The table of a node in namespace `shop`, or as `node` says otherwise. */
 export function tableOf(yaml: string, node: Partial<TableNode> = {}): Record<string, NameInfo> {
@@ -50,6 +57,15 @@ export function slice(endpoints: object[], labels: Record<string, string> = {}, 
     addressType: 'IPv4',
     endpoints,
   })
+}
+
+/** A Pod, and an endpoint of a slice that refers to it. */
+export function pod(name: string, spec: object = { hostname: name, subdomain: 'web' }, namespace = 'shop'): string {
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace }, spec })
+}
+
+export function endpoint(podName: string, address: string, fields: object = {}): object {
+  return { addresses: [address], targetRef: { kind: 'Pod', name: podName, namespace: 'shop' }, ...fields }
 }
 
 export function serviceEntry(spec: object, metadata: object = {}, status?: object): string {

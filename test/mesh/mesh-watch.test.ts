@@ -10,7 +10,7 @@ import { FakeClock } from '../base/fake-clock.ts'
 import { Inbox } from '../xds/inbox.ts'
 import { LogLines } from './log-lines.ts'
 import { MeshFolder } from './mesh-folder.ts'
-import { documents, service, serviceEntry } from './mesh-of.ts'
+import { documents, endpoint, service, serviceEntry, slice } from './mesh-of.ts'
 
 let folder: MeshFolder
 let log: LogLines
@@ -64,7 +64,7 @@ function namesIn(mesh: Mesh): string[] {
 }
 
 function addressesIn(mesh: Mesh): Record<string, string> {
-  return Object.fromEntries([...mesh.vips].map(([host, { v4 }]) => [host, v4]))
+  return Object.fromEntries([...mesh.vips].map(([key, { v4 }]) => [key.split('/')[2], v4]))
 }
 
 function entry(host: string): string {
@@ -187,21 +187,31 @@ test('nothing comes after the stop', async () => {
   expect(clock.pending).toEqual([])
 })
 
-describe('automatic addresses', () => {
-  // Both names give the same address: one of the two hosts has to move on.
-  const [one, two] = ['host-118.example.com', 'host-903.example.com'] as const
+test('endpoints that are left out for want of their Pod are told once', async () => {
+  const web = slice([endpoint('web-0', '10.0.0.1'), endpoint('web-1', '10.0.0.2')])
+  folder.write('a.yaml', documents(service({ spec: { clusterIP: 'None' } }), web))
+  await watching().start()
+  changed()
+  clock.advance(100)
+  await meshes.next()
+  await meshes.next()
+  expect(log.of('warn')).toEqual(['EndpointSlice shop/web-1: 2 endpoints are left out: no Pod shop/web-0 in the files'])
+})
 
-  test('that do not follow from the name are kept in a file, and are the same after a restart', async () => {
+describe('automatic addresses', () => {
+  const [one, two] = ['host-1.example.com', 'host-2.example.com'] as const
+
+  test('are kept in a file, and are the same after a restart, in whatever order the hosts stand then', async () => {
     folder.write('a.yaml', entry(two))
     await watching().start()
     const { [two]: first } = addressesIn(await meshes.next())
-    expect(() => readFileSync(join(folder.path, VIP_FILE))).toThrow('ENOENT')
+    expect(first).toBe('240.240.0.1')
     folder.write('a.yaml', documents(entry(one), entry(two)))
     await rest()
     const before = addressesIn(await meshes.next())
     expect(before[two]).toBe(first)
     expect(JSON.parse(readFileSync(join(folder.path, VIP_FILE), 'utf8'))).toMatchObject({
-      addresses: { [one]: before[one] },
+      addresses: { [`shop/${two}/${two}`]: before[two], [`shop/${one}/${one}`]: before[one] },
     })
     await watching().start()
     expect(addressesIn(await meshes.next())).toEqual(before)

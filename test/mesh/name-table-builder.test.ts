@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { servicesDomainOf } from '../../src/mesh/name-table-builder.ts'
-import { documents, ipsOf, service, serviceEntry, slice, tableOf, workload } from './mesh-of.ts'
+import { familiesOf, servicesDomainOf } from '../../src/mesh/name-table-builder.ts'
+import { documents, endpoint, ipsOf, pod, service, serviceEntry, slice, tableOf, workload } from './mesh-of.ts'
 
 const web = 'web.shop.svc.cluster.local'
 
@@ -10,6 +10,12 @@ function headless(spec: object = {}): string {
 
 function selecting(spec: object): string {
   return serviceEntry({ resolution: 'NONE', workloadSelector: { labels: { app: 'billing' } }, ...spec })
+}
+
+/** A ServiceEntry for api.example.com that is called after its address. */
+function aged(namespace: string, address: string, created?: string, spec: object = {}): string {
+  const time = created === undefined ? {} : { creationTimestamp: created }
+  return serviceEntry({ addresses: [address], ...spec }, { namespace, name: `e${address.at(-1)}`, ...time })
 }
 
 /** Namespaces of those whose table is not empty. */
@@ -45,73 +51,81 @@ describe('services with a cluster IP', () => {
 })
 
 describe('headless services', () => {
-  const db0 = { addresses: ['10.1.0.1'], hostname: 'db-0', conditions: { ready: true } }
-  const db1 = { addresses: ['10.1.0.2'], hostname: 'db-1' }
+  const db0 = endpoint('db-0', '10.1.0.1', { conditions: { ready: true } })
+  const db1 = endpoint('db-1', '10.1.0.2')
+  const pods = documents(pod('db-0'), pod('db-1'))
 
   test('stand for their pods, each of which has a host of its own', () => {
-    expect(tableOf(documents(headless(), slice([db0, db1])))).toEqual({
-      [web]: {
-        ips: ['10.1.0.1', '10.1.0.2'],
-        registry: 'Kubernetes',
-        shortname: 'web',
-        namespace: 'shop',
-        altHosts: [],
-      },
-      [`db-0.${web}`]: {
-        ips: ['10.1.0.1'],
-        registry: 'Kubernetes',
-        shortname: 'db-0.web',
-        namespace: 'shop',
-        altHosts: [],
-      },
-      [`db-1.${web}`]: {
-        ips: ['10.1.0.2'],
-        registry: 'Kubernetes',
-        shortname: 'db-1.web',
-        namespace: 'shop',
-        altHosts: [],
-      },
+    const kubernetes = { registry: 'Kubernetes', namespace: 'shop', altHosts: [] }
+    expect(tableOf(documents(headless(), slice([db0, db1]), pods))).toEqual({
+      [web]: { ...kubernetes, ips: ['10.1.0.1', '10.1.0.2'], shortname: 'web' },
+      [`db-0.${web}`]: { ...kubernetes, ips: ['10.1.0.1'], shortname: 'db-0.web' },
+      [`db-1.${web}`]: { ...kubernetes, ips: ['10.1.0.2'], shortname: 'db-1.web' },
     })
   })
-  test('a pod without a host name goes by its own name', () => {
-    const endpoint = { addresses: ['10.1.0.1'], targetRef: { kind: 'Pod', name: 'web-6f7' } }
-    expect(ipsOf(documents(headless(), slice([endpoint])))).toHaveProperty([`web-6f7.${web}`], ['10.1.0.1'])
+  test("a pod's host is made of its hostname and subdomain, whatever it is called itself", () => {
+    const yaml = documents(headless(), slice([db0]), pod('db-0', { hostname: 'First', subdomain: 'cluster' }))
+    expect(tableOf(yaml)['first.cluster.shop.svc.cluster.local']).toMatchObject({
+      ips: ['10.1.0.1'],
+      shortname: 'first.cluster',
+    })
+    expect(Object.keys(tableOf(yaml))).toHaveLength(2)
   })
-  test('an endpoint that is no pod counts for the service alone', () => {
-    expect(ipsOf(documents(headless(), slice([{ addresses: ['10.1.0.1'] }])))).toEqual({ [web]: ['10.1.0.1'] })
+  test.each([
+    ['without a hostname', { subdomain: 'web' }],
+    ['without a subdomain', { hostname: 'db-0' }],
+    ['without either', {}],
+  ])('a pod %s counts for the service alone', (_, spec) => {
+    expect(ipsOf(documents(headless(), slice([db0]), pod('db-0', spec)))).toEqual({ [web]: ['10.1.0.1'] })
+  })
+  test('an endpoint that refers to no pod counts for the service alone, whatever its slice calls it', () => {
+    const alone = { addresses: ['10.1.0.1'], hostname: 'db-0' }
+    expect(ipsOf(documents(headless(), slice([alone]), pods))).toEqual({ [web]: ['10.1.0.1'] })
+  })
+  test('an endpoint whose Pod is missing, or is in another namespace, is left out', () => {
+    expect(ipsOf(documents(headless(), slice([db0, db1]), pod('db-1')))).toEqual({
+      [web]: ['10.1.0.2'],
+      [`db-1.${web}`]: ['10.1.0.2'],
+    })
+    expect(ipsOf(documents(headless(), slice([db0]), pod('db-0', undefined, 'other')))).toEqual({})
+  })
+  test('a pod of the same namespace is meant where the endpoint names none', () => {
+    const near = { addresses: ['10.1.0.1'], targetRef: { kind: 'Pod', name: 'db-0' } }
+    expect(ipsOf(documents(headless(), slice([near]), pods))).toHaveProperty([`db-0.${web}`], ['10.1.0.1'])
   })
   test('without endpoints have no entry', () => {
     expect(ipsOf(headless())).toEqual({})
     expect(ipsOf(documents(headless(), slice([])))).toEqual({})
   })
   test('leave out pods that are not ready', () => {
-    const yaml = documents(headless(), slice([db0, { ...db1, conditions: { ready: false } }]))
+    const yaml = documents(headless(), slice([db0, { ...db1, conditions: { ready: false } }]), pods)
     expect(ipsOf(yaml)).toEqual({ [web]: ['10.1.0.1'], [`db-0.${web}`]: ['10.1.0.1'] })
   })
   test('with publishNotReadyAddresses name every pod', () => {
     const yaml = documents(
       headless({ publishNotReadyAddresses: true }),
       slice([db0, { ...db1, conditions: { ready: false } }]),
+      pods,
     )
     expect(ipsOf(yaml)).toMatchObject({ [web]: ['10.1.0.1', '10.1.0.2'], [`db-1.${web}`]: ['10.1.0.2'] })
   })
-  test('join slices of two families and name an address once', () => {
-    const v6 = slice([{ addresses: ['fd00::1'], hostname: 'db-0' }], {}, 'web-2').replace('"IPv4"', '"IPv6"')
+  test('join slices of two families and name an address once, whatever families the node has', () => {
+    const v6 = slice([endpoint('db-0', 'fd00::1')], {}, 'web-2').replace('"IPv4"', '"IPv6"')
     const again = slice([db0], {}, 'web-3')
-    const table = ipsOf(documents(headless(), slice([db0]), v6, again))
+    const table = ipsOf(documents(headless(), slice([db0]), v6, again, pods), { families: { v4: true, v6: false } })
     expect(table).toEqual({ [web]: ['10.1.0.1', 'fd00::1'], [`db-0.${web}`]: ['10.1.0.1', 'fd00::1'] })
   })
   test('leave out pods of a network that the node cannot reach', () => {
     const there = slice([db1], { 'topology.istio.io/network': 'there' }, 'web-2')
-    const yaml = documents(headless(), slice([db0]), there)
+    const yaml = documents(headless(), slice([db0]), there, pods)
     expect(ipsOf(yaml, { network: 'here' })).toEqual({ [web]: ['10.1.0.1'], [`db-0.${web}`]: ['10.1.0.1'] })
     expect(Object.keys(ipsOf(yaml, { network: 'there' }))).toHaveLength(3)
     expect(Object.keys(ipsOf(yaml, { network: '' }))).toHaveLength(3)
   })
   test('put local pods before those of other clusters, and a local pod in the place of a remote one', () => {
-    const remote = slice([{ ...db0, addresses: ['10.2.0.1'] }], { 'topology.istio.io/cluster': 'far' }, 'web-0')
+    const remote = slice([endpoint('db-0', '10.2.0.1')], { 'topology.istio.io/cluster': 'far' }, 'web-0')
     const local = slice([db0], { 'topology.istio.io/cluster': 'near' })
-    const yaml = documents(headless(), remote, local)
+    const yaml = documents(headless(), remote, local, pods)
     expect(ipsOf(yaml, { cluster: 'near' })).toEqual({
       [web]: ['10.1.0.1', '10.2.0.1'],
       [`db-0.${web}`]: ['10.1.0.1'],
@@ -146,12 +160,47 @@ describe('service entries', () => {
       '*.apps.example.org': ips,
     })
   })
-  test('of one host are joined, each address once', () => {
+  test('of one host and namespace are joined, each address once', () => {
     const yaml = documents(
       serviceEntry({ addresses: ['192.0.2.1', '192.0.2.2'] }),
-      serviceEntry({ addresses: ['192.0.2.2', '192.0.2.3'] }, { name: 'more', namespace: 'other' }),
+      serviceEntry({ addresses: ['192.0.2.2', '192.0.2.3'] }, { name: 'more' }),
     )
     expect(ipsOf(yaml)).toEqual({ [api]: ['192.0.2.1', '192.0.2.2', '192.0.2.3'] })
+  })
+  describe('of one host in several namespaces', () => {
+    const [old, middle, young] = ['2024-01-01T00:00:00Z', '2025-01-01T00:00:00Z', '2026-01-01T00:00:00Z']
+
+    test("count in the node's own namespace alone", () => {
+      const yaml = documents(aged('other', '192.0.2.1', old), aged('shop', '192.0.2.2', young))
+      expect(ipsOf(yaml)).toEqual({ [api]: ['192.0.2.2'] })
+      expect(ipsOf(yaml, { namespace: 'other' })).toEqual({ [api]: ['192.0.2.1'] })
+    })
+    test('else in that of the oldest entry, all of them there', () => {
+      const yaml = documents(
+        aged('b', '192.0.2.1', middle),
+        aged('a', '192.0.2.2', old),
+        aged('b', '192.0.2.3', middle),
+        aged('a', '192.0.2.4', young),
+      )
+      expect(ipsOf(yaml)).toEqual({ [api]: ['192.0.2.2', '192.0.2.4'] })
+    })
+    test('the first in the files is the oldest where they have no time', () => {
+      expect(ipsOf(documents(aged('b', '192.0.2.1'), aged('a', '192.0.2.2')))).toEqual({ [api]: ['192.0.2.1'] })
+      expect(ipsOf(documents(aged('b', '192.0.2.1'), aged('a', '192.0.2.2', young)))).toEqual({
+        [api]: ['192.0.2.2'],
+      })
+    })
+    test('those that the node does not see count for nothing', () => {
+      const hidden = aged('b', '192.0.2.1', old, { exportTo: ['.'] })
+      expect(ipsOf(documents(hidden, aged('a', '192.0.2.2', young)))).toEqual({ [api]: ['192.0.2.2'] })
+    })
+    test('each host of an entry is looked at by itself', () => {
+      const both = serviceEntry({ hosts: [api, 'b.example.com'], addresses: ['192.0.2.1'] }, { namespace: 'other' })
+      expect(ipsOf(documents(both, aged('shop', '192.0.2.2')))).toEqual({
+        [api]: ['192.0.2.2'],
+        'b.example.com': ['192.0.2.1'],
+      })
+    })
   })
   test.each(['before', 'after'])('give way to a Kubernetes service of the same host that stands %s', (order) => {
     const entry = serviceEntry({ hosts: [web], addresses: ['192.0.2.1'] })
@@ -172,7 +221,18 @@ describe('service entries', () => {
   })
   test('without addresses have automatic ones of both families', () => {
     const { [api]: ips } = ipsOf(serviceEntry({}))
-    expect(ips).toEqual([expect.stringMatching(/^240\.240\./), expect.stringMatching(/^2001:2::f0f0:/)])
+    expect(ips).toEqual(['240.240.0.1', '2001:2::1'])
+  })
+  test('two of one host without addresses have two automatic ones of each family', () => {
+    const yaml = documents(serviceEntry({}), serviceEntry({}, { name: 'again' }))
+    expect(ipsOf(yaml)).toEqual({ [api]: ['240.240.0.1', '2001:2::1', '240.240.0.2', '2001:2::2'] })
+  })
+  test('are written with a partial wildcard among their hosts, which matches nothing', () => {
+    const hosts = ['*.good.example', '*post.example', '*-prod.example.com', 'good.example']
+    expect(Object.keys(ipsOf(serviceEntry({ hosts, addresses: ['192.0.2.1'] })))).toEqual([
+      '*.good.example',
+      'good.example',
+    ])
   })
   test('without addresses have those that istiod wrote into the status, if it did', () => {
     const status = {
@@ -221,7 +281,7 @@ describe('workload selectors', () => {
   })
   test('with resolution STATIC: an automatic address, behind which the workloads are', () => {
     const { 'api.example.com': ips } = ipsOf(documents(selecting({ resolution: 'STATIC' }), vms))
-    expect(ips?.[0]).toMatch(/^240\.240\./)
+    expect(ips?.[0]).toBe('240.240.0.1')
   })
 })
 
@@ -256,6 +316,58 @@ describe('visibility', () => {
       slice([{ addresses: ['10.1.0.1'], hostname: 'db-0' }]),
     )
     expect(seers(yaml)).toEqual(['shop'])
+  })
+})
+
+describe('a node of one family', () => {
+  const spec = { clusterIP: '10.0.0.1', clusterIPs: ['10.0.0.1', 'fd00::1'] }
+  const status = {
+    addresses: [
+      { host: 'given.example.com', value: '240.240.0.9' },
+      { host: 'given.example.com', value: '2001:2::9' },
+    ],
+  }
+  const yaml = documents(
+    service({ spec }),
+    service({ name: 'six', spec: { clusterIP: 'fd00::6' } }),
+    serviceEntry({}),
+    serviceEntry({ hosts: ['given.example.com'] }, { name: 'given' }, status),
+    serviceEntry({ hosts: ['dual.example.com'], addresses: ['192.0.2.1', '2001:db8::1'] }, { name: 'dual' }),
+  )
+  test('has service and automatic addresses of that family, and all that somebody chose', () => {
+    expect(ipsOf(yaml, { families: { v4: true, v6: false } })).toEqual({
+      [web]: ['10.0.0.1'],
+      'api.example.com': ['240.240.0.1'],
+      'given.example.com': ['240.240.0.9'],
+      'dual.example.com': ['192.0.2.1', '2001:db8::1'],
+    })
+    expect(ipsOf(yaml, { families: { v4: false, v6: true } })).toEqual({
+      [web]: ['fd00::1'],
+      'six.shop.svc.cluster.local': ['fd00::6'],
+      'api.example.com': ['2001:2::1'],
+      'given.example.com': ['2001:2::9'],
+      'dual.example.com': ['192.0.2.1', '2001:db8::1'],
+    })
+  })
+  test('a node that declines automatic addresses has none, given by whomever', () => {
+    expect(Object.keys(ipsOf(yaml, { takesAutomaticVips: false })).toSorted()).toEqual(
+      [web, 'six.shop.svc.cluster.local', 'dual.example.com'].toSorted(),
+    )
+  })
+  test.each<[string, string, boolean, boolean]>([
+    ['10.0.0.1', '', true, false],
+    ['10.0.0.1, fd00::1', '', true, true],
+    ['fd00::1', '10.0.0.1', false, true],
+    ['10.0.0.1,nonsense', 'fd00::1', false, true],
+    ['', '10.0.0.1', true, false],
+    ['', 'fd00::1', false, true],
+    ['', '', true, true],
+    ['', 'nonsense', true, true],
+    ['127.0.0.1', '', true, true],
+    ['', '::1', true, true],
+    ['127.0.0.1,fd00::1', '', false, true],
+  ])('INSTANCE_IPS %j and address %j: IPv4 %s, IPv6 %s', (instanceIps, ip, v4, v6) => {
+    expect(familiesOf(instanceIps, ip)).toEqual({ v4, v6 })
   })
 })
 

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { watchFolder } from '../../src/base/file-watch.ts'
-import { MeshFilesSource } from '../../src/tables/mesh-folder.ts'
+import { type FolderNode, MeshFilesSource } from '../../src/tables/mesh-folder.ts'
 import { type NameTable, type TableSink, type TableVerdict } from '../../src/table/nds.ts'
 import { decodeNameTable } from '../table/decode-name-table.ts'
 import { Inbox } from '../xds/inbox.ts'
 import { LogLines } from '../mesh/log-lines.ts'
 import { MeshFolder } from '../mesh/mesh-folder.ts'
-import { service } from '../mesh/mesh-of.ts'
+import { documents, service, serviceEntry } from '../mesh/mesh-of.ts'
 
 let folder: MeshFolder
 let log: LogLines
@@ -24,7 +24,7 @@ afterEach(async () => {
   folder[Symbol.dispose]()
 })
 
-function open(node: { namespace?: string; domain?: string } = {}): MeshFilesSource {
+function open(node: Partial<FolderNode> = {}): MeshFilesSource {
   const sink: TableSink = {
     accept(bytes, version) {
       tables.put({ table: decodeNameTable(bytes), version })
@@ -86,4 +86,20 @@ test('without a folder nothing is handed on until there is one', async () => {
   expect(log.of('error')).toEqual([expect.stringContaining(`${path}: cannot be read: ENOENT`)])
   folder.write('web.yaml', service())
   expect(await hostsOf()).toHaveLength(1)
+})
+
+test.each<[Partial<FolderNode>, Record<string, string[]>]>([
+  [{}, { web: ['10.0.0.1', 'fd00::1'], api: ['240.240.0.1', '2001:2::1'] }],
+  [{ ip: '10.9.9.9' }, { web: ['10.0.0.1'], api: ['240.240.0.1'] }],
+  [
+    { ip: '10.9.9.9', instanceIps: 'fd00::9' },
+    { web: ['fd00::1'], api: ['2001:2::1'] },
+  ],
+  [{ ip: '10.9.9.9', dnsCapture: 'false' }, { web: ['10.0.0.1'] }],
+])('node %j has the addresses that it can use', async (node, wanted) => {
+  const web = service({ spec: { clusterIPs: ['10.0.0.1', 'fd00::1'] } })
+  folder.write('mesh.yaml', documents(web, serviceEntry({})))
+  await open(node).start()
+  const { table } = await tables.next()
+  expect(Object.fromEntries([...table].map(([host, { ips }]) => [host.split('.')[0], ips]))).toEqual(wanted)
 })

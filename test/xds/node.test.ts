@@ -33,6 +33,10 @@ function build(change: Change = {}): { id: string; metadata: Record<string, unkn
   return { id: received.id, metadata: fromStruct(received.metadata) }
 }
 
+it('does not speak of DNS_AUTO_ALLOCATE where the environment does not', () => {
+  expect(build().metadata).not.toHaveProperty('DNS_AUTO_ALLOCATE')
+})
+
 describe('the node', () => {
   it('is a sidecar by the identity', () => {
     expect(build()).toEqual({
@@ -105,11 +109,20 @@ describe('the node', () => {
       { DNS_AUTO_ALLOCATE: 'true', X: 'false' },
     ],
     [
-      'says that DNS is captured whatever the environment says',
+      'leaves out link-local addresses, which every machine has',
+      { identity: { ip: '' }, ownAddresses: ['fe80::1', 'FEBF::2', '169.254.1.1', '10.1.1.1'] },
+      'sidecar~10.1.1.1~web-0.shop~shop.svc.cluster.local',
+      { INSTANCE_IPS: '10.1.1.1' },
+    ],
+    [
+      'declines automatic addresses where the environment does',
       { metadata: { DNS_CAPTURE: 'false' } },
       null,
-      { DNS_CAPTURE: 'true' },
+      { DNS_CAPTURE: 'false' },
     ],
+    ['declines them by a boolean', { metadata: { DNS_CAPTURE: false } }, null, { DNS_CAPTURE: 'false' }],
+    ['asks for them where the environment does', { metadata: { DNS_CAPTURE: 'true' } }, null, { DNS_CAPTURE: 'true' }],
+    ['passes DNS_AUTO_ALLOCATE on', { metadata: { DNS_AUTO_ALLOCATE: 'false' } }, null, { DNS_AUTO_ALLOCATE: 'false' }],
     [
       'lets the identity win over the environment',
       { metadata: { NAMESPACE: 'x', SERVICE_ACCOUNT: 'x', CLUSTER_ID: 'x', LABELS: { x: 'y' } } },
