@@ -212,10 +212,11 @@ function readAdditionals(
 
 /**
  * Looks for the OPT of a reply whose records nobody wants, as it is cut off or an error: it may end anywhere. Leaves
- * `cookieAt`, `cookieLength` and `ede`. The records begin at `from`, counted from the start of the message.
+ * `hasOpt`, `cookieAt`, `cookieLength` and `ede`. The records begin at `from`, counted from the start of the message.
  */
 export function readOptions(packet: Uint8Array, start: number, length: number, from: number, into: Answer): void {
   const end = start + length
+  into.hasOpt = false
   into.cookieLength = 0
   into.ede = Ede.NONE
   const records = readU16(packet, start + 6) + readU16(packet, start + 8) + readU16(packet, start + 10)
@@ -224,7 +225,10 @@ export function readOptions(packet: Uint8Array, start: number, length: number, f
     if (fixed < 0 || fixed + 10 > end) return
     const stop = fixed + 10 + readU16(packet, fixed + 8)
     if (stop > end) return
-    if (readU16(packet, fixed) === Type.OPT) return noteOptions(packet, start, fixed + 10, stop, into)
+    if (readU16(packet, fixed) === Type.OPT) {
+      into.hasOpt = true
+      return noteOptions(packet, start, fixed + 10, stop, into)
+    }
     at = stop
   }
 }

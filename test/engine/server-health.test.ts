@@ -256,9 +256,20 @@ describe('what whoever owns a zone decides is not held against a server', () => 
     for (const name of ['a.example', 'b.example']) {
       byname.ask(name)
       byname.answer({ answers: [record(1, 60, Uint8Array.of(1))] })
+      byname.failStream('refused')
       byname.answer({ answers: [a(1)] })
     }
     expect(byname.upstream(0, 'healthy')).toBe(0)
+  })
+
+  it('a message that was cut on the way is not, if the server has TCP', () => {
+    const byname = new EngineUnderTest(serversWith(2, 'sequential'))
+    for (let n = 0; n < 5; n++) {
+      byname.ask(`n${n}.example`)
+      byname.answer({ answers: [record(1, 60, Uint8Array.of(1))] })
+      byname.answerStream({ answers: [a(1)] })
+    }
+    expect(byname.upstream(0, 'healthy')).toBe(1)
   })
 })
 

@@ -120,7 +120,7 @@ describe('a server that has no TCP for what it cut off', () => {
       'half an answer as well',
       (byname) => {
         byname.answer(HALF)
-        byname.failStream('network')
+        byname.failStream('refused')
       },
     ],
   ])('and the other one has nothing better (%s): what there is, within 2 s', (_, react) => {

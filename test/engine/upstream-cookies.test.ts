@@ -185,8 +185,10 @@ describe('what says nothing of cookies:', () => {
     expect(cookieOf(byname.lastQuery)?.length).toBeGreaterThanOrEqual(OWN_BYTES)
   }
 
-  test('an answer to a question that was asked without an OPT', () => {
+  test('an answer to a question that was asked without an OPT, by a server that takes them', () => {
     const byname = new EngineUnderTest()
+    askNew(byname)
+    byname.answer({ answers: [a(1)], additionals: [opt()] })
     askNew(byname)
     byname.fail(Rcode.FORMERR)
     byname.answer({ answers: [a(1)] })

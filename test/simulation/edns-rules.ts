@@ -1,12 +1,10 @@
 /**
- * Which servers may be asked without an OPT (RFC 6891 §7): one that has just complained of it, for the question it complained
- * of, and one that has answered three questions only without. By server of the world; what is in doubt is allowed.
+ * Which servers may be asked without an OPT (RFC 6891 §7): one that has failed the question with one, or left it unanswered
+ * beside another message with one, or for the last time; and one that has answered three questions only without. By server
+ * of the world; what is in doubt is allowed.
  */
 import type { ParsedMessage } from './message.ts'
 
-const FORMERR = 1
-const NOTIMP = 4
-const BADVERS = 16
 const QUESTIONS = 3
 const REMEMBERED_MS = 900_000
 /** Longer than any question is open. */
@@ -20,13 +18,16 @@ interface State {
 
 export class EdnsRules {
   private readonly states: Map<number, State> = new Map()
-  /** When a server complained last, by server and question. */
-  private readonly complainedAt: Map<string, number> = new Map()
+  /** When a server failed a query with an OPT last, by server and question. */
+  private readonly failedAt: Map<string, number> = new Map()
+  /** When a server was asked with an OPT last, by server and question. */
+  private readonly askedAt: Map<string, number> = new Map()
 
   /** The engine starts anew. */
   reset(): void {
     this.states.clear()
-    this.complainedAt.clear()
+    this.failedAt.clear()
+    this.askedAt.clear()
   }
 
   /** Servers that the settings do not name any more are forgotten. */
@@ -36,17 +37,23 @@ export class EdnsRules {
 
   /** Checks a query to a server; what is wrong with it, or null. `mayBeProbe`: nobody may wait for it. */
   checkQuery(query: ParsedMessage, server: number, mayBeProbe: boolean, now: number): string | null {
-    if (query.opt !== null || mayBeProbe || now < this.stateOf(server).mayBePlainUntil) return null
-    const complainedAt = this.complainedAt.get(placeOf(query, server)) ?? Number.NEGATIVE_INFINITY
-    return now < complainedAt + LONGEST_MS ? null : 'a query without OPT to a server that may know EDNS'
+    const place = placeOf(query, server)
+    if (query.opt !== null) {
+      this.askedAt.set(place, now)
+      return null
+    }
+    if (mayBeProbe || now < this.stateOf(server).mayBePlainUntil) return null
+    const failedAt = this.failedAt.get(place) ?? Number.NEGATIVE_INFINITY
+    // At the same moment nothing can have been left unanswered.
+    const askedAt = this.askedAt.get(place) ?? Number.POSITIVE_INFINITY
+    const isRepeat = askedAt < now && now < askedAt + LONGEST_MS
+    return isRepeat || now < failedAt + LONGEST_MS ? null : 'a query without OPT to a server that may know EDNS'
   }
 
   /** A reply has come that may be one to the engine, whoever waits for it. */
-  arrived(query: ParsedMessage, server: number, rcode: number, isAnswer: boolean, now: number): void {
+  arrived(query: ParsedMessage, server: number, isAnswer: boolean, now: number): void {
     if (query.opt !== null) {
-      // Those beyond 15 as well, of which the header shows four bits.
-      const low = rcode & 15
-      if (low === FORMERR || low === NOTIMP || rcode === BADVERS) this.complainedAt.set(placeOf(query, server), now)
+      if (!isAnswer) this.failedAt.set(placeOf(query, server), now)
     } else if (isAnswer) {
       const state = this.stateOf(server)
       if (++state.answeredPlainly >= QUESTIONS) state.mayBePlainUntil = now + REMEMBERED_MS

@@ -273,9 +273,10 @@ export class VirtualNetwork {
     if (check === 'wrong') return { kind: 'doubtful', sent, by: 'cookie' }
     this.isUnsure = check === 'unsure'
     if (isBare) {
-      this.edns.arrived(query, server, flags & 15, false, now)
+      this.edns.arrived(query, server, false, now)
       return { kind: 'failure', sent, said: typeof message === 'string' ? null : message }
     }
+    if (typeof message === 'string' || isFailure(flags & 15)) this.edns.arrived(query, server, false, now)
     if (isTruncated) {
       const cut = typeof message === 'string' ? null : scrub(message)
       return isFailure(flags & 15) ? { kind: 'failure', sent, said: null } : { kind: 'truncated', sent, flags, cut }
@@ -288,7 +289,7 @@ export class VirtualNetwork {
       return { kind: 'bad cookie', sent }
     }
     const kept = isFailure(message.rcode) ? null : scrub(message)
-    this.edns.arrived(query, server, message.rcode, kept !== null, now)
+    this.edns.arrived(query, server, kept !== null, now)
     if (isFailure(message.rcode)) return { kind: 'failure', sent, said: message }
     return kept === null ? { kind: 'failure', sent, said: null } : { kind: 'answer', sent, message: kept }
   }

@@ -24,7 +24,7 @@
 import { Ede, HEADER_BYTES, Rcode, Type } from '../../dns/constants.ts'
 import { isServerFailure, readU16 } from '../../dns/reply.ts'
 import { Cell, Drop } from '../../stats/counters.ts'
-import type { ClientQuery } from '../client-query.ts'
+import { type ClientQuery, Variant } from '../client-query.ts'
 import { PendingQueries } from './pending-queries.ts'
 import { type ForwarderContext, ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, NONE } from './attempts.ts'
@@ -143,7 +143,7 @@ export class Forwarder {
     const a = this.#pending.selection.sender.attemptOf(token)
     if (a === NONE) return this.#context.counters.drop(Drop.lateReply)
     if (reply !== null && reply.length >= HEADER_BYTES) return this.#reply(a, reply, 0, reply.length, false, true)
-    this.#pending.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'])
+    this.#pending.streamFailed(a, STREAM_FAILURES[failure ?? 'malformed'], failure === 'refused')
   }
 
   /** A socket towards a server reported an error (ICMP port unreachable and the like): what went out by it is lost. */
@@ -197,7 +197,7 @@ export class Forwarder {
         // Cut even where there is room for all: passed on it would pass for the whole answer.
         return isStream ? pending.attemptFailed(a, 'truncated', Fault.PERHAPS) : pending.askOverStream(a)
       case ReplyVerdict.MALFORMED:
-        return pending.attemptFailed(a, 'malformed', Fault.ITS)
+        return pending.replyGarbled(a)
       case ReplyVerdict.USELESS:
         return pending.repliedUselessly(a)
       case ReplyVerdict.BAD_COOKIE:
@@ -216,7 +216,11 @@ export class Forwarder {
     upstreams.succeeded(server, now - attempts.sentAt(a))
     upstreams.outdone(inFlight.suspects.of(p) & ~(1 << server), now)
     if (!attempts.isPlain(a)) upstreams.ednsKept(server)
-    else if (!upstreams.isEdnsBroken(server, now)) upstreams.ednsLost(server, now)
+    else if (!upstreams.isEdnsBroken(server, now)) {
+      upstreams.ednsLost(server, now)
+      // Perhaps it was the cookie in the OPT: the next question shows.
+      this.#state.cookies.suspect(server)
+    }
     attempts.close(a)
     this.#settlement.answer(p)
     this.#pending.finish(p)
@@ -245,6 +249,9 @@ export class Forwarder {
     const server = attempts.server(a)
     const isWaitedFor = inFlight.isWaitedFor(p)
     const mayBeOpt = isAboutEdns(rcode) && !attempts.isPlain(a)
+    // Servers of old fail what they do not understand in any way (RFC 2671 §5.3). One that sends an OPT understands it, and
+    // a client that validates needs it.
+    if (!this.#context.answer.hasOpt || (inFlight.variant(p) & Variant.DO) === 0) inFlight.optFailed.add(p, server)
     if (mayBeOpt && isWaitedFor && this.#pending.selection.mayRepeat(p)) {
       // Perhaps it is the OPT that it does not understand (RFC 6891 §7): ask the same server without, for this question.
       upstreams.failed(server, 'formerr', now, false)

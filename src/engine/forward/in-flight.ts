@@ -42,6 +42,12 @@ export class InFlight {
   readonly caseLost: ServerSets
   /** Servers that replied without the right cookie. */
   readonly cookieLost: ServerSets
+  /** Servers that failed a query with an OPT: they are asked without one. */
+  readonly optFailed: ServerSets
+  /** Servers whose datagram could not be read. */
+  readonly garbled: ServerSets
+  /** Servers whose stream broke before it brought the reply. */
+  readonly streamBroken: ServerSets
   /** Packed keys: the lower-cased name in wire format, the type, the variant; that of `p` at `keyAt(p)`. */
   readonly keys: Uint8Array
   readonly #keyLength: Uint16Array
@@ -80,6 +86,9 @@ export class InFlight {
     this.suspects = new ServerSets(n)
     this.caseLost = new ServerSets(n)
     this.cookieLost = new ServerSets(n)
+    this.optFailed = new ServerSets(n)
+    this.garbled = new ServerSets(n)
+    this.streamBroken = new ServerSets(n)
     this.keys = new Uint8Array(n * KEY_STRIDE)
     this.#keyLength = new Uint16Array(n)
     this.#hash = new Int32Array(n)
@@ -154,6 +163,9 @@ export class InFlight {
     this.suspects.clear(p)
     this.caseLost.clear(p)
     this.cookieLost.clear(p)
+    this.optFailed.clear(p)
+    this.garbled.clear(p)
+    this.streamBroken.clear(p)
     this.#picks[p] = 0
     this.#hedgeAt[p] = Number.POSITIVE_INFINITY
   }

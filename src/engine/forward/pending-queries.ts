@@ -165,7 +165,7 @@ export class PendingQueries {
     // Nobody is there at the moment, and nobody else is left: give it time, up to the deadline.
     const isAlone = isAgain && isPassing && this.selection.untried(p) === 0
     if (isAlone && inFlight.isWaitedFor(p) && !this.#isHopeful(p)) {
-      return this.timers.arm(p, Math.min(context.now + NETWORK_RETRY_MS, inFlight.deadlineAt(p)))
+      return this.timers.arm(p, Math.min(context.now + NETWORK_RETRY_MS, this.#settlesAt(p)))
     }
     this.goOn(p)
   }
@@ -178,11 +178,32 @@ export class PendingQueries {
     this.attemptFailed(a, 'malformed', Fault.NOT_ITS)
   }
 
-  /** A stream to the server of an attempt has come to nothing. */
-  streamFailed(a: number, reason: FailureReason): void {
+  /** A stream to the server of an attempt has come to nothing. `isRefused`: nobody listens there. */
+  streamFailed(a: number, reason: FailureReason, isRefused: boolean): void {
     if (!this.#isDetour(a)) return this.attemptFailed(a, reason, Fault.ITS)
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    // Some servers close a connection whatever else was sent on it; where nobody listens, nobody will in a moment.
+    if (reason === 'network' && !isRefused) inFlight.streamBroken.add(p, server)
     this.#ruleOutSilent(a)
-    this.attemptFailed(a, reason, Fault.NOT_ITS)
+    this.attemptFailed(a, reason, inFlight.garbled.has(p, server) ? Fault.ITS : Fault.NOT_ITS)
+  }
+
+  /**
+   * A reply cannot be read: something on the way may have cut it, and set no TC. The server is asked over TCP, and if that
+   * fails without an OPT, which keeps replies short.
+   */
+  replyGarbled(a: number): void {
+    const { attempts, context, inFlight, upstreams } = this.#state
+    const p = attempts.pendingOf(a)
+    const server = attempts.server(a)
+    inFlight.optFailed.add(p, server)
+    if (attempts.socket(a) === NONE || !this.selection.mayRepeat(p))
+      return this.attemptFailed(a, 'malformed', Fault.ITS)
+    inFlight.garbled.add(p, server)
+    upstreams.failed(server, 'malformed', context.now, false)
+    this.askOverStream(a)
   }
 
   /** A server that has left its datagrams, and TCP after them, or its stream unanswered is not asked again. */
@@ -245,12 +266,14 @@ export class PendingQueries {
 
   /** Asks the next server, or the next few, or settles the query if there is none left to ask. */
   #askNext(p: number): void {
-    const { context, inFlight, truncated } = this.#state
+    const { context, inFlight } = this.#state
     const { now } = context
     const deadlineAt = inFlight.deadlineAt(p)
-    if (truncated.of(p) !== undefined && this.selection.untried(p) === 0) {
-      // There is a truncated reply: what is still under way gets its time, and no more is asked.
-      return this.#settleAt(p, Math.min(inFlight.startedAt(p) + TRUNCATED_AFTER_MS, deadlineAt))
+    if (this.#isCutOff(p)) {
+      // What is still under way gets its time, and only a stream that broke is tried again.
+      const settlesAt = this.#settlesAt(p)
+      if (now < settlesAt && this.selection.askBrokenStream(p)) return this.#arm(p)
+      return this.#settleAt(p, settlesAt)
     }
     switch (this.selection.askNext(p)) {
       case Asked.SENT:
@@ -264,6 +287,18 @@ export class PendingQueries {
         // Answers may still come to what is under way; only the deadline ends that.
         this.#settleAt(p, deadlineAt)
     }
+  }
+
+  /** When the wait ends: at the deadline, or before it once all servers were asked and there is a truncated reply. */
+  #settlesAt(p: number): number {
+    const { inFlight } = this.#state
+    const deadlineAt = inFlight.deadlineAt(p)
+    return this.#isCutOff(p) ? Math.min(inFlight.startedAt(p) + TRUNCATED_AFTER_MS, deadlineAt) : deadlineAt
+  }
+
+  /** True if there is a truncated reply, and no server is left that was not asked. */
+  #isCutOff(p: number): boolean {
+    return this.#state.truncated.of(p) !== undefined && this.selection.untried(p) === 0
   }
 
   /** Settles the query at `time`, or now if nothing is under way any more. */

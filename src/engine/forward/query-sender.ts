@@ -92,10 +92,11 @@ export class QuerySender {
     return a !== NONE && attempts.pendingOf(a) === p ? a : NONE
   }
 
-  /** True if the server does not understand an OPT, as far as is known, or for its probe is taken not to. */
+  /** True if the server does not understand an OPT, as far as is known, or for this question or its probe is taken not to. */
   #isWithoutOpt(p: number, server: number): boolean {
     const { context, inFlight, upstreams } = this.#state
     return (
+      inFlight.optFailed.has(p, server) ||
       upstreams.isEdnsBroken(server, context.now) ||
       (inFlight.purpose(p) === Purpose.PROBE && upstreams.isProbedPlainly(server))
     )

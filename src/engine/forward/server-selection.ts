@@ -4,6 +4,7 @@
  * ```
  *  first ask → [hedge: a second one beside a slow first] → the next, after a failure or a timeout → … → nobody left
  *                                                          repeats (over TCP, without EDNS) leave some for the others
+ *                                                          after a failure, or twice in silence: without an OPT
  *                                                          three times in silence: once over TCP, and no more
  * ```
  */
@@ -25,6 +26,8 @@ const KEPT_FOR_OTHERS = 3
  * may get through where datagrams do not.
  */
 const MAX_UNANSWERED = 3
+/** Messages with an OPT that a question goes unanswered with before a repeat goes without one. */
+const OPT_UNANSWERED = 2
 /** Servers asked at once under policy `parallel`. */
 const PARALLEL = 3
 /** Hedges are paid from what every question of a client puts aside, so that a slow network is not doubled. */
@@ -91,6 +94,17 @@ export class ServerSelection {
     this.#pick(p, server)
   }
 
+  /** Asks a server once more whose stream broke; false if there is none, or it cannot be afforded. */
+  askBrokenStream(p: number): boolean {
+    const { inFlight, upstreams } = this.#state
+    if (this.#isSpent(p)) return false
+    for (const server of upstreams.routes[inFlight.route(p)]!.servers) {
+      if (inFlight.streamBroken.has(p, server) && !inFlight.ruledOut.has(p, server))
+        return this.sender.send(p, server, true)
+    }
+    return false
+  }
+
   /** How many servers of the query's route have not been asked. */
   untried(p: number): number {
     const { inFlight, upstreams } = this.#state
@@ -106,11 +120,45 @@ export class ServerSelection {
     return this.#state.inFlight.messages(p) + Math.min(this.untried(p), KEPT_FOR_OTHERS) < MAX_MESSAGES
   }
 
+  /**
+   * Some servers, and firewalls before them, drop what has an OPT: a repeat goes without where two messages with one were
+   * left unanswered, or where there will be no other chance.
+   */
+  #mayDropOpt(p: number, server: number): boolean {
+    const { attempts } = this.#state
+    let unanswered = 0
+    let isItsOwn = false
+    for (let a = attempts.newest(p); a !== NONE; a = attempts.after(a)) {
+      if (attempts.isPlain(a) || attempts.socket(a) === NONE) continue
+      unanswered++
+      if (attempts.server(a) === server) isItsOwn = true
+    }
+    return isItsOwn && (unanswered >= OPT_UNANSWERED || this.#isLastChance(p))
+  }
+
+  /** True if the query can ask nobody after this once more. */
+  #isLastChance(p: number): boolean {
+    const { context, inFlight } = this.#state
+    return (
+      inFlight.messages(p) + 1 >= MAX_MESSAGES ||
+      inFlight.picks(p) + 1 >= this.#mostPicks(p) ||
+      context.now + this.#state.attemptMs(p) >= inFlight.deadlineAt(p)
+    )
+  }
+
+  #mostPicks(p: number): number {
+    const { inFlight, upstreams } = this.#state
+    return upstreams.routes[inFlight.route(p)]!.maxAttempts ?? MAX_MESSAGES
+  }
+
   /** True if the query may ask nobody any more. */
   #isSpent(p: number): boolean {
-    const { context, inFlight, upstreams } = this.#state
-    const most = upstreams.routes[inFlight.route(p)]!.maxAttempts ?? MAX_MESSAGES
-    return inFlight.messages(p) >= MAX_MESSAGES || inFlight.picks(p) >= most || context.now >= inFlight.deadlineAt(p)
+    const { context, inFlight } = this.#state
+    return (
+      inFlight.messages(p) >= MAX_MESSAGES ||
+      inFlight.picks(p) >= this.#mostPicks(p) ||
+      context.now >= inFlight.deadlineAt(p)
+    )
   }
 
   /** Decides when to ask a second server if `server` has not answered. */
@@ -126,7 +174,7 @@ export class ServerSelection {
     const { inFlight, upstreams } = this.#state
     const before = inFlight.messages(p)
     const isOverTcp = upstreams.server(server).transport === 'udp' && this.isUnresponsive(p, server)
-    const isSent = this.sender.send(p, server, isOverTcp)
+    const isSent = this.sender.send(p, server, isOverTcp, !isOverTcp && this.#mayDropOpt(p, server))
     if (inFlight.messages(p) !== before) inFlight.countPick(p)
     return isSent
   }

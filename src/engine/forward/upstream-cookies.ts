@@ -6,7 +6,8 @@
  * ```
  *  unknown ── replies with ours ──→ keeps: a reply without is discarded, the question asked beside it over TCP
  *     ├────── answers without ────→ takes: sent, not expected
- *     └────── answers only to a query without ──→ none, for minutes, then for an hour
+ *     ├────── answers only to a query without ──→ none, for minutes, then for an hour
+ *     └────── answers only without an OPT ──→ the next query goes without, to see which of them it was
  *  any ── a stream brings none or a wrong one, or three questions in a row do ──→ none, for an hour
  * ```
  */
@@ -41,6 +42,8 @@ interface CookieState {
   lostInARow: number
   /** It has left one unanswered, and answered without. */
   wasSilent: boolean
+  /** It answered a question only without an OPT, which had a cookie before: the next question goes without, to see. */
+  isSuspect: boolean
   /** Engine time until which it gets none, and is not expected to send any. */
   noneUntil: number
 }
@@ -61,6 +64,7 @@ export class UpstreamCookies {
           keeps: false,
           lostInARow: 0,
           wasSilent: false,
+          isSuspect: false,
           noneUntil: 0,
         },
     )
@@ -69,7 +73,7 @@ export class UpstreamCookies {
   /** True if a query is to carry a cookie. `isRepeat`: the server has not answered the first one of this question. */
   isWanted(server: number, isRepeat: boolean, now: number): boolean {
     const state = this.#states[server]!
-    return now >= state.noneUntil && (state.takes || !isRepeat)
+    return now >= state.noneUntil && (state.takes || !(isRepeat || state.isSuspect))
   }
 
   /** Adds the cookie to the OPT record at `opt`, which ends at `at`; returns the offset after it. */
@@ -99,6 +103,7 @@ export class UpstreamCookies {
   ): boolean {
     const state = this.#states[server]!
     if (!wasSent) {
+      state.isSuspect = false
       if (!state.takes && !isStream && now >= state.noneUntil) {
         state.noneUntil = now + (state.wasSilent ? AGAIN_MS : SOON_AGAIN_MS)
         state.wasSilent = true
@@ -121,6 +126,12 @@ export class UpstreamCookies {
       state.length = length
     }
     return true
+  }
+
+  /** The server answered a question only without an OPT: perhaps it is a cookie that it does not like. */
+  suspect(server: number): void {
+    const state = this.#states[server]!
+    if (!state.takes) state.isSuspect = true
   }
 
   /** A question got a datagram without the right cookie. */
