@@ -1,5 +1,5 @@
-import { parseArguments } from './cli/arguments.ts'
-import { type Command, type CommandContext, ExitCode, UsageError } from './cli/command.ts'
+import { parseArguments, UsageError } from './cli/arguments.ts'
+import { type Command, type CommandContext, ExitCode } from './cli/command.ts'
 import { commandHelp, globalHelp } from './cli/help.ts'
 import { ConfigError } from './config/config-error.ts'
 import { nearestOf } from './config/spelling.ts'
@@ -17,6 +17,9 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
   ['vm', async () => (await import('./cli/vm.ts')).vmCommand],
   ['cache', async () => (await import('./cli/cache.ts')).cacheCommand],
+  ['reload', async () => (await import('./cli/reload.ts')).reloadCommand],
+  ['stop', async () => (await import('./cli/stop.ts')).stopCommand],
+  ['version', async () => (await import('./cli/version.ts')).versionCommand],
 ])
 
 /** After a service has stopped, whatever still keeps the event loop alive gets this long. */

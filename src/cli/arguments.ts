@@ -1,14 +1,28 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { nearestOf } from '../config/spelling.ts'
-import { type Command, UsageError } from './command.ts'
 
 /** An option of a command. */
 export interface CommandOption {
+  /** One letter that may be written for it: `p` is `-p`. */
+  short?: string
   /** What its value is called in the help (`FILE`, `ADDR:PORT`); without it the option takes none. */
   value?: string
   /** May be given more than once. */
   isMultiple?: boolean
   help: string
+}
+
+/** What a command takes. */
+export interface ArgumentShape {
+  /** At most so many positional arguments; none if not given. */
+  mostPositionals?: number
+  options: Readonly<Record<string, CommandOption>>
+}
+
+/** A command line that means nothing. Exit code 2. */
+export class UsageError extends Error {
+  readonly code = 'USAGE'
+  override readonly name = 'UsageError'
 }
 
 /** What was given to a command. */
@@ -23,13 +37,14 @@ export interface CommandArguments {
 }
 
 /**
- * Reads the arguments of `command`. `--help` and `-h` are every command's.
+ * Reads the arguments of a command. `--help` and `-h` are every command's.
  * @throws UsageError in one line, with the nearest option there is.
  */
-export function parseArguments(command: Command, argv: readonly string[]): CommandArguments {
+export function parseArguments(command: ArgumentShape, argv: readonly string[]): CommandArguments {
   const options: ParseArgsOptionsConfig = { help: { type: 'boolean', short: 'h' } }
-  for (const [name, { value }] of Object.entries(command.options)) {
-    options[name] = value === undefined ? { type: 'boolean' } : { type: 'string', multiple: true }
+  for (const [name, { value, short }] of Object.entries(command.options)) {
+    const letter = short === undefined ? {} : { short }
+    options[name] = value === undefined ? { type: 'boolean', ...letter } : { type: 'string', multiple: true, ...letter }
   }
   const { tokens } = parseArgs({ args: [...argv], options, allowPositionals: true, strict: false, tokens: true })
   const positionals: string[] = []

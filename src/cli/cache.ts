@@ -1,7 +1,8 @@
 import { nameToWire } from '../dns/name.ts'
 import type { CacheStatus } from '../observe/status.ts'
-import { ADMIN_OPTION, getJson, postForJson } from './admin-client.ts'
-import { type Command, ExitCode, UsageError } from './command.ts'
+import { ADMIN_OPTIONS, postForJson, showFromAdmin } from './admin-client.ts'
+import { UsageError } from './arguments.ts'
+import { type Command, ExitCode } from './command.ts'
 import { amount, bytesText, plural } from './figures.ts'
 
 /** `byname cache [flush [NAME]]`: figures of the answer cache, or empties it. */
@@ -10,15 +11,14 @@ export const cacheCommand: Command = {
   summary: 'Show figures of the answer cache, or empty it.',
   positionals: '[flush [NAME]]',
   mostPositionals: 2,
-  options: { json: { help: 'as JSON' }, admin: ADMIN_OPTION },
+  options: { json: { help: 'as JSON' }, ...ADMIN_OPTIONS },
   details:
     '"flush" removes all answers, "flush NAME" those for one name, of every type, and what says that\na name above it does not exist. Mesh names are not in the cache.',
   examples: ['byname cache', 'byname cache flush www.example.com'],
   async run(given, context) {
     const [action, name] = given.positionals
     if (action === undefined) {
-      const cache = await getJson<CacheStatus>('/debug/cache', given, context)
-      context.out(given.has('json') ? `${JSON.stringify(cache, null, 2)}\n` : `${cacheText(cache)}\n`)
+      await showFromAdmin('/debug/cache', given, context, (cache: CacheStatus) => `${cacheText(cache)}\n`)
       return ExitCode.done
     }
     if (action !== 'flush') throw new UsageError(`cache takes "flush" or nothing, not ${JSON.stringify(action)}`)

@@ -1,5 +1,5 @@
 import type { Environment } from '../config/environment.ts'
-import type { CommandArguments, CommandOption } from './arguments.ts'
+import type { ArgumentShape, CommandArguments } from './arguments.ts'
 
 /** Exit codes of the command line. */
 export const ExitCode = { done: 0, failed: 1, usage: 2 } as const
@@ -16,15 +16,12 @@ export interface CommandContext {
 }
 
 /** One command of `byname`. */
-export interface Command {
+export interface Command extends ArgumentShape {
   name: string
   /** What it does, in a few words, for the list of commands. */
   summary: string
   /** Names of positional arguments for the usage line, e.g. `NAME [TYPE]`. */
   positionals?: string
-  /** At most so many positional arguments. */
-  mostPositionals?: number
-  options: Readonly<Record<string, CommandOption>>
   /** Paragraphs below the summary in its help, if there is more to say. */
   details?: string
   examples?: readonly string[]
@@ -35,10 +32,4 @@ export interface Command {
    * @throws UsageError, ConfigError (exit code 2), or any Error (exit code 1); its message is shown in one line.
    */
   run(given: CommandArguments, context: CommandContext): Promise<number>
-}
-
-/** A command line that means nothing. Exit code 2. */
-export class UsageError extends Error {
-  readonly code = 'USAGE'
-  override readonly name = 'UsageError'
 }

@@ -1,7 +1,8 @@
 import { parseSocketAddress } from '../config/address.ts'
 import { watchFolder } from '../base/file-watch.ts'
 import { explainBusyAddress } from './busy-address.ts'
-import { type Command, ExitCode, UsageError } from './command.ts'
+import { UsageError } from './arguments.ts'
+import { type Command, ExitCode } from './command.ts'
 import { whenAborted } from './when-aborted.ts'
 
 const STOP_MS = 5000

@@ -3,8 +3,8 @@ import { alignColumns } from './text-columns.ts'
 
 /** Help of one command, ready to print. */
 export function commandHelp(command: Command): string {
-  const options = Object.entries(command.options).map(([name, { value, isMultiple, help }]) => [
-    `  --${name}${value === undefined ? '' : ` ${value}`}${isMultiple ? ' …' : ''}`,
+  const options = Object.entries(command.options).map(([name, { short, value, isMultiple, help }]) => [
+    `  ${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}${isMultiple ? ' …' : ''}`,
     help,
   ])
   const usage = ['byname', command.name, command.positionals, options.length > 0 ? '[options]' : undefined]

@@ -1,18 +1,13 @@
 import { randomInt } from 'node:crypto'
-import { isIP } from 'node:net'
-import { domainToASCII } from 'node:url'
 import dnsPacket, { type DecodedPacket, type RecordType } from 'dns-packet'
-import ipaddr from 'ipaddr.js'
-import { parseServer } from '../config/address.ts'
-import { nameToWire } from '../dns/name.ts'
-import type { CommandArguments } from './arguments.ts'
-import { type Command, ExitCode, UsageError } from './command.ts'
+import { ADMIN_OPTIONS } from './admin-client.ts'
+import { AnswerWitness, answerSource, type Evidence, type ReplyFacts } from './answer-source.ts'
+import { type Command, ExitCode } from './command.ts'
 import { type Exchange, type ExchangeServer, exchangeTcp, exchangeUdp } from './dns-exchange.ts'
-import { extendedErrors, flagsOf, nameText, packetType, rcodeText, recordText, typeText } from './dns-text.ts'
-import { alignColumns } from './text-columns.ts'
+import { extendedErrors, flagsOf, nameText, rcodeText, recordText, typeText } from './dns-text.ts'
+import { DEFAULT_SERVER, DEFAULT_TIMEOUT_SECONDS, type Question, readQueryArguments } from './query-arguments.ts'
+import { alignColumns, printable } from './text-columns.ts'
 
-const DEFAULT_SERVER = '127.0.0.1:15053'
-const DEFAULT_TIMEOUT_SECONDS = 5
 /** What byname itself asks upstream with, so that a reply shown is a reply that it would get. */
 const PAYLOAD_BYTES = 1232
 
@@ -20,22 +15,32 @@ const PAYLOAD_BYTES = 1232
 export const queryCommand: Command = {
   name: 'query',
   positionals: 'NAME [TYPE]',
-  mostPositionals: 2,
+  // Whatever dig is given beside name and type: a server, a class and switches.
+  mostPositionals: 16,
   summary: 'Ask for a name, and say where the answer came from.',
   options: {
-    server: { value: 'ADDR:PORT', help: `whom to ask (default ${DEFAULT_SERVER})` },
-    tcp: { help: 'ask over TCP' },
+    server: { value: 'ADDR:PORT', help: `whom to ask (default ${DEFAULT_SERVER}); also @ADDR` },
+    port: { short: 'p', value: 'PORT', help: "the server's port" },
+    type: { short: 't', value: 'TYPE', help: 'record type' },
+    reverse: { short: 'x', value: 'ADDR', help: 'ask for the name of an address' },
+    tcp: { help: 'ask over TCP; also +tcp' },
+    short: { help: 'print the data of the answer only; also +short' },
     json: { help: 'as JSON' },
-    timeout: { value: 'SECONDS', help: `how long to wait (default ${DEFAULT_TIMEOUT_SECONDS})` },
+    timeout: { value: 'SECONDS', help: `how long to wait (default ${DEFAULT_TIMEOUT_SECONDS}); also +time=SECONDS` },
+    ...ADMIN_OPTIONS,
   },
-  details: 'TYPE is A unless given, and PTR for an address. A truncated reply is asked for again over TCP.',
-  examples: ['byname query reviews', 'byname query example.com AAAA --tcp', 'byname query 10.96.0.10'],
+  details: `TYPE is A unless given, and PTR for an address; it may come before NAME. A truncated reply is asked for again
+over TCP. Where the answer came from is told by what the daemon counts meanwhile, at its admin endpoint.
+The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SERVFAIL, REFUSED, no reply).`,
+  examples: [
+    'byname query reviews',
+    'byname query example.com AAAA --tcp',
+    'byname query @10.96.0.10 -x 10.244.1.7 +short',
+  ],
   async run(given, context) {
-    const question = questionOf(given)
-    const server = serverOf(given)
-    const timeoutMs = timeoutOf(given)
+    const { question, server, isTcp, isShort, timeoutMs } = readQueryArguments(given)
     const query = encode(question)
-    const isTcp = given.has('tcp') || server.isTcp
+    const witness = isShort ? null : await AnswerWitness.begin(server, given, context)
     let exchange = await (isTcp ? exchangeTcp : exchangeUdp)(server, query, timeoutMs)
     let packet = decode(exchange, server)
     const wasTruncated = packet.flag_tc && exchange.transport === 'udp'
@@ -43,16 +48,21 @@ export const queryCommand: Command = {
       exchange = await exchangeTcp(server, query, timeoutMs)
       packet = decode(exchange, server)
     }
-    const report = reportOf(question, packet, exchange, server.text, wasTruncated)
-    context.out(given.has('json') ? `${JSON.stringify(report, null, 2)}\n` : reportText(report))
-    return ExitCode.done
+    const rcode = rcodeText(packet)
+    const isFailure = rcode !== 'NOERROR' && rcode !== 'NXDOMAIN'
+    if (witness === null) {
+      context.out(
+        records(packet.answers)
+          .map(({ data }) => `${data}\n`)
+          .join(''),
+      )
+      if (isFailure) context.err(`byname query: ${server.text} answers ${rcode}\n`)
+    } else {
+      const report = reportOf(question, packet, exchange, server.text, wasTruncated, await witness.end())
+      context.out(given.has('json') ? `${JSON.stringify(report, null, 2)}\n` : reportText(report))
+    }
+    return isFailure ? ExitCode.failed : ExitCode.done
   },
-}
-
-interface Question {
-  name: string
-  /** dns-packet's name of the type. */
-  type: string
 }
 
 interface QueryReport {
@@ -61,51 +71,16 @@ interface QueryReport {
   flags: string[]
   answers: ReturnType<typeof records>
   authority: ReturnType<typeof records>
-  /** Where the answer came from, as far as the reply shows it. */
+  /** Where the answer came from. */
   source: string
+  /** Why the source is not certain; null where it is. */
+  sourceDoubt: string | null
   extendedErrors: { code: number; text: string }[]
   server: string
   transport: 'udp' | 'tcp'
   wasTruncated: boolean
   milliseconds: number
   bytes: number
-}
-
-function questionOf(given: CommandArguments): Question {
-  const [written, type] = given.positionals
-  if (written === undefined) throw new UsageError('name what to ask for: byname query NAME [TYPE]')
-  if (type === undefined && isIP(written) !== 0) return { name: reverseName(written), type: 'PTR' }
-  const name = written.normalize('NFC').match(/^[\p{ASCII}]*$/u) ? written : domainToASCII(written)
-  if (nameToWire(name) === null) {
-    throw new UsageError(
-      `${JSON.stringify(written)} is no domain name: labels have 1 to 63 bytes, all of it at most 255`,
-    )
-  }
-  const known = packetType(type ?? 'A')
-  if (known === null) throw new UsageError(`${JSON.stringify(type)} is no record type; write A, AAAA, TYPE65, …`)
-  return { name, type: known }
-}
-
-/** `10.0.0.1` is `1.0.0.10.in-addr.arpa`. */
-function reverseName(address: string): string {
-  const bytes = ipaddr.parse(address.replace(/%.*/, '')).toByteArray()
-  if (bytes.length === 4) return `${bytes.toReversed().join('.')}.in-addr.arpa`
-  const digits = Buffer.from(bytes).toString('hex')
-  return `${digits.split('').toReversed().join('.')}.ip6.arpa`
-}
-
-function serverOf(given: CommandArguments): ExchangeServer & { isTcp: boolean } {
-  const server = parseServer(given.text('server') ?? DEFAULT_SERVER)
-  if ('reason' in server) throw new UsageError(`--server: ${server.reason}`)
-  const { address, port, label, transport } = server.value
-  if (transport !== 'udp' && transport !== 'tcp') throw new UsageError('--server: only UDP and TCP can be asked')
-  return { address, port, text: label.replace(/^tcp:\/\//, ''), isTcp: transport === 'tcp' }
-}
-
-function timeoutOf(given: CommandArguments): number {
-  const seconds = Number(given.text('timeout') ?? DEFAULT_TIMEOUT_SECONDS)
-  if (seconds > 0 && seconds <= 3600) return seconds * 1000
-  throw new UsageError('--timeout: must be a number of seconds, at most 3600')
 }
 
 function encode({ name, type }: Question): Buffer {
@@ -149,15 +124,26 @@ function reportOf(
   exchange: Exchange,
   server: string,
   wasTruncated: boolean,
+  evidence: Evidence,
 ): QueryReport {
   const errors = extendedErrors(packet)
+  const rcode = rcodeText(packet)
+  const facts: ReplyFacts = {
+    name: question.name,
+    type: typeText(question.type),
+    rcode,
+    isAuthoritative: packet.flag_aa,
+    extendedErrors: new Set(errors.map((error) => error.code)),
+  }
+  const { text: source, doubt } = answerSource(facts, evidence)
   return {
     question: { name: nameText(question.name), type: typeText(question.type) },
-    rcode: rcodeText(packet),
+    rcode,
     flags: flagsOf(packet),
     answers: records(packet.answers),
     authority: records(packet.authorities),
-    source: sourceOf(question, packet, new Set(errors.map((error) => error.code))),
+    source,
+    sourceDoubt: doubt,
     extendedErrors: errors,
     server,
     transport: exchange.transport,
@@ -167,25 +153,14 @@ function reportOf(
   }
 }
 
-/** Mesh answers are authoritative (AA), what was forwarded is not, and the name and extended errors tell the rest. */
-function sourceOf(question: Question, packet: DecodedPacket, errors: ReadonlySet<number>): string {
-  if (packet.flag_aa) return 'mesh table'
-  if (/(?:^|\.)(?:localhost|invalid|onion|resolver\.arpa)\.?$/i.test(question.name))
-    return 'byname itself: a special name'
-  if (errors.has(3) || errors.has(19)) return 'cache (stale: no upstream server answers)'
-  if (errors.has(14)) return 'byname itself: no name table yet'
-  if (errors.has(22) || errors.has(23)) return 'byname itself: no upstream server answers'
-  if (errors.has(18)) return 'byname itself: this client may not ask'
-  return 'upstream or cache'
-}
-
 function reportText(report: QueryReport): string {
   const { question, answers, authority } = report
   const rows = [...answers, ...authority].map(({ name, ttl, type, data }) => [name, String(ttl), type, data])
   const nothing = answers.length === 0 ? `no ${question.type} records\n` : ''
   const transport = report.wasTruncated ? 'TCP (truncated over UDP)' : report.transport.toUpperCase()
   const notes = [
-    ['source', report.source],
+    ['source', printable(report.source)],
+    ...(report.sourceDoubt === null ? [] : [['', printable(report.sourceDoubt)]]),
     ['server', `${report.server} over ${transport}, ${report.milliseconds} ms, ${report.bytes} bytes`],
     ...report.extendedErrors.map(({ code, text }) => ['error', `${text} (EDE ${code})`]),
   ]

@@ -1,6 +1,6 @@
 import { socketText } from '../config/address.ts'
 import type { StatusReport } from '../observe/status.ts'
-import { ADMIN_OPTION, getJson } from './admin-client.ts'
+import { ADMIN_OPTIONS, showFromAdmin } from './admin-client.ts'
 import { cacheText } from './cache.ts'
 import { type Command, ExitCode } from './command.ts'
 import { amount, bytesText, plural } from './figures.ts'
@@ -11,10 +11,9 @@ import { upstreamsText } from './upstreams.ts'
 export const statusCommand: Command = {
   name: 'status',
   summary: 'Show how the running daemon is doing.',
-  options: { json: { help: 'as JSON' }, admin: ADMIN_OPTION },
+  options: { json: { help: 'as JSON' }, ...ADMIN_OPTIONS },
   async run(given, context) {
-    const report = await getJson<StatusReport>('/debug/status', given, context)
-    context.out(given.has('json') ? `${JSON.stringify(report, null, 2)}\n` : statusText(report))
+    await showFromAdmin('/debug/status', given, context, statusText)
     return ExitCode.done
   },
 }
@@ -33,7 +32,7 @@ function statusText(report: StatusReport): string {
     ['table', tableLine(table)],
   ]
   if (xds !== null) rows.push(['xds', `${xdsText(xds)}, ${plural(xds.reconnects, 'reconnect')}`])
-  rows.push(['queries', amount(report.requests)], ['cache', cacheText(cache)])
+  rows.push(['queries', queriesText(report)], ['cache', cacheText(cache)])
   const drops = Object.entries(report.drops).map(([reason, count]) => `${reason} ${amount(count)}`)
   if (report.socketDrops > 0) drops.push(`by the kernel ${amount(report.socketDrops)}`)
   rows.push(['no reply to', drops.length > 0 ? drops.join(', ') : 'none'])
@@ -44,6 +43,13 @@ function statusText(report: StatusReport): string {
   const warnings = report.warnings.map((warning) => `warning: ${printable(warning)}\n`).join('')
   const notes = problems.join('') + warnings
   return `${alignColumns(rows.map((row) => row.map(printable)))}${servers}${notes === '' ? '' : `\n${notes}`}`
+}
+
+function queriesText({ requests, responses }: StatusReport): string {
+  const parts = Object.entries(responses).flatMap(([source, count]) =>
+    count > 0 ? [`${source} ${amount(count)}`] : [],
+  )
+  return amount(requests) + (parts.length > 0 ? `; answered from ${parts.join(', ')}` : '')
 }
 
 function xdsText({ connected, away }: NonNullable<StatusReport['xds']>): string {

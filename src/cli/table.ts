@@ -1,5 +1,5 @@
 import { isMap } from '../config/setting.ts'
-import { ADMIN_OPTION, getFromAdmin, getJson } from './admin-client.ts'
+import { ADMIN_OPTIONS, getFromAdmin, showFromAdmin } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
 import { alignColumns, printable } from './text-columns.ts'
 
@@ -9,13 +9,13 @@ export const tableCommand: Command = {
   summary: 'Show the name table in use.',
   options: {
     json: { help: 'as proto3 JSON, which mesh.source.table reads' },
-    admin: ADMIN_OPTION,
+    ...ADMIN_OPTIONS,
   },
   async run(given, context) {
     if (given.has('json')) {
       const body = await getFromAdmin('/debug/table', given, context)
       context.out(body.endsWith('\n') ? body : `${body}\n`)
-    } else context.out(tableText(await getJson<unknown>('/debug/table', given, context)))
+    } else await showFromAdmin('/debug/table', given, context, tableText)
     return ExitCode.done
   },
 }

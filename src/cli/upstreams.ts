@@ -1,5 +1,5 @@
 import type { UpstreamStatus } from '../observe/upstream-metrics.ts'
-import { ADMIN_OPTION, getJson } from './admin-client.ts'
+import { ADMIN_OPTIONS, showFromAdmin } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
 import { amount } from './figures.ts'
 import { alignColumns, printable } from './text-columns.ts'
@@ -8,10 +8,9 @@ import { alignColumns, printable } from './text-columns.ts'
 export const upstreamsCommand: Command = {
   name: 'upstreams',
   summary: 'Show the upstream servers: state, round trip, failures, routes.',
-  options: { json: { help: 'as JSON' }, admin: ADMIN_OPTION },
+  options: { json: { help: 'as JSON' }, ...ADMIN_OPTIONS },
   async run(given, context) {
-    const upstreams = await getJson<UpstreamStatus[]>('/debug/upstreams', given, context)
-    context.out(given.has('json') ? `${JSON.stringify(upstreams, null, 2)}\n` : upstreamsText(upstreams))
+    await showFromAdmin('/debug/upstreams', given, context, upstreamsText)
     return ExitCode.done
   },
 }

@@ -2,8 +2,8 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readWorkloadGroup } from '../istio/workload-group.ts'
 import { VM_FILES, vmFiles } from '../istio/vm-files.ts'
-import type { CommandArguments } from './arguments.ts'
-import { type Command, type CommandContext, ExitCode, UsageError } from './command.ts'
+import { type CommandArguments, UsageError } from './arguments.ts'
+import { type Command, type CommandContext, ExitCode } from './command.ts'
 import { readInput } from './input-file.ts'
 
 /** As istioctl leaves them, except that nobody else can read the token. */

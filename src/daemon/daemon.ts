@@ -14,13 +14,14 @@ import type { Config } from '../config/schema.ts'
 import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './listeners.ts'
 import { DaemonSettings, keepFixed } from './settings.ts'
 import { observeSources } from './observed.ts'
+import { nextReload, reloadProblems } from './problems.ts'
 import { warningsOf } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import type { Observer } from '../observe/observer.ts'
-import type { MeshState, Problem, XdsStateLike } from '../observe/sources.ts'
+import type { MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { checkStart, readRootCertificates } from './start-check.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
@@ -117,6 +118,7 @@ class Daemon {
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
   #sourceProblems: () => Problem[] = () => []
+  #lastReload: Reload | null = null
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
   constructor({ config, warnings }: DaemonOptions, log: Log, inherited: Inherited | null) {
@@ -217,7 +219,8 @@ class Daemon {
         streamCounters: this.#streamCounters,
         keeper,
         xds: this.#xds,
-        problems: () => [...this.#sourceProblems(), ...this.#settings.problems],
+        problems: () => [...reloadProblems(this.#lastReload), ...this.#sourceProblems(), ...this.#settings.problems],
+        reload: () => this.#lastReload,
         updates: this.#updates,
         compileDurations: this.#compileDurations,
       }),
@@ -252,6 +255,7 @@ class Daemon {
       log.level = config.log.level
       this.#settings.reload(merged)
       log.info({}, 'configuration read again')
+      this.#noteReload([], fixed)
       if (fixed.length === 0) return
       const overlaps = overlap(config.listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
       const reason = this.#handOverProblem() ?? overlaps
@@ -260,7 +264,12 @@ class Daemon {
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [String(error)]
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
+      this.#noteReload(problems, [])
     }
+  }
+
+  #noteReload(problems: readonly string[], fixedKeys: readonly string[]): void {
+    this.#lastReload = nextReload(this.#lastReload, Date.now(), problems, fixedKeys)
   }
 
   /** Why no new process can take over from this one; null: one can. */

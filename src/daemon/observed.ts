@@ -4,7 +4,7 @@ import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
-import type { Listener, MeshState, ObserveSources, Problem, XdsStateLike } from '../observe/sources.ts'
+import type { Listener, MeshState, ObserveSources, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { StreamThread } from './stream-thread.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
@@ -27,6 +27,7 @@ export interface DaemonParts {
   warnings: () => readonly string[]
   /** What is wrong now with the source of the table. */
   problems: () => Problem[]
+  reload: () => Reload | null
   listeners: readonly OpenListener[]
   workers: DataWorkers
   stream: StreamThread
@@ -69,6 +70,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     warnings: parts.warnings,
     problems: () => [...parts.problems(), ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper)],
+    reload: parts.reload,
     adminToken: () => null,
     socketTables: readSocketTables,
   }

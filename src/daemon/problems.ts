@@ -1,10 +1,32 @@
 /** What is wrong now, as the observer shows it, from the states of the parts. Each text is one line that names file or server. */
 import type { FileTrouble } from '../base/watched-file.ts'
-import type { Problem } from '../observe/sources.ts'
+import type { Problem, Reload } from '../observe/sources.ts'
 import type { MeshFilesState } from '../tables/mesh-folder.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
 import type { TableFileState } from '../tables/table-file.ts'
 import type { XdsState } from '../xds/xds-state.ts'
+
+/** What became of a reading of the configuration, after `before`. `problems`: why it is refused, none if it is in use. */
+export function nextReload(
+  before: Reload | null,
+  atMs: number,
+  problems: readonly string[],
+  fixedKeys: readonly string[],
+): Reload {
+  const refusedSinceMs = problems.length === 0 ? null : (before?.refusedSinceMs ?? atMs)
+  return { count: (before?.count ?? 0) + 1, atMs, problems, refusedSinceMs, fixedKeys }
+}
+
+/** A configuration that was refused: the one in use stays. */
+export function reloadProblems(last: Reload | null): Problem[] {
+  if (last === null || last.refusedSinceMs === null) return []
+  const sinceMs = last.refusedSinceMs
+  return last.problems.map((problem) => ({
+    about: 'configuration',
+    text: `the configuration is refused, and the one in use stays: ${problem}`,
+    sinceMs,
+  }))
+}
 
 /** A control plane that is away, or whose tables are refused. */
 export function controlPlaneProblems({ away, refused }: Pick<XdsState, 'away' | 'refused'>): Problem[] {

@@ -33,6 +33,8 @@ export interface HttpServerOptions {
   /** 0: any free one. */
   port: number
   routes: readonly Route[]
+  /** What replies say is answering (the Server header): `byname/0.1.0`. */
+  product?: string
   /** The reply to a request that is refused, or null; by default none is. */
   guard?(method: string, headers: IncomingMessage['headers']): Reply | null
   log: Pick<Log, 'info' | 'warn'>
@@ -256,6 +258,7 @@ export class HttpServer {
     ended.signal.addEventListener('abort', () => clearTimeout(tooSlow))
     response.writeHead(reply.status, {
       'content-type': reply.type,
+      ...(this.#options.product === undefined ? {} : { server: this.#options.product }),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       'cross-origin-resource-policy': 'same-origin',

@@ -44,6 +44,7 @@ export class Observer {
       ? new HttpServer({
           ...admin,
           name: 'admin',
+          product: `byname/${sources.version}`,
           routes: adminRoutes(sources, () => this.status()),
           guard: (method, headers) => refusal(method, headers, sources.adminToken()),
           log,

@@ -46,6 +46,20 @@ export const PROBLEM_SUBJECTS = [
   'admin_token',
 ] as const
 
+/** What became of a reading of the configuration after the start. */
+export interface Reload {
+  /** Of readings so far. */
+  count: number
+  /** Unix time in ms. */
+  atMs: number
+  /** Why it was refused as a whole, one line each; none if it is in use. */
+  problems: readonly string[]
+  /** Since when each reading was refused; null if it is in use. */
+  refusedSinceMs: number | null
+  /** Keys whose new values need a new process. */
+  fixedKeys: readonly string[]
+}
+
 /** Something that is wrong now and that byname gets along with for the time being: it goes on with what it has. */
 export interface Problem {
   about: (typeof PROBLEM_SUBJECTS)[number]
@@ -114,6 +128,8 @@ export interface ObserveSources {
   warnings(): readonly string[]
   /** What is wrong now. */
   problems(): readonly Problem[]
+  /** The last reading of the configuration after the start; null before the first. */
+  reload(): Reload | null
   /** The token that requests to the admin endpoint must bring; null where none is configured. Asked at every request. */
   adminToken(): RequiredToken | null
   /** Texts of /proc/net/udp and /proc/net/udp6 (socket-drops.ts reads them), nothing where there are none. */

@@ -1,7 +1,7 @@
-import { Cell, DROP_REASONS } from '../stats/counters.ts'
+import { Cell, DROP_REASONS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
 import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
 import { sumOf } from './metric-definition.ts'
-import type { Listener, ObserveSources, Problem, XdsStateLike } from './sources.ts'
+import type { Listener, ObserveSources, Problem, Reload, XdsStateLike } from './sources.ts'
 import { type UpstreamStatus, upstreamStatus } from './upstream-metrics.ts'
 
 /** The answer cache, all workers together. */
@@ -36,6 +36,8 @@ export interface StatusReport {
   workers: { count: number; restarts: number }
   /** Queries received. */
   requests: number
+  /** Replies sent, by who answered: mesh, cache, stale, upstream, local. */
+  responses: Record<string, number>
   table: {
     hosts: number
     bytes: number
@@ -60,6 +62,8 @@ export interface StatusReport {
   warnings: string[]
   /** What is wrong now. */
   problems: ProblemStatus[]
+  /** The last reading of the configuration after the start; null before the first. */
+  reload: Reload | null
 }
 
 /** A problem, and how long there has been one. */
@@ -92,6 +96,9 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
     listeners: sources.listeners(),
     workers: { count: counters.length, restarts: sources.workerRestarts() },
     requests: sumOf(counters, totalRequests),
+    responses: Object.fromEntries(
+      SOURCES.map((source, slot) => [source, sumOf(counters, (worker) => responsesOf(worker, slot))]),
+    ),
     table: {
       hosts: mesh.hosts,
       bytes: mesh.bytes,
@@ -110,7 +117,12 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
     receiveBufferBytes: receiveBufferBytes(counters),
     warnings: [...sources.warnings(), ...ownWarnings(mesh, upstreams, socketDrops)],
     problems: problemStatus(sources),
+    reload: sources.reload(),
   }
+}
+
+function responsesOf(worker: WorkerCounters, source: number): number {
+  return RCODES.reduce((sum, _, rcode) => sum + worker.responsesOf(source, rcode), 0)
 }
 
 /** The problems of this moment. */

@@ -50,6 +50,7 @@ const status: StatusReport = {
   ],
   workers: { count: 1, restarts: 0 },
   requests: 1234,
+  responses: { mesh: 1000, cache: 200, stale: 0, upstream: 34, local: 0 },
   table: {
     hosts: 2,
     bytes: 4096,
@@ -90,6 +91,7 @@ const status: StatusReport = {
   receiveBufferBytes: 0,
   warnings: ['mind the \u001b[31m gap'],
   problems: [],
+  reload: null,
 }
 
 describe('table', () => {
@@ -127,7 +129,7 @@ listening    127.0.0.1:15053 UDP+TCP, [::1]:15053 UDP
 driver       dgram (asked for), 1 worker, 0 restarts
 table        2 hosts, 4.0 KiB, version v7, 1 min old, from xds 127.0.0.1:15010; updates 3 changed, 1 unchanged, 0 refused
 xds          connected, 1 reconnect
-queries      1,234
+queries      1,234; answered from mesh 1,000, cache 200, upstream 34
 cache        80.0 % hits (7 positive, 1 negative, 0 stale, 2 missed), 1 entry in 300 bytes
 no reply to  runt 2, by the kernel 5
 

@@ -14,7 +14,7 @@ function write(name: string, text: string): string {
   return path
 }
 
-const COMMANDS = ['run', 'demo', 'control-plane', 'check', 'query', 'table', 'status']
+const COMMANDS = `run demo control-plane check query table status upstreams cache reload stop version`.split(' ')
 
 describe('help', () => {
   test('--help lists every command and the exit codes', async () => {

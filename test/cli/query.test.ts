@@ -37,8 +37,9 @@ test('a mesh answer: records aligned, flags, where it came from', async () => {
     'reviews.default.svc.cluster.local.  30  A      10.0.0.7',
     '',
   ])
-  expect(lines[5]).toBe('source  mesh table')
-  expect(lines[6]).toMatch(new RegExp(`^server  ${server.text} over UDP, [\\d.]+ ms, \\d+ bytes$`))
+  expect(lines[5]).toBe('source  mesh table or hosts file')
+  expect(lines[6]).toMatch(/^ {8}told by the reply alone: nothing listens on 127\.0\.0\.1:15054; /)
+  expect(lines[7]).toMatch(new RegExp(`^server  ${server.text} over UDP, [\\d.]+ ms, \\d+ bytes$`))
   expect(server.queries).toHaveLength(1)
   expect(server.queries[0]!.query.additionals).toMatchObject([{ type: 'OPT', udpPayloadSize: 1232 }])
 })
@@ -52,6 +53,7 @@ test('--json has the same, for programs', async () => {
     flags: ['qr', 'rd', 'ra'],
     answers: [],
     source: 'upstream or cache',
+    sourceDoubt: expect.stringMatching(/^told by the reply alone: /),
     transport: 'udp',
     server: server.text,
   })
@@ -82,6 +84,16 @@ test.each([
   [['x', 'TYPE64'], 'UNKNOWN_64', 'x'],
   [['x', 'srv'], 'SRV', 'x'],
   [['bücher.example'], 'A', 'xn--bcher-kva.example'],
+  [['AAAA', 'x'], 'AAAA', 'x'],
+  [['mx', 'ns'], 'NS', 'mx'],
+  [['a'], 'A', 'a'],
+  [['x', 'IN', 'txt'], 'TXT', 'x'],
+  [['IN', 'txt', 'x'], 'TXT', 'x'],
+  [['in', 'aaaa'], 'AAAA', 'in'],
+  [['-t', 'MX', 'x'], 'MX', 'x'],
+  [['x', '-t', 'MX', 'in'], 'MX', 'x'],
+  [['-x', '10.0.0.7'], 'PTR', '7.0.0.10.in-addr.arpa'],
+  [['-x', '::1'], 'PTR', `1.${'0.'.repeat(31)}ip6.arpa`],
 ])('%j asks for %s %s', async (args, type, name) => {
   const server = await serve(() => ({ flags: RD_RA }))
   const { code } = await byname(['query', ...args, '--server', server.text])
@@ -120,7 +132,56 @@ test('records of every shape, extended errors, and no control characters to the 
   expect(out).toMatch(/^x\. +1 +TXT +"a \\"b\\"" "c"$/m)
   expect(out).toMatch(/^x\. +1 +HTTPS +\\# 3 000100$/m)
   expect(out).toMatch(/^error +no reachable authority: all \\x1b\[31mfailed \(EDE 22\)$/m)
-  expect(out).toMatch(/^source +byname itself: no upstream server answers$/m)
+  // Whose error that is the reply does not say.
+  expect(out).toMatch(/^source +upstream or cache$/m)
+})
+
+describe('the habits of dig', () => {
+  test('@SERVER with -p, and +tcp, wherever they stand', async () => {
+    const server = await serve(() => ({ flags: RD_RA, answers: [address] }))
+    const orders = [
+      ['@127.0.0.1', '-p', String(server.port), 'x', 'A', '+tcp'],
+      ['-p', String(server.port), '+tcp', 'A', 'x', '@127.0.0.1'],
+      ['x', '--port', String(server.port), '--tcp'],
+      [`@tcp://${server.text}`, 'x'],
+    ]
+    for (const args of orders) expect((await byname(['query', ...args])).code).toBe(0)
+    expect(server.queries.map(({ transport }) => transport)).toEqual(['tcp', 'tcp', 'tcp', 'tcp'])
+    await byname(['query', 'x', `@tcp://${server.text}`, '+tcp', '+notcp'])
+    expect(server.queries.at(-1)?.transport).toBe('udp')
+  })
+
+  test.each(['+short', '--short'])('%s prints the data of the answer, a line each, and nothing else', async (word) => {
+    const alias: Answer = { name: 'reviews', type: 'CNAME', ttl: 5, data: 'reviews.default.svc.cluster.local' }
+    const server = await serve(() => ({ flags: AA | RD_RA, answers: [alias, address] }))
+    const { code, out, err } = await byname(['query', 'reviews', word, '--server', server.text])
+    expect({ code, out, err }).toEqual({ code: 0, out: 'reviews.default.svc.cluster.local.\n10.0.0.7\n', err: '' })
+  })
+
+  test('+time=SECONDS is how long to wait', async () => {
+    const server = await serve(() => null)
+    expect((await byname(['query', 'x', '+time=0.2', '--server', server.text])).err).toContain('within 0.2 s')
+  })
+})
+
+describe('the exit code', () => {
+  test.each([
+    ['NOERROR', 0, 0],
+    ['SERVFAIL', 2, 1],
+    ['NXDOMAIN', 3, 0],
+    ['REFUSED', 5, 1],
+    ['NOTIMP', 4, 1],
+  ])('of %s', async (rcode, bits, code) => {
+    const server = await serve(() => ({ flags: RD_RA | bits }))
+    const [whole, short] = await Promise.all([
+      byname(['query', 'x', '--server', server.text]),
+      byname(['query', 'x', '+short', '--server', server.text]),
+    ])
+    expect([whole.code, short.code]).toEqual([code, code])
+    expect(whole.out).toContain(rcode)
+    const said = code === 0 ? '' : `byname query: ${server.text} answers ${rcode}\n`
+    expect([short.out, short.err]).toEqual(['', said])
+  })
 })
 
 describe('failures are one line with a remedy', () => {
@@ -172,6 +233,21 @@ describe('failures are one line with a remedy', () => {
     [['x', '--server', 'tls://9.9.9.9'], '--server: only UDP and TCP can be asked'],
     [['x', '--server', 'dns.google'], '--server: "dns.google" is a name'],
     [['x', '--timeout', 'soon'], '--timeout: must be a number of seconds'],
+    [['x', '+time=0'], '--timeout: must be a number of seconds'],
+    [['x', '+trace'], '+trace is not one of +short, +tcp, +notcp, +time=SECONDS'],
+    [['x', '+time'], '+time is not one of'],
+    [['x', '@dns.google'], '@dns.google: "dns.google" is a name'],
+    [['x', '@tls://9.9.9.9'], '@tls://9.9.9.9: only UDP and TCP can be asked'],
+    [['x', '@127.0.0.1', '@127.0.0.2'], 'one server can be asked, not 127.0.0.1 and 127.0.0.2'],
+    [['x', '@127.0.0.1', '--server', '127.0.0.2'], 'one server can be asked'],
+    [['x', '-p', '0'], '--port: "0" is no port'],
+    [['x', '-p', '65536'], '--port: "65536" is no port'],
+    [['x', '-p'], '-p needs a value: PORT'],
+    [['-x', 'example.com'], '-x: "example.com" is no IP address'],
+    [['-x', '10.0.0.7', 'A'], 'unexpected argument "A" beside -x'],
+    [['x', 'A', 'y'], 'unexpected argument "y"'],
+    [['-t', 'MX', 'x', 'y'], 'unexpected argument "y"'],
+    [['x', '-q'], 'unknown option -q'],
   ])('%j is bad usage', async (args, message) => {
     const { code, err } = await byname(['query', ...args])
     expect(code).toBe(2)

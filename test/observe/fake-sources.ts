@@ -36,6 +36,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     flush: () => Promise.resolve(0),
     warnings: () => [],
     problems: () => [],
+    reload: () => null,
     adminToken: () => null,
     socketTables: () => Promise.resolve([]),
     ...changes,

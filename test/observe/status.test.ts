@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { statusReport } from '../../src/observe/status.ts'
-import { Cell, Drop, UpstreamField } from '../../src/stats/counters.ts'
+import { Cell, Drop, Source, UpstreamField } from '../../src/stats/counters.ts'
 import { fakeMesh, fakeSources } from './fake-sources.ts'
 
 test('figures of all workers are added up', () => {
@@ -14,8 +14,12 @@ test('figures of all workers are added up', () => {
   first!.add(Cell.cacheHitsPositive, 3)
   second!.add(Cell.cacheHitsStale, 2)
   first!.set(Cell.receiveBufferBytes, 212_992)
+  first!.response(Source.mesh, 0, 0, 100)
+  second!.response(Source.mesh, 23, 1, 100)
+  second!.response(Source.upstream, 2, 0, 100)
   expect(statusReport(sources, 0)).toMatchObject({
     requests: 2,
+    responses: { mesh: 2, cache: 0, stale: 0, upstream: 1, local: 0 },
     drops: { runt: 1 },
     cache: { requests: 20, hits: 5, positiveHits: 3, staleHits: 2, misses: 15, hitRatio: 0.25 },
     receiveBufferBytes: 212_992,
