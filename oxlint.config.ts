@@ -42,6 +42,7 @@ const config: OxlintConfig = defineConfig({
     'typescript/consistent-type-imports': 'error',
     'unicorn/filename-case': ['error', { case: 'kebabCase' }],
     'no-console': 'error',
+    'typescript/explicit-module-boundary-types': 'error',
     'unicorn/require-post-message-target-origin': 'off',
   },
   overrides: [

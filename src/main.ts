@@ -81,7 +81,7 @@ export async function runCommandLine(
   try {
     const given = parseArguments(command, rest)
     if (given.has('help')) {
-      context.out(commandHelp(command))
+      context.out(await commandHelp(command))
       return ExitCode.done
     }
     if (command.isService) beforeService()

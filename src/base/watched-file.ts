@@ -53,6 +53,8 @@ export interface WatchedFileOptions<T> {
   maxBytes: number
   /** Makes a value of the whole text, or says in one line why that is not possible; `last` is the last good one. */
   take: (text: string, last: T | null) => Taken<T>
+  /** What goes on until the first good reading: another file's last good value, where this one stands in for it. */
+  last?: T | null
   /** Called with each value that a change has brought: not for `start` and `reread`. */
   onChange: (value: T) => void
   /** The line to log for a problem. */
@@ -78,9 +80,10 @@ export class WatchedFile<T> {
     this.#options = options
     this.#files = options.files ?? machineFiles
     this.#clock = options.clock ?? wallClock
+    this.#value = options.last ?? null
   }
 
-  /** The last good value; null before the first. */
+  /** The last good value, null before the first. */
   get value(): T | null {
     return this.#value
   }

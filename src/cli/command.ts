@@ -24,6 +24,8 @@ export interface Command extends ArgumentShape {
   positionals?: string
   /** Paragraphs below the summary in its help, if there is more to say. */
   details?: string
+  /** Paragraphs about the settings it takes, made only when its help is shown. */
+  settings?: () => Promise<string>
   examples?: readonly string[]
   /** True for commands that serve until they are told to end: they get `signal`, the others just die of it. */
   isService?: boolean

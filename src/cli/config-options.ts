@@ -1,5 +1,5 @@
-import { type LoadedConfig, loadConfig } from '../config/load.ts'
-import type { Setting } from '../config/setting.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { Setting } from '../config/layer.ts'
 import type { CommandArguments, CommandOption } from './arguments.ts'
 import type { CommandContext } from './command.ts'
 
@@ -13,9 +13,29 @@ export const LISTEN_OPTION: CommandOption = {
   help: 'address to answer on, UDP and TCP; may be repeated',
 }
 
-/** Loads the configuration as `--config` and `--listen` say. @throws ConfigError */
-export function loadGiven(given: CommandArguments, context: CommandContext): LoadedConfig {
-  return loadConfig({ file: given.text('config'), env: context.env, flags: listenFlags(given) })
+/** `--set KEY=VALUE …`, as several commands have it. */
+export const SET_OPTION: CommandOption = {
+  value: 'KEY=VALUE',
+  isMultiple: true,
+  help: 'any setting, such as mesh.ttlSeconds=1m; may be repeated',
+}
+
+/** Loads the configuration as `--config`, `--set` and `--listen` say. @throws ConfigError */
+export async function givenLoader(given: CommandArguments, context: CommandContext): Promise<() => LoadedConfig> {
+  // Loaded here, so that a list of commands costs no schema.
+  const { loadConfig } = await import('../config/load.ts')
+  const { parseAssignments } = await import('../config/assignment.ts')
+  return () =>
+    loadConfig({
+      file: given.text('config'),
+      env: context.env,
+      flags: [...parseAssignments(given.texts('set'), '--set'), ...listenFlags(given)],
+    })
+}
+
+/** What the schema says of each setting, for help. */
+export async function settingsHelp(): Promise<string> {
+  return (await import('../config/reference.ts')).referenceHelp()
 }
 
 /** `--listen` as a setting over all others; none if it was not given. */

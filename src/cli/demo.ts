@@ -2,8 +2,8 @@ import { join, relative } from 'node:path'
 import { styleText } from 'node:util'
 import { parseSocketAddress, type SocketAddress, socketText } from '../config/address.ts'
 import { watchFolder } from '../base/file-watch.ts'
-import { loadConfig } from '../config/load.ts'
-import type { Setting } from '../config/setting.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import type { Setting } from '../config/layer.ts'
 import type { StartedDaemon } from '../daemon/daemon.ts'
 import { type CommandArguments, UsageError } from './arguments.ts'
 import { explainBusyAddress } from './busy-address.ts'
@@ -36,7 +36,7 @@ export const demoCommand: Command = {
     if ('reason' in listen) throw new UsageError(`--control-plane-listen: ${listen.reason}`)
     const folder = given.text('mesh') ?? demoFolder()
     // Before anything is opened: a bad option should not cost a control plane.
-    load(given, context, listen.value)
+    await load(given, context, listen.value)
     const { startControlPlane } = await import('../mesh/control-plane.ts')
     const { createLog } = await import('../observe/log.ts')
     const log = await createLog({ level: 'warn', format: 'auto' })
@@ -44,12 +44,11 @@ export const demoCommand: Command = {
       startControlPlane({ folder, listen: listen.value, log, watchFolder }),
     )
     try {
-      const { config, warnings } = load(given, context, { ...listen.value, port: controlPlane.port })
+      const loaded = await load(given, context, { ...listen.value, port: controlPlane.port })
       const { runDaemon } = await import('../daemon/daemon.ts')
       await explainBusyAddress('--listen', () =>
         runDaemon({
-          config,
-          warnings,
+          ...loaded,
           signal: context.signal,
           env: { ...context.env },
           onStarted: (started) => context.out(screen(started, { ...listen.value, port: controlPlane.port }, folder)),
@@ -62,11 +61,12 @@ export const demoCommand: Command = {
   },
 }
 
-function load(
+async function load(
   given: CommandArguments,
   context: CommandContext,
   controlPlane: SocketAddress,
-): ReturnType<typeof loadConfig> {
+): Promise<LoadedConfig> {
+  const { loadConfig } = await import('../config/load.ts')
   const flags: Setting[] = [
     ...listenFlags(given),
     {

@@ -1,7 +1,7 @@
 /** DNS messages as dns-packet decodes them, in the words that people know from zone files and dig. */
 
 import type { Answer, DecodedPacket } from 'dns-packet'
-import { isMap } from '../config/setting.ts'
+import { isMap } from '../config/layer.ts'
 import { RCODES } from '../stats/counters.ts'
 import { printable } from './text-columns.ts'
 

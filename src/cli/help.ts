@@ -2,7 +2,7 @@ import type { Command } from './command.ts'
 import { alignColumns } from './text-columns.ts'
 
 /** Help of one command, ready to print. */
-export function commandHelp(command: Command): string {
+export async function commandHelp(command: Command): Promise<string> {
   const options = Object.entries(command.options).map(([name, { short, value, isMultiple, help }]) => [
     `  ${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}${isMultiple ? ' …' : ''}`,
     help,
@@ -13,6 +13,7 @@ export function commandHelp(command: Command): string {
     `Usage: ${usage.filter((part) => part !== undefined).join(' ')}\n`,
     ...(command.details === undefined ? [] : [`${command.details}\n`]),
     `Options:\n${alignColumns([...options, ['  -h, --help', 'show this help']])}`,
+    ...(command.settings === undefined ? [] : [`${await command.settings()}\n`]),
     ...(command.examples === undefined ? [] : [`Examples:\n${command.examples.map((line) => `  ${line}\n`).join('')}`]),
   ]
   return parts.join('\n')

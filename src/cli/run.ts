@@ -1,28 +1,28 @@
 import { explainBusyAddress } from './busy-address.ts'
 import { type Command, ExitCode } from './command.ts'
-import { CONFIG_OPTION, LISTEN_OPTION, loadGiven } from './config-options.ts'
+import { CONFIG_OPTION, givenLoader, LISTEN_OPTION, SET_OPTION, settingsHelp } from './config-options.ts'
 
 /** `byname run`: the daemon. */
 export const runCommand: Command = {
   name: 'run',
   summary: 'Run the DNS proxy.',
-  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION },
-  details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053 and gets the name table from the
-control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
-SIGTERM and SIGINT let it answer what it has taken in, then end. SIGHUP reads the configuration again.
-SIGUSR2 starts a new process that takes over without losing a query over UDP; connections over TCP end after
-their answers. Where the service ends with its first process (systemd, tini), restart it instead.`,
+  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION, set: SET_OPTION },
+  details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053. In a pod or on a VM of Istio it gets
+the name table from the control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
+Elsewhere there are no mesh names until mesh.source is set, and all names go upstream.
+SIGTERM and SIGINT let it answer what it has taken in, then end. SIGHUP reads the configuration again, as does
+a change of its file. SIGUSR2 starts a new process that takes over without losing a query over UDP; TCP
+connections end after their answers. Where the service ends with its first process (systemd, tini), restart it
+instead.`,
+  settings: settingsHelp,
   examples: ['byname run --config byname.yaml', 'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run'],
   isService: true,
   async run(given, context) {
-    const { config, warnings } = loadGiven(given, context)
+    const reload = await givenLoader(given, context)
+    const loaded = reload()
     const { runDaemon } = await import('../daemon/daemon.ts')
     const { signal, env } = context
-    const reload = (): ReturnType<typeof loadGiven> => loadGiven(given, context)
-    await explainBusyAddress(
-      '--listen',
-      async () => await runDaemon({ config, warnings, signal, env: { ...env }, reload }),
-    )
+    await explainBusyAddress('--listen', async () => await runDaemon({ ...loaded, signal, env: { ...env }, reload }))
     return ExitCode.done
   },
 }

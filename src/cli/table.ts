@@ -1,4 +1,4 @@
-import { isMap } from '../config/setting.ts'
+import { isMap } from '../config/layer.ts'
 import { ADMIN_OPTIONS, getFromAdmin, showFromAdmin } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
 import { alignColumns, printable } from './text-columns.ts'

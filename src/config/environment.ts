@@ -2,7 +2,8 @@ import { readYaml } from '../yaml/plain-yaml.ts'
 import { quote } from './address.ts'
 import { configSchema } from './schema.ts'
 import { type Leaf, type LeafKind, leavesOf } from './schema-keys.ts'
-import type { Setting } from './setting.ts'
+import type { Setting } from './layer.ts'
+import { nearestOf } from './spelling.ts'
 
 /** Environment variables by name. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -21,7 +22,10 @@ export function variableOf(path: readonly string[]): string {
   return ['byname', ...path].map((key) => key.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_')
 }
 
-/** Reads BYNAME_<PATH_IN_CAPITALS>. An empty variable counts as unset; unknown ones are warnings. */
+/**
+ * Reads BYNAME_<PATH_IN_CAPITALS>. Unknown variables are warnings. An empty one counts as unset, but for keys that empty
+ * text turns off; two quotation marks are empty text for every key.
+ */
 export function readEnvironment(env: Environment): { settings: Setting[]; warnings: string[] } {
   const leaves = new Map(leavesOf(configSchema).map((leaf): [string, Leaf] => [variableOf(leaf.path), leaf]))
   const settings: Setting[] = []
@@ -31,8 +35,13 @@ export function readEnvironment(env: Environment): { settings: Setting[]; warnin
     if (!name.startsWith('BYNAME_') || value === undefined || OTHERS.has(name)) continue
     const leaf = leaves.get(name)
     if (leaf === undefined) {
-      if (!SERVICE_LINK.test(name)) warnings.push(`${shown(name)}: unknown environment variable, ignored`)
-    } else if (value !== '') settings.push({ path: leaf.path, value: readValue(value, leaf.kind), from: name })
+      if (SERVICE_LINK.test(name)) continue
+      const near = nearestOf(name, [...leaves.keys()])
+      const hint = near === null ? '' : ` (did you mean ${near}?)`
+      warnings.push(`${shown(name)}: unknown environment variable, ignored${hint}`)
+    } else if (value.trim() !== '' || leaf.notes.isOffWhenEmpty === true) {
+      settings.push({ path: leaf.path, value: readValue(value, leaf.kind), from: name })
+    }
   }
   return { settings, warnings }
 }
@@ -41,9 +50,13 @@ function shown(name: string): string {
   return /^\w{1,80}$/.test(name) ? name : quote(name)
 }
 
-/** Text that does not fit the kind stays text: the schema then says what was expected. */
-function readValue(text: string, kind: LeafKind): unknown {
-  const trimmed = text.trim()
+/**
+ * A value of a key from one line of text: lists are separated by commas, maps are `a=b,c=d`, lists of sections are YAML.
+ * Text that does not fit the kind stays text: the schema then says what was expected.
+ */
+export function readValue(text: string, kind: LeafKind): unknown {
+  const written = text.trim()
+  const trimmed = written === '""' || written === "''" ? '' : written
   switch (kind) {
     case 'number':
       return /^[+-]?\d+(?:\.\d+)?$/.test(trimmed) ? Number(trimmed) : text
@@ -64,7 +77,9 @@ function readValue(text: string, kind: LeafKind): unknown {
   }
 }
 
+/** `[]` is a list without any, which an empty variable is not. */
 function items(text: string): string[] {
+  if (text === '[]') return []
   return text
     .split(',')
     .map((item) => item.trim())

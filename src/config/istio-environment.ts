@@ -7,8 +7,9 @@ import { readYaml } from '../yaml/plain-yaml.ts'
 import { parseHostPort, quote, socketText } from './address.ts'
 import { type Environment, readBoolean } from './environment.ts'
 import { parseGoDuration } from './go-duration.ts'
-import type { IstioConfig } from './schema.ts'
-import { isMap, type PlainMap, type Setting } from './setting.ts'
+import { configSchema, type IstioConfig } from './schema.ts'
+import { leavesOf } from './schema-keys.ts'
+import { isMap, type PlainMap, type Setting } from './layer.ts'
 
 /** Where istiod is if nothing says otherwise, and where the kubelet puts the token for it. */
 const ISTIOD = 'istiod.istio-system.svc:15012'
@@ -19,8 +20,8 @@ export interface IstioEnvironment {
   istio: IstioConfig
   /** To be laid under BYNAME_*. */
   settings: Setting[]
-  /** The control plane to use if the configuration names no mesh source. */
-  source: Setting
+  /** The control plane to use if the configuration names no mesh source. Null outside Istio. */
+  source: Setting | null
   /** XDS_ROOT_CA, empty if unset. */
   rootCert: string
   problems: string[]
@@ -28,6 +29,23 @@ export interface IstioEnvironment {
 
 const METADATA = 'ISTIO_META_'
 const JSON_METADATA = 'ISTIO_METAJSON_'
+
+/** Variables whose text is not the value itself. They return undefined for what sets nothing. */
+const READERS: Readonly<Record<string, (written: string, report: (problem: string) => void) => unknown>> = {
+  DNS_PROXY_ADDR: listenAddresses,
+  ISTIO_METAJSON_LABELS: readLabels,
+  DNS_FORWARD_PARALLEL: (written, report) => {
+    const isParallel = readBoolean(written)
+    if (isParallel === null) report(`must be true or false, not ${quote(written)}`)
+    return isParallel === true ? 'parallel' : undefined
+  },
+  DNS_FORWARD_TIMEOUT: (written, report) => {
+    const ms = parseGoDuration(written)
+    if (ms !== null && ms > 0) return Math.ceil(ms)
+    report(`must be a duration such as 2s or 500ms, not ${quote(written)}`)
+    return undefined
+  },
+}
 
 /** Reads Istio's variables. Those that are empty count as unset. */
 export function readIstioEnvironment(env: Environment): IstioEnvironment {
@@ -37,31 +55,12 @@ export function readIstioEnvironment(env: Environment): IstioEnvironment {
   // DNS_PROXY_ADDR is left out: that is how the agent is moved away from the port that byname takes.
   const { DNS_PROXY_ADDR: _agents, ...metadata } = proxy.metadata
   const all: Environment = { ...metadata, ...env }
-  const settings: Setting[] = []
-  const set = (name: string, path: string[], read: (value: string) => unknown = (value) => value): void => {
-    const written = all[name]
-    if (written === undefined || written === '') return
-    const value = read(written)
-    if (value !== undefined) settings.push({ path, value, from: name })
-  }
-  set('POD_NAME', ['identity', 'pod'])
-  set('POD_NAMESPACE', ['identity', 'namespace'])
-  set('INSTANCE_IP', ['identity', 'ip'])
-  set('SERVICE_ACCOUNT', ['identity', 'serviceAccount'])
-  set('ISTIO_META_CLUSTER_ID', ['identity', 'cluster'])
-  set('ISTIO_META_NETWORK', ['identity', 'network'])
-  set('ISTIO_METAJSON_LABELS', ['identity', 'labels'], (json) => readLabels(json, problems))
-  set('DNS_PROXY_ADDR', ['listen'], (address) => listenAddresses(address))
-  set('DNS_FORWARD_PARALLEL', ['upstream', 'policy'], (value) => {
-    const isParallel = readBoolean(value)
-    if (isParallel === null) problems.push(`DNS_FORWARD_PARALLEL: must be true or false, not ${quote(value)}`)
-    return isParallel === true ? 'parallel' : undefined
-  })
-  set('DNS_FORWARD_TIMEOUT', ['upstream', 'attemptTimeoutMs'], (value) => {
-    const ms = parseGoDuration(value)
-    if (ms !== null && ms > 0) return Math.ceil(ms)
-    problems.push(`DNS_FORWARD_TIMEOUT: must be a duration such as 2s or 500ms, not ${quote(value)}`)
-    return undefined
+  const settings = leavesOf(configSchema).flatMap(({ path, notes: { istio } }): Setting[] => {
+    const written = istio === undefined ? undefined : all[istio]
+    if (istio === undefined || written === undefined || written === '') return []
+    const read = READERS[istio]
+    const value = read === undefined ? written : read(written, (problem) => problems.push(`${istio}: ${problem}`))
+    return value === undefined ? [] : [{ path, value, from: istio }]
   })
   const isDetected = Object.entries(all).some(
     ([name, value]) =>
@@ -70,7 +69,7 @@ export function readIstioEnvironment(env: Environment): IstioEnvironment {
   return {
     istio: { isDetected, metadata: nodeMetadata(all, problems), caAddress: all.CA_ADDR ?? '' },
     settings,
-    source: sourceOf(proxy),
+    source: isDetected ? sourceOf(proxy) : null,
     rootCert: all.XDS_ROOT_CA ?? '',
     problems,
   }
@@ -110,7 +109,11 @@ function sourceOf(proxy: ProxyConfig): Setting {
   // Port 15010 is istiod's plaintext port.
   const isPlaintext = proxy.isPlaintext || address.endsWith(':15010')
   const xds = isPlaintext ? { address } : { address, tls: {}, token: TOKEN }
-  return { path: ['mesh', 'source', 'xds'], value: xds, from: proxy.discoveryAddress ? 'PROXY_CONFIG' : 'default' }
+  return {
+    path: ['mesh', 'source', 'xds'],
+    value: xds,
+    from: proxy.discoveryAddress ? 'PROXY_CONFIG' : "Istio's environment",
+  }
 }
 
 /** Go's listen addresses: `localhost:15053` is both loopbacks, `:53` every address. */
@@ -137,10 +140,10 @@ function nodeMetadata(env: Environment, problems: string[]): PlainMap {
   return Object.fromEntries(metadata)
 }
 
-function readLabels(json: string, problems: string[]): PlainMap | undefined {
+function readLabels(json: string, report: (problem: string) => void): PlainMap | undefined {
   const read = readJson(json)
   if (isMap(read)) return Object.fromEntries(Object.entries(read).map(([name, value]) => [name, String(value)]))
-  problems.push('ISTIO_METAJSON_LABELS: must be a JSON object of labels')
+  report('must be a JSON object of labels')
   return undefined
 }
 

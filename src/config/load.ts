@@ -5,8 +5,8 @@ import { quote } from './address.ts'
 import { ConfigError } from './config-error.ts'
 import { type Environment, readEnvironment } from './environment.ts'
 import { type IstioEnvironment, readIstioEnvironment } from './istio-environment.ts'
-import { type Config, configSchema, type FileConfig, type MeshSourceConfig } from './schema.ts'
-import { keysAt } from './schema-keys.ts'
+import { type Config, configSchema, type FileConfig } from './schema.ts'
+import { keysAt, partsOf } from './schema-keys.ts'
 import {
   depthOf,
   isMap,
@@ -17,7 +17,7 @@ import {
   type PlainMap,
   type Setting,
   valueAt,
-} from './setting.ts'
+} from './layer.ts'
 import { nearestOf } from './spelling.ts'
 import { readYamlLayer } from './yaml-layer.ts'
 
@@ -43,6 +43,10 @@ export interface LoadedConfig {
   warnings: string[]
   /** The file that was read, null if none. */
   file: string | null
+  /** What it said, empty if there is none. */
+  text: string
+  /** A key with the place where it was written: `byname.yaml:12:5: cache.maxBytes`; the key alone where nobody did. */
+  placeOf: (path: KeyPath) => string
 }
 
 /**
@@ -53,7 +57,8 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const { env } = options
   const file = options.file ?? (env.BYNAME_CONFIG || null)
   const problems: string[] = []
-  const fileLayer = file === null ? layerOf([]) : readFileLayer(file, options.readFile, problems)
+  const text = file === null ? '' : readText(file, options.readFile, problems)
+  const fileLayer = file === null ? layerOf([]) : readLayer(file, text, problems)
   const istio = readIstioEnvironment(env)
   const own = readEnvironment(env)
   problems.push(...istio.problems)
@@ -67,8 +72,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
     layerOf(options.flags ?? []),
   ]
   let values = merge(layers)
-  const named = valueAt(values, ['mesh', 'source'])
-  if (named === undefined || (isMap(named) && Object.keys(named).length === 0)) {
+  if (istio.source !== null && namesNoSource(valueAt(values, ['mesh', 'source']))) {
     layers.unshift(layerOf([istio.source]))
     values = merge(layers)
   }
@@ -76,9 +80,14 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const result = configSchema.safeParse(values)
   if (!result.success) problems.push(...describeAll(result.error.issues, layers, values))
   if (problems.length > 0 || !result.success) throw new ConfigError(firstOf(problems))
-  const { mesh } = result.data
-  if (mesh.source === null) throw new ConfigError(['mesh.source: is empty; name one of xds, table and files'])
-  return { config: complete(result.data, mesh.source, istio), warnings, file }
+  return { config: complete(result.data, istio), warnings, file, text, placeOf: (path) => place(path, false, layers) }
+}
+
+/** A source without an address is the one of Istio's environment, with other settings. */
+function namesNoSource(source: unknown): boolean {
+  if (!isMap(source)) return source === undefined
+  const { xds, ...others } = source
+  return Object.keys(others).length === 0 && (xds === undefined || (isMap(xds) && !Object.hasOwn(xds, 'address')))
 }
 
 function merge(layers: readonly Layer[]): PlainMap {
@@ -100,18 +109,22 @@ function fitDeadline(values: PlainMap, istio: IstioEnvironment): PlainMap {
   return mergeMaps({ upstream: { deadlineMs: attempt } }, values)
 }
 
-function complete(read: FileConfig, source: MeshSourceConfig, istio: IstioEnvironment): Config {
-  if (source.kind === 'xds' && source.tls?.rootCert === '') source.tls.rootCert = istio.rootCert
-  return { ...read, mesh: { ...read.mesh, source }, istio: istio.istio }
+function complete(read: FileConfig, { istio, rootCert }: IstioEnvironment): Config {
+  const { source } = read.mesh
+  if (source.kind === 'xds' && source.tls?.rootCert === '') source.tls.rootCert = rootCert
+  return { ...read, istio }
 }
 
-function readFileLayer(path: string, readFile: LoadOptions['readFile'], problems: string[]): Layer {
+/** Empty, with a problem, where the file cannot be read. */
+function readText(path: string, readFile: LoadOptions['readFile'], problems: string[]): string {
   const file = readFile === undefined ? readBoundedText(path, MAX_FILE_BYTES.configuration) : given(path, readFile)
-  if ('problem' in file) {
-    problems.push(`${path}: ${READ_ERRORS[file.problem.code] ?? file.problem.reason}`)
-    return layerOf([])
-  }
-  const read = readYamlLayer(file.text, path)
+  if ('text' in file) return file.text
+  problems.push(`${path}: ${READ_ERRORS[file.problem.code] ?? file.problem.reason}`)
+  return ''
+}
+
+function readLayer(path: string, text: string, problems: string[]): Layer {
+  const read = readYamlLayer(text, path)
   problems.push(...read.problems)
   return read.problems.length === 0 ? read.layer : layerOf([])
 }
@@ -152,7 +165,8 @@ function describe(issue: z.core.$ZodIssue, layers: readonly Layer[], values: Pla
     return issue.keys.slice(0, MOST_PROBLEMS + 1).map((key) => {
       const known = keysAt(configSchema, path)
       const near = nearestOf(key, known)
-      const hint = near === null ? ` (keys here: ${known.join(', ')})` : ` (did you mean ${near}?)`
+      const meant = near ?? elsewhere(key)
+      const hint = meant === null ? ` (keys here: ${known.join(', ')})` : ` (did you mean ${meant}?)`
       return `${place([...path, key], true, layers)}: unknown key${hint}`
     })
   }
@@ -163,6 +177,14 @@ function describe(issue: z.core.$ZodIssue, layers: readonly Layer[], values: Pla
   const value = valueAt(values, shown)
   const saysItself = issue.code === 'custom' || value === undefined || value === ''
   return [`${place(shown, false, layers)}: ${issue.message}${saysItself ? '' : `, not ${show(value)}`}`]
+}
+
+/** Where there is a key of this name, if in one place alone. */
+function elsewhere(key: string): string | null {
+  const paths = partsOf(configSchema)
+    .map((part) => part.path)
+    .filter((each) => each.at(-1)?.toLowerCase() === key.toLowerCase())
+  return paths.length === 1 ? paths[0]!.join('.') : null
 }
 
 const PLAIN_KEY = /^[\w.-]{1,60}$/

@@ -1,5 +1,7 @@
+/** The schema as a list of its keys. */
 import * as z from 'zod'
-import type { KeyPath } from './setting.ts'
+import type { KeyPath } from './layer.ts'
+import { notesOf, type SectionNotes, type SettingNotes } from './setting.ts'
 
 /** What kind of value a key takes, as far as reading one from a line of text needs to know. */
 export type LeafKind = 'text' | 'number' | 'boolean' | 'list' | 'list of sections' | 'map of texts'
@@ -8,15 +10,68 @@ export type LeafKind = 'text' | 'number' | 'boolean' | 'list' | 'list of section
 export interface Leaf {
   path: readonly string[]
   kind: LeafKind
+  notes: SettingNotes
+  /** As it would be written; undefined if there is none. */
+  byDefault: unknown
+  schema: z.core.$ZodType
+}
+
+/** A section, which comes before its keys. */
+export interface Section {
+  path: readonly string[]
+  notes: SectionNotes
+  /** It is not there unless it is written. */
+  isOptional: boolean
 }
 
 /** Every key of the schema that takes a value, in its order. */
-export function leavesOf(schema: z.core.$ZodType, path: readonly string[] = []): Leaf[] {
+export function leavesOf(schema: z.core.$ZodType): Leaf[] {
+  return partsOf(schema).filter((part) => 'kind' in part)
+}
+
+/** Every section and every key that takes a value, in the schema's order; the root is not among them. */
+export function partsOf(schema: z.core.$ZodType, path: readonly string[] = []): (Section | Leaf)[] {
   const inner = bare(schema)
+  const notes = notesOf(schema)
   if (inner instanceof z.ZodObject) {
-    return Object.entries(shapeOf(inner)).flatMap(([key, value]) => leavesOf(value, [...path, key]))
+    const below = Object.entries(shapeOf(inner)).flatMap(([key, value]) => partsOf(value, [...path, key]))
+    return notes === null ? below : [{ path, notes, isOptional: schema instanceof z.ZodOptional }, ...below]
   }
-  return [{ path, kind: kindOf(inner) }]
+  if (notes === null || !('reload' in notes)) throw new Error(`${path.join('.')} is not declared as a setting`)
+  return [
+    {
+      path,
+      kind: kindOf(inner),
+      notes,
+      byDefault: schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined,
+      schema,
+    },
+  ]
+}
+
+/** What a key takes, in words: "a whole number from 1 to 64". */
+export function valuesOf({ schema }: Leaf): string {
+  // Nothing takes a symbol, and the complaint says what it should be.
+  const message = z.safeParse(schema, Symbol.iterator).error?.issues[0]?.message ?? ''
+  return message.replace(/^must be /, '')
+}
+
+/**
+ * Paths of what a reload takes over or leaves as a whole, with what it takes: a key, or a section that is declared as one
+ * setting.
+ */
+export function reloadUnits(schema: z.core.$ZodType, path: readonly string[] = []): ReloadUnit[] {
+  const notes = notesOf(schema)
+  if (notes !== null && 'reload' in notes) return [{ path, reload: notes.reload }]
+  const inner = bare(schema)
+  if (!(inner instanceof z.ZodObject)) return []
+  return Object.entries(shapeOf(inner)).flatMap(([key, value]) => reloadUnits(value, [...path, key]))
+}
+
+/** One of `reloadUnits`. */
+export interface ReloadUnit {
+  path: readonly string[]
+  reload: SettingNotes['reload']
 }
 
 /** The keys there are in the section at `path`; empty if it is no section. */
@@ -42,9 +97,8 @@ function bare(schema: z.core.$ZodType): z.core.$ZodType {
   let inner = schema
   for (;;) {
     if (inner instanceof z.ZodPipe) inner = inner.in instanceof z.ZodTransform ? inner.out : inner.in
-    else if (inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) {
-      inner = inner.unwrap()
-    } else return inner
+    else if (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) inner = inner.unwrap()
+    else return inner
   }
 }
 
@@ -52,6 +106,7 @@ function kindOf(schema: z.core.$ZodType): LeafKind {
   if (schema instanceof z.ZodNumber) return 'number'
   if (schema instanceof z.ZodBoolean) return 'boolean'
   if (schema instanceof z.ZodRecord) return 'map of texts'
+  if (schema instanceof z.ZodUnion && schema.options.some((option) => option instanceof z.ZodNumber)) return 'number'
   if (schema instanceof z.ZodArray) {
     return bare(schema.element) instanceof z.ZodObject ? 'list of sections' : 'list'
   }

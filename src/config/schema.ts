@@ -1,122 +1,387 @@
 /**
- * The whole configuration: its shape once read (`Config`) and the zod schema that reads it from plain YAML values.
- * Every key is optional, unknown keys are errors, and messages complete the sentence "KEY: …".
+ * The whole configuration, each key declared once: its values, default, unit, meaning, and what it takes to change it.
+ * All else follows from here: the types, config/byname.yaml, docs/configuration.md, `--help`, the BYNAME_… variables, and
+ * what a reload takes over. Every key is optional, unknown keys are errors, messages complete the sentence "KEY: …".
  */
-
-import { isIP } from 'node:net'
 import * as z from 'zod'
-import type { AddressPrefix, HostPort, Parsed, ServerAddress, SocketAddress } from './address.ts'
-import { isHostName, parseHostPort, parsePrefix, parseServer, parseSocketAddress, quote } from './address.ts'
+import { parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
+import { group, optionalGroup, optionalSetting, requiredSetting, setting } from './setting.ts'
+import {
+  domainName,
+  file,
+  flag,
+  flagOrAuto,
+  ipOrEmpty,
+  issueAt,
+  listenOrOff,
+  listOf,
+  oneOf,
+  parsed,
+  quantity,
+  requiredPath,
+  section,
+  text,
+  wholeNumber,
+} from './value-types.ts'
 
-/** How an upstream server is chosen among several. */
-type UpstreamPolicy = 'random' | 'sequential' | 'fastest' | 'parallel'
+/** A number of servers that metrics can label; the counters have as many slots. */
+export const MAX_SERVERS = 32
+/** Servers that resolv.conf may name where the configuration names none but those of routes (resolv.conf(5), MAXNS). */
+export const RESOLV_CONF_SERVERS = 3
+/** Routes at most. The engine tells 65,536 apart; a file of so many takes long to read. */
+export const MAX_ROUTES = 4096
 
-/** Who the workload is. Empty strings where nothing is known. */
-interface IdentityConfig {
-  namespace: string
-  /** Domain of the namespace, without a trailing dot: `shop.svc.cluster.local`. */
-  domain: string
-  pod: string
-  ip: string
-  serviceAccount: string
-  cluster: string
-  network: string
-  labels: Record<string, string>
-}
+const listenAddress = parsed(parseSocketAddress, 'an address and port')
+const server = parsed(parseServer, 'a server')
+const policy = oneOf('random', 'sequential', 'fastest', 'parallel')
 
-/** Files for TLS towards the control plane. Empty strings where nothing is configured. */
-interface XdsTlsConfig {
-  /** File of root certificates, `SYSTEM` for the system's, empty to look where Istio's agent looks. */
-  rootCert: string
-  cert: string
-  key: string
-  /** Name that the control plane's certificate must carry; empty: its host name. */
-  serverName: string
-}
+const identity = section({
+  namespace: setting(domainName, 'default', {
+    about: 'Namespace of the workload: its services answer to their short names.',
+    istio: 'POD_NAMESPACE',
+    reload: 'handover',
+  }),
+  domain: optionalSetting(domainName, {
+    about: 'Domain of the namespace; NAMESPACE.svc.cluster.local unless set.',
+    example: 'default.svc.cluster.local',
+    reload: 'handover',
+  }),
+  pod: setting(text, '', { about: "The pod's name.", istio: 'POD_NAME', reload: 'handover' }),
+  ip: setting(ipOrEmpty, '', { about: "The workload's address.", istio: 'INSTANCE_IP', reload: 'handover' }),
+  serviceAccount: setting(text, '', {
+    about: 'Its service account.',
+    istio: 'SERVICE_ACCOUNT',
+    reload: 'handover',
+  }),
+  cluster: setting(text, '', {
+    about: 'Its cluster, as istiod calls it.',
+    istio: 'ISTIO_META_CLUSTER_ID',
+    reload: 'handover',
+  }),
+  network: setting(text, '', { about: 'Its network.', istio: 'ISTIO_META_NETWORK', reload: 'handover' }),
+  labels: setting(
+    z.record(z.string(), text, { error: 'must be a section of texts' }),
+    {},
+    { about: "The workload's labels.", istio: 'ISTIO_METAJSON_LABELS', reload: 'handover' },
+  ),
+}).transform((read) => ({ ...read, domain: read.domain ?? `${read.namespace}.svc.cluster.local` }))
 
-/** A control plane to subscribe to. */
-interface XdsSourceConfig {
-  kind: 'xds'
-  /** Tried in turn; at least one. */
-  addresses: HostPort[]
-  /** Null: plaintext. */
-  tls: XdsTlsConfig | null
-  /** File of the bearer token, empty for none. Read afresh for every connection. */
-  token: string
-  /** True: delta ADS; false: state of the world. */
-  delta: boolean
-}
+const controlPlanes = z.preprocess(
+  (written) => (typeof written === 'string' ? [written] : written),
+  z
+    .array(parsed(parseHostPort, 'an address and port'), {
+      error: (issue) => (issue.input === undefined ? 'is missing; write HOST:PORT' : 'must be an address or a list'),
+    })
+    .min(1, { error: 'must name at least one address' }),
+)
+
+const xds = section({
+  address: requiredSetting(controlPlanes, {
+    about: 'HOST:PORT of the control plane, or a list of them, tried in turn.',
+    example: '127.0.0.1:15010',
+    reload: 'handover',
+  }),
+  tls: optionalGroup(
+    section({
+      rootCert: setting(file, '', {
+        about: "File of root certificates, or SYSTEM for the system's; empty: where Istio's agent looks.",
+        reload: 'handover',
+      }),
+      cert: setting(file, '', { about: "File of the client's certificate (PEM).", reload: 'handover' }),
+      key: setting(file, '', { about: 'File of its key.', reload: 'handover' }),
+      serverName: setting(text, '', {
+        about: "Name that the control plane's certificate must carry; empty: the address's host.",
+        reload: 'handover',
+      }),
+    }),
+    'TLS towards the control plane; without this section plaintext.',
+  ),
+  token: setting(file, '', { about: 'File of a bearer token, read afresh for every connection.', reload: 'handover' }),
+  delta: setting(flag, true, { about: 'Delta xDS; false: state of the world.', reload: 'handover' }),
+  automaticVips: setting(flagOrAuto, 'auto', {
+    about:
+      'Ask for the addresses that istiod makes up for hosts without one. They lead nowhere unless Envoy or ztunnel routes them. auto: as ISTIO_META_DNS_CAPTURE says, true without it.',
+    reload: 'handover',
+  }),
+})
+
+const source = section({
+  xds: optionalGroup(xds, 'A control plane.'),
+  table: optionalSetting(requiredPath, {
+    about: 'File with a name table in JSON, as "byname table --json" prints it; watched.',
+    example: 'table.json',
+    reload: 'handover',
+  }),
+  files: optionalSetting(requiredPath, {
+    about: 'Folder of Service, EndpointSlice, ServiceEntry and WorkloadEntry YAML; watched.',
+    example: 'mesh/',
+    reload: 'handover',
+  }),
+}).transform((read, context) => {
+  if (Object.keys(read).length > 1) {
+    const message = `takes one of xds, table and files, not ${Object.keys(read).join(' and ')}`
+    context.issues.push({ code: 'custom', message, input: read })
+  }
+  if (read.table !== undefined) return { kind: 'table' as const, file: read.table }
+  if (read.files !== undefined) return { kind: 'files' as const, folder: read.files }
+  if (read.xds === undefined) return { kind: 'none' as const }
+  const { address, tls, ...rest } = read.xds
+  return { kind: 'xds' as const, addresses: address, tls: tls ?? null, ...rest }
+})
+
+const mesh = section({
+  source: setting(
+    source,
+    {},
+    {
+      about:
+        "Where the name table comes from: at most one of the three. Without any, what Istio's environment says (istiod.istio-system.svc:15012 if it names no other); outside Istio there are no mesh names, and every name goes upstream.",
+      reload: 'handover',
+    },
+  ),
+  ttlSeconds: setting(quantity('seconds', 1, 86_400), 30, { about: 'TTL of mesh answers.', reload: 'live' }),
+  httpsRecords: setting(oneOf('nodata', 'forward'), 'nodata', {
+    about: 'HTTPS and SVCB records of mesh names: nodata (there are none) or forward (asked upstream).',
+    reload: 'live',
+  }),
+  beforeSync: setting(oneOf('auto', 'servfail', 'forward'), 'auto', {
+    about: 'Queries before the first table: servfail, forward, or auto (SERVFAIL for at most 5 s, then forward).',
+    reload: 'live',
+  }),
+  lastKnownGood: setting(file, '', {
+    about: 'File that keeps the table across restarts; under systemd it is in the state directory; "" turns it off.',
+    isOffWhenEmpty: true,
+    reload: 'handover',
+  }),
+})
+
+const upstream = section({
+  resolvConf: setting(requiredPath, '/etc/resolv.conf', {
+    about: 'resolv.conf(5) with the servers and search domains; watched.',
+    reload: 'live',
+  }),
+  servers: setting(listOf(server, 'servers'), [], {
+    about:
+      'Servers instead of those of resolv.conf: "IP:PORT", "tcp://IP", "tls://IP:853#NAME", "https://IP/dns-query#NAME".',
+    reload: 'live',
+  }),
+  routes: setting(
+    listOf(
+      section({
+        domains: listOf(domainName, 'domain names'),
+        servers: listOf(server, 'servers'),
+        policy: policy.optional(),
+      }),
+      'routes',
+    ),
+    [],
+    {
+      about:
+        'Other servers for some domains, as [{ domains: [corp.example], servers: [10.0.0.53], policy: random }]; the longest domain wins.',
+      reload: 'live',
+    },
+  ),
+  policy: setting(policy, 'random', {
+    about: 'How a server is chosen among several: random, sequential, fastest or parallel.',
+    istio: 'DNS_FORWARD_PARALLEL',
+    reload: 'live',
+  }),
+  attemptTimeoutMs: optionalSetting(quantity('ms', 10, 60_000), {
+    about: 'How long one server may take. Unless set: what "options timeout" of resolv.conf says, else 1000.',
+    example: '1000',
+    istio: 'DNS_FORWARD_TIMEOUT',
+    reload: 'live',
+  }),
+  deadlineMs: setting(quantity('ms', 10, 120_000), 4500, {
+    about: 'How long all attempts together may take: less than the 5 s that clients wait.',
+    reload: 'live',
+  }),
+  maxInFlight: setting(wholeNumber(1, 16_384), 4096, {
+    about: 'Pending queries at most, for each worker.',
+    reload: 'handover',
+  }),
+  caseRandomization: setting(flag, false, {
+    about:
+      'Ask in random capitals that replies must repeat, which makes them harder to forge ("0x20"). A server whose reply does not is asked over TCP; after three such replies in a row it is asked without for an hour.',
+    reload: 'live',
+  }),
+  rootCert: setting(file, '', {
+    about: "File of root certificates (PEM) for tls:// and https:// servers; empty: Node's own.",
+    isOffWhenEmpty: true,
+    reload: 'live',
+  }),
+}).transform((read, context) => {
+  const attemptTimeoutMs = read.attemptTimeoutMs ?? null
+  if (attemptTimeoutMs !== null && attemptTimeoutMs > read.deadlineMs) {
+    context.issues.push(issueAt(['attemptTimeoutMs'], `must not be over deadlineMs (${read.deadlineMs})`, read))
+  }
+  read.routes.forEach((route, index) => {
+    for (const key of ['domains', 'servers'] as const) {
+      if (route[key].length === 0) context.issues.push(issueAt(['routes', index, key], 'must not be empty', read))
+    }
+  })
+  const labels = [...read.servers, ...read.routes.flatMap((route) => route.servers)].map((each) => each.label)
+  const most = read.servers.length > 0 ? MAX_SERVERS : MAX_SERVERS - RESOLV_CONF_SERVERS
+  if (new Set(labels).size > most) {
+    const others = read.servers.length > 0 ? 'those of routes included' : 'as resolv.conf names some, too'
+    context.issues.push(issueAt(['servers'], `must be at most ${most} servers, ${others}`, read))
+  }
+  if (read.routes.length > MAX_ROUTES) {
+    context.issues.push(
+      issueAt(['routes'], `must be at most ${MAX_ROUTES} routes; give one route several domains`, read),
+    )
+  }
+  const routes = read.routes.map((route) => ({ ...route, policy: route.policy ?? read.policy }))
+  return { ...read, routes, attemptTimeoutMs }
+})
+
+const cache = section({
+  maxBytes: setting(quantity('bytes', 0, 2 ** 40), 8 * 1024 * 1024, {
+    about: 'Size of the cache, of all workers together; 0 turns it off. A change empties it.',
+    reload: 'live',
+  }),
+  minTtlSeconds: setting(quantity('seconds', 0, 86_400), 0, {
+    about: 'Shortest time an answer is kept.',
+    reload: 'live',
+  }),
+  maxTtlSeconds: setting(quantity('seconds', 1, 604_800), 3600, {
+    about: 'Longest time an answer is kept.',
+    reload: 'live',
+  }),
+  maxNegativeTtlSeconds: setting(quantity('seconds', 0, 86_400), 300, {
+    about: 'Longest time the answer that a name or record does not exist is kept.',
+    reload: 'live',
+  }),
+  staleSeconds: setting(quantity('seconds', 0, 604_800), 3600, {
+    about: 'How long after its TTL an answer may still serve while no server answers (RFC 8767).',
+    reload: 'live',
+  }),
+  prefetch: setting(flag, true, {
+    about: 'Refresh an answer that is asked for in the last tenth of its TTL.',
+    reload: 'live',
+  }),
+  nxdomainCut: setting(flag, false, {
+    about: 'A name that does not exist answers for all names below it (RFC 8020).',
+    reload: 'live',
+  }),
+}).transform((read, context) => {
+  if (read.minTtlSeconds > read.maxTtlSeconds) {
+    context.issues.push(issueAt(['minTtlSeconds'], `must not be over maxTtlSeconds (${read.maxTtlSeconds})`, read))
+  }
+  return read
+})
+
+const root = section({
+  listen: setting(listOf(listenAddress, 'addresses'), ['127.0.0.1:15053', '[::1]:15053'], {
+    about: 'UDP and TCP on each address. An IPv6 query that is redirected arrives at ::1.',
+    istio: 'DNS_PROXY_ADDR',
+    reload: 'handover',
+  }),
+  workers: setting(wholeNumber(1, 64), 1, {
+    about: 'Data threads. One answers more than 100,000 queries a second.',
+    reload: 'handover',
+  }),
+  driver: setting(oneOf('auto', 'batch', 'dgram'), 'auto', {
+    about:
+      'How workers do I/O: batch (many datagrams a system call, Linux), dgram (Node\'s own), or auto: batch where a trial of its system calls succeeds, which a seccomp profile may refuse. "byname status" says which one runs, and why.',
+    reload: 'handover',
+  }),
+  watchConfig: setting(flag, true, {
+    about: 'Read the configuration file again when it changes, as on SIGHUP.',
+    reload: 'live',
+  }),
+  access: setting(listOf(parsed(parsePrefix, 'a prefix'), 'prefixes'), [], {
+    about:
+      'Who may ask, as CIDRs such as 10.0.0.0/8. Empty: this machine and link scope; on a wildcard listen address private ranges too.',
+    reload: 'live',
+  }),
+  hostsFile: setting(file, '', {
+    about: 'Names of this file (such as /etc/hosts, watched) are answered here, after mesh names. Empty: none.',
+    isOffWhenEmpty: true,
+    reload: 'live',
+  }),
+  identity: group(identity, {}, 'Who the workload is.'),
+  mesh: group(mesh, {}, 'Names of the mesh.'),
+  upstream: group(upstream, {}, 'Who is asked for all other names.'),
+  maxUdpPayload: group(
+    section({
+      local: setting(quantity('bytes', 512, 65_507), 4096, {
+        about: "Towards this machine's own addresses.",
+        reload: 'handover',
+      }),
+      remote: setting(quantity('bytes', 512, 65_507), 1232, { about: 'Towards others.', reload: 'handover' }),
+    }),
+    {},
+    'Largest UDP replies.',
+  ),
+  rateLimit: group(
+    section({
+      queriesPerSecond: setting(wholeNumber(0, 1_000_000), 0, { about: '0: no limit.', reload: 'live' }),
+      burst: setting(wholeNumber(1, 1_000_000), 100, { about: 'Queries at once.', reload: 'live' }),
+    }),
+    {},
+    'What one client address (IPv6: one /64) may ask of each worker. The one client is usually the workload itself. Beyond it datagrams are dropped and counted, and TCP queries get REFUSED.',
+  ),
+  cache: group(cache, {}, 'The cache of answers from upstream.'),
+  metrics: group(
+    section({
+      listen: setting(listenOrOff, '[::]:9153', {
+        about: 'Where /metrics, /healthz and /readyz are served; "" or off: nowhere.',
+        isOffWhenEmpty: true,
+        reload: 'handover',
+      }),
+    }),
+    {},
+    'For Prometheus and for probes.',
+  ),
+  admin: group(
+    section({
+      listen: setting(listenOrOff, '127.0.0.1:15054', {
+        about: 'Where the status page and /debug/* are served; "" or off: nowhere. Off loopback a token is needed.',
+        isOffWhenEmpty: true,
+        reload: 'handover',
+      }),
+      token: setting(file, '', {
+        about:
+          'File of a token that requests must carry (Authorization: Bearer TOKEN), read afresh for each; empty: none.',
+        isOffWhenEmpty: true,
+        reload: 'handover',
+      }),
+    }),
+    {},
+    'For operators.',
+  ),
+  log: group(
+    section({
+      level: setting(oneOf('debug', 'info', 'warn', 'error'), 'info', {
+        about: 'Least level that is logged: debug, info, warn or error.',
+        reload: 'live',
+      }),
+      format: setting(oneOf('auto', 'json', 'pretty'), 'auto', {
+        about: 'json, pretty, or auto: pretty on a terminal, else JSON.',
+        reload: 'handover',
+      }),
+    }),
+    {},
+    'Log lines go to standard error.',
+  ),
+})
+
+/** Reads plain values (YAML, environment and flags merged) into a complete configuration. */
+export const configSchema = root.transform((read, context) => {
+  if (read.listen.length === 0) context.issues.push(issueAt(['listen'], 'must name at least one address', read))
+  read.listen.forEach((address, index) => {
+    if (address.port === 0 || read.listen.findIndex((other) => other.text === address.text) === index) return
+    context.issues.push(issueAt(['listen', index], `${address.text} is there twice`, read))
+  })
+  return read
+})
+
+/** The configuration as the schema returns it: complete, defaults filled in, quantities in the units that keys name. */
+export type FileConfig = z.output<typeof configSchema>
 
 /** Where the name table comes from. */
-export type MeshSourceConfig = XdsSourceConfig | { kind: 'table'; file: string } | { kind: 'files'; folder: string }
-
-/** Servers for the names at and below `domains`. */
-interface RouteConfig {
-  /** Lower case, without trailing dots. */
-  domains: string[]
-  servers: ServerAddress[]
-  policy: UpstreamPolicy
-}
-
-/** The configuration as the schema returns it: complete, defaults filled in. */
-export interface FileConfig {
-  /** UDP and TCP on each; at least one. */
-  listen: SocketAddress[]
-  workers: number
-  driver: 'auto' | 'batch' | 'dgram'
-  identity: IdentityConfig
-  mesh: {
-    /** Null: none is named, `loadConfig` chooses. */
-    source: MeshSourceConfig | null
-    ttlSeconds: number
-    httpsRecords: 'nodata' | 'forward'
-    beforeSync: 'auto' | 'servfail' | 'forward'
-    /** File that keeps the table across restarts; empty: none. */
-    lastKnownGood: string
-  }
-  upstream: {
-    resolvConf: string
-    /** Empty: those of `resolvConf`. */
-    servers: ServerAddress[]
-    routes: RouteConfig[]
-    policy: UpstreamPolicy
-    /** Null: as resolv.conf's `timeout` says if its servers are used, else a second. */
-    attemptTimeoutMs: number | null
-    deadlineMs: number
-    maxInFlight: number
-    /** Ask in a mixture of capitals and small letters that replies must repeat ("0x20"). */
-    caseRandomization: boolean
-    /** File of root certificates (PEM) that servers over TLS and HTTPS are verified by; empty: those that Node brings. */
-    rootCert: string
-  }
-  /** Bytes. */
-  maxUdpPayload: { local: number; remote: number }
-  /** Who may ask; empty: the defaults. */
-  access: AddressPrefix[]
-  /** Names for it to answer, hosts(5), watched; empty: none. */
-  hostsFile: string
-  /** For each client address and worker; 0 queries a second: no limit. */
-  rateLimit: { queriesPerSecond: number; burst: number }
-  cache: {
-    /** For all workers together; 0 turns the cache off. */
-    maxBytes: number
-    minTtlSeconds: number
-    maxTtlSeconds: number
-    maxNegativeTtlSeconds: number
-    staleSeconds: number
-    prefetch: boolean
-    /** An NXDOMAIN answers for all names below (RFC 8020). */
-    nxdomainCut: boolean
-  }
-  /** Null: off. */
-  metrics: { listen: SocketAddress | null }
-  /** Null: off. */
-  admin: { listen: SocketAddress | null }
-  log: { level: LogLevel; format: 'auto' | 'json' | 'pretty' }
-}
-
-/** Least level that is logged. */
-type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+export type MeshSourceConfig = FileConfig['mesh']['source']
 
 /** What Istio's environment says beyond the configuration: the xDS node and credentials need it. */
 export interface IstioConfig {
@@ -129,212 +394,4 @@ export interface IstioConfig {
 }
 
 /** The configuration in use. */
-export interface Config extends FileConfig {
-  mesh: FileConfig['mesh'] & { source: MeshSourceConfig }
-  istio: IstioConfig
-}
-
-/** A number of servers that metrics can label; the counters have as many slots. */
-export const MAX_SERVERS = 32
-/** Servers that resolv.conf may name where the configuration names none but those of routes (resolv.conf(5), MAXNS). */
-export const RESOLV_CONF_SERVERS = 3
-/** Routes at most. The engine tells 65,536 apart; a file of so many takes long to read. */
-export const MAX_ROUTES = 4096
-
-function parsed<T>(parse: (text: string) => Parsed<T>, what: string): z.ZodType<T, string> {
-  return z.string({ error: `must be ${what}` }).transform((text, context) => {
-    const result = parse(text)
-    if ('value' in result) return result.value
-    context.issues.push({ code: 'custom', message: result.reason, input: text })
-    return z.NEVER
-  })
-}
-
-function wholeNumber(least: number, most: number): z.ZodNumber {
-  const error = `must be a whole number from ${least} to ${most}`
-  return z.number({ error }).int({ error }).min(least, { error }).max(most, { error })
-}
-
-function oneOf<const T extends string>(...values: T[]): z.ZodType<T, T> {
-  return z.enum(values, { error: `must be ${values.slice(0, -1).join(', ')} or ${values.at(-1)}` })
-}
-
-function listOf<T, I>(element: z.ZodType<T, I>, what: string): z.ZodType<T[], I[]> {
-  const error = `must be a list of ${what}`
-  return z.array(element, { error: (issue) => (issue.input === undefined ? `is missing; it ${error}` : error) })
-}
-
-function section<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
-  return z.strictObject(shape, {
-    // Undefined leaves unknown keys to the reader of the issues, which knows the keys there are.
-    error: (issue) => (issue.code === 'invalid_type' ? 'must be a section of keys' : undefined),
-  })
-}
-
-const text = z.string({ error: 'must be a text' })
-const flag = z.boolean({ error: 'must be true or false' })
-const file = z.string({ error: 'must be the name of a file' })
-const requiredPath = z.string({ error: 'must be a path' }).min(1, { error: 'must not be empty' })
-const domainName = parsed<string>((written) => {
-  const name = written.toLowerCase().replace(/\.$/, '')
-  return isHostName(written) ? { value: name } : { reason: `${quote(written)} is no domain name` }
-}, 'a domain name')
-const ipOrEmpty = parsed<string>(
-  (written) => (written === '' || isIP(written) !== 0 ? { value: written } : { reason: 'must be an IP address' }),
-  'an IP address',
-)
-const listenAddress = parsed(parseSocketAddress, 'an address and port')
-const listenOrOff = parsed<SocketAddress | null>(
-  (written) => (written === '' ? { value: null } : parseSocketAddress(written)),
-  'an address and port, or "" for none',
-)
-const server = parsed(parseServer, 'a server')
-const policy = oneOf('random', 'sequential', 'fastest', 'parallel')
-
-const identity = section({
-  namespace: domainName.prefault('default'),
-  domain: domainName.optional(),
-  pod: text.default(''),
-  ip: ipOrEmpty.prefault(''),
-  serviceAccount: text.default(''),
-  cluster: text.default(''),
-  network: text.default(''),
-  labels: z.record(z.string(), text, { error: 'must be a section of texts' }).default({}),
-}).transform((read): IdentityConfig => ({ ...read, domain: read.domain ?? `${read.namespace}.svc.cluster.local` }))
-
-const controlPlane = parsed(parseHostPort, 'an address and port')
-const xds = section({
-  address: z.preprocess(
-    (written) => (typeof written === 'string' ? [written] : written),
-    z
-      .array(controlPlane, {
-        error: (issue) => (issue.input === undefined ? 'is missing; write HOST:PORT' : 'must be an address or a list'),
-      })
-      .min(1, { error: 'must name at least one address' }),
-  ),
-  tls: section({
-    rootCert: file.default(''),
-    cert: file.default(''),
-    key: file.default(''),
-    serverName: text.default(''),
-  }).optional(),
-  token: file.default(''),
-  delta: flag.default(true),
-})
-const source = section({
-  xds: xds.optional(),
-  table: requiredPath.optional(),
-  files: requiredPath.optional(),
-}).transform((read, context): MeshSourceConfig | null => {
-  if (Object.keys(read).length > 1) {
-    const message = `takes one of xds, table and files, not ${Object.keys(read).join(' and ')}`
-    context.issues.push({ code: 'custom', message, input: read })
-  }
-  if (read.table !== undefined) return { kind: 'table', file: read.table }
-  if (read.files !== undefined) return { kind: 'files', folder: read.files }
-  if (read.xds === undefined) return null
-  const { address, tls, token, delta } = read.xds
-  return { kind: 'xds', addresses: address, tls: tls ?? null, token, delta }
-})
-
-const upstream = section({
-  resolvConf: file.default('/etc/resolv.conf'),
-  servers: listOf(server, 'servers').default([]),
-  routes: listOf(
-    section({
-      domains: listOf(domainName, 'domain names'),
-      servers: listOf(server, 'servers'),
-      policy: policy.optional(),
-    }),
-    'routes',
-  ).default([]),
-  policy: policy.default('random'),
-  attemptTimeoutMs: wholeNumber(10, 60_000).optional(),
-  deadlineMs: wholeNumber(10, 120_000).default(4500),
-  maxInFlight: wholeNumber(1, 16_384).default(4096),
-  caseRandomization: flag.default(false),
-  rootCert: file.default(''),
-}).transform((read, context): FileConfig['upstream'] => {
-  const attemptTimeoutMs = read.attemptTimeoutMs ?? null
-  if (attemptTimeoutMs !== null && attemptTimeoutMs > read.deadlineMs) {
-    context.issues.push(problem(['attemptTimeoutMs'], `must not be over deadlineMs (${read.deadlineMs})`, read))
-  }
-  read.routes.forEach((route, index) => {
-    for (const key of ['domains', 'servers'] as const) {
-      if (route[key].length === 0) context.issues.push(problem(['routes', index, key], 'must not be empty', read))
-    }
-  })
-  const labels = [...read.servers, ...read.routes.flatMap((route) => route.servers)].map((each) => each.label)
-  const most = read.servers.length > 0 ? MAX_SERVERS : MAX_SERVERS - RESOLV_CONF_SERVERS
-  if (new Set(labels).size > most) {
-    const others = read.servers.length > 0 ? 'those of routes included' : 'as resolv.conf names some, too'
-    context.issues.push(problem(['servers'], `must be at most ${most} servers, ${others}`, read))
-  }
-  if (read.routes.length > MAX_ROUTES) {
-    context.issues.push(
-      problem(['routes'], `must be at most ${MAX_ROUTES} routes; give one route several domains`, read),
-    )
-  }
-  const routes = read.routes.map((route) => ({ ...route, policy: route.policy ?? read.policy }))
-  return { ...read, routes, attemptTimeoutMs }
-})
-
-const cache = section({
-  maxBytes: wholeNumber(0, 2 ** 40).default(8 * 1024 * 1024),
-  minTtlSeconds: wholeNumber(0, 86_400).default(0),
-  maxTtlSeconds: wholeNumber(1, 604_800).default(3600),
-  maxNegativeTtlSeconds: wholeNumber(0, 86_400).default(300),
-  staleSeconds: wholeNumber(0, 604_800).default(3600),
-  prefetch: flag.default(true),
-  nxdomainCut: flag.default(false),
-}).transform((read, context): FileConfig['cache'] => {
-  if (read.minTtlSeconds > read.maxTtlSeconds) {
-    context.issues.push(problem(['minTtlSeconds'], `must not be over maxTtlSeconds (${read.maxTtlSeconds})`, read))
-  }
-  return read
-})
-
-/** Reads plain values (YAML, environment and flags merged) into a complete configuration. */
-export const configSchema: z.ZodType<FileConfig> = section({
-  listen: listOf(listenAddress, 'addresses').prefault(['127.0.0.1:15053', '[::1]:15053']),
-  workers: wholeNumber(1, 64).default(1),
-  driver: oneOf('auto', 'batch', 'dgram').default('auto'),
-  identity: identity.prefault({}),
-  mesh: section({
-    source: source.prefault({}),
-    ttlSeconds: wholeNumber(1, 86_400).default(30),
-    httpsRecords: oneOf('nodata', 'forward').default('nodata'),
-    beforeSync: oneOf('auto', 'servfail', 'forward').default('auto'),
-    lastKnownGood: file.default(''),
-  }).prefault({}),
-  upstream: upstream.prefault({}),
-  maxUdpPayload: section({
-    local: wholeNumber(512, 65_507).default(4096),
-    remote: wholeNumber(512, 65_507).default(1232),
-  }).prefault({}),
-  access: listOf(parsed(parsePrefix, 'a prefix'), 'prefixes').default([]),
-  hostsFile: file.default(''),
-  rateLimit: section({
-    queriesPerSecond: wholeNumber(0, 1_000_000).default(0),
-    burst: wholeNumber(1, 1_000_000).default(100),
-  }).prefault({}),
-  cache: cache.prefault({}),
-  metrics: section({ listen: listenOrOff.prefault('[::]:9153') }).prefault({}),
-  admin: section({ listen: listenOrOff.prefault('127.0.0.1:15054') }).prefault({}),
-  log: section({
-    level: oneOf('debug', 'info', 'warn', 'error').default('info'),
-    format: oneOf('auto', 'json', 'pretty').default('auto'),
-  }).prefault({}),
-}).transform((read, context): FileConfig => {
-  if (read.listen.length === 0) context.issues.push(problem(['listen'], 'must name at least one address', read))
-  read.listen.forEach((address, index) => {
-    if (address.port === 0 || read.listen.findIndex((other) => other.text === address.text) === index) return
-    context.issues.push(problem(['listen', index], `${address.text} is there twice`, read))
-  })
-  return read
-})
-
-/** An issue at a key below the section it is found in, for what only several keys together show. */
-function problem(path: (string | number)[], message: string, input: unknown): z.core.$ZodRawIssue {
-  return { code: 'custom', path, message, input }
-}
+export type Config = FileConfig & { istio: IstioConfig }

@@ -1,92 +1,63 @@
-/**
- * Layers of configuration (a file, the environment, flags) before they are read: plain values, and for every value
- * where somebody wrote it, so that a problem can be shown there.
- */
+/** What a key of the schema is declared with beside the values that it takes. */
+import * as z from 'zod'
 
-/** Keys and list indices from the root. */
-export type KeyPath = readonly (string | number)[]
+/** What it takes to change a setting: it counts at once after a reload, or needs a new process (SIGUSR2, a restart). */
+export type Reload = 'live' | 'handover'
 
-/** Plain values as YAML gives them. */
-export type PlainMap = { [key: string]: unknown }
-
-/** One value from the environment or from a flag. */
-export interface Setting {
-  path: KeyPath
-  value: unknown
-  /** `BYNAME_WORKERS`, `--listen`. */
-  from: string
+/** What is known of one setting. */
+export interface SettingNotes {
+  /** What it means, in a sentence or a few. */
+  about: string
+  reload: Reload
+  /** Variable of Istio's environment that sets it as well. */
+  istio?: string
+  /** A value to show for a setting without a default, as YAML. */
+  example?: string
+  /** Empty text turns it off, also in the environment, where an empty variable is else no value. */
+  isOffWhenEmpty?: true
+  /** The section that it stands in makes no sense without it. */
+  isRequired?: true
 }
 
-/** One layer. */
-export interface Layer {
-  values: PlainMap
-  /**
-   * Where `path` was written (`byname.yaml:12:5`, `BYNAME_WORKERS`), the nearest part of it that was, or null if none
-   * was. `wantsKey` asks for the key's place instead of the value's.
-   */
-  whereIs(path: KeyPath, wantsKey: boolean): string | null
+/** What is known of a section that is no more than the settings in it. */
+export interface SectionNotes {
+  about: string
 }
 
-/** A layer of single settings; a later one wins. */
-export function layerOf(settings: readonly Setting[]): Layer {
-  let values: PlainMap = {}
-  for (const { path, value } of settings) {
-    const nested = path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value)
-    if (isMap(nested)) values = mergeMaps(values, nested)
-  }
-  return {
-    values,
-    whereIs(path): string | null {
-      const depth = depthOf(values, path)
-      if (depth === 0) return null
-      const isNear = (setting: Setting): boolean => {
-        const shared = Math.min(depth, setting.path.length)
-        return setting.path.slice(0, shared).every((key, index) => key === path[index])
-      }
-      return settings.findLast(isNear)?.from ?? null
-    },
-  }
+/** Filled while the schema is declared, and read only afterwards. */
+const NOTES = z.registry<SettingNotes | SectionNotes>()
+
+/** A setting that is `byDefault` (as it would be written) unless it is set. */
+export function setting<T extends z.ZodType>(type: T, byDefault: z.input<T>, notes: SettingNotes): z.ZodPrefault<T> {
+  return noted(type.prefault(byDefault), notes)
 }
 
-/**
- * `upper` over `lower`: maps are merged, everything else is replaced; an undefined or null in `upper` says nothing.
- * Naming one kind of mesh source replaces whatever kind `lower` named.
- */
-export function mergeMaps(lower: PlainMap, upper: PlainMap, path: KeyPath = []): PlainMap {
-  // A Map and fromEntries, because a key of `__proto__` must stay a key.
-  const merged = new Map(Object.entries(lower))
-  const entries = Object.entries(upper).filter(([, value]) => value !== undefined && value !== null)
-  if (path.join('.') === 'mesh.source' && entries.length > 0) {
-    for (const key of merged.keys()) if (!entries.some(([named]) => named === key)) merged.delete(key)
-  }
-  for (const [key, value] of entries) {
-    const below = merged.get(key)
-    if (isMap(value)) merged.set(key, mergeMaps(isMap(below) ? below : {}, value, [...path, key]))
-    else merged.set(key, value)
-  }
-  return Object.fromEntries(merged)
+/** A setting without a default. */
+export function optionalSetting<T extends z.ZodType>(type: T, notes: SettingNotes): z.ZodOptional<T> {
+  return noted(type.optional(), notes)
 }
 
-/** The value at `path`, undefined if there is none. */
-export function valueAt(values: unknown, path: KeyPath): unknown {
-  let value = values
-  for (const key of path) {
-    if (Array.isArray(value)) value = value[Number(key)]
-    else if (isMap(value) && Object.hasOwn(value, key)) value = value[key]
-    else return undefined
-  }
-  return value
+/** A setting that must be written where its section is. */
+export function requiredSetting<T extends z.ZodType>(type: T, notes: SettingNotes): T {
+  return noted(type, { ...notes, isRequired: true })
 }
 
-/** How many keys of `path` exist in `values`. */
-export function depthOf(values: unknown, path: KeyPath): number {
-  for (let depth = path.length; depth > 0; depth--) {
-    if (valueAt(values, path.slice(0, depth)) !== undefined) return depth
-  }
-  return 0
+/** A section of settings, each of which has a default. `unwritten`: what it is without any, `{}`. */
+export function group<T extends z.ZodType>(type: T, unwritten: z.input<T>, about: string): z.ZodPrefault<T> {
+  return noted(type.prefault(unwritten), { about })
 }
 
-/** True for a plain map of keys. */
-export function isMap(value: unknown): value is PlainMap {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+/** A section that changes something by being there. */
+export function optionalGroup<T extends z.ZodType>(type: T, about: string): z.ZodOptional<T> {
+  return noted(type.optional(), { about })
+}
+
+/** What `setting` or `group` declared of this part of the schema; null for any other. */
+export function notesOf(schema: z.core.$ZodType): SettingNotes | SectionNotes | null {
+  return NOTES.get(schema) ?? null
+}
+
+function noted<T extends z.ZodType>(type: T, notes: SettingNotes | SectionNotes): T {
+  NOTES.add<z.core.$ZodType>(type, notes)
+  return type
 }

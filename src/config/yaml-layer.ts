@@ -1,6 +1,6 @@
 import { isMap as isYamlMap, isNode, isPair, isScalar, isSeq, LineCounter } from 'yaml'
 import { readYaml } from '../yaml/plain-yaml.ts'
-import { isMap, type KeyPath, type Layer, mergeMaps } from './setting.ts'
+import { isMap, type KeyPath, type Layer, mergeMaps } from './layer.ts'
 
 /**
  * Reads a YAML configuration file's text. `name` is what problems call the file. Syntax errors are `problems`, one line

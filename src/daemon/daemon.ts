@@ -11,11 +11,13 @@ import { randomInt } from 'node:crypto'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
+import type { LoadedConfig } from '../config/load.ts'
+import { ConfigFile } from './config-file.ts'
 import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './listeners.ts'
-import { DaemonSettings, keepFixed } from './settings.ts'
+import { handOut, takeOver } from './reload.ts'
+import { DaemonSettings } from './settings.ts'
 import { observeSources } from './observed.ts'
 import { nextReload, reloadProblems } from './problems.ts'
-import { warningsOf } from './engine-settings.ts'
 import { type Inherited, handOver, inherit } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
@@ -23,7 +25,7 @@ import { createLog, type Log } from '../observe/log.ts'
 import type { Observer } from '../observe/observer.ts'
 import type { MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
-import { checkStart, readRootCertificates } from './start-check.ts'
+import { examineStart } from './start-check.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import { StreamThread } from './stream-thread.ts'
@@ -41,15 +43,12 @@ export interface StartedDaemon {
 }
 
 /** What the daemon is started with. */
-export interface DaemonOptions {
-  config: Config
-  /** One line each, from loading the configuration. */
-  warnings: string[]
+export interface DaemonOptions extends LoadedConfig {
   /** Aborting drains and stops. */
   signal: AbortSignal
   env: NodeJS.ProcessEnv
-  /** Loads the configuration again, for SIGHUP. @throws ConfigError; without it SIGHUP changes nothing */
-  reload?: () => { config: Config; warnings: string[] }
+  /** Loads the configuration again. @throws ConfigError; without it there is nothing to load again */
+  reload?: () => LoadedConfig
   /** Called once every socket is bound and the first table is there, or has been waited for. */
   onStarted?: (started: StartedDaemon) => void
 }
@@ -71,7 +70,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const ending = AbortSignal.any([options.signal, handedOver.signal])
   // They are there to the end: without them these signals end the process at once.
   const onHangUp = (): void => {
-    if (!ending.aborted) daemon.reload(options.reload)
+    if (!ending.aborted) daemon.reload('SIGHUP')
   }
   const onHandOver = (): void => {
     if (!ending.aborted) void daemon.handOver(ending).then((isDone) => isDone && handedOver.abort())
@@ -96,7 +95,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
 class Daemon {
   readonly #log: Log
+  readonly #load: DaemonOptions['reload']
   #warnings: string[]
+  readonly #configFile: ConfigFile
   readonly #inherited: Inherited | null
   #isHandingOver = false
   #isStopping = false
@@ -108,7 +109,7 @@ class Daemon {
   readonly #streamCounters: StreamCounters = new StreamCounters()
   readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
-  readonly #rootCertificates: string | null
+  #rootCertificates: string | null
   readonly #settings: DaemonSettings
   #listeners: OpenListener[] = []
   #workers: DataWorkers | null = null
@@ -121,24 +122,25 @@ class Daemon {
   #lastReload: Reload | null = null
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
-  constructor({ config, warnings }: DaemonOptions, log: Log, inherited: Inherited | null) {
+  constructor(options: DaemonOptions, log: Log, inherited: Inherited | null) {
+    const { config } = options
     this.#inherited = inherited
     this.#log = log
-    this.#warnings = [...warnings, ...warningsOf(config)]
-    for (const warning of this.#warnings) log.warn({}, warning)
+    this.#load = options.reload
     const sys = loadSyscalls()
-    checkStart(config, () => sys)
+    const examined = examineStart(options, () => sys)
+    this.#warnings = [...options.warnings, ...examined.warnings]
+    for (const warning of this.#warnings) log.warn({}, warning)
     this.#sys = typeof sys === 'string' ? null : sys
     this.#sysProblem = typeof sys === 'string' ? sys : ''
     this.#driver = chooseDriver(config.driver, sys)
-    this.#rootCertificates = readRootCertificates(config.upstream.rootCert)
+    this.#rootCertificates = examined.rootCertificates
+    this.#configFile = new ConfigFile({ ...options, log, onChange: () => this.reload('the file has changed') })
     this.#settings = new DaemonSettings({
       config,
       log,
       onSettings: (settings) => {
-        // First, so that it knows the servers that data workers then ask over it.
-        this.#stream?.configure(settings.servers)
-        this.#workers?.configure(settings)
+        handOut(settings, this.#rootCertificates, this.#stream, this.#workers)
       },
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
     })
@@ -179,19 +181,21 @@ class Daemon {
     })
     this.#workers = workers
     process.on('exit', this.#onExit)
-    keeper.loadLastKnownGood()
+    const hasSource = config.mesh.source.kind !== 'none'
+    if (hasSource) keeper.loadLastKnownGood()
     if (this.#inherited !== null) {
       // The process before this one answers until this one can.
       await this.#startSource(keeper)
-      await keeper.firstFromSource(FIRST_TABLE_MS, signal)
+      if (hasSource) await keeper.firstFromSource(FIRST_TABLE_MS, signal)
       if (signal.aborted) return
-      mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
+      if (hasSource) mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
     // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
     // stream worker after them: on two cores the three of them would only wait for each other.
     const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers)))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
+    this.#configFile.watch(config.watchConfig)
     await this.#startObserver(workers, keeper)
     this.#log.info(
       {
@@ -244,23 +248,27 @@ class Daemon {
     }
   }
 
-  /** SIGHUP: takes over what can change while it runs, and says what cannot. A bad configuration changes nothing. */
-  reload(load: DaemonOptions['reload']): void {
+  /**
+   * Loads the configuration again and takes over what can change while it runs; says what cannot. It goes through all that a
+   * start does: one with a problem changes nothing.
+   */
+  reload(why: string): void {
     const log = this.#log
-    if (load === undefined) return log.info({}, 'SIGHUP: there is no configuration file to read again')
+    if (this.#load === undefined) return log.info({}, `${why}: there is no configuration to read again`)
     try {
-      const { config, warnings } = load()
-      const { merged, fixed } = keepFixed(config, this.#settings.config)
-      this.#warnings = [...warnings, ...warningsOf(merged)]
+      const loaded = this.#load()
+      const examined = examineStart(loaded, () => this.#sys ?? this.#sysProblem)
+      const { config, changed, waiting } = takeOver(loaded.config, this.#settings.config)
+      this.#warnings = [...loaded.warnings, ...examined.warnings]
+      for (const warning of this.#warnings) log.warn({}, warning)
       log.level = config.log.level
-      this.#settings.reload(merged)
-      log.info({}, 'configuration read again')
-      this.#noteReload([], fixed)
-      if (fixed.length === 0) return
-      const overlaps = overlap(config.listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
-      const reason = this.#handOverProblem() ?? overlaps
-      const advice = reason === null ? 'a new process: send SIGUSR2 or restart' : `a restart (${reason})`
-      log.warn({ keys: fixed }, `these keys changed and need ${advice}`)
+      this.#rootCertificates = examined.rootCertificates
+      this.#settings.reload(config)
+      this.#configFile.loaded(loaded.text)
+      this.#configFile.watch(config.watchConfig)
+      log.info({ why, keys: changed }, 'configuration read again')
+      this.#noteReload([], waiting)
+      if (waiting.length > 0) this.#sayWhatWaits(waiting, loaded.config)
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [String(error)]
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
@@ -270,6 +278,13 @@ class Daemon {
 
   #noteReload(problems: readonly string[], fixedKeys: readonly string[]): void {
     this.#lastReload = nextReload(this.#lastReload, Date.now(), problems, fixedKeys)
+  }
+
+  #sayWhatWaits(keys: readonly string[], { listen }: Config): void {
+    const overlaps = overlap(listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
+    const reason = this.#handOverProblem() ?? overlaps
+    const advice = reason === null ? 'a new process: send SIGUSR2 or restart' : `a restart (${reason})`
+    this.#log.warn({ keys }, `these keys changed and need ${advice}`)
   }
 
   /** Why no new process can take over from this one; null: one can. */
@@ -315,6 +330,7 @@ class Daemon {
     // Datagrams first: from here on no table comes any more, and the new process has the newest.
     if (isHandedOver) this.#workers?.leaveListeners()
     this.#settings.stop()
+    this.#configFile.watch(false)
     await this.#source?.stop(SOURCE_STOP_MS)
     await this.#stream?.drain(DRAIN_MS)
     const ended = await this.#workers?.stop(DRAIN_MS)

@@ -184,19 +184,12 @@ export function serverUses(
   }))
 }
 
-/** What an operator should know about the configuration, a sentence each. */
-export function warningsOf({ access, listen }: Config): string[] {
-  if (access.length > 0) return []
-  return listen
-    .filter(({ address }) => isWildcard(address))
-    .map(
-      ({ text }) =>
-        `listen: ${text} is every address of this machine, and access is empty: only this machine and private ranges are answered; list in access who may ask`,
-    )
-}
-
-/** On a VM that listens on port 53 itself nothing else can answer before the first table: forward at once. */
+/**
+ * Without a source no table comes, so there is none to wait for. On a VM that listens on port 53 itself nothing else can
+ * answer before the first table: forward at once.
+ */
 function beforeSync(config: Config): EngineSettings['beforeSync'] {
+  if (config.mesh.source.kind === 'none') return 'forward'
   const isResolver = config.listen.some(({ port }) => port === DNS_PORT)
   return config.mesh.beforeSync === 'auto' && isResolver ? 'forward' : config.mesh.beforeSync
 }

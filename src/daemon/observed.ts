@@ -1,4 +1,5 @@
 /** What metrics, status and the admin endpoint are told about the daemon, gathered from its parts. */
+import { readAdminToken } from './admin-token.ts'
 import type { Driver } from './listeners.ts'
 import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
@@ -63,7 +64,8 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     tableJson: () => keeper.json(),
     config: () => settings.config,
     ready: () => {
-      const missing = keeper.image ? [] : ['no name table has arrived yet']
+      const isAwaited = settings.config.mesh.source.kind !== 'none' && keeper.image === null
+      const missing = isAwaited ? ['no name table has arrived yet'] : []
       return { ready: missing.length === 0, missing }
     },
     ping: () => workers.ping(PING_MS),
@@ -71,7 +73,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     warnings: parts.warnings,
     problems: () => [...parts.problems(), ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper)],
     reload: parts.reload,
-    adminToken: () => null,
+    adminToken: () => readAdminToken(settings.config.admin.token),
     socketTables: readSocketTables,
   }
 }

@@ -7,7 +7,7 @@ import type { HostEntry } from '../engine/settings.ts'
 import { hostEntries } from './engine-settings.ts'
 
 type Surroundings<T> = Pick<WatchedFileOptions<T>, 'path' | 'onChange' | 'log'> &
-  Partial<Pick<WatchedFileOptions<T>, 'files' | 'clock'>>
+  Partial<Pick<WatchedFileOptions<T>, 'files' | 'clock' | 'last'>>
 
 /** `needsServers`: whether the configuration leaves the upstream servers to it. */
 export function watchedResolvConf(

@@ -52,8 +52,9 @@ export class DaemonSettings {
   readonly #onIdentity: DaemonSettingsOptions['onIdentity']
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   readonly #loops: LoopWatch
-  readonly #resolvConf: WatchedFile<ResolvConf>
-  readonly #hosts: WatchedFile<readonly HostEntry[]> | null
+  readonly #surroundings: { log: Log; clock: Clock; files?: Files }
+  #resolvConf: WatchedFile<ResolvConf>
+  #hosts: WatchedFile<readonly HostEntry[]> | null
   readonly #addresses: OwnAddresses
   #settings: EngineSettings
   #searchDomain: string | null
@@ -69,24 +70,14 @@ export class DaemonSettings {
       schedule: (run, ms) => clock.after(ms, run),
       onChange: (mended) => this.#loopsChanged(mended),
     })
-    const surroundings = { log, clock, ...(files && { files }) }
-    this.#resolvConf = watchedResolvConf({
-      ...surroundings,
-      path: config.upstream.resolvConf,
-      needsServers: () => this.#config.upstream.servers.length === 0,
-      onChange: () => this.#resolvConfChanged(),
-    })
-    this.#hosts =
-      config.hostsFile === ''
-        ? null
-        : watchedHosts({ ...surroundings, path: config.hostsFile, onChange: (hosts) => this.#hostsChanged(hosts) })
+    this.#surroundings = { log, clock, ...(files && { files }) }
+    this.#resolvConf = this.#watchResolvConf(null)
+    this.#hosts = this.#watchHosts(null)
     this.#addresses = new OwnAddresses({
       look: options.ownAddresses ?? interfaceAddresses,
       clock,
       onChange: (gained, lost) => this.#addressesChanged(gained, lost),
     })
-    this.#resolvConf.start()
-    this.#hosts?.start()
     this.#addresses.start()
     this.#settings = this.#deriveSettings()
     this.#searchDomain = this.identity.searchDomain
@@ -129,11 +120,20 @@ export class DaemonSettings {
     this.#loops.stop()
   }
 
-  /** Takes over a configuration, which has been through `keepFixed`, and reads the files again. */
+  /** Takes over a configuration, which has been through `takeOver` (reload.ts), and reads the files again. */
   reload(config: Config): void {
+    const { upstream, hostsFile } = this.#config
     this.#config = config
-    this.#resolvConf.reread()
-    this.#hosts?.reread()
+    if (config.upstream.resolvConf === upstream.resolvConf) this.#resolvConf.reread()
+    else {
+      this.#resolvConf.stop()
+      this.#resolvConf = this.#watchResolvConf(this.#resolvConf.value)
+    }
+    if (config.hostsFile === hostsFile) this.#hosts?.reread()
+    else {
+      this.#hosts?.stop()
+      this.#hosts = this.#watchHosts(this.#hosts?.value ?? null)
+    }
     this.#loops.forget()
     if (!this.#addresses.lookAgain()) this.#applySettings()
   }
@@ -151,6 +151,32 @@ export class DaemonSettings {
       `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until a check finds it mended`,
     )
     this.#applySettings()
+  }
+
+  /** `last`: what another file said, which goes on while this one is of no use. */
+  #watchResolvConf(last: ResolvConf | null): WatchedFile<ResolvConf> {
+    const watched = watchedResolvConf({
+      ...this.#surroundings,
+      path: this.#config.upstream.resolvConf,
+      last,
+      needsServers: () => this.#config.upstream.servers.length === 0,
+      onChange: () => this.#resolvConfChanged(),
+    })
+    watched.start()
+    return watched
+  }
+
+  #watchHosts(last: readonly HostEntry[] | null): WatchedFile<readonly HostEntry[]> | null {
+    const path = this.#config.hostsFile
+    if (path === '') return null
+    const watched = watchedHosts({
+      ...this.#surroundings,
+      path,
+      last,
+      onChange: (hosts) => this.#hostsChanged(hosts),
+    })
+    watched.start()
+    return watched
   }
 
   #resolvConfChanged(): void {
@@ -205,56 +231,4 @@ export class DaemonSettings {
     this.#searchDomain = identity.searchDomain
     this.#onIdentity(identity)
   }
-}
-
-/**
- * The new configuration with the old values of what sockets, threads, table and log are made by, and the paths of those
- * keys that differ.
- */
-export function keepFixed(config: Config, old: Config): { merged: Config; fixed: string[] } {
-  const { listen, workers, driver, identity, maxUdpPayload, hostsFile, metrics, admin, istio } = old
-  const merged: Config = {
-    ...config,
-    listen,
-    workers,
-    driver,
-    identity,
-    maxUdpPayload,
-    hostsFile,
-    metrics,
-    admin,
-    istio,
-    log: { ...config.log, format: old.log.format },
-    mesh: { ...config.mesh, source: old.mesh.source, lastKnownGood: old.mesh.lastKnownGood },
-    upstream: {
-      ...config.upstream,
-      resolvConf: old.upstream.resolvConf,
-      maxInFlight: old.upstream.maxInFlight,
-      rootCert: old.upstream.rootCert,
-    },
-  }
-  return { merged, fixed: keysThatDiffer(config, merged) }
-}
-
-/** Paths of keys, at most two deep: what is below is one value to people (`mesh.source`). */
-function keysThatDiffer(config: Config, other: Config): string[] {
-  return Object.entries(config).flatMap(([key, value]) => {
-    const otherValue = valueAt(other, key)
-    if (!isSection(value)) return isSame(value, otherValue) ? [] : [key]
-    return Object.keys(value)
-      .filter((below) => !isSame(valueAt(value, below), valueAt(otherValue, below)))
-      .map((below) => `${key}.${below}`)
-  })
-}
-
-function isSection(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function valueAt(section: unknown, key: string): unknown {
-  return isSection(section) ? Object.entries(section).find(([name]) => name === key)?.[1] : undefined
-}
-
-function isSame(one: unknown, other: unknown): boolean {
-  return JSON.stringify(one) === JSON.stringify(other)
 }

@@ -53,6 +53,7 @@ export interface StreamThreadOptions {
 export class StreamThread {
   readonly #options: StreamThreadOptions
   #servers: UpstreamServer[]
+  #rootCertificates: string | null
   readonly #supervisor: Supervisor
   readonly #requests: ThreadRequests<StreamRequests>
   /** Descriptors on their way to the thread: nobody closes them if it ends before it takes them. */
@@ -65,6 +66,7 @@ export class StreamThread {
   constructor(options: StreamThreadOptions) {
     this.#options = options
     this.#servers = options.servers
+    this.#rootCertificates = options.settings.upstream.rootCertificates
     this.#requests = new ThreadRequests((message) => this.#post(message))
     this.#supervisor = new Supervisor({
       name: 'the stream worker',
@@ -97,9 +99,11 @@ export class StreamThread {
 
   /** @throws Error if there can be no thread */
   #launch(): Worker {
-    const { counters, listeners, openPorts, settings } = this.#options
+    const { counters, listeners, openPorts } = this.#options
     const ports = openPorts()
     const servers = this.#servers
+    const upstream = { ...this.#options.settings.upstream, rootCertificates: this.#rootCertificates }
+    const settings: StreamSettings = { ...this.#options.settings, upstream }
     const workerData: StreamWorkerData = { listeners: this.#lend(listeners), ports, settings, servers, counters }
     const { startThread = (script, options) => new Worker(script, options) } = this.#options
     const thread = startThread(
@@ -128,10 +132,11 @@ export class StreamThread {
     }
   }
 
-  /** Other upstream servers. */
-  configure(servers: UpstreamServer[]): void {
+  /** Other upstream servers, or root certificates (PEM, null for Node's own) to verify them by. */
+  configure(servers: UpstreamServer[], rootCertificates: string | null): void {
     this.#servers = servers
-    this.#post({ kind: 'servers', servers })
+    this.#rootCertificates = rootCertificates
+    this.#post({ kind: 'servers', servers, rootCertificates })
   }
 
   /** A data worker was restarted and is reached by another port. */

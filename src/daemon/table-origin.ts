@@ -1,6 +1,5 @@
 /** Where the name table comes from: a control plane over xDS, a file that holds a table, or a folder of mesh files. */
 import { networkInterfaces } from 'node:os'
-import { ConfigError } from '../config/config-error.ts'
 import { watchFolder } from '../base/file-watch.ts'
 import type { Config } from '../config/schema.ts'
 import type { Log } from '../observe/log.ts'
@@ -22,16 +21,18 @@ export interface OpenTableSource {
   problems: () => Problem[]
 }
 
-/** @throws ConfigError for what no source can do */
-export function checkSource({ mesh: { source } }: Config): void {
-  if (source.kind !== 'xds' || (source.tls === null && source.token === '')) return
+/** What of a source is not to be had, in one line; null if nothing. */
+export function sourceProblem({ mesh: { source } }: Config): string | null {
+  if (source.kind !== 'xds' || (source.tls === null && source.token === '')) return null
   const problem = 'TLS and tokens towards the control plane are not there yet'
-  throw new ConfigError([`mesh.source.xds: ${problem}; use the plaintext port (15010 of istiod) without tls and token`])
+  return `${problem}; use the plaintext port (15010 of istiod) without tls and token`
 }
 
-/** Makes the source that the configuration names, which `checkSource` has let pass; it is not started yet. Only its own code is loaded. */
+/** Makes the source that the configuration names, of which `sourceProblem` knows no problem; it is not started yet. Only its own code is loaded. */
 export async function openTableSource(config: Config, sink: TableSink, log: Log): Promise<OpenTableSource> {
   const { source } = config.mesh
+  if (source.kind === 'none')
+    return { source: { start: () => {}, stop: async () => {} }, xds: null, problems: () => [] }
   if (source.kind === 'table') {
     const { TableFileSource } = await import('../tables/table-file.ts')
     const table = new TableFileSource({ path: source.file, sink, log })
@@ -69,7 +70,7 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
     delta: source.delta,
     node: buildNode({
       identity: config.identity,
-      metadata: config.istio.metadata,
+      metadata: nodeMetadata(config.istio.metadata, source.automaticVips),
       ownAddresses,
       version,
     }),
@@ -81,8 +82,14 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
   return { source: client, xds: () => client.state(), problems: () => controlPlaneProblems(client.state()) }
 }
 
+/** istiod leaves automatic VIPs out for a node whose DNS_CAPTURE is "false"; its booleans are texts. */
+function nodeMetadata(metadata: Record<string, unknown>, automaticVips: boolean | 'auto'): Record<string, unknown> {
+  return automaticVips === 'auto' ? metadata : { ...metadata, DNS_CAPTURE: String(automaticVips) }
+}
+
 /** The configured source, for people. */
 export function sourceText({ mesh: { source } }: Config): string {
+  if (source.kind === 'none') return 'none'
   if (source.kind === 'table') return `file ${source.file}`
   if (source.kind === 'files') return `files in ${source.folder}`
   return `xds ${source.addresses.map(({ text }) => text).join(', ')}`

@@ -39,8 +39,8 @@ export type StreamRequests = {
 /** Control thread → stream worker. */
 export type ToStreamWorker =
   | RequestMessage<StreamRequests>
-  /** Other upstream servers. */
-  | { kind: 'servers'; servers: UpstreamServer[] }
+  /** Other upstream servers, or root certificates (PEM, null for Node's own) to verify them by. */
+  | { kind: 'servers'; servers: UpstreamServer[]; rootCertificates: string | null }
   /**
    * Data worker `worker` was restarted. Clients' connections that had queries there are reset, so that they ask again;
    * exchanges it had asked for are finished and forgotten. Send this before closing the old eventfd: until then it is

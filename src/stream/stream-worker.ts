@@ -57,7 +57,7 @@ upstreams.use(data.servers)
 control.on('message', (message: ToStreamWorker) => {
   switch (message.kind) {
     case 'servers':
-      return upstreams.use(message.servers)
+      return upstreams.use(message.servers, message.rootCertificates)
     case 'replace':
       return links[message.worker]?.replace(message.port)
     case 'request':

@@ -27,7 +27,7 @@ export class InfoReader {
 
   private readonly reader: NdsReader
   private readonly seed: number
-  private readonly skipAddress: (at: number, length: number) => void
+  private readonly skipAddress: (at: number, length: number, isOneTooMany: boolean) => void
   private table: Uint8Array = new Uint8Array(0)
   private view: DataView = new DataView(new ArrayBuffer(0))
   private registryAt = 0
@@ -37,8 +37,15 @@ export class InfoReader {
   private readonly knownV4: AddressSet
   private readonly knownV6: AddressSet
 
-  /** Shares the cursor over the table. `skipAddress` is told where the table has an address that is none. */
-  constructor(reader: NdsReader, seed: number, skipAddress: (at: number, length: number) => void) {
+  /**
+   * Shares the cursor over the table. `skipAddress` is told where the table has an address that is none, or one more than a
+   * host may have.
+   */
+  constructor(
+    reader: NdsReader,
+    seed: number,
+    skipAddress: (at: number, length: number, isOneTooMany: boolean) => void,
+  ) {
     this.reader = reader
     this.seed = seed
     this.skipAddress = skipAddress
@@ -78,7 +85,7 @@ export class InfoReader {
             this.v4Count++
           }
         } else if (size === 16 && this.v6Count < MAX_ADDRESSES) this.addV6()
-        else this.skipAddress(from, length)
+        else this.skipAddress(from, length, size !== 0)
       } else this.noteField(tag, from, length)
       reader.at = from + length
     }

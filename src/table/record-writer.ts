@@ -65,7 +65,7 @@ export class RecordWriter {
     this.pool = pool
     this.seed = seed
     this.maxBytes = maxBytes
-    this.info = new InfoReader(this.reader, seed, (addressAt, length) => this.skipAddress(addressAt, length))
+    this.info = new InfoReader(this.reader, seed, (...skipped) => this.skipAddress(...skipped))
   }
 
   /**
@@ -368,9 +368,12 @@ export class RecordWriter {
     this.firstSkipped ??= `host ${this.text(at, length)} ${why}`
   }
 
-  private skipAddress(at: number, length: number): void {
+  private skipAddress(at: number, length: number, isOneTooMany: boolean): void {
     this.skippedAddresses++
-    this.firstSkipped ??= `${this.text(at, length)} is not an address`
+    const why = isOneTooMany
+      ? `is one too many: a host may have ${MAX_ADDRESSES} addresses of each family`
+      : 'is not an address'
+    this.firstSkipped ??= `${this.text(at, length)} ${why}`
   }
 
   /** In double quotes, on one line. */

@@ -109,9 +109,9 @@ describe('check', () => {
     const { code, out } = await byname(['check', '--config', config], { BYNAME_FOO: '1' })
     expect(code).toBe(0)
     expect(out).toContain('warning: BYNAME_FOO: unknown environment variable, ignored\n')
-    expect(out).toContain('warning: mesh.source.table: /nowhere/t.json does not exist (yet)\n')
-    expect(out).toContain('warning: upstream.resolvConf: /nowhere/r cannot be read')
-    expect(out).toContain('warning: there is no upstream server')
+    expect(out).toContain(`warning: ${config}:1:26: mesh.source.table: /nowhere/t.json does not exist (yet)\n`)
+    expect(out).toContain(`warning: ${config}:2:25: upstream.resolvConf: /nowhere/r cannot be read`)
+    expect(out).toContain('upstream.servers: there is no upstream server')
   })
 
   test('a bad file: every problem with its line, exit code 2', async () => {
@@ -132,36 +132,37 @@ describe('what run refuses as it starts', () => {
   const loop = "is byname's own listener: that would be a loop; name the resolver behind it"
   const advice = 'name a file of root certificates (PEM), or leave it empty'
   const tls =
-    'mesh.source.xds: TLS and tokens towards the control plane are not there yet; use the plaintext port (15010 of istiod) without tls and token'
+    '1:24: mesh.source.xds: TLS and tokens towards the control plane are not there yet; use the plaintext port (15010 of istiod) without tls and token'
 
   test.each<[string, string, string[]]>([
     [
       'an own listener among the servers',
       `${mesh}upstream: { servers: [192.0.2.1, "127.0.0.1:5300"] }`,
-      [`upstream.servers: upstream server 127.0.0.1:5300 ${loop}`],
+      [`3:34: upstream.servers[1]: upstream server 127.0.0.1:5300 ${loop}`],
     ],
     [
       'an own listener on a route',
       `${mesh}upstream: { routes: [{ domains: [corp.example], servers: ["tcp://127.0.0.1:5300"] }] }`,
-      [`upstream.routes: upstream server tcp://127.0.0.1:5300 ${loop}`],
+      [`3:59: upstream.routes[0].servers[0]: upstream server tcp://127.0.0.1:5300 ${loop}`],
     ],
     [
       'root certificates that are not there',
       `${mesh}upstream: { rootCert: /nowhere/root.pem }`,
-      [`upstream.rootCert: /nowhere/root.pem cannot be read (ENOENT); ${advice}`],
+      [`3:23: upstream.rootCert: /nowhere/root.pem cannot be read (ENOENT); ${advice}`],
     ],
     [
       'root certificates that are none, and whatever else is wrong',
       `${mesh}upstream: { rootCert: ${noCertificate}, servers: ["127.0.0.1:5300"] }`,
       [
-        `upstream.rootCert: ${noCertificate} holds no certificate; ${advice}`,
-        `upstream.servers: upstream server 127.0.0.1:5300 ${loop}`,
+        `3:23: upstream.rootCert: ${noCertificate} holds no certificate; ${advice}`,
+        `3:66: upstream.servers[0]: upstream server 127.0.0.1:5300 ${loop}`,
       ],
     ],
     ['a control plane over TLS', 'mesh: { source: { xds: { address: "istiod:15012", tls: {} } } }', [tls]],
   ])('%s: check refuses it alike, with exit code 2', async (_, yaml, problems) => {
     const config = write('refused.yaml', `${yaml}\n`)
-    const lines = (command: string): string => problems.map((problem) => `byname ${command}: ${problem}\n`).join('')
+    const lines = (command: string): string =>
+      problems.map((problem) => `byname ${command}: ${config}:${problem}\n`).join('')
     expect(await byname(['check', '--config', config])).toEqual({ code: 2, out: '', err: lines('check') })
     const { code, err } = await byname(['run', '--config', config], { BYNAME_LOG_LEVEL: 'error' })
     expect({ code, err }).toEqual({ code: 2, err: lines('run') })
@@ -177,13 +178,71 @@ describe('what run warns of as it starts', () => {
     )
     const { code, out, err } = await byname(['check', '--config', config])
     expect({ code, err }).toEqual({ code: 0, err: '' })
-    expect(out).toContain('warning: listen: 0.0.0.0:53 is every address of this machine, and access is empty')
+    expect(out).toContain(`warning: ${config}:1:10: listen[0]: 0.0.0.0:53 is every address of this machine, and access`)
     expect(out).toContain(
-      `warning: ${resolvConf}: upstream server 127.0.0.1:53 is byname's own listener: that would be a loop; it is left out\n`,
+      `warning: ${config}:4:25: upstream.resolvConf: ${resolvConf}: upstream server 127.0.0.1:53 is byname's own listener: that would be a loop; it is left out\n`,
     )
-    expect(out).toContain('warning: hostsFile: /nowhere/hosts does not exist (yet)\n')
+    expect(out).toContain(`warning: ${config}:3:12: hostsFile: /nowhere/hosts does not exist (yet)\n`)
     expect(out).toMatch(/^other names +192\.0\.2\.1:53 from /m)
     expect(out).toMatch(/The configuration can be used\.\n$/)
+  })
+})
+
+describe('what run only logs, check warns of', () => {
+  const garbage = write('garbage', 'neither JSON nor an address')
+  const empty = write('empty', '')
+  const mesh = mkdtempSync(join(folder, 'mesh-'))
+  writeFileSync(join(mesh, 'bad.yaml'), 'kind: Service\nmetadata: [\n')
+
+  test.each<[string, string, string]>([
+    ['a table that is none', `mesh: { source: { table: ${garbage} } }`, '1:26: mesh.source.table: '],
+    ['a table that is a folder', 'mesh: { source: { table: /etc } }', '1:26: mesh.source.table: /etc is a folder'],
+    [
+      'a table that is a device',
+      'mesh: { source: { table: /dev/zero } }',
+      '1:26: mesh.source.table: /dev/zero is a dev',
+    ],
+    ['a mesh file that is broken', `mesh: { source: { files: ${mesh} } }`, `mesh.source.files: ${mesh}: bad.yaml`],
+    ['a mesh folder that is not there', 'mesh: { source: { files: /nowhere } }', ': /nowhere does not exist (yet)'],
+    ['a hosts file without names', `hostsFile: ${garbage}`, '1:12: hostsFile: '],
+    ['a resolv.conf without servers', `upstream: { resolvConf: ${empty} }`, '1:25: upstream.resolvConf: '],
+    ['an address of another machine', 'listen: ["192.0.2.77:53"]', '1:10: listen[0]: 192.0.2.77:53 is not an address'],
+    [
+      'no place for the last table',
+      'mesh: { lastKnownGood: /nowhere/x/y }',
+      '1:24: mesh.lastKnownGood: the name table will',
+    ],
+    ['no mesh source outside Istio', 'workers: 1', 'mesh.source: no control plane, table or folder is named'],
+  ])('%s', async (_, yaml, warning) => {
+    const config = write('logged.yaml', `${yaml}\n`)
+    const { code, out, err } = await byname(['check', '--config', config])
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    const warnings = out.split('\n').filter((line) => line.startsWith('warning: '))
+    expect(warnings.filter((line) => line.includes(warning))).toHaveLength(1)
+    expect(out).toMatch(/The configuration can be used\.\n$/)
+  })
+})
+
+describe('--set', () => {
+  test('sets any key, in words if need be, over the environment', async () => {
+    const args = ['check', '--set', 'cache.maxBytes=1Mi', '--set', 'metrics.listen=off', '--set', 'access=10.0.0.0/8']
+    const { code, out } = await byname(args, { BYNAME_CACHE_MAX_BYTES: '5' })
+    expect(code).toBe(0)
+    expect(out).toMatch(/^cache +1,048,576 bytes$/m)
+    expect(out).toMatch(/^metrics +off$/m)
+    expect(out).toMatch(/^access +10\.0\.0\.0\/8$/m)
+  })
+
+  test.each([
+    ['cache.maxBites=1', '--set: "cache.maxBites": unknown key (did you mean cache.maxBytes?)'],
+    ['workers', '--set: "workers" sets nothing; write KEY=VALUE such as mesh.ttlSeconds=30s'],
+    ['workers=0', '--set: workers: must be a whole number from 1 to 64, not 0'],
+  ])('%s is refused', async (assignment, problem) => {
+    expect(await byname(['check', '--set', assignment])).toEqual({
+      code: 2,
+      out: '',
+      err: `byname check: ${problem}\n`,
+    })
   })
 })
 

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -56,6 +56,13 @@ test.each(['SIGTERM', 'SIGINT'] as const)('run answers, and %s ends it with exit
   expect((await byname(['query', 'reviews', '--server', server])).out).toMatch(/10\.0\.0\.7[^]*mesh table/)
   child!.kill(signal)
   expect(await once(child!, 'exit')).toEqual([0, null])
+})
+
+test.runIf(process.platform === 'linux')('ps shows the whole command, and its name is byname', async () => {
+  await startDaemon()
+  const { pid } = child!
+  expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toMatch(/^byname run --config [^\0]*byname\.yaml --listen 127/)
+  expect(readFileSync(`/proc/${pid}/comm`, 'utf8')).toBe('byname\n')
 })
 
 test('as on a terminal, the log is for people: the formatter works in the bundle, too', async () => {

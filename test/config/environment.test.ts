@@ -56,7 +56,9 @@ describe('BYNAME_<PATH_IN_CAPITALS>', () => {
       BYNAME_WORKERS: '',
       OTHER: 'x',
     })
-    expect(warnings).toEqual(['BYNAME_CASH_MAX_BYTES: unknown environment variable, ignored'])
+    expect(warnings).toEqual([
+      'BYNAME_CASH_MAX_BYTES: unknown environment variable, ignored (did you mean BYNAME_CACHE_MAX_BYTES?)',
+    ])
     expect(settings).toEqual([])
   })
 })

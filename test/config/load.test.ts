@@ -57,15 +57,27 @@ describe('defaults', () => {
     expect(defaults.file).toBeNull()
   })
 
-  test('without a mesh source istiod is asked over TLS with the token of the pod', () => {
-    expect(defaults.config.mesh.source).toEqual({
+  test('without a mesh source, in the environment of Istio: istiod is asked over TLS with the token of the pod', () => {
+    const { source } = loadConfig({ env: { ISTIO_META_CLUSTER_ID: 'Kubernetes' } }).config.mesh
+    expect(source).toEqual({
       kind: 'xds',
       addresses: [{ host: 'istiod.istio-system.svc', port: 15012, text: 'istiod.istio-system.svc:15012' }],
       tls: { rootCert: '', cert: '', key: '', serverName: '' },
       token: '/var/run/secrets/tokens/istio-token',
       delta: true,
+      automaticVips: 'auto',
     })
+  })
+
+  test('without a mesh source, outside Istio: none', () => {
+    expect(defaults.config.mesh.source).toEqual({ kind: 'none' })
     expect(defaults.config.istio.isDetected).toBe(false)
+  })
+
+  test('settings of a control plane without its address are those of the one that Istio names', () => {
+    const env = { PROXY_CONFIG: 'discoveryAddress: istiod.istio-system.svc:15010' }
+    const { source } = load('mesh: { source: { xds: { delta: false } } }', { env }).config.mesh
+    expect(source).toMatchObject({ kind: 'xds', addresses: [{ port: 15_010 }], delta: false })
   })
 
   test('the commented configuration that ships has exactly the defaults', () => {
@@ -75,7 +87,8 @@ describe('defaults', () => {
 
   test('the mesh sources that it shows in comments are valid too', () => {
     const yaml = readFileSync(new URL('../../config/byname.yaml', import.meta.url), 'utf8')
-    const shown = [...yaml.matchAll(/^ {4}# (.*)$/gm)].map(([, line]) => line).join('\n')
+    // A key that is commented out has no space before it, a sentence has.
+    const shown = [...yaml.matchAll(/^ {4}( *)#(\w.*)$/gm)].map(([, indent, line]) => `${indent}${line}`).join('\n')
     const sources: Record<string, unknown> = parseYaml(shown)
     expect(Object.keys(sources)).toEqual(['xds', 'table', 'files'])
     for (const [kind, value] of Object.entries(sources)) {

@@ -3,7 +3,8 @@ import { loadConfig } from '../../src/config/load.ts'
 import { parseResolvConf } from '../../src/config/resolv-conf.ts'
 import type { EngineSettings, UpstreamRoute } from '../../src/engine/settings.ts'
 import { nameToText } from '../../src/dns/name.ts'
-import { deriveSettings, loopProbeNames, warningsOf } from '../../src/daemon/engine-settings.ts'
+import { deriveSettings, loopProbeNames } from '../../src/daemon/engine-settings.ts'
+import { warningsOf } from '../../src/daemon/start-check.ts'
 
 function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
   const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
@@ -11,7 +12,10 @@ function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
 }
 
 function warnings(yaml: string): string[] {
-  return warningsOf(loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml }).config)
+  const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml })
+  return warningsOf({ ...config, mesh: { ...config.mesh, source: { kind: 'table', file: 't' } } }).map(
+    ({ message }) => message,
+  )
 }
 
 /** Prefixes of those who may ask. */

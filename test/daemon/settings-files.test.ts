@@ -192,3 +192,68 @@ test('nothing is watched or due any more once stopped', () => {
   world.open().stop()
   expect([world.files.watched, world.clock.pending]).toEqual([[], []])
 })
+
+function reload(hostsFile: string, resolvConf: string, rest = ''): void {
+  world.settings.reload(
+    world.configOf(`{ hostsFile: "${hostsFile}", upstream: { resolvConf: ${resolvConf} }, ${rest} }`),
+  )
+}
+
+describe('a reload', () => {
+  const OTHER_HOSTS = '/etc/other-hosts'
+  const OTHER_RESOLV_CONF = '/run/resolv.conf'
+
+  test('reads both files again, at once', () => {
+    world.open()
+    world.files.write(HOSTS, '192.0.2.9 new.corp\n')
+    world.files.write(RESOLV_CONF, 'nameserver 192.0.2.4\n')
+    reload(HOSTS, RESOLV_CONF)
+    expect([world.hosts, world.servers]).toEqual([['new.corp'], ['192.0.2.4:53']])
+    expect(world.told.at(-1)).toBe(world.settings.engine)
+  })
+
+  test('takes the names and servers of other files, and follows those from then on', () => {
+    world.files.write(OTHER_HOSTS, '192.0.2.9 other.corp\n')
+    world.files.write(OTHER_RESOLV_CONF, 'nameserver 192.0.2.5\nsearch other.example\n')
+    world.open()
+    reload(OTHER_HOSTS, OTHER_RESOLV_CONF)
+    expect([world.hosts, world.servers]).toEqual([['other.corp'], ['192.0.2.5:53']])
+    expect(world.identities.at(-1)?.searchDomain).toBe('other.example')
+    expect(world.files.watched.toSorted()).toEqual([OTHER_HOSTS, OTHER_RESOLV_CONF])
+    world.files.write(OTHER_HOSTS, '192.0.2.9 third.corp\n')
+    world.files.write(OTHER_RESOLV_CONF, 'nameserver 192.0.2.6\n')
+    world.files.write(HOSTS, '192.0.2.9 never.corp\n')
+    world.rest()
+    expect([world.hosts, world.servers]).toEqual([['third.corp'], ['192.0.2.6:53']])
+  })
+
+  test('that names files which are of no use keeps what the ones before said, until they are', () => {
+    world.open()
+    reload(OTHER_HOSTS, OTHER_RESOLV_CONF)
+    expect([world.hosts, world.servers]).toEqual([['db.corp'], ['192.0.2.1:53']])
+    expect(
+      world.lines.filter((line) => /cannot be read: (?:what it said last|its last names) stay/.test(line)),
+    ).toHaveLength(2)
+    world.files.write(OTHER_HOSTS, '192.0.2.9 other.corp\n')
+    world.files.write(OTHER_RESOLV_CONF, 'nameserver 192.0.2.5\n')
+    world.rest()
+    expect([world.hosts, world.servers]).toEqual([['other.corp'], ['192.0.2.5:53']])
+  })
+
+  test('without a hosts file has no names of one, and with one again has', () => {
+    world.open()
+    reload('', RESOLV_CONF)
+    expect([world.hosts, world.files.watched]).toEqual([[], [RESOLV_CONF]])
+    reload(HOSTS, RESOLV_CONF)
+    expect(world.hosts).toEqual(['db.corp'])
+  })
+
+  test('forgets loops, and tells everybody of other settings', () => {
+    const settings = world.open()
+    settings.loopFound('192.0.2.1:53', Uint8Array.of(127, 0, 0, 1))
+    reload(HOSTS, RESOLV_CONF, 'mesh: { ttlSeconds: 77 }')
+    expect(settings.looping.size).toBe(0)
+    expect(settings.config.mesh.ttlSeconds).toBe(77)
+    expect(world.told.at(-1)).toMatchObject({ ttlSeconds: 77 })
+  })
+})

@@ -1,4 +1,5 @@
 import { loadConfig } from '../../src/config/load.ts'
+import type { Config } from '../../src/config/schema.ts'
 import { DaemonSettings } from '../../src/daemon/settings.ts'
 import { nameToText } from '../../src/dns/name.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
@@ -24,12 +25,11 @@ export class SettingsWorld {
 
   /** Reads and watches; call it once. `upstream`: what the configuration says there beside the path of resolv.conf. */
   open(upstream = ''): DaemonSettings {
+    const config = this.configOf(`{ hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}, ${upstream} } }`)
     const say = (level: string) => (_: object, message: string) => {
       if (level !== 'debug') this.lines.push(`${level} ${message}`)
     }
     const log: Log = { level: 'info', debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
-    const text = `{ hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}, ${upstream} } }`
-    const { config } = loadConfig({ file: 'byname.yaml', env: {}, readFile: () => text })
     this.#settings = new DaemonSettings({
       config,
       log,
@@ -40,6 +40,10 @@ export class SettingsWorld {
       ownAddresses: () => this.addresses,
     })
     return this.#settings
+  }
+
+  configOf(yaml: string): Config {
+    return loadConfig({ file: 'byname.yaml', env: {}, readFile: () => yaml }).config
   }
 
   get settings(): DaemonSettings {

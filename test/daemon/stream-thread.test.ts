@@ -60,13 +60,13 @@ class Bench {
   /** Ends the thread by an error of its own: servers that make it throw. Those of the next one are good. */
   crash(): void {
     this.crashAlways()
-    this.thread.configure([])
+    this.thread.configure([], null)
   }
 
   /** The same, and all that follow end before they listen. */
   crashAlways(): void {
     const unusable: UpstreamServer[] = JSON.parse('null')
-    this.thread.configure(unusable)
+    this.thread.configure(unusable, null)
   }
 
   said(text: string): string[] {

@@ -13,7 +13,9 @@ import { parseResolvConf } from '../../src/config/resolv-conf.ts'
 import { type Config, configSchema, MAX_SERVERS } from '../../src/config/schema.ts'
 import { leavesOf } from '../../src/config/schema-keys.ts'
 import { nameToWire } from '../../src/dns/name.ts'
-import { deriveSettings, loopProbeNames, serverUses, warningsOf } from '../../src/daemon/engine-settings.ts'
+import { deriveSettings, loopProbeNames, serverUses } from '../../src/daemon/engine-settings.ts'
+import { takeOver } from '../../src/daemon/reload.ts'
+import { warningsOf } from '../../src/daemon/start-check.ts'
 import { TableCompiler } from '../../src/table/compile.ts'
 import type { Random } from '../simulation/random.ts'
 import { Asker } from './inputs-ask.ts'
@@ -25,6 +27,7 @@ const FILE = 'fuzzed.yaml'
 /** More lines than these nobody reads. */
 const MOST_PROBLEMS = 50
 
+const DEFAULTS = loadConfig({ env: {} }).config
 const LEAVES = leavesOf(configSchema)
 const SECTIONS = [...new Set(LEAVES.flatMap(({ path }) => path.slice(0, -1)))]
 const VALUES = [
@@ -56,6 +59,12 @@ const VALUES = [
   '10.0.0.0/8',
   '["fd00::/8", "0.0.0.0/0"]',
   '{ a: b }',
+  '30s',
+  '500ms',
+  '1h30m',
+  '8Mi',
+  '64KiB',
+  'off',
   'random',
   'nodata',
   '"\\ud800"',
@@ -178,7 +187,10 @@ function mustBeUseful(config: Config): void {
   }
   const loopProbe = loopProbeNames('00000000-0000-4000-8000-000000000000', settings)
   serverUses(settings, new Set())
-  for (const warning of warningsOf(config)) mustBeOneLine(warning, 'a warning')
+  for (const { message } of warningsOf(config)) mustBeOneLine(message, 'a warning')
+  const again = takeOver(config, config)
+  mustEqual([again.changed, again.waiting], [[], []], 'a reload of the same configuration changes something')
+  takeOver(config, DEFAULTS)
   // An engine and a compiler take them. The cache's size is what memory there is, and none of this test's.
   const cache = { ...settings.cache, maxBytes: Math.min(settings.cache.maxBytes, 65_536) }
   const asker = new Asker({ ...settings, loopProbe, cache, maxInFlight: Math.min(settings.maxInFlight, 64) })

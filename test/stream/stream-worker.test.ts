@@ -182,7 +182,7 @@ it('asks upstream servers, other ones once told so', async () => {
   const exchange = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000, attemptMs: 1000 } as const
   worker!.exchange({ ...exchange, server: one.server.label, token: 1 })
   await until(() => expect(worker!.exchanged).toMatchObject([{ token: 1, failure: null }]))
-  thread.post({ kind: 'servers', servers: [two.server] })
+  thread.post({ kind: 'servers', servers: [two.server], rootCertificates: null })
   await until(() => expect(one.open).toBe(0))
   worker!.exchange({ ...exchange, server: two.server.label, token: 2 })
   await until(() => expect(worker!.exchanged).toMatchObject([{ token: 1 }, { token: 2, failure: null }]))

@@ -134,7 +134,7 @@ export class DataPlane {
   configure(change: SettingsChange): void {
     this.settings = settingsWith({ servers: this.settings.servers, ...change })
     this.workers.configure(this.settings)
-    this.#stream?.configure(this.settings.servers)
+    this.#stream?.configure(this.settings.servers, null)
   }
 
   /** The counters of all workers added up; a view of this moment. */

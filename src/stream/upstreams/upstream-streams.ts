@@ -48,19 +48,30 @@ export class UpstreamStreams {
   readonly #sweepTimer: SweepTimer
   /** By what decides where connections lead, so that a change of the settings keeps those of servers that stay. */
   readonly #transports: Map<string, UpstreamTransport> = new Map()
+  /** PEM, null for Node's own. */
+  #rootCertificates: string | null
   /** By label. */
   #servers: ReadonlyMap<string, UpstreamServer> = new Map()
 
   constructor(options: UpstreamStreamsOptions) {
     this.#options = options
+    this.#rootCertificates = options.settings.rootCertificates
     this.#factory = options.factory ?? ((server, transport) => this.#createTransport(server, transport))
     this.#sweepTimer = new SweepTimer(SWEEP_INTERVAL_MS, () => this.sweep())
   }
 
-  /** The servers that are asked from now on. Connections to servers no longer listed end. */
-  use(servers: readonly UpstreamServer[]): void {
+  /**
+   * The servers that are asked from now on, and the root certificates (PEM, null for Node's own) that they are verified by.
+   * Connections to servers no longer listed end, and so do those that other certificates have verified.
+   */
+  use(
+    servers: readonly UpstreamServer[],
+    rootCertificates: string | null = this.#options.settings.rootCertificates,
+  ): void {
     this.#servers = new Map(servers.map((server) => [server.label, server]))
-    const kept = new Set(servers.flatMap((server) => TRANSPORTS.map((transport) => keyOf(server, transport))))
+    const trusted = TRANSPORTS.filter((each) => each === 'tcp' || rootCertificates === this.#rootCertificates)
+    this.#rootCertificates = rootCertificates
+    const kept = new Set(servers.flatMap((server) => trusted.map((transport) => keyOf(server, transport))))
     for (const [key, transport] of this.#transports) {
       if (kept.has(key)) continue
       this.#transports.delete(key)
@@ -121,7 +132,7 @@ export class UpstreamStreams {
 
   #createTransport(server: UpstreamServer, transport: UpstreamQuery['transport']): UpstreamTransport {
     const { settings, counters, now, onTlsFailure } = this.#options
-    const secure: SecureConnectorOptions = { server, rootCertificates: settings.rootCertificates, now, onTlsFailure }
+    const secure: SecureConnectorOptions = { server, rootCertificates: this.#rootCertificates, now, onTlsFailure }
     if (transport === 'https') return new HttpsUpstream({ ...secure, settings, counters })
     const connector = transport === 'tls' ? tlsConnector(secure) : tcpConnector(server)
     return new FramedUpstream({ connector, settings, counters, now })

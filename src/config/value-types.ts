@@ -1,0 +1,118 @@
+/** What settings take: the kinds of values that the schema is made of. Messages complete the sentence "KEY: …". */
+import { isIP } from 'node:net'
+import * as z from 'zod'
+import { isHostName, type Parsed, parseSocketAddress, quote, type SocketAddress } from './address.ts'
+import { parseGoDuration } from './go-duration.ts'
+import { parseSize } from './size.ts'
+
+/** What a plain number means. */
+export type Unit = 'ms' | 'seconds' | 'bytes'
+
+const UNITS: Readonly<Record<Unit, { parse: (text: string) => number | null; name: string; examples: string }>> = {
+  ms: { parse: parseGoDuration, name: 'milliseconds', examples: 'a duration such as 500ms or 1m30s' },
+  seconds: {
+    parse: (text) => inSeconds(parseGoDuration(text)),
+    name: 'seconds',
+    examples: 'a duration such as 30s or 1h30m',
+  },
+  bytes: { parse: parseSize, name: 'bytes', examples: 'a size such as 64Ki or 8Mi' },
+}
+
+/** Any text that `parse` can read. `what` is what it must be, for a value that is no text. */
+export function parsed<T>(parse: (text: string) => Parsed<T>, what: string): z.ZodType<T, string> {
+  return z.string({ error: `must be ${what}` }).transform((written, context) => {
+    const result = parse(written)
+    if ('value' in result) return result.value
+    context.issues.push({ code: 'custom', message: result.reason, input: written })
+    return z.NEVER
+  })
+}
+
+/** A whole number. */
+export function wholeNumber(least: number, most: number): z.ZodNumber {
+  const error = `must be a whole number from ${least} to ${most}`
+  return z.number({ error }).int({ error }).min(least, { error }).max(most, { error })
+}
+
+/** A whole number of `unit`, or a duration or size in words (`30s`, `8Mi`) that is one. */
+export function quantity(unit: Unit, least: number, most: number): z.ZodType<number, number | string> {
+  const { parse, name, examples } = UNITS[unit]
+  const error = `must be a whole number from ${least} to ${most} (${name}) or ${examples}`
+  return z.union([z.number(), z.string()], { error }).transform((written, context) => {
+    const number = typeof written === 'number' ? written : read(written, parse)
+    if (Number.isInteger(number) && number >= least && number <= most) return number
+    context.issues.push({
+      code: 'custom',
+      message: `${error}, not ${typeof written === 'string' ? quote(written) : written}`,
+      input: written,
+    })
+    return z.NEVER
+  })
+}
+
+/** Plain digits are in the key's unit. Fractions of binary floating point (1.1 s) are rounded off. */
+function read(text: string, parse: (text: string) => number | null): number {
+  if (/^\s*\d{1,16}\s*$/.test(text)) return Number(text)
+  const number = parse(text) ?? NaN
+  const whole = Math.round(number)
+  return Math.abs(number - whole) < 1e-6 ? whole : number
+}
+
+function inSeconds(ms: number | null): number | null {
+  return ms === null ? null : ms / 1000
+}
+
+/** One of a few words. */
+export function oneOf<const T extends string>(...values: T[]): z.ZodType<T, T> {
+  return z.enum(values, { error: `must be ${values.slice(0, -1).join(', ')} or ${values.at(-1)}` })
+}
+
+/** A list. `what` its elements are called. */
+export function listOf<T, I>(element: z.ZodType<T, I>, what: string): z.ZodType<T[], I[]> {
+  const error = `must be a list of ${what}`
+  return z.array(element, { error: (issue) => (issue.input === undefined ? `is missing; it ${error}` : error) })
+}
+
+/** Keys, all of them known. */
+export function section<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
+  return z.strictObject(shape, {
+    // Undefined leaves unknown keys to the reader of the issues, which knows the keys there are.
+    error: (issue) => (issue.code === 'invalid_type' ? 'must be a section of keys' : undefined),
+  })
+}
+
+/** An issue at a key below the section it is found in, for what only several keys together show. */
+export function issueAt(path: (string | number)[], message: string, input: unknown): z.core.$ZodRawIssue {
+  return { code: 'custom', path, message, input }
+}
+
+/** Any text. */
+export const text: z.ZodString = z.string({ error: 'must be a text' })
+/** True or false. */
+export const flag: z.ZodBoolean = z.boolean({ error: 'must be true or false' })
+/** True, false or `auto`. In the environment these are texts. */
+export const flagOrAuto: z.ZodType<boolean | 'auto', boolean | string> = z
+  .union([z.boolean(), z.enum(['auto', 'true', 'false'])], { error: 'must be auto, true or false' })
+  .transform((written) => (written === 'auto' ? written : written === true || written === 'true'))
+/** A file; empty for none. */
+export const file: z.ZodString = z.string({ error: 'must be the name of a file' })
+/** A file or folder that must be named. */
+export const requiredPath: z.ZodString = z.string({ error: 'must be a path' }).min(1, { error: 'must not be empty' })
+/** Lower case, without a trailing dot. */
+export const domainName: z.ZodType<string, string> = parsed<string>((written) => {
+  const name = written.toLowerCase().replace(/\.$/, '')
+  return isHostName(written) ? { value: name } : { reason: `${quote(written)} is no domain name` }
+}, 'a domain name')
+/** A literal address; empty for none. */
+export const ipOrEmpty: z.ZodType<string, string> = parsed<string>(
+  (written) =>
+    written === '' || isIP(written) !== 0
+      ? { value: written }
+      : { reason: `must be an IP address, not ${quote(written)}` },
+  'an IP address',
+)
+/** An address to listen on, null for `""` and `off`. */
+export const listenOrOff: z.ZodType<SocketAddress | null, string> = parsed<SocketAddress | null>(
+  (written) => (/^(?:|off|none)$/i.test(written.trim()) ? { value: null } : parseSocketAddress(written)),
+  'an address and port, or off',
+)

@@ -1,0 +1,120 @@
+/** What `byname check` says of the files that a configuration names: what `byname run` would log once it reads them. */
+import { readBoundedText, type FileProblem, MAX_FILE_BYTES } from '../base/bounded-file.ts'
+import { lineOf } from '../base/log.ts'
+import { parseHostsFile } from '../config/hosts-file.ts'
+import type { KeyPath } from '../config/layer.ts'
+import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
+import type { Config, MeshSourceConfig } from '../config/schema.ts'
+import { parseNameTableJson } from '../table/nds.ts'
+import { deriveSettings } from './engine-settings.ts'
+import { absentAddresses, type Finding, interfaceAddresses, leftOutMessage } from './start-check.ts'
+
+/** More problems of one source are counted only. */
+const MOST_PROBLEMS = 10
+
+/** What the daemon would begin with. */
+export interface FilesExamination {
+  warnings: Finding[]
+  resolvConf: ResolvConf
+  /** Labels of the servers that are asked for names of no route. */
+  servers: string[]
+  /** Hosts of a table file, or files of a mesh folder; null where there is no such source or it is of no use. */
+  sourceCount: number | null
+}
+
+/** Reads every file that the configuration names. Nothing is started, and nothing waits for another process. */
+export async function examineFiles(config: Config): Promise<FilesExamination> {
+  const warnings: Finding[] = [...absentAddresses(config)]
+  const warn = (path: KeyPath, message: string): number => warnings.push({ path, message })
+  const resolvConf = readResolvConf(config, warn)
+  const { settings, loops } = deriveSettings(config, resolvConf, interfaceAddresses())
+  for (const label of loops) warn(['upstream', 'resolvConf'], `${config.upstream.resolvConf}: ${leftOutMessage(label)}`)
+  const servers = settings.routes.at(-1)!.servers.map((index) => settings.servers[index]!.label)
+  if (servers.length === 0) {
+    warn(['upstream', 'servers'], 'there is no upstream server: only mesh names can be answered; name some here')
+  }
+  readHostsFile(config.hostsFile, warn)
+  const { source } = config.mesh
+  const sourceCount = await readSource(source, warn)
+  return { warnings, resolvConf, servers, sourceCount }
+}
+
+type Warn = (path: KeyPath, message: string) => void
+
+function readResolvConf({ upstream }: Config, warn: Warn): ResolvConf {
+  const { resolvConf: path, servers } = upstream
+  const read = readBoundedText(path, MAX_FILE_BYTES.resolvConf)
+  if ('text' in read) {
+    const resolvConf = parseResolvConf(read.text)
+    if (resolvConf.servers.length === 0 && servers.length === 0) {
+      warn(['upstream', 'resolvConf'], `${path} names no server (nameserver ADDRESS)`)
+    }
+    return resolvConf
+  }
+  warn(
+    ['upstream', 'resolvConf'],
+    `${path} cannot be read: it ${read.problem.reason}; no servers and search domains from it`,
+  )
+  return parseResolvConf('')
+}
+
+function readHostsFile(path: string, warn: Warn): void {
+  if (path === '') return
+  const read = readBoundedText(path, MAX_FILE_BYTES.hosts)
+  if ('problem' in read) return warn(['hostsFile'], `${path} ${briefly(read.problem)}`)
+  const hasText = /^[^#\S]*[^#\s]/m.test(read.text)
+  if (hasText && parseHostsFile(read.text).addresses.size === 0) {
+    warn(['hostsFile'], `${path} holds no line of an address and names: is it a hosts file (hosts(5))?`)
+  }
+}
+
+async function readSource(source: MeshSourceConfig, warn: Warn): Promise<number | null> {
+  if (source.kind === 'table') return readTable(source.file, warn)
+  if (source.kind === 'files') return await readFolder(source.folder, warn)
+  if (source.kind === 'none') return null
+  const { tls, token } = source
+  const files = { ...tls, serverName: '', token }
+  for (const [key, path] of Object.entries(files)) {
+    if (path === '' || path === 'SYSTEM') continue
+    const read = readBoundedText(path, MAX_FILE_BYTES.credentials)
+    const keys = key === 'token' ? [key] : ['tls', key]
+    if ('problem' in read) warn(['mesh', 'source', 'xds', ...keys], `${path} ${briefly(read.problem)}`)
+    else if (read.text.trim() === '') warn(['mesh', 'source', 'xds', ...keys], `${path} is empty`)
+  }
+  return null
+}
+
+function readTable(path: string, warn: Warn): number | null {
+  const key = ['mesh', 'source', 'table']
+  const read = readBoundedText(path, MAX_FILE_BYTES.nameTable)
+  if ('problem' in read) {
+    warn(key, `${path} ${briefly(read.problem)}`)
+    return null
+  }
+  try {
+    return parseNameTableJson(read.text).size
+  } catch (error) {
+    warn(key, `${path}: ${lineOf(error)}`)
+    return null
+  }
+}
+
+async function readFolder(path: string, warn: Warn): Promise<number | null> {
+  const key = ['mesh', 'source', 'files']
+  // The schemas of mesh files are of no use to any other source.
+  const { MeshFiles } = await import('../mesh/mesh-files.ts')
+  const read = await new MeshFiles(path).read()
+  if ('failure' in read) {
+    warn(key, /ENOENT/.test(read.failure) ? `${path} does not exist (yet)` : read.failure)
+    return null
+  }
+  for (const problem of read.problems.slice(0, MOST_PROBLEMS)) warn(key, `${path}: ${problem}`)
+  const more = read.problems.length - MOST_PROBLEMS
+  if (more > 0) warn(key, `${path}: and ${more} more problems`)
+  return read.files
+}
+
+/** What is not there may come: it is watched. */
+function briefly({ code, reason }: FileProblem): string {
+  return code === 'ENOENT' ? 'does not exist (yet)' : reason
+}
