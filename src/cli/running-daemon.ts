@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { StatusReport } from '../observe/status.ts'
 import { adminAddress, getJson } from './admin-client.ts'
@@ -62,9 +62,6 @@ function isByname(pid: number): boolean {
 }
 
 function ofProcess(pid: number, file: string): string | null {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, 'utf8')
-  } catch {
-    return null
-  }
+  const read = readBoundedText(`/proc/${pid}/${file}`, MAX_FILE_BYTES.kernelTable)
+  return 'text' in read ? read.text : null
 }

@@ -8,12 +8,14 @@
  * ```
  */
 import { randomInt } from 'node:crypto'
+import { steadyClock } from '../base/clock.ts'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
 import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './listeners.ts'
+import { CounterWatch } from './counter-watch.ts'
 import { handOut, takeOver } from './reload.ts'
 import { DaemonSettings } from './settings.ts'
 import { observeSources } from './observed.ts'
@@ -56,6 +58,8 @@ export interface DaemonOptions extends LoadedConfig {
 const DRAIN_MS = 5000
 const OBSERVER_STOP_MS = 1000
 const SOURCE_STOP_MS = 1000
+/** A process that has handed over is gone by then, with the ports of its endpoints. */
+const PREDECESSOR_STOP_MS = 3 * DRAIN_MS
 /** After a handover the new process waits so long for its table before it takes queries. */
 const FIRST_TABLE_MS = 15_000
 /** Whoever wants to be told of the start is told after so long without a table. */
@@ -116,6 +120,7 @@ class Daemon {
   #stream: StreamThread | null = null
   #keeper: TableKeeper | null = null
   #source: TableSource | null = null
+  #counterWatch: CounterWatch | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
   #sourceProblems: () => Problem[] = () => []
@@ -196,6 +201,13 @@ class Daemon {
     const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers)))
     await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
     this.#configFile.watch(config.watchConfig)
+    this.#counterWatch = new CounterWatch({
+      settings: this.#settings,
+      counters: () => workers.counters,
+      clock: steadyClock,
+      log: this.#log,
+    })
+    this.#counterWatch.start()
     await this.#startObserver(workers, keeper)
     this.#log.info(
       {
@@ -230,6 +242,8 @@ class Daemon {
       }),
       metrics: metrics.listen,
       admin: admin.listen,
+      // The process before this one leaves the ports when this one has said that it answers.
+      busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,
     })
     await this.#observer.start()
@@ -329,6 +343,7 @@ class Daemon {
     this.#isStopping = true
     // Datagrams first: from here on no table comes any more, and the new process has the newest.
     if (isHandedOver) this.#workers?.leaveListeners()
+    this.#counterWatch?.stop()
     this.#settings.stop()
     this.#configFile.watch(false)
     await this.#source?.stop(SOURCE_STOP_MS)

@@ -188,16 +188,18 @@ export class Engine {
 
   /**
    * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
-   * IPv4-mapped address has 4), which must stay there as long as queries of that client follow.
+   * IPv4-mapped address has 4), which must stay there as long as queries of that client follow. `isSameMachine`: they came
+   * to a loopback address, so that the client is this machine, whatever its own address says: one that was redirected
+   * keeps its source, and that may be an address which is not known as ours yet.
    */
-  client(proto: number, address: Uint8Array, at: number, length: number): void {
+  client(proto: number, address: Uint8Array, at: number, length: number, isSameMachine = false): void {
     const query = this.#query
     query.proto = proto
     query.family = length === 4 ? 0 : 1
     this.#address = address
     this.#addressAt = at
     this.#addressLength = length
-    this.#isLocal = isLocal(this.#settings, address, at, length)
+    this.#isLocal = isSameMachine || isLocal(this.#settings, address, at, length)
     this.#isAllowed = this.#isLocal || isAllowed(this.#settings, address, at, length)
   }
 

@@ -38,6 +38,8 @@ export interface HttpServerOptions {
   /** The reply to a request that is refused, or null; by default none is. */
   guard?(method: string, headers: IncomingMessage['headers']): Reply | null
   log: Pick<Log, 'info' | 'warn'>
+  /** So long after the start a busy port is no problem: the process before this one is about to leave it. 0 if not given. */
+  busyAllowedMs?: number
   /** Pause before binding again; doubled up to `retryMaxMs`. */
   retryFirstMs?: number
   retryMaxMs?: number
@@ -68,6 +70,7 @@ export class HttpServer {
   #retry: NodeJS.Timeout | null = null
   #problem: string | null = null
   #stopping = false
+  #busyAllowedUntilMs = 0
 
   constructor(options: HttpServerOptions) {
     this.#options = options
@@ -89,6 +92,7 @@ export class HttpServer {
 
   /** Resolves after the first attempt to bind, whether or not it succeeded; `problem` tells. Never rejects. */
   async start(): Promise<void> {
+    this.#busyAllowedUntilMs = performance.now() + (this.#options.busyAllowedMs ?? 0)
     await this.#bind(this.#options.address, this.#options.retryFirstMs ?? 250)
   }
 
@@ -132,10 +136,12 @@ export class HttpServer {
     }
     const instead = addressInstead(address, error.code)
     if (instead) return this.#bind(instead, pauseMs)
-    const problem = bindProblem(name, address, port, error)
-    // Said once, not at every attempt.
-    if (problem !== this.#problem) log.warn({ address, port, error }, problem)
-    this.#problem = problem
+    if (error.code !== 'EADDRINUSE' || performance.now() >= this.#busyAllowedUntilMs) {
+      const problem = bindProblem(name, address, port, error)
+      // Said once, not at every attempt.
+      if (problem !== this.#problem) log.warn({ address, port, error }, problem)
+      this.#problem = problem
+    }
     const nextMs = Math.min(pauseMs * 2, this.#options.retryMaxMs ?? 30_000)
     this.#retry = setTimeout(() => void this.#bind(this.#options.address, nextMs), pauseMs)
   }

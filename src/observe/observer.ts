@@ -19,6 +19,8 @@ export interface ObserverOptions {
   /** Null: no such endpoint. */
   metrics: Endpoint | null
   admin: Endpoint | null
+  /** As `HttpServerOptions.busyAllowedMs`. */
+  busyAllowedMs?: number
   log: Pick<Log, 'info' | 'warn'>
 }
 
@@ -30,12 +32,13 @@ export class Observer {
   readonly #sources: ObserveSources
   readonly #drops: SocketDrops = new SocketDrops()
 
-  constructor({ sources, metrics, admin, log }: ObserverOptions) {
+  constructor({ sources, metrics, admin, busyAllowedMs = 0, log }: ObserverOptions) {
     this.#sources = sources
     this.metricsServer = metrics
       ? new HttpServer({
           ...metrics,
           name: 'metrics',
+          busyAllowedMs,
           routes: metricsRoutes(sources, createMetrics(sources, this.#drops, log)),
           log,
         })
@@ -45,6 +48,7 @@ export class Observer {
           ...admin,
           name: 'admin',
           product: `byname/${sources.version}`,
+          busyAllowedMs,
           routes: adminRoutes(sources, () => this.status()),
           guard: (method, headers) => refusal(method, headers, sources.adminToken()),
           log,

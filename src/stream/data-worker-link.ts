@@ -37,6 +37,14 @@ const ONE: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0)
 /** Reads that amount to this much are posted before the turn ends: the data worker may as well begin. */
 const POST_AT_BYTES = 1 << 17
 
+/** Who sent queries. */
+export interface StreamClient {
+  /** 4 or 16 bytes. */
+  readonly address: Uint8Array
+  /** It came to a loopback address. */
+  readonly isSameMachine: boolean
+}
+
 /**
  * One data worker. What one turn of the event loop brings for it is posted together, with one write to its eventfd. The
  * link outlives the worker: `replace` gives it the next one's port.
@@ -51,7 +59,7 @@ export class DataWorkerLink {
   readonly #flush = (): void => this.#endTurn()
   /** Reads of this turn, in three lists side by side. */
   #connections: number[] = []
-  #addresses: Uint8Array[] = []
+  #clients: StreamClient[] = []
   #frames: Uint8Array[] = []
   #batchBytes = 0
 
@@ -66,9 +74,9 @@ export class DataWorkerLink {
   }
 
   /** Passes on whole frames of a connection; they must not change before the turn ends. */
-  queries(connection: number, address: Uint8Array, frames: Uint8Array): void {
+  queries(connection: number, client: StreamClient, frames: Uint8Array): void {
     this.#connections.push(connection)
-    this.#addresses.push(address)
+    this.#clients.push(client)
     this.#frames.push(frames)
     this.#batchBytes += READ_HEADER_BYTES + frames.length
     if (this.#batchBytes >= POST_AT_BYTES) this.#postReads()
@@ -146,7 +154,8 @@ export class DataWorkerLink {
     const reads = new Uint8Array(this.#batchBytes)
     let at = 0
     for (let i = 0; i < this.#connections.length; i++) {
-      at = putRead(reads, at, this.#connections[i]!, this.#addresses[i]!, this.#frames[i]!)
+      const { address, isSameMachine } = this.#clients[i]!
+      at = putRead(reads, at, this.#connections[i]!, address, this.#frames[i]!, isSameMachine)
     }
     this.#clearReads()
     this.#port.postMessage({ kind: 'queries', reads }, [reads.buffer])
@@ -154,7 +163,7 @@ export class DataWorkerLink {
 
   #clearReads(): void {
     this.#connections.length = 0
-    this.#addresses.length = 0
+    this.#clients.length = 0
     this.#frames.length = 0
     this.#batchBytes = 0
   }

@@ -37,13 +37,17 @@ export class TableKeeper implements TableSink {
   #waiting: { bytes: Uint8Array; version: string } | null = null
   /** The image in use is still to be made anew for the identity of now: that, too, found no free slot. */
   #refreshWaits = false
+  /** Hosts of the table in use; 0 before the first. */
+  #hosts = 0
+  /** It is empty, and was not always. */
+  #wasEmptied = false
   #saveTimer: NodeJS.Timeout | null = null
   #saving: Promise<void> = Promise.resolve()
   readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #firstFromSource: PromiseWithResolvers<void> = Promise.withResolvers()
   /** The table in use came from disk, and no source has sent one since. */
   isFromLastKnownGood = false
-  /** When a table was last accepted; null before. */
+  /** When a table was last taken into use, or found equal to the one in use; null before. */
   updatedAtMs: number | null = null
   /** A source has brought a table. */
   hasTable = false
@@ -78,8 +82,9 @@ export class TableKeeper implements TableSink {
     }
     this.#waiting = result.kind === 'busy' ? this.#waiting : null
     this.hasTable = true
-    this.updatedAtMs = now()
+    // One that waits is not in use: the table that is grows older meanwhile.
     if (result.kind !== 'busy') {
+      this.updatedAtMs = now()
       this.isFromLastKnownGood = false
       this.#firstFromSource.resolve()
     }
@@ -127,6 +132,7 @@ export class TableKeeper implements TableSink {
     }
     this.isFromLastKnownGood = true
     this.updatedAtMs = result.image.timeMs
+    this.#hosts = result.hosts
     this.#options.publish(result.image)
     log.info(
       { file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) },
@@ -183,12 +189,25 @@ export class TableKeeper implements TableSink {
       { version, hosts, bytes, patchedHosts, ms: Math.round(result.compileSeconds * 1000) },
       'name table adopted',
     )
+    this.#tellIfEmpty(hosts, version)
     if (skippedHosts + skippedAddresses > 0) {
       log.warn({ skippedHosts, skippedAddresses, first: firstSkipped }, 'parts of the name table were left out')
     }
     if (this.#options.file === '' || this.#saveTimer !== null) return
     this.#saveTimer = setTimeout(() => this.#save(), SAVE_AFTER_MS)
     this.#saveTimer.unref()
+  }
+
+  /** A control plane that loses its services, or a folder its files, takes every name away: somebody must hear of it. */
+  #tellIfEmpty(hosts: number, version: string): void {
+    const before = this.#hosts
+    this.#hosts = hosts
+    const { log } = this.#options
+    if (hosts === 0 && before > 0)
+      log.warn({ version, hostsBefore: before }, 'the name table is empty now: no mesh name is answered any more')
+    else if (hosts > 0 && before === 0 && this.#wasEmptied)
+      log.info({ version, hosts }, 'the name table has hosts again')
+    this.#wasEmptied = hosts === 0 && (before > 0 || this.#wasEmptied)
   }
 
   #save(): void {

@@ -1,13 +1,21 @@
+import { isLoopback } from '../engine/access.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Outlet } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
-import type { ToWorker } from './mailbox.ts'
+import { addressBytes } from '../os/socket-address.ts'
+import type { ToWorker, WorkerListener } from './mailbox.ts'
 import type { StreamWorkerLink } from './stream-worker-link.ts'
 
 /** Largest query that is read whole, in bytes; a larger datagram is answered with FORMERR. */
 export const MAX_QUERY_BYTES = 4096
 /** A datagram larger than this from an upstream server counts as truncated: the question is asked again over TCP. */
 export const MAX_UPSTREAM_REPLY_BYTES = 4096
+
+/** True for one on loopback: who asks there is this machine, whatever the source of the datagram. */
+export function isLoopbackListener({ address }: WorkerListener): boolean {
+  const bytes = addressBytes(address)
+  return isLoopback(bytes, 0, bytes.length)
+}
 
 /** What a driver is given to work with. */
 export interface DriverContext {

@@ -15,6 +15,7 @@ import {
   addressOffset,
   connectionAt,
   framesLengthAt,
+  isSameMachineAt,
   putWriteHeader,
   READ_HEADER_BYTES,
   WRITE_HEADER_BYTES,
@@ -69,7 +70,7 @@ export class StreamWorkerLink {
       const from = at + READ_HEADER_BYTES
       const to = from + framesLengthAt(reads, at)
       this.#asking = connectionAt(reads, at)
-      engine.client(1, reads, addressOffset(at), addressLengthAt(reads, at))
+      engine.client(1, reads, addressOffset(at), addressLengthAt(reads, at), isSameMachineAt(reads, at))
       this.#answer(reads, from, to, engine)
       at = to
     }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { encode } from 'dns-packet'
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
 import { FrameReader, framed } from '../../src/dns/frame.ts'
+import { freePort } from '../worker/data-plane.ts'
 import { DaemonProcess } from './daemon-process.ts'
 
 const TABLE =
@@ -94,6 +95,18 @@ describe('a new process takes over on SIGUSR2', () => {
     await until(() => expect(askers.every(({ ends }) => ends === 2)).toBe(true))
     for (const asker of askers) asker.stop()
     expect(askers.flatMap(({ errors }) => errors)).toEqual([])
+  })
+
+  it('and warns of nothing, though both want the ports of the endpoints for a moment', async () => {
+    const metrics = { listen: `127.0.0.1:${await freePort('127.0.0.1')}` }
+    const admin = { listen: `127.0.0.1:${await freePort('127.0.0.1')}` }
+    const byname = await start({ metrics, admin, upstream: { servers: ['192.0.2.1'] } })
+    for (let n = 1; n <= 2; n++) {
+      await handOver(byname, n)
+      await byname.nthLine('metrics endpoint is listening', n + 1)
+      await byname.nthLine('admin endpoint is listening', n + 1)
+    }
+    expect(byname.lines.filter((line) => line['level'] !== 'info')).toEqual([])
   })
 
   it('and goes on where the old one is killed before it hears of it', async () => {

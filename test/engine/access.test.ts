@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import ipaddr from 'ipaddr.js'
 import { isAllowed, isLocal, isLoopback } from '../../src/engine/access.ts'
-import { settingsWith } from './engine-under-test.ts'
+import { EngineUnderTest, settingsWith } from './engine-under-test.ts'
 
 function address(text: string): Uint8Array {
   return Uint8Array.from(ipaddr.parse(text).toByteArray())
@@ -67,5 +67,35 @@ describe('who may ask', () => {
     const open = settingsWith({ access: [{ address: address('0.0.0.0'), length: 0 }] })
     expect(within('203.0.113.1', (...where) => isAllowed(open, ...where))).toBe(true)
     expect(within('2001:db8::1', (...where) => isAllowed(open, ...where))).toBe(false)
+  })
+})
+
+describe('a client with an address that nobody knows', () => {
+  const UNKNOWN = address('203.0.113.9')
+
+  it('is refused, unless it came to a loopback address: then it is this machine', () => {
+    const byname = new EngineUnderTest({ ownAddresses: [], access: [], beforeSync: 'servfail' })
+    byname.engine.client(0, UNKNOWN, 0, 4)
+    expect(byname.ask('localhost').reply?.rcode).toBe(5)
+    byname.engine.client(0, UNKNOWN, 0, 4, true)
+    expect(byname.ask('localhost').reply?.rcode).toBe(0)
+    // Nothing of that outlives the client.
+    byname.engine.client(0, UNKNOWN, 0, 4)
+    expect(byname.ask('localhost').reply?.rcode).toBe(5)
+  })
+
+  it('gets the larger UDP payload then, as every client of this machine does', () => {
+    const byname = new EngineUnderTest({
+      maxUdpPayload: { local: 4096, remote: 1232 },
+      access: [{ address: UNKNOWN, length: 32 }],
+    })
+    for (const [isSameMachine, advertised] of [
+      [false, 1232],
+      [true, 4096],
+    ] as const) {
+      byname.engine.client(0, UNKNOWN, 0, 4, isSameMachine)
+      const { reply } = byname.ask('localhost', 1, { edns: {} })
+      expect(reply?.additionals).toMatchObject([{ udpPayloadSize: advertised }])
+    }
   })
 })

@@ -4,6 +4,7 @@ import {
   addressOffset,
   connectionAt,
   framesLengthAt,
+  isSameMachineAt,
   putRead,
   putWriteHeader,
   READ_HEADER_BYTES,
@@ -12,16 +13,29 @@ import {
 } from '../../src/engine/stream-batch.ts'
 
 it('reads come out of a batch as they were put in', () => {
-  const batch = new Uint8Array(200)
+  // What was there before shows nowhere.
+  const batch = new Uint8Array(200).fill(1)
   const reads = [
-    { connection: 0xfedcba98, address: Uint8Array.of(192, 0, 2, 1), frames: Uint8Array.of(1, 2, 3) },
-    { connection: 7, address: Uint8Array.from({ length: 16 }, (_, k) => k), frames: new Uint8Array(70).fill(9) },
+    {
+      connection: 0xfedcba98,
+      address: Uint8Array.of(192, 0, 2, 1),
+      frames: Uint8Array.of(1, 2, 3),
+      isSameMachine: true,
+    },
+    {
+      connection: 7,
+      address: Uint8Array.from({ length: 16 }, (_, k) => k),
+      frames: new Uint8Array(70).fill(9),
+      isSameMachine: false,
+    },
   ]
   let end = 1
-  for (const { connection, address, frames } of reads) end = putRead(batch, end, connection, address, frames)
+  for (const { connection, address, frames, isSameMachine } of reads)
+    end = putRead(batch, end, connection, address, frames, isSameMachine)
   let at = 1
-  for (const { connection, address, frames } of reads) {
+  for (const { connection, address, frames, isSameMachine } of reads) {
     expect(connectionAt(batch, at)).toBe(connection)
+    expect(isSameMachineAt(batch, at)).toBe(isSameMachine)
     expect(batch.slice(addressOffset(at), addressOffset(at) + addressLengthAt(batch, at))).toEqual(address)
     const from = at + READ_HEADER_BYTES
     at = from + framesLengthAt(batch, at)

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { addressInstead, HttpServer, type HttpServerOptions } from '../../src/http/http-server.ts'
 import { type Route, text } from '../../src/http/route.ts'
 import { fakeLog } from '../observe/fake-sources.ts'
@@ -168,6 +168,33 @@ test('where there is no IPv6, any address is 0.0.0.0', () => {
   expect(addressInstead('::', 'EADDRNOTAVAIL')).toBe('0.0.0.0')
   expect(addressInstead('::', 'EADDRINUSE')).toBeNull()
   expect(addressInstead('::1', 'EAFNOSUPPORT')).toBeNull()
+})
+
+test('a port that the process before this one is about to leave is no problem for a while', async () => {
+  const { port, free } = await takePort()
+  const log = fakeLog()
+  const start = async (busyAllowedMs: number): Promise<HttpServer> => {
+    const pauses = { retryFirstMs: 1, retryMaxMs: 5 }
+    const server = new HttpServer({
+      name: 'metrics',
+      address: '127.0.0.1',
+      port,
+      routes: [HELLO],
+      log,
+      busyAllowedMs,
+      ...pauses,
+    })
+    stops.push(() => server.stop(0))
+    await server.start()
+    return server
+  }
+  const patient = await start(60_000)
+  expect([patient.problem, log.lines]).toEqual([null, []])
+  const impatient = await start(1)
+  await vi.waitFor(() => expect(impatient.problem).toContain('is in use by another process'))
+  await impatient.stop(0)
+  await free()
+  expect(await patient.bound()).toEqual({ address: '127.0.0.1', port })
 })
 
 test('a busy port is reported once and bound when it is free', async () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { addressBytes } from '../../src/stream/clients/address-bytes.ts'
+import { addressBytes, isLoopbackText } from '../../src/stream/clients/address-bytes.ts'
 
 it.each([
   ['127.0.0.1', '7f000001'],
@@ -17,4 +17,20 @@ it.each([
 
 it.each(['', 'localhost', '1.2.3', '1::2::3', '10.0.0.256'])('refuses %j', (text) => {
   expect(addressBytes(text)).toBeNull()
+})
+
+it.each<[string | undefined, boolean]>([
+  ['127.0.0.1', true],
+  ['127.9.9.9', true],
+  ['::ffff:127.0.0.1', true],
+  ['::1', true],
+  ['128.0.0.1', false],
+  ['::', false],
+  ['::2', false],
+  ['1::1', false],
+  ['fe80::1%lo', false],
+  ['', false],
+  [undefined, false],
+])('%s is loopback: %s', (text, wanted) => {
+  expect(isLoopbackText(text)).toBe(wanted)
 })

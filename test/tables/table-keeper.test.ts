@@ -45,7 +45,15 @@ interface Started {
 }
 
 /** A keeper, and one worker that acknowledges when it is told to. */
-function start({ file = '', identity = SHOP }: { file?: string; identity?: TableIdentity } = {}): Started {
+function start({
+  file = '',
+  identity = SHOP,
+  now = (): number => 5000,
+}: {
+  file?: string
+  identity?: TableIdentity
+  now?: () => number
+} = {}): Started {
   const compiler = newCompiler({ identity })
   const published: Image[] = []
   const updates: string[] = []
@@ -61,7 +69,7 @@ function start({ file = '', identity = SHOP }: { file?: string; identity?: Table
     onUpdate: (result) => void updates.push(result),
     log: { debug: say('debug'), info: say('info'), warn: say('warn') },
     file,
-    now: () => 5000,
+    now,
   })
   compiler.pool.workerStarted(1)
   return {
@@ -97,6 +105,35 @@ test('a table that waits is a copy: its message may be freed and written over me
   message.fill(0)
   acknowledge()
   expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000209'])
+})
+
+test('a table that waits for a slot does not make the one in use look fresh', () => {
+  let nowMs = 1000
+  const { keeper, push, acknowledge } = start({ now: () => nowMs })
+  for (let n = 1; n <= 3; n++) push(n)
+  nowMs = 9000
+  push(4)
+  expect([keeper.image?.version, keeper.updatedAtMs]).toEqual(['3', 1000])
+  acknowledge()
+  expect([keeper.image?.version, keeper.updatedAtMs]).toEqual(['4', 9000])
+})
+
+test('a push that empties the table is said, and when it has hosts again; each once', () => {
+  const { keeper, push, acknowledge, lines } = start()
+  push(1)
+  for (let times = 0; times < 2; times++) {
+    acknowledge()
+    keeper.accept(encodeNameTable(new Map()), `empty${times}`)
+  }
+  acknowledge()
+  for (const n of [2, 3]) {
+    push(n)
+    acknowledge()
+  }
+  expect(lines.filter(([level]) => level !== 'debug').slice(1)).toEqual([
+    ['warn', 'the name table is empty now: no mesh name is answered any more'],
+    ['info', 'the name table has hosts again'],
+  ])
 })
 
 test('a new search domain waits for a free slot as well', () => {

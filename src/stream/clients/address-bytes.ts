@@ -18,6 +18,13 @@ export function addressBytes(text: string): Uint8Array | null {
   return isMapped(bytes) ? bytes.slice(12) : bytes
 }
 
+/** True for a loopback address as Node prints it; undefined, of a socket that has gone, is none. */
+export function isLoopbackText(text: string | undefined): boolean {
+  const bytes = text === undefined ? null : addressBytes(text)
+  if (bytes === null) return false
+  return bytes.length === 4 ? bytes[0] === 127 : bytes.every((byte, k) => byte === (k === 15 ? 1 : 0))
+}
+
 /** Bytes of colon-separated groups; the last may be a dotted IPv4 address. */
 function groups(text: string): number[] {
   if (text === '') return []

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { FrameReader, frameBoundary } from '../../dns/frame.ts'
 import type { DataWorkerLink } from '../data-worker-link.ts'
+import { isLoopbackText } from './address-bytes.ts'
 import type { StreamSettings } from '../stream-settings.ts'
 
 /** Why a connection was ended from our side; `null` where the client or the network ended it. */
@@ -32,6 +33,8 @@ export class ClientConnection {
   readonly number: number
   /** The client's address in 4 or 16 bytes. */
   readonly address: Uint8Array
+  /** It came to a loopback address. */
+  readonly isSameMachine: boolean
   /** The same as text: what connections per client are counted by. */
   readonly client: string
   readonly link: DataWorkerLink
@@ -73,6 +76,7 @@ export class ClientConnection {
     this.number = number
     this.client = client
     this.address = address
+    this.isSameMachine = isLoopbackText(socket.localAddress)
     this.link = link
     this.#owner = owner
     this.activeAtMs = owner.now()

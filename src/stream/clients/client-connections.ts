@@ -106,7 +106,7 @@ export class ClientConnections implements ConnectionOwner {
     if (!connection.link.isUp) return connection.cut('lost')
     this.#counters.add(StreamCell.reads)
     this.#counters.add(StreamCell.queries, count)
-    connection.link.queries(connection.number, connection.address, frames)
+    connection.link.queries(connection.number, connection, frames)
   }
 
   wrote(): void {

@@ -10,6 +10,7 @@
  * ```
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import { isLoopback } from '../../engine/access.ts'
 import type { EngineSettings, UpstreamServer } from '../../engine/settings.ts'
 import type { FromStream } from '../../engine/stream-port.ts'
 import {
@@ -27,7 +28,13 @@ import { Cell, Drop, type WorkerCounters } from '../../stats/counters.ts'
 import { DatagramGroups } from './datagram-groups.ts'
 import { CONTROL_STRIDE, DatagramRing, NAME_STRIDE } from './datagram-ring.ts'
 import { DatagramSender } from './datagram-sender.ts'
-import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from '../driver.ts'
+import {
+  type Driver,
+  type DriverContext,
+  isLoopbackListener,
+  MAX_QUERY_BYTES,
+  MAX_UPSTREAM_REPLY_BYTES,
+} from '../driver.ts'
 import { FailedRounds } from './failed-rounds.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
 import { PollSet } from './poll-set.ts'
@@ -51,6 +58,8 @@ export class BatchDriver implements Driver {
   readonly #sys: Syscalls
   readonly #counters: WorkerCounters
   readonly #listeners: WorkerListener[]
+  /** By listener: who asks there is this machine. */
+  readonly #isLoopback: boolean[]
   readonly #control: MessagePort
   readonly #wakeFd: number
   readonly #sockets: UpstreamSockets
@@ -100,6 +109,7 @@ export class BatchDriver implements Driver {
     this.#sys = sys
     this.#counters = options.counters
     this.#listeners = options.listeners
+    this.#isLoopback = options.listeners.map(isLoopbackListener)
     this.#control = options.control
     this.#wakeFd = options.wakeFd
     const hasWildcard = options.listeners.some((listener) => listener.isWildcard)
@@ -278,8 +288,12 @@ export class BatchDriver implements Driver {
     if (this.#outUsed === BATCH) this.#flushReplies()
     this.#slot = k
     const name = k * NAME_STRIDE
-    if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4)
-    else engine.client(0, ring.names, name + 8, 16)
+    const isSameMachine =
+      this.#isLoopback[this.#listener]! ||
+      (this.#listeners[this.#listener]!.isWildcard &&
+        isToLoopback(ring.controls, k * CONTROL_STRIDE, ring.controlLength(k)))
+    if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4, isSameMachine)
+    else engine.client(0, ring.names, name + 8, 16, isSameMachine)
     const at = k * MAX_QUERY_BYTES
     const to = this.#outUsed * out.slotBytes
     const length =
@@ -438,6 +452,14 @@ function copyName(from: Uint32Array, at: number, to: Uint32Array, toAt: number):
 /** Bytes of a `struct cmsghdr`: length u64, level i32, type i32. */
 const CMSG_HEAD = 16
 const IPPROTO_IPV6 = 41
+
+/** Whether a received packet info says that the datagram came to a loopback address. */
+function isToLoopback(controls: Uint8Array, at: number, length: number): boolean {
+  if (length === 0) return false
+  // in6_pktinfo: address 16, index 4; in_pktinfo: index 4, own address 4, destination 4.
+  if (controls[at + 8] === IPPROTO_IPV6) return isLoopback(controls, at + CMSG_HEAD, 16)
+  return isLoopback(controls, at + CMSG_HEAD + 8, 4)
+}
 
 /**
  * Copies a received packet info so that the reply leaves from the address that was asked, by whatever interface the

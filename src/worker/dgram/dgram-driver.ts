@@ -11,7 +11,13 @@ import { loadSyscalls, type Syscalls } from '../../os/syscalls.ts'
 import { Drop, type WorkerCounters } from '../../stats/counters.ts'
 import { tryBatchCalls } from '../batch/batch-trial.ts'
 import { bootClock } from '../boot-clock.ts'
-import { type Driver, type DriverContext, MAX_QUERY_BYTES, MAX_UPSTREAM_REPLY_BYTES } from '../driver.ts'
+import {
+  type Driver,
+  type DriverContext,
+  isLoopbackListener,
+  MAX_QUERY_BYTES,
+  MAX_UPSTREAM_REPLY_BYTES,
+} from '../driver.ts'
 import { LastReplies } from './last-replies.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
 
@@ -29,6 +35,8 @@ interface ClientSocket {
   socket: Socket | null
   /** The same as a descriptor; −1: it is the driver's own. */
   fd: number
+  /** Who asks here is this machine. */
+  isLoopback: boolean
 }
 
 interface Held {
@@ -177,7 +185,7 @@ export class DgramDriver implements Driver {
       reusePort: listener.fd < 0 && listener.isShared,
       recvBufferSize: RECEIVE_BUFFER_BYTES,
     })
-    const client: ClientSocket = { socket, fd: listener.fd }
+    const client: ClientSocket = { socket, fd: listener.fd, isLoopback: isLoopbackListener(listener) }
     socket.on('message', (packet, from) => this.#receiveQuery(client, packet, from))
     socket.on('error', (error) =>
       this.#context?.log('warn', { listener: listener.address, error: error.message }, 'socket error'),
@@ -199,7 +207,7 @@ export class DgramDriver implements Driver {
     if (from.port === 0) return this.#counters.drop(Drop.sourcePortZero)
     engine.advance(this.#clock())
     const address = this.#bytesOf(from.address)
-    engine.client(0, address, 0, address.length)
+    engine.client(0, address, 0, address.length, client.isLoopback)
     this.#inHand = { client, address: from.address, port: from.port }
     const length =
       packet.length <= MAX_QUERY_BYTES

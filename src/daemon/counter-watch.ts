@@ -1,0 +1,60 @@
+/** Looks at what the data workers count in shared memory, once a second, for what the control thread has to act upon. */
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import { RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
+import type { DaemonSettings } from './settings.ts'
+import { UpstreamHealth } from './upstream-health.ts'
+
+const LOOK_EVERY_MS = 1000
+const REFUSED: number = RCODES.indexOf('REFUSED')
+
+/** What is looked at, and who is told. */
+export interface CounterWatchOptions {
+  settings: Pick<DaemonSettings, 'engine' | 'clientRefused'>
+  /** Of each data worker. */
+  counters: () => readonly WorkerCounters[]
+  /** Its time never jumps. */
+  clock: Clock
+  log: Log
+}
+
+/** Looks from `start` to `stop`: at the health of upstream servers, and whether clients were refused. */
+export class CounterWatch {
+  readonly #options: CounterWatchOptions
+  readonly #health: UpstreamHealth
+  #refused = 0
+  #cancel: (() => void) | null = null
+
+  constructor(options: CounterWatchOptions) {
+    this.#options = options
+    this.#health = new UpstreamHealth(options.log)
+  }
+
+  start(): void {
+    this.#cancel ??= this.#options.clock.after(LOOK_EVERY_MS, () => {
+      this.#cancel = null
+      this.start()
+      this.#look()
+    })
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  #look(): void {
+    const { settings, counters, clock } = this.#options
+    const workers = counters()
+    this.#health.look(settings.engine, workers, clock.now())
+    const refused = workers.reduce((sum, each) => sum + refusedBy(each), 0)
+    // At most once a second, however many are refused: a look at the addresses costs little, but not nothing.
+    if (refused > this.#refused) settings.clientRefused()
+    this.#refused = refused
+  }
+}
+
+/** REFUSED by us, whatever the reason. */
+function refusedBy(counters: WorkerCounters): number {
+  return counters.responsesOf(SOURCES.indexOf('local'), REFUSED)
+}
