@@ -9,8 +9,8 @@
  */
 import { CLASS_IN, Ede, EdnsOption, Flag, HEADER_BYTES, Type } from './constants.ts'
 import { LOWER, skipName } from './name.ts'
-import { fixedAt, recordEnd } from './record-check.ts'
-import { readU16, readU32 } from './reply.ts'
+import { fixedAt, hasNameInData, isWronglyCompressed, recordEnd } from './record-check.ts'
+import { readU16, readU32, setCounts } from './reply.ts'
 
 /** More records than any 64 KiB message can hold (a record has at least 11 bytes). */
 export const MAX_RECORDS = 6000
@@ -19,6 +19,10 @@ export const MAX_LINKS = 16
 const QUESTION_POINTER = 0xc00c
 /** No offset beyond can be pointed to (RFC 1035 §4.1.4). */
 const POINTER_REACH = 0x4000
+/** A longer message may not fit a client that takes 512 bytes, with the largest OPT of ours: its names had better be compressed. */
+const SMALL_BYTES = 460
+/** Addresses that are compared with one another at a glance; among more, scrub.ts looks for duplicates. */
+const FEW_ADDRESSES = 16
 
 /** A reply as `readAnswer` left it. All offsets count from the start of the message. */
 export class Answer {
@@ -52,12 +56,15 @@ export class Answer {
   /** True if the answer section has a record of the type asked (or the question is ANY). */
   hasAnswer = false
   /**
-   * True if every record is seen to belong to the answer at a glance: owners are pointers to the question or follow its
-   * CNAMEs, authority is of the question's own zone, nothing is added. Otherwise scrub.ts takes a closer look.
+   * True if the message is seen at a glance to have the form in which clients get answers: CNAMEs in order from the
+   * question, then the records of the type asked, each once, owners as pointers; or one SOA above the question; nothing
+   * else. Otherwise scrub.ts writes it anew.
    */
   isPlain = false
   /** Set by `readReply`: nothing is wrong with the message, even if its answer is of no use (see there). */
   isSound = false
+  /** Set by `readReply`: the server has no answer and does not say that there is none, it points elsewhere or to nothing. */
+  isReferral = false
   /** A run of equally long A or AAAA records that may be rotated: count is 0 if there is none. */
   rotateAt = 0
   rotateSize = 0
@@ -111,10 +118,11 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
   let runSize = 0
   let runCount = 0
   let runOwner = 0
-  // Pointers to the name whose records come next, and to the one before it: signatures of a CNAME follow the CNAME.
+  let hasNames = false
+  // Pointer to the name whose records come next.
   let next = QUESTION_POINTER
-  let before = QUESTION_POINTER
   let links = 0
+  const isAddress = type === Type.A || type === Type.AAAA
   for (let k = 0; k < into.answers; k++) {
     const record = at
     at = recordEnd(into, record, end)
@@ -124,15 +132,22 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     if (recordType === Type.OPT) return -1 // its TTL is none, and its place is the additional section (RFC 6891 §6.1.1)
     noteTtl(packet, start, fixed, into)
     const owner = readU16(packet, record)
-    if ((owner !== next && owner !== before) || readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
-    if (recordType === Type.CNAME && type !== Type.CNAME && type !== Type.ANY && owner === next) {
-      // Too many are refused where the chain is followed: the message is sound (`isSound`).
-      if (++links > MAX_LINKS) into.isPlain = false
-      before = next
+    hasNames ||= hasNameInData
+    if (owner !== next || readU16(packet, fixed + 2) !== CLASS_IN || isWronglyCompressed) into.isPlain = false
+    if (recordType === Type.CNAME && type !== Type.CNAME && type !== Type.ANY) {
+      // A CNAME behind what was asked for, or too many of them (which are refused where the chain is followed).
+      if (into.hasAnswer || ++links > MAX_LINKS) into.isPlain = false
       next = pointerTo(packet, start, fixed + 10)
+      continue
     }
-    if (recordType === type || type === Type.ANY) into.hasAnswer = true
-    if (recordType !== type || (type !== Type.A && type !== Type.AAAA)) continue
+    if (recordType !== type && type !== Type.ANY) {
+      into.isPlain = false
+      continue
+    }
+    // Of other types, and of many addresses, scrub.ts finds out which are there twice.
+    if (into.hasAnswer && (!isAddress || runCount >= FEW_ADDRESSES)) into.isPlain = false
+    into.hasAnswer = true
+    if (!isAddress) continue
     if (runCount === 0) {
       runAt = record
       runSize = at - record
@@ -143,12 +158,14 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
       owner >= 0xc000 &&
       at - record === runSize &&
       record === runAt + runCount * runSize
-    )
+    ) {
       runCount++
-    else runCount = -1 // not one run: left in the server's order
+      if (into.isPlain && isRepeated(packet, record, runSize, runCount)) into.isPlain = false
+    } else runCount = -1 // not one run: left in the server's order
   }
   // CNAMEs that lead nowhere may lead in a circle.
   if (links > 0 && !into.hasAnswer) into.isPlain = false
+  if (hasNames && end - start > SMALL_BYTES) into.isPlain = false
   if (runCount > 1) {
     into.rotateAt = runAt - start
     into.rotateSize = runSize
@@ -159,6 +176,9 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
 
 function readAuthorities(packet: Uint8Array, start: number, from: number, end: number, into: Answer): number {
   let at = from
+  const { answers, authorities } = into
+  // One SOA belongs to an answer that there is nothing, and to no other.
+  if (authorities > 0 && (authorities > 1 || answers > 0 || end - start > SMALL_BYTES)) into.isPlain = false
   for (let k = 0; k < into.authorities; k++) {
     const record = at
     at = recordEnd(into, record, end)
@@ -167,9 +187,8 @@ function readAuthorities(packet: Uint8Array, start: number, from: number, end: n
     const type = readU16(packet, fixed)
     if (type === Type.OPT) return -1
     noteTtl(packet, start, fixed, into)
-    if ((type !== Type.SOA && type !== Type.NS) || !isQuestionTail(packet, start, record, into.questionEnd))
-      into.isPlain = false
-    if (readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
+    if (type !== Type.SOA || readU16(packet, fixed + 2) !== CLASS_IN) into.isPlain = false
+    else if (!isQuestionTail(packet, start, record, into.questionEnd)) into.isPlain = false
     if (type === Type.SOA && into.soaTtl < 0) {
       // MINIMUM is the last of the five numbers that end the data.
       into.soaTtl = Math.min(ttlOf(packet, fixed + 4), ttlOf(packet, at - 4))
@@ -233,6 +252,25 @@ export function readOptions(packet: Uint8Array, start: number, length: number, f
   }
 }
 
+/**
+ * Finds how much is whole of a reply of `length` bytes that a server cut off, perhaps within a record, and sets its section
+ * counts to the records that are. The message begins at 0, its records at `from`. Returns the length of what is whole.
+ */
+export function keepWholeRecords(message: Uint8Array, length: number, from: number): number {
+  const counts = [0, 0, 0]
+  let at = from
+  walk: for (let section = 0; section < 3; section++) {
+    for (let k = readU16(message, 6 + section * 2); k > 0; k--) {
+      const fixed = skipName(message, at, length)
+      if (fixed < 0 || fixed + 10 > length || fixed + 10 + readU16(message, fixed + 8) > length) break walk
+      at = fixed + 10 + readU16(message, fixed + 8)
+      counts[section]!++
+    }
+  }
+  setCounts(message, 0, counts[0]!, counts[1]!, counts[2]!)
+  return at
+}
+
 /** Finds the first COOKIE and the first extended error of an OPT; what comes after a broken option is not looked at. */
 function noteOptions(packet: Uint8Array, start: number, from: number, end: number, into: Answer): void {
   let hasCookie = false
@@ -248,6 +286,17 @@ function noteOptions(packet: Uint8Array, start: number, from: number, end: numbe
       into.cookieLength = length
     } else if (code === EdnsOption.EDE && into.ede === Ede.NONE && length >= 2) into.ede = readU16(packet, data)
   }
+}
+
+/** True if the address of the last of `count` records of `size` bytes, which begins at `last`, is that of one before. */
+function isRepeated(packet: Uint8Array, last: number, size: number, count: number): boolean {
+  for (let record = last - size; record >= last - (count - 1) * size; record -= size) {
+    // The address, and what stands before it, is the end of the record; TTLs may differ.
+    let i = size - 1
+    while (i >= 12 && packet[record + i] === packet[last + i]) i--
+    if (i < 12) return true
+  }
+  return false
 }
 
 /** What a compressed owner looks like that means the name at `at`, -1 if no pointer reaches so far. */

@@ -9,8 +9,8 @@
  * ```
  */
 import { HEADER_BYTES, Type } from './constants.ts'
+import { areParamsSound, Field, fieldsOf, mayCompress } from './data-fields.ts'
 import { MAX_LABEL, MAX_NAME } from './name.ts'
-import { bytesBeforeNames, namesInData } from './names-in-data.ts'
 import { readU16 } from './reply.ts'
 
 /** What has been read of a message. `packet` from `start` on; all other offsets count from there. */
@@ -31,8 +31,6 @@ const TTL_TO_LENGTH = 4
 const TTL_TO_DATA = 6
 const TYPE_TO_TTL = 4
 const FIXED_BYTES = 10
-/** Serial, refresh, retry, expire, minimum. */
-const SOA_NUMBERS_BYTES = 20
 /** Pointers of one name. Servers write one; a chain of thousands would only cost us time. */
 const MAX_POINTERS = 64
 
@@ -40,8 +38,16 @@ const MAX_POINTERS = 64
 /** Where its type stands, with class, TTL and length behind it. */
 export let fixedAt = 0
 let dataEnd = 0
+/** Its data have a name; one that is compressed although names in data of this type must not be. */
+export let hasNameInData = false
+export let isWronglyCompressed = false
+/** The name read last has a pointer. */
+let hasPointer = false
 
-/** Checks the record at `at` of a message that ends at `end`; returns the offset after it, or -1. Leaves `fixedAt`. */
+/**
+ * Checks the record at `at` of a message that ends at `end`; returns the offset after it, or -1. Leaves `fixedAt`,
+ * `hasNameInData` and `isWronglyCompressed`.
+ */
 export function recordEnd(read: ReadSoFar, at: number, end: number): number {
   const { packet } = read
   let fixed: number
@@ -61,18 +67,31 @@ export function recordEnd(read: ReadSoFar, at: number, end: number): number {
   return stop > end || !isDataSound(read, readU16(packet, fixed), data, stop) ? -1 : stop
 }
 
-/** Checks the length of addresses, and lengths and names in data that may have compressed ones. */
+/** Checks that the data of a type whose fields are known consist of them, and the names in it. */
 function isDataSound(read: ReadSoFar, type: number, data: number, stop: number): boolean {
-  if (type === Type.A) return stop - data === 4
-  if (type === Type.AAAA) return stop - data === 16
-  const before = bytesBeforeNames(type)
-  if (before < 0) return true
-  let at = data + before
-  for (let names = namesInData(type); names > 0; names--) {
-    at = nameEnd(read, at, stop)
-    if (at < 0) return false
+  hasNameInData = false
+  isWronglyCompressed = false
+  const fields = fieldsOf(type)
+  if (fields.length === 0) return true
+  const { packet } = read
+  let at = data
+  for (let k = 0; k < fields.length; k++) {
+    const field = fields[k]!
+    if (field === Field.NAME) {
+      hasNameInData = true
+      const next = nameEnd(read, at, stop)
+      if (next < 0) return false
+      if (hasPointer && !mayCompress(type)) isWronglyCompressed = true
+      at = next
+    } else if (field === Field.STRING) {
+      if (at >= stop) return false
+      at += packet[at]! + 1
+    } else if (field === Field.ANY) return at <= stop
+    else if (field === Field.PARAMS) return at <= stop && areParamsSound(packet, at, stop)
+    else at += field
+    if (at > stop) return false
   }
-  return at + (type === Type.SOA ? SOA_NUMBERS_BYTES : 0) === stop
+  return at === stop
 }
 
 /**
@@ -81,6 +100,7 @@ function isDataSound(read: ReadSoFar, type: number, data: number, stop: number):
  */
 function nameEnd(read: ReadSoFar, at: number, end: number): number {
   const { packet, start } = read
+  hasPointer = false
   let after = -1
   let from = at
   let length = 1
@@ -98,6 +118,7 @@ function nameEnd(read: ReadSoFar, at: number, end: number): number {
     }
     if (from + 1 >= bound || ++pointers > MAX_POINTERS) return -1
     if (after < 0) after = from + 2
+    hasPointer = true
     const target = start + (((label & 0x3f) << 8) | packet[from + 1]!)
     // Each pointer leads further back than any before it, to a name that was complete by then: see expandName.
     if (target >= lowest || target < start + HEADER_BYTES) return -1

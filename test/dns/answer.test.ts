@@ -40,6 +40,8 @@ function withData(type: number, data: Uint8Array): Answer | null {
   return readReply({ answers: [record(type, 60, data)] }, type)
 }
 
+/** Of an A record, by the root. */
+const RRSIG = record(Type.RRSIG, 60, bytes(u16(1), new Uint8Array(16), 0, 1))
 const six = (last: number): WireRecord => record(Type.AAAA, 60, bytes(new Uint8Array(15), last))
 
 describe('readAnswer', () => {
@@ -131,7 +133,7 @@ describe('a run of addresses that may be rotated', () => {
     ['two A', Type.A, [a(1), a(2)], 2, 16],
     ['three AAAA', Type.AAAA, [six(1), six(2), six(3)], 3, 28],
     ['A behind a CNAME that they point to', Type.A, [cname('b.example.org'), a(1, 60, alias), a(2, 60, alias)], 2, 16],
-    ['A before an RRSIG', Type.A, [a(1), a(2), record(Type.RRSIG, 60, bytes(1))], 2, 16],
+    ['A before an RRSIG', Type.A, [a(1), a(2), RRSIG], 2, 16],
   ])('is found: %s', (_, type, answers, count, size) => {
     const answer = readReply({ answers }, type)!
     expect([answer.rotateCount, answer.rotateSize]).toEqual([count, size])
@@ -146,7 +148,7 @@ describe('a run of addresses that may be rotated', () => {
     ['texts', Type.TXT, [record(Type.TXT, 60, bytes(1, 65)), record(Type.TXT, 60, bytes(1, 66))]],
     ['A of different owners', Type.A, [a(1), a(2, 60, u16(0xc000 | 20))]],
     ['A with owners in full', Type.A, [a(1, 60, 'a'), a(2, 60, 'a')]],
-    ['A with something between', Type.A, [a(1), record(Type.RRSIG, 60, bytes(1)), a(2)]],
+    ['A with something between', Type.A, [a(1), RRSIG, a(2)]],
     ['A and then one more behind a CNAME', Type.A, [a(1), a(2), cname('x'), a(3)]],
     ['A whose first has its owner in full', Type.A, [a(1, 60, 'example.org'), a(2), a(3)]],
     ['addresses under ANY', Type.ANY, [a(1), a(2)]],

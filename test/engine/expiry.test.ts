@@ -24,7 +24,7 @@ describe('an answer is served', () => {
   it.each<[string, number, WireMessage]>([
     ['for its TTL', 10, { answers: [a(1, 10)] }],
     ['for the least TTL of its records', 3, { answers: [cname('b.example', 60), a(1, 3, 'b.example')] }],
-    ['for the least of all sections', 4, { answers: [a(1, 60)], authorities: [soa('org', 4, 4)] }],
+    ['for the TTL of what is kept of it', 60, { answers: [a(1, 60)], authorities: [soa('org', 4, 4)] }],
     ['NXDOMAIN: by the SOA’s MINIMUM', 20, { flags: 0x8183, authorities: [soa('org', 100, 20)] }],
     ['NXDOMAIN: by the SOA’s TTL', 15, { flags: 0x8183, authorities: [soa('org', 15, 100)] }],
     ['no data: by the SOA', 7, { authorities: [soa('org', 7, 9)] }],

@@ -160,6 +160,6 @@ test('an answer stays stale as long as servers are down, and is fresh with the f
     pass(byname, 58_000)
   }
   const asked = ask(byname)
-  byname.answer({ answers: [a(9), a(9)] })
-  expect(asked.reply).toMatchObject({ ede: null, answers: [{ data: '192.0.2.9' }, { data: '192.0.2.9' }] })
+  byname.answer({ answers: [a(9)] })
+  expect(asked.reply).toMatchObject({ ede: null, answers: [{ data: '192.0.2.9' }] })
 })

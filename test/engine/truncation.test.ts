@@ -1,7 +1,7 @@
 /** Answers that servers cut off: asked for again over TCP, and passed on as they are only where nobody has the whole. */
 import { describe, expect, it } from 'vitest'
 import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
-import { a, bytes, decode, opt, type WireMessage } from '../dns/messages.ts'
+import { a, bytes, cname, decode, message, opt, record, wire, type WireMessage } from '../dns/messages.ts'
 import { EngineUnderTest, replyTo, server } from './engine-under-test.ts'
 import { pass, serversWith } from './servers.ts'
 
@@ -148,12 +148,43 @@ describe('a server that has no TCP for what it cut off', () => {
     }
   })
 
-  it('cut off in the middle of a record: header and question, with TC', () => {
+  it('cut off anywhere: the records that are whole, with TC', () => {
+    const records = [a(1), cname('x.example', 60, 'y.example'), a(2)]
+    const query = message({ id: 7, questions: [[NAME, Type.A]] })
+    const whole = replyTo(query, { flags: 0x8380, answers: records })
+    const ends = records.map((_, k) => replyTo(query, { answers: records.slice(0, k + 1) }).length)
+    for (let length = ends[0]! - 16; length < whole.length; length++) {
+      const byname = new EngineUnderTest()
+      const asked = byname.ask(NAME)
+      const { bytes: sent, socket } = byname.lastQuery
+      const reply = whole.slice(0, length)
+      reply.set(sent.subarray(0, 2))
+      byname.datagram(socket, reply)
+      byname.failStream('refused')
+      expect(asked.reply).toMatchObject({ rcode: 0, tc: true })
+      expect(asked.reply!.answers.map(({ data }) => data)).toEqual(length < ends[0]! ? [] : ['192.0.2.1'])
+    }
+  })
+
+  it('cut off in its authority or its additional section: what is whole, with TC', () => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME, Type.MX, { edns: {} })
+    const mx = record(Type.MX, 60, bytes(0, 10, wire('mail.example.org')))
+    const { bytes: query, socket } = byname.lastQuery
+    const whole = replyTo(query, { flags: 0x8380, answers: [mx], additionals: [a(1, 60, 'mail.example.org'), opt()] })
+    byname.datagram(socket, whole.slice(0, whole.length - 3))
+    byname.failStream('refused')
+    expect(asked.reply).toMatchObject({
+      tc: true,
+      answers: [{ type: 'MX' }],
+      additionals: [{ type: 'A' }, { type: 'OPT' }],
+    })
+  })
+
+  it('whose whole part cannot be read: header and question, with TC', () => {
     const byname = new EngineUnderTest()
     const asked = byname.ask(NAME)
-    const { bytes: query, socket } = byname.lastQuery
-    const whole = replyTo(query, { flags: 0x8380, answers: [a(1), a(2)] })
-    byname.datagram(socket, whole.slice(0, whole.length - 3))
+    byname.answer({ flags: 0x8380, answers: [record(Type.CNAME, 60, bytes(0xc0, 0xff)), a(1)] })
     byname.failStream('refused')
     expect(asked.reply).toMatchObject({ rcode: 0, tc: true, answers: [] })
   })

@@ -77,9 +77,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'errors always have an OPT',
-    file: 'engine/engine.ts',
-    find: 'if (query.hasEdns) {\n      setCounts(out, outAt, 0, 0, 1)',
-    replace: '{\n      setCounts(out, outAt, 0, 0, 1)',
+    file: 'engine/reply-opt.ts',
+    find: 'if (!query.hasEdns) return at - outAt\n  setCounts(out, outAt, 0, 0, 1)',
+    replace: 'setCounts(out, outAt, 0, 0, 1)',
   },
   {
     name: 'the opcode is not copied',
@@ -95,13 +95,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a record that is moved keeps the length of its data',
-    file: 'dns/scrub.ts',
+    file: 'dns/record-copy.ts',
     find: 'writeU16(out, lengthAt, to - dataAt)',
     replace: '',
   },
   {
     name: 'a cut answer may be a byte too long',
-    file: 'engine/stored-answer.ts',
+    file: 'engine/cache/stored-answer.ts',
     find: 'if (next - message > limit) {',
     replace: 'if (next - message > limit + 1) {',
   },
@@ -121,7 +121,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a query that gets no reply is not settled',
-    file: 'worker/stream-desk.ts',
+    file: 'worker/stream-worker-link.ts',
     find: 'else if (!this.#wasHeld) this.#settled++',
     replace: '',
     target: 'framing',

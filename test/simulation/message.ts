@@ -42,7 +42,7 @@ export interface ParsedMessage {
   opt: ParsedOpt | null
   /** Records behind the OPT (a TSIG, say), which are between two hops and no part of the answer. */
   behindOpt: number
-  /** Records have been left out of it since it was read. */
+  /** Records have been left out of it since it was read, or names written out: its size is another. */
   isScrubbed: boolean
   /** Bytes of the message less its OPT and what follows that, and of all of it. */
   bytesBeforeOpt: number
@@ -51,7 +51,7 @@ export interface ParsedMessage {
 
 const TYPE_OPT = 41
 const OPTION_EDE = 15
-/** Where names stand in the data of types that may have compressed ones: bytes before the names, number of names, bytes after (−1: any). */
+/** Where names stand in the data of types that have some: bytes before the names, number of names, bytes after (−1: any). */
 const NAMES_IN_DATA: ReadonlyMap<number, readonly [number, number, number]> = new Map([
   [2, [0, 1, 0]],
   [5, [0, 1, 0]],
@@ -60,6 +60,8 @@ const NAMES_IN_DATA: ReadonlyMap<number, readonly [number, number, number]> = ne
   [15, [2, 1, 0]],
   [33, [6, 1, 0]],
   [39, [0, 1, 0]],
+  [64, [2, 1, -1]],
+  [65, [2, 1, -1]],
 ])
 
 /** Read only after construction. */
@@ -143,7 +145,39 @@ export function parseMessage(bytes: Buffer, start: number, length: number): Pars
   }
 }
 
+/** Reads what is whole of a message that ends anywhere; null if not even its question is. */
+export function parseCut(bytes: Buffer, start: number, length: number): ParsedMessage | null {
+  const reader = new Reader(bytes, start, length)
+  try {
+    const { message, counts } = readHead(reader)
+    try {
+      readSections(reader, message, counts)
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error
+    }
+    message.bytesBeforeOpt = length
+    return message
+  } catch (error) {
+    if (error instanceof Malformed) return null
+    throw error
+  }
+}
+
 function read(reader: Reader): ParsedMessage {
+  const { message, counts } = readHead(reader)
+  readSections(reader, message, counts)
+  if (reader.at !== reader.end) throw new Malformed(`${reader.end - reader.at} bytes after the last record`)
+  if (message.opt === null) message.bytesBeforeOpt = reader.at - reader.start
+  return message
+}
+
+function readSections(reader: Reader, message: ParsedMessage, counts: readonly number[]): void {
+  for (const section of SECTIONS) {
+    for (let k = 0; k < counts[section]!; k++) readRecord(reader, section, message)
+  }
+}
+
+function readHead(reader: Reader): { message: ParsedMessage; counts: number[] } {
   const id = reader.u16()
   const flags = reader.u16()
   const questions = reader.u16()
@@ -172,12 +206,7 @@ function read(reader: Reader): ParsedMessage {
     message.class = reader.u16()
     message.question = reader.bytes.toString('latin1', from, reader.at)
   }
-  for (const section of SECTIONS) {
-    for (let k = 0; k < counts[section]!; k++) readRecord(reader, section, message)
-  }
-  if (reader.at !== reader.end) throw new Malformed(`${reader.end - reader.at} bytes after the last record`)
-  if (message.opt === null) message.bytesBeforeOpt = reader.at - reader.start
-  return message
+  return { message, counts }
 }
 
 function readRecord(reader: Reader, section: Section, message: ParsedMessage): void {
@@ -229,7 +258,7 @@ function readData(reader: Reader, type: number, stop: number): string {
   const [before, names, after] = layout
   let data = reader.text(before)
   for (let k = 0; k < names; k++) data += reader.name()
-  return data + reader.text(after)
+  return data + reader.text(after < 0 ? stop - reader.at : after)
 }
 
 /** What makes two records the same, TTL aside. */

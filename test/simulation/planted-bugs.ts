@@ -360,8 +360,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'records that a server plants are passed on',
-    find: '  if (markKept(into)) return true\n',
-    replace: '  if (markKept(into) || into.answers > 0) return true\n',
+    find: 'if (!into.isPlain && !rebuild(into, type, dnssecOk)) return false',
+    replace: 'if (!into.isPlain && into.answers === 0 && !rebuild(into, type, dnssecOk)) return false',
+    seeds: 60,
+  },
+  {
+    name: 'records of an answer stay in the order in which the server gave them',
+    find: 'if (owner !== next || readU16(packet, fixed + 2) !== CLASS_IN',
+    replace: 'if (readU16(packet, fixed + 2) !== CLASS_IN',
+    seeds: 60,
+  },
+  {
+    name: 'aliases come after what they lead to',
+    find: '  const end = writeChain(into, type, dnssecOk)\n',
+    replace:
+      '  const end = writeChain(into, type, dnssecOk)\n  if (writeAsked(into, type, dnssecOk)) {\n    writeAt = questionEnd\n    written.fill(0)\n    isWritten.fill(0)\n    beginCopy(rebuilt, 0)\n    writeAsked(into, type, dnssecOk)\n    writeChain(into, type, dnssecOk)\n  }\n',
     seeds: 60,
   },
   // ── cookies towards servers, and the case of names ──

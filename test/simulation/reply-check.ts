@@ -13,6 +13,7 @@ const FLAG_RA = 0x0080
 const FLAG_Z = 0x0040
 const FLAG_AD = 0x0020
 const FLAG_CD = 0x0010
+const CNAME = 5
 const SOA = 6
 const COOKIE = 10
 const EDE = 15
@@ -178,6 +179,12 @@ function localBytes(reply: ParsedMessage, wanted: Extract<Expectation, { kind: '
   return bytes + (wanted.soa === null ? 0 : 12 + 22)
 }
 
+/** True if the aliases are the first records and in the order of the answer; the others rotate. */
+function isInOrder(records: readonly ParsedRecord[], answer: readonly ParsedRecord[]): boolean {
+  const ends = answer.at(-1)?.type === CNAME ? answer.length : answer.findIndex((record) => record.type !== CNAME)
+  return records.every(({ id, type }, k) => (k < ends ? id === answer[k]!.id : type !== CNAME))
+}
+
 /**
  * Checks that a reply is this answer at an age (all TTLs `staleTtl` if that is not negative), whole or cut to the limit.
  */
@@ -203,6 +210,7 @@ export function checkKnown(
       if (record.ttl !== expected) return `TTL ${record.ttl} instead of ${expected} after ${age} s`
     }
   }
+  if (!isInOrder(reply.sections[0], message.sections[0])) return 'CNAMEs that are not in order before what they lead to'
   const isWhole =
     reply.sections[0].length === message.sections[0].length && reply.sections[1].length === message.sections[1].length
   // Cut off by the server: there is no more.

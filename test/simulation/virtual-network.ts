@@ -5,7 +5,7 @@ import { CaseRules } from './case-rules.ts'
 import { CookieRules } from './cookie-rules.ts'
 import { EdnsRules } from './edns-rules.ts'
 import type { Episode, Habit } from './episode.ts'
-import { type ParsedMessage, parseMessage } from './message.ts'
+import { type ParsedMessage, parseCut, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
 import { scrub } from './reference-scrub.ts'
@@ -278,7 +278,8 @@ export class VirtualNetwork {
     }
     if (typeof message === 'string' || isFailure(flags & 15)) this.edns.arrived(query, server, false, now)
     if (isTruncated) {
-      const cut = typeof message === 'string' ? null : scrub(message)
+      const whole = isLong ? parseCut(bytes, 0, UPSTREAM_BUFFER) : message
+      const cut = typeof whole === 'string' || whole === null ? null : scrub(whole, query.opt?.dnssecOk === true)
       return isFailure(flags & 15) ? { kind: 'failure', sent, said: null } : { kind: 'truncated', sent, flags, cut }
     }
     if (typeof message === 'string') return { kind: 'failure', sent, said: null }
@@ -288,7 +289,7 @@ export class VirtualNetwork {
       this.cookies.refused(server, now)
       return { kind: 'bad cookie', sent }
     }
-    const kept = isFailure(message.rcode) ? null : scrub(message)
+    const kept = isFailure(message.rcode) ? null : scrub(message, query.opt?.dnssecOk === true)
     this.edns.arrived(query, server, kept !== null, now)
     if (isFailure(message.rcode)) return { kind: 'failure', sent, said: message }
     return kept === null ? { kind: 'failure', sent, said: null } : { kind: 'answer', sent, message: kept }

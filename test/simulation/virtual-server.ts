@@ -333,6 +333,10 @@ function recordData(type: number, serial: number, k: number): void {
     case 15:
       writer.u16(k)
       return writer.name(serialName('mx', serial), true)
+    case 64:
+    case 65:
+      writer.u16(k + 1)
+      return writer.name(serialName('svc', serial), k % 2 === 0)
     case 33:
       writer.u16(k)
       writer.u32(0x0001_0050)
@@ -347,14 +351,23 @@ function recordData(type: number, serial: number, k: number): void {
 function chain(query: Served, ttl: number, serial: number, fate: Random, hasEnd: boolean, mayLoop: boolean): void {
   if (query.type === 5) return records(5, query.question.slice(0, -4), true, ttl, serial, 1, fate)
   let name = query.question.slice(0, -4)
+  const links: [owner: string, target: string, ttl: number][] = []
   for (let k = 0; k <= fate.below(3); k++) {
     const target = serialName(`c${k}-`, serial)
-    writer.record(1, name, 5, 1, fate.weighted(TTLS), true, () => writer.name(target, true))
+    links.push([name, target, fate.weighted(TTLS)])
     name = target
   }
+  // Some servers give the records of an answer in no order.
+  const isInOrder = serial % 3 !== 0
+  const end = (): void => {
+    if (hasEnd) records(query.type, name, true, ttl, serial, fate.pick([1, 2, 8]), fate)
+  }
+  if (!isInOrder) end()
+  for (const [alias, target, linkTtl] of isInOrder ? links : links.toReversed())
+    writer.record(1, alias, 5, 1, linkTtl, true, () => writer.name(target, true))
+  if (isInOrder) end()
   if (mayLoop && !hasEnd && fate.chance(0.2))
     writer.record(1, name, 5, 1, 60, true, () => writer.name(query.question.slice(0, -4), true))
-  if (hasEnd) records(query.type, name, true, ttl, serial, fate.pick([1, 2, 8]), fate)
 }
 
 /** Records that a server adds to plant them: of other names, of other zones, or of another class. */

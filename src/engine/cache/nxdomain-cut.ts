@@ -5,7 +5,7 @@
 import { Ede, Flag, HEADER_BYTES, MAX_MESSAGE, Rcode } from '../../dns/constants.ts'
 import { finishHash, hashBytes, skipName } from '../../dns/name.ts'
 import { beginReply, copyBytes, readU16, readU32, setCounts, writeU32 } from '../../dns/reply.ts'
-import { copyRecord } from '../../dns/scrub.ts'
+import { beginCopy, copyRecord } from '../../dns/record-copy.ts'
 import type { Cache } from './cache.ts'
 import { ANY_TYPE_KEY, type ClientQuery } from '../client-query.ts'
 import { PASS } from '../answers/answer-stage.ts'
@@ -80,10 +80,10 @@ function writeDenial(
   let at = beginReply(query, Rcode.NXDOMAIN | ad, reply, 0)
   let from = message + HEADER_BYTES + store.keyLength(block) - KEY_TAIL_BYTES + QUESTION_TAIL_BYTES
   const records = readU16(bytes, message + 8)
-  const nameEnd = HEADER_BYTES + query.name.length
+  beginCopy(reply, 0)
   for (let k = 0; k < records; k++) {
     const record = at
-    at = copyRecord(bytes, message, from, stop, reply, 0, nameEnd, record)
+    at = copyRecord(bytes, message, from, stop, record)
     if (at + replyOptBytes(query, Ede.NONE) > query.limit) return PASS
     const ttlAt = skipName(reply, record, at) + 4
     writeU32(reply, ttlAt, Math.max(0, readU32(reply, ttlAt) - ageSeconds))

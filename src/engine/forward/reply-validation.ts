@@ -13,6 +13,7 @@ import { hasCapitals, hasMixedCase } from '../../dns/name-case.ts'
 import { isServerFailure, readU16 } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Drop } from '../../stats/counters.ts'
+import { Variant } from '../client-query.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie } from './attempts.ts'
 
@@ -82,13 +83,19 @@ export class ReplyValidation {
     }
     if (isFailure) return this.#validateUnread(a, packet, start, length, questionEnd, isStream, ReplyVerdict.FAILED)
     const type = readU16(inFlight.keys, keyAt + keyLength - 3)
-    if (!readReply(packet, start, length, questionEnd, type, answer)) {
+    const variant = inFlight.keys[keyAt + keyLength - 1]!
+    if (!readReply(packet, start, length, questionEnd, type, (variant & Variant.DO) !== 0, answer)) {
       const otherwise = answer.isSound ? ReplyVerdict.USELESS : ReplyVerdict.MALFORMED
       const verdict = this.#validateUnread(a, packet, start, length, questionEnd, isStream, otherwise)
       if (verdict === otherwise) counters.drop(Drop.malformedReply)
       return verdict
     }
     if (!this.#hasCookie(a, packet, start, isStream)) return ReplyVerdict.SUSPECT
+    if (answer.isReferral && (variant & Variant.NO_RECURSION) === 0) {
+      // A server of zones in a resolver's place will not look for the answer. To a query without RD a referral is an answer.
+      this.rcode = Rcode.REFUSED
+      return ReplyVerdict.FAILED
+    }
     if (answer.rcode <= Flag.RCODE) return ReplyVerdict.ANSWER
     // With a cookie of its own alone (RFC 7873 §5.3): else anybody could say so.
     const isBadCookie = answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0

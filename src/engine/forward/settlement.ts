@@ -8,6 +8,7 @@
  * ```
  */
 import { Ede, Flag, HEADER_BYTES, Rcode } from '../../dns/constants.ts'
+import { keepWholeRecords } from '../../dns/answer.ts'
 import { readU16, setCounts } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Cell, Source } from '../../stats/counters.ts'
@@ -115,10 +116,12 @@ export class Settlement {
     const keyLength = inFlight.keyLength(p)
     const questionEnd = HEADER_BYTES + keyLength + 1
     const type = readU16(inFlight.keys, inFlight.keyAt(p) + keyLength - 3)
-    if (!readReply(reply, 0, reply.length, questionEnd, type, answer)) {
-      // Cut off within a record: the client learns that there is more than it can have.
+    const dnssecOk = (inFlight.keys[inFlight.keyAt(p) + keyLength - 1]! & Variant.DO) !== 0
+    const length = keepWholeRecords(reply, reply.length, questionEnd)
+    if (!readReply(reply, 0, length, questionEnd, type, dnssecOk, answer)) {
+      // Not even that can be read: the client learns that there is more than it can have.
       setCounts(reply, 0, 0, 0, 0)
-      readReply(reply, 0, questionEnd, questionEnd, type, answer)
+      readReply(reply, 0, questionEnd, questionEnd, type, dnssecOk, answer)
     }
     if (answer.rcode > Flag.RCODE) return false
     this.#storeAnswer(p)
