@@ -58,6 +58,7 @@ const STRAY: Verdict = { kind: 'stray' }
 const FAILED: Verdict = { kind: 'failure', sent: null, said: null }
 const BADCOOKIE = 23
 const POOL = 4
+const MOST_LOOPS = 5000
 /** Largest datagram that the drivers receive whole. */
 export const UPSTREAM_BUFFER = 4096
 
@@ -76,6 +77,8 @@ export class VirtualNetwork {
   /** Off when all is to come to rest: without a cache a question may go round for ever. */
   mayLoop = true
   messages = 0
+  /** So many more queries may come back to us in this episode: one that nobody keeps the answer to goes round for ever. */
+  private loopsLeft = MOST_LOOPS
   private readonly episode: Episode
   private readonly schedule: (at: number, event: NetworkEvent) => void
   /** World server by index in the settings. */
@@ -215,7 +218,8 @@ export class VirtualNetwork {
     const isLost = (): boolean => !isPerfect && !isStream && fate.chance(episode.loss)
     const rtt = isPerfect ? Math.min(20, episode.rttMs[server]!) : episode.rttMs[server]!
     if (isLost()) return
-    if (habit === 'looping' && this.mayLoop && !isStream) {
+    if (habit === 'looping' && this.mayLoop && !isStream && this.loopsLeft > 0) {
+      this.loopsLeft--
       const relay = (reply: Buffer, at: number): void => arrive(at - now + rtt, reply, false)
       return this.schedule(now + rtt, { kind: 'loop', server, bytes: Buffer.from(bytes), relay })
     }
