@@ -18,7 +18,7 @@ interface State {
 
 export class EdnsRules {
   private readonly states: Map<number, State> = new Map()
-  /** When a server failed a query with an OPT last, by server and question. */
+  /** When a server failed a query last, by server and question. */
   private readonly failedAt: Map<string, number> = new Map()
   /** When a server was asked with an OPT last, by server and question. */
   private readonly askedAt: Map<string, number> = new Map()
@@ -35,8 +35,17 @@ export class EdnsRules {
     for (const server of this.states.keys()) if (!servers.includes(server)) this.states.delete(server)
   }
 
-  /** Checks a query to a server; what is wrong with it, or null. `mayBeProbe`: nobody may wait for it. */
-  checkQuery(query: ParsedMessage, server: number, mayBeProbe: boolean, now: number): string | null {
+  /**
+   * Checks a query to a server; what is wrong with it, or null. `mayBeProbe`: nobody may wait for it. `mayDropOpt`: so many
+   * messages with an OPT are unanswered that it is time for one without, or there will be no other.
+   */
+  checkQuery(
+    query: ParsedMessage,
+    server: number,
+    mayBeProbe: boolean,
+    mayDropOpt: () => boolean,
+    now: number,
+  ): string | null {
     const place = placeOf(query, server)
     if (query.opt !== null) {
       this.askedAt.set(place, now)
@@ -46,15 +55,15 @@ export class EdnsRules {
     const failedAt = this.failedAt.get(place) ?? Number.NEGATIVE_INFINITY
     // At the same moment nothing can have been left unanswered.
     const askedAt = this.askedAt.get(place) ?? Number.POSITIVE_INFINITY
-    const isRepeat = askedAt < now && now < askedAt + LONGEST_MS
+    const isRepeat = askedAt < now && now < askedAt + LONGEST_MS && mayDropOpt()
     return isRepeat || now < failedAt + LONGEST_MS ? null : 'a query without OPT to a server that may know EDNS'
   }
 
   /** A reply has come that may be one to the engine, whoever waits for it. */
   arrived(query: ParsedMessage, server: number, isAnswer: boolean, now: number): void {
-    if (query.opt !== null) {
-      if (!isAnswer) this.failedAt.set(placeOf(query, server), now)
-    } else if (isAnswer) {
+    // A failure without an OPT is no reason to go back to one.
+    if (!isAnswer) this.failedAt.set(placeOf(query, server), now)
+    else if (query.opt === null) {
       const state = this.stateOf(server)
       if (++state.answeredPlainly >= QUESTIONS) state.mayBePlainUntil = now + REMEMBERED_MS
     }

@@ -46,6 +46,12 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
   },
   {
+    name: 'a single message in silence is taken for an OPT that is dropped',
+    find: 'const OPT_UNANSWERED = 2',
+    replace: 'const OPT_UNANSWERED = 1',
+    seeds: 60,
+  },
+  {
     name: 'BADCOOKIE counts without a cookie',
     find: 'answer.rcode === Rcode.BADCOOKIE && answer.cookieLength > 0',
     replace: 'answer.rcode === Rcode.BADCOOKIE',

@@ -24,6 +24,9 @@ import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 const SERVFAIL = 2
 const REFUSED = 5
 const BADCOOKIE = 23
+/** Messages for one question at most; those with an OPT that are unanswered before one goes without. */
+const MOST_MESSAGES = 8
+const OPT_UNANSWERED = 2
 /** Timers are as fine as a tick. */
 const SLACK_MS = 5
 /** More routes than a byte can number. */
@@ -119,7 +122,7 @@ export class Referee {
   /** Something happens that may cost queries their answers. */
   disturbed(now: number): void {
     this.answers.calmSince = now
-    this.network.retries.disturbed()
+    this.network.retries.disturbed(now)
   }
 
   adopted({ table, identity }: MadeOf): void {
@@ -192,7 +195,7 @@ export class Referee {
     this.noteOpening(now)
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
-      network.edns.checkQuery(query, server, mayBeProbe, now) ??
+      network.edns.checkQuery(query, server, mayBeProbe, () => isStream || this.mayDropOpt(query, server, now), now) ??
       (isStream || outcome === -1 ? null : network.retries.check(network.lastDatagram, outcome!, mayBeProbe))
     if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
     if (context.kind === 'message' && context.verdict.kind === 'stray')
@@ -202,6 +205,25 @@ export class Referee {
     if (!this.budget.take(account, outcome !== -1, now))
       throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
     this.answers.asked(query.opt === null ? keys : [key], now)
+  }
+
+  /**
+   * True if a datagram to the server may go without an OPT, as two with one were left unanswered, one of them by it, or one
+   * was and nobody can be asked after this once more.
+   */
+  private mayDropOpt({ flags, name, type }: ParsedMessage, server: number, now: number): boolean {
+    const { retries } = this.network
+    const { deadlineMs } = this.settings
+    if (now < retries.clearedAt + deadlineMs) return true
+    const route = routeOf(name, this.settings)
+    return [true, false].some((dnssecOk) => {
+      const key = keyOf(name, type, dnssecOk, flags)
+      const unanswered = retries.unanswered(key, server)
+      if (unanswered === 0 || unanswered >= OPT_UNANSWERED) return unanswered > 0
+      const tried = this.budget.triedAt(key, plainOf(name, type, flags)).filter((at) => at >= now - deadlineMs)
+      const isLast = tried.length + 1 >= Math.min(route.maxAttempts ?? MOST_MESSAGES, MOST_MESSAGES)
+      return isLast || now + this.attemptTimeoutOf(route) >= Math.min(...tried) + deadlineMs - SLACK_MS
+    })
   }
 
   /** The engine is about to be given a query. */

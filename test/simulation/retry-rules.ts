@@ -12,12 +12,15 @@ interface Datagram {
 export class RetryRules {
   /** Datagrams since a question began, by question. */
   private readonly datagrams: Map<string, Datagram[]> = new Map()
+  /** What was sent until then is not known any more. */
+  clearedAt: number = Number.NEGATIVE_INFINITY
   /** When a socket met an error last. */
   private readonly failedAt: Map<number, number> = new Map()
 
   /** What was sent is given up: by a restart, or for other servers. */
-  disturbed(): void {
+  disturbed(now: number): void {
     this.datagrams.clear()
+    if (Number.isFinite(now)) this.clearedAt = now
   }
 
   /** A client asks, and nobody waits for the same. */
@@ -38,6 +41,14 @@ export class RetryRules {
       if (only.sent.at > since && !only.sent.mayBeSettled) lost.push(only.sent)
     }
     return lost
+  }
+
+  /** How many datagrams of a question may be unanswered, if one of them went to the server; else none. */
+  unanswered(key: string, server: number): number {
+    const open = (this.datagrams.get(key) ?? []).filter(
+      ({ sent, socket }) => !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at,
+    )
+    return open.some(({ sent }) => sent.server === server) ? open.length : 0
   }
 
   /** Checks a datagram that has just been sent; what is wrong with it, or null. */

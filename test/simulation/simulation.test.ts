@@ -63,14 +63,17 @@ test(`the engine keeps the rules in episodes with fresh seeds from ${freshFrom} 
   play(freshFrom, FRESH_SEEDS)
 })
 
-test('BADCOOKIE without a cookie, and half an answer for one who joined a query that nobody waited for, break no rule', () => {
+/** In these the referee once saw faults that there were none. */
+const ONCE_SUSPECTED = [132, 149, 100_056, 100_138, 770_053, 4_242_464, 5_000_330, 6_000_603, 40_000_324, 52_000_013]
+
+test('the engine keeps the rules in episodes that the referee once judged wrongly, BADCOOKIE without a cookie among them', () => {
   const seen = new Set<string>()
-  for (const seed of [132, 149, 100_056, 100_138, 770_053, 4_242_464]) {
+  for (const seed of ONCE_SUSPECTED) {
     const { sightings, violation } = runEpisode(makeEpisode(seed, EPISODE_QUERIES))
     expect({ seed, violation }).toEqual({ seed, violation: null })
     for (const what of sightings.keys()) seen.add(what)
   }
-  expect([...seen]).toEqual(expect.arrayContaining(['BADCOOKIE without a cookie', 'half an answer for a latecomer']))
+  expect(seen).toContain('BADCOOKIE without a cookie')
 })
 
 test('an episode is the same each time it is played', () => {
