@@ -1,8 +1,10 @@
 /**
- * A fingerprint of a name table that does not depend on the order of its hosts: istiod marshals a Go map, so the same
- * table may come in another order. Each entry's bytes are hashed by themselves and the hashes are added up.
+ * A fingerprint of a name table that depends neither on the order of its hosts nor on the order of a host's addresses, nor
+ * on how often it has one: istiod sends the addresses of a ServiceEntry in another order with each push, some of them
+ * twice. Each entry's bytes, brought into order (entry-order.ts), are hashed by themselves and the hashes are added up.
  */
 import { finishHash } from '../dns/name.ts'
+import { EntryOrder } from './entry-order.ts'
 import { IntList } from './int-list.ts'
 import { NdsReader, TAG_1 } from './nds-reader.ts'
 
@@ -12,7 +14,7 @@ export const HASH_STRIDE = 3
 /** What a look over a serialized NameTable tells. Reusable: what it keeps is bounded by the last table or two. */
 export class TableSurvey {
   entries = 0
-  /** Of the entries alone, without their tags and lengths. */
+  /** Of the entries alone in order, without their tags and lengths. */
   bytes = 0
   /** The hash's 64 bits. */
   low = 0
@@ -20,16 +22,20 @@ export class TableSurvey {
   /** Of each entry in turn: its hash in two words, and where it is in the table. */
   readonly entryHashes: IntList = new IntList(HASH_STRIDE * 1024)
   private readonly reader: NdsReader = new NdsReader()
+  private readonly order: EntryOrder = new EntryOrder()
 
   /** Counts and fingerprints the entries; returns the offset where the table is malformed, or -1. Nothing of it is kept. */
   take(table: Uint8Array, seed: number): number {
-    const { reader, entryHashes } = this
+    const { reader, entryHashes, order } = this
     const view = new DataView(table.buffer, table.byteOffset, table.byteLength)
     this.entries = this.bytes = this.low = this.high = 0
     entryHashes.clear()
     reader.reset(table)
     for (let at = 0, tag = reader.field(table.length); tag !== 0; at = reader.at, tag = reader.field(table.length)) {
-      if (tag === TAG_1) this.addEntry(view, reader.at, reader.length, seed, at)
+      if (tag === TAG_1) {
+        if (order.isInOrder(table, reader.at, reader.length)) this.addEntry(view, reader.at, reader.length, seed, at)
+        else this.addEntry(order.view, 0, order.length, seed, at)
+      }
       reader.at += reader.length
     }
     const malformedAt = reader.malformed ? reader.at : -1
