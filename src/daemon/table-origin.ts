@@ -59,13 +59,13 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
     })
     return { source: files, xds: null, problems: () => meshFileProblems(files.state()) }
   }
-  const { AdsClient } = await import('../xds/ads-client.ts')
+  const { XdsOrigin } = await import('../tables/xds-origin.ts')
   const { buildNode } = await import('../xds/node.ts')
   const { plaintext } = await import('../xds/credentials.ts')
   const ownAddresses = Object.values(networkInterfaces()).flatMap((infos) =>
     (infos ?? []).filter((info) => !info.internal).map((info) => info.address),
   )
-  const client = new AdsClient({
+  const origin = new XdsOrigin({
     addresses: source.addresses.map(({ text }) => text),
     delta: source.delta,
     node: buildNode({
@@ -79,7 +79,7 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
     log,
     random: Math.random,
   })
-  return { source: client, xds: () => client.state(), problems: () => controlPlaneProblems(client.state()) }
+  return { source: origin, xds: () => origin.state(), problems: () => controlPlaneProblems(origin.state()) }
 }
 
 /** istiod leaves automatic VIPs out for a node whose DNS_CAPTURE is "false"; its booleans are texts. */

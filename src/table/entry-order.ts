@@ -46,17 +46,17 @@ export class EntryOrder {
   private bringIntoOrder(table: Uint8Array, at: number, infoTag: number, end: number): boolean {
     const { reader, addresses } = this
     reader.at = infoTag
-    const isInfo = reader.field(end) === TAG_2
+    if (reader.field(end) !== TAG_2) return false
     const infoEnd = reader.at + reader.length
     addresses.length = 0
     let rest = reader.at
-    while (isInfo && rest < infoEnd && table[rest] === TAG_1) {
+    while (rest < infoEnd && table[rest] === TAG_1) {
       reader.at = rest
       if (reader.field(infoEnd) !== TAG_1 || reader.length >= 0x80) return false
       addresses.push(rest)
       rest = reader.at + reader.length
     }
-    if (!isInfo || reader.malformed) return false
+    if (reader.malformed) return false
     addresses.sort((a, b) => compareFields(table, a, b))
     this.write(table, at, infoTag, rest, infoEnd, end)
     return true

@@ -2,8 +2,7 @@ import { status as grpcStatus } from '@grpc/grpc-js'
 import type { Node, Status } from '../proto/ads.ts'
 import { type Clock, waitFor, wallClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
-import type { TableSink, TableVerdict } from '../table/nds.ts'
-import { delta, type HeldTable, type Push, stateOfTheWorld } from './ads-dialect.ts'
+import { delta, heldAfter, type HeldType, type Push, stateOfTheWorld } from './ads-dialect.ts'
 import {
   AdsStream,
   DEFAULT_TIMINGS,
@@ -14,7 +13,8 @@ import {
 } from './ads-stream.ts'
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
 import type { CredentialsSource } from './credentials.ts'
-import type { XdsState } from './xds-state.ts'
+import type { Subscription, Verdict } from './subscription.ts'
+import type { ConnectionState, TypeState } from './xds-state.ts'
 
 export interface AdsClientOptions {
   /** `HOST:PORT`, at least one. Tried in turn; the one that works is kept until it fails. */
@@ -25,7 +25,8 @@ export interface AdsClientOptions {
   credentials: CredentialsSource
   /** By default gRPC resolves the address as the machine does. */
   resolve?: ResolveTarget
-  sink: TableSink
+  /** At least one; no two of one type. */
+  subscriptions: readonly Subscription[]
   log: Log
   /** As Math.random. */
   random: () => number
@@ -33,16 +34,27 @@ export interface AdsClientOptions {
   clock?: Clock
   backoff?: BackoffSettings
   timings?: Partial<StreamTimings>
-  /** Told after each change of what `state` returns, ages excepted. */
-  onState?: (state: XdsState) => void
+  /** Told after each change of what `state` or `typeState` returns. */
+  onState?: () => void
 }
 
 type Stream = { open(): Promise<void>; close(): Promise<void> }
 type Phase = 'new' | 'connected' | 'lost'
 
+/** One subscription, and how it stands. */
+interface Subscribed {
+  subscription: Subscription
+  state: TypeState
+  /** What was last accepted, and who sent it: versions of another server mean nothing to this one. */
+  held: { type: HeldType; address: string } | null
+  /** As far as the log has told. */
+  refusal: string | null
+}
+
 /**
- * Subscribes to the name table and hands what comes to the sink, for as long as it runs: every end of a stream leads to
- * the next one. The table in use is the sink's and stays whatever happens here.
+ * Subscribes to resources of any number of types over one stream, and hands what comes to the subscribers, for as long as
+ * it runs: every end of a stream leads to the next one. What was taken in is the subscribers' and stays whatever happens
+ * here.
  *
  * The next stream opens a backoff after the last was opened, not after it ended: at once, then, for one that lived. The
  * first response resets the backoff. Of several addresses the next is tried at once; the backoff is for the whole round.
@@ -62,16 +74,17 @@ export class AdsClient {
   #fruitless = 0
   #addressIndex = 0
   #isDelta: boolean
-  /** The table last accepted, and who sent it: versions of another server mean nothing to this one. */
-  #held: { table: HeldTable; address: string } | null = null
+  /** By type URL. */
+  readonly #subscribed: Map<string, Subscribed>
   /** As far as the log has told. */
   #phase: Phase = 'new'
+  /** Of a type that nobody asked for. */
   #refusal: string | null = null
-  #remark = ''
-  readonly #state: Omit<XdsState, 'ageSeconds'>
+  readonly #state: ConnectionState
 
   constructor(options: AdsClientOptions) {
     if (options.addresses.length === 0) throw new RangeError('the xDS client needs an address')
+    if (options.subscriptions.length === 0) throw new RangeError('the xDS client needs a subscription')
     this.#options = options
     this.#clock = options.clock ?? wallClock
     this.#timings = { ...DEFAULT_TIMINGS, ...options.timings }
@@ -85,19 +98,14 @@ export class AdsClient {
       connectedSinceMs: null,
       streamsOpened: 0,
       reconnects: 0,
-      nonce: '',
-      version: '',
-      accepted: 0,
-      unchanged: 0,
-      rejected: 0,
       lastMessageAtMs: null,
-      lastAcceptedAtMs: null,
+      unwanted: 0,
       lastError: null,
       lastErrorAtMs: null,
       away: null,
-      refused: null,
       nextAttemptAtMs: null,
     }
+    this.#subscribed = new Map(options.subscriptions.map((each) => [each.typeUrl, newlySubscribed(each)]))
   }
 
   /** Begins to connect; never fails, and returns before there is a connection. */
@@ -131,9 +139,15 @@ export class AdsClient {
     this.#tellState()
   }
 
-  state(): XdsState {
-    const at = this.#state.lastAcceptedAtMs
-    return { ...this.#state, ageSeconds: at === null ? null : Math.max(0, this.#clock.now() - at) / 1000 }
+  /** How the connection stands. */
+  state(): ConnectionState {
+    return { ...this.#state }
+  }
+
+  /** How the subscription to a type stands; null for a type that nobody asked for. */
+  typeState(typeUrl: string): TypeState | null {
+    const subscribed = this.#subscribed.get(typeUrl)
+    return subscribed === undefined ? null : { ...subscribed.state }
   }
 
   #connect(): void {
@@ -145,10 +159,9 @@ export class AdsClient {
     state.nextAttemptAtMs = null
     state.streamsOpened++
     state.reconnects = state.streamsOpened - 1
-    const { credentials, node } = this.#options
-    const held = this.#held?.address === address ? this.#held.table : null
-    const resolve = this.#options.resolve ?? systemTarget
-    const common = { address, credentials, resolve, node, held, clock: this.#clock, timings: this.#timings }
+    const { credentials, node, subscriptions: wanted, resolve = systemTarget } = this.#options
+    const heldOf = (typeUrl: string): HeldType | null => this.#heldOf(typeUrl, address)
+    const common = { address, credentials, resolve, node, wanted, heldOf, clock: this.#clock, timings: this.#timings }
     const listener = this.#listener(address)
     const stream = this.#isDelta
       ? new AdsStream({ ...common, dialect: delta }, listener)
@@ -169,14 +182,14 @@ export class AdsClient {
       subscribed: () => {
         if (hasAnswered) return
         hasAnswered = true
-        this.#subscribed(address)
+        this.#opened(address)
       },
       received: (push) => this.#received(push, address),
       ended: (end) => this.#ended(end, address, hasAnswered),
     }
   }
 
-  #subscribed(address: string): void {
+  #opened(address: string): void {
     this.#backoff.reset()
     this.#fruitless = 0
     this.#state.connected = true
@@ -188,56 +201,82 @@ export class AdsClient {
     this.#phase = 'connected'
   }
 
-  #received(push: Push, address: string): { held: HeldTable | null; error: Status | null } {
-    const state = this.#state
-    state.lastMessageAtMs = this.#clock.now()
-    state.nonce = push.nonce
-    if (push.controlPlane !== '') state.controlPlane = push.controlPlane
-    if (push.remark !== '' && push.remark !== this.#remark) {
-      this.#options.log.warn({ address, version: push.version }, push.remark)
-    }
-    this.#remark = push.remark
-    const error = this.#take(push, address)
-    this.#tellState()
-    return { held: this.#held?.table ?? null, error }
+  #heldOf(typeUrl: string, address: string): HeldType | null {
+    const held = this.#subscribed.get(typeUrl)?.held ?? null
+    return held?.address === address ? held.type : null
   }
 
-  /** Hands the table on. Returns what to refuse the response with, or null. */
-  #take(push: Push, address: string): Status | null {
-    if (push.problem !== null) return this.#refuse(push, address, grpcStatus.INVALID_ARGUMENT, push.problem)
-    if (push.table === null) return null
-    let verdict: TableVerdict
+  #received(push: Push, address: string): { held: HeldType | null; error: Status | null } {
+    this.#state.lastMessageAtMs = this.#clock.now()
+    if (push.controlPlane !== '') this.#state.controlPlane = push.controlPlane
+    const subscribed = this.#subscribed.get(push.typeUrl)
+    const error = subscribed === undefined ? this.#refuseType(push, address) : this.#take(subscribed, push, address)
+    this.#tellState()
+    return { held: this.#heldOf(push.typeUrl, address), error }
+  }
+
+  /** Hands on what the response brings. Returns what to refuse it with, or null. */
+  #take(subscribed: Subscribed, push: Push, address: string): Status | null {
+    const { subscription, state } = subscribed
+    const { version } = push
+    state.nonce = push.nonce
+    const other = push.resources.find(({ typeUrl }) => typeUrl !== push.typeUrl)
+    if (other !== undefined)
+      return this.#refuse(
+        subscribed,
+        push,
+        address,
+        grpcStatus.INVALID_ARGUMENT,
+        notAskedFor(other.typeUrl, push.typeUrl),
+      )
+    let verdict: Verdict
     try {
-      verdict = this.#options.sink.accept(push.table, push.version)
+      verdict = subscription.take(push)
     } catch (error) {
-      // A bug of ours in taking the table in: it must not cost the names that work.
-      this.#options.log.error({ address, version: push.version, err: error }, 'taking the name table in failed')
-      return this.#refuse(push, address, grpcStatus.INTERNAL, lineOf(error))
+      // A bug of ours in taking it in: it must not cost what works.
+      this.#options.log.error({ address, version, err: error }, `taking the ${subscription.label} in failed`)
+      return this.#refuse(subscribed, push, address, grpcStatus.INTERNAL, lineOf(error))
     }
-    if (!verdict.accepted) return this.#refuse(push, address, grpcStatus.INVALID_ARGUMENT, verdict.reason)
-    const { version, resourceName, resourceVersion } = push
-    this.#held = { table: { version, resourceName, resourceVersion }, address }
-    this.#state.version = version
-    this.#state.accepted++
-    if (!verdict.changed) this.#state.unchanged++
-    this.#state.lastAcceptedAtMs = this.#clock.now()
-    if (this.#refusal !== null)
-      this.#options.log.info({ address, version }, 'the control plane sends name tables that can be used again')
-    this.#refusal = null
-    this.#state.refused = null
+    if (verdict !== 'nothing' && !verdict.accepted)
+      return this.#refuse(subscribed, push, address, grpcStatus.INVALID_ARGUMENT, verdict.reason)
+    const before = this.#heldOf(push.typeUrl, address)
+    subscribed.held = { type: heldAfter(push, before), address }
+    if (verdict === 'nothing') return null
+    state.version = version
+    state.accepted++
+    if (!verdict.changed) state.unchanged++
+    state.lastAcceptedAtMs = this.#clock.now()
+    if (subscribed.refusal !== null)
+      this.#options.log.info(
+        { address, version },
+        `the control plane sends a ${subscription.label} that can be used again`,
+      )
+    subscribed.refusal = null
+    state.refused = null
     return null
   }
 
-  #refuse(push: Push, address: string, code: number, message: string): Status {
-    this.#state.rejected++
-    const sinceMs = this.#state.refused?.sinceMs ?? this.#clock.now()
-    this.#state.refused = { sinceMs, address, reason: message }
+  #refuse(subscribed: Subscribed, push: Push, address: string, code: number, message: string): Status {
+    const { state } = subscribed
+    state.rejected++
+    state.refused = { sinceMs: state.refused?.sinceMs ?? this.#clock.now(), address, reason: message }
     this.#failed(message)
     const fields = { address, version: push.version, nonce: push.nonce, reason: message }
-    if (this.#refusal === message) this.#options.log.debug(fields, 'refused a response of the control plane')
-    else this.#options.log.warn(fields, 'refused a response of the control plane; the name table in use stays')
-    this.#refusal = message
+    const { label } = subscribed.subscription
+    if (subscribed.refusal === message) this.#options.log.debug(fields, 'refused a response of the control plane')
+    else this.#options.log.warn(fields, `refused a response of the control plane; the ${label} in use stays`)
+    subscribed.refusal = message
     return { code, message }
+  }
+
+  #refuseType({ typeUrl, version, nonce }: Push, address: string): Status {
+    this.#state.unwanted++
+    const message = notAskedFor(typeUrl, [...this.#subscribed.keys()].join(', '))
+    this.#failed(message)
+    const level = this.#refusal === message ? 'debug' : 'warn'
+    this.#options.log[level]({ address, version, nonce, reason: message }, 'refused a response of the control plane')
+    this.#refusal = message
+    return { code: grpcStatus.INVALID_ARGUMENT, message }
   }
 
   #ended(end: StreamEnd, address: string, hadAnswered: boolean): void {
@@ -264,7 +303,7 @@ export class AdsClient {
     if (isQuiet || this.#phase === 'lost') this.#options.log.debug(fields, 'the stream to the control plane ended')
     else {
       const what = this.#phase === 'connected' ? 'lost the control plane' : 'cannot reach the control plane'
-      this.#options.log.warn(fields, `${what}; answering from the name table held, if any, and trying again`)
+      this.#options.log.warn(fields, `${what}; what it sent before stays in use, trying again`)
       this.#phase = 'lost'
     }
     this.#state.nextAttemptAtMs = this.#clock.now() + delayMs
@@ -290,10 +329,20 @@ export class AdsClient {
   }
 
   #tellState(): void {
-    this.#options.onState?.(this.state())
+    this.#options.onState?.()
   }
+}
+
+function newlySubscribed(subscription: Subscription): Subscribed {
+  const counts = { accepted: 0, unchanged: 0, rejected: 0 }
+  const state = { nonce: '', version: '', ...counts, lastAcceptedAtMs: null, refused: null }
+  return { subscription, state, held: null, refusal: null }
 }
 
 function systemTarget(address: string): Promise<{ target: string }> {
   return Promise.resolve({ target: `dns:${address}` })
+}
+
+function notAskedFor(typeUrl: string, wanted: string): string {
+  return `type ${JSON.stringify(typeUrl.slice(0, 255))} was not asked for, only ${wanted}`
 }

@@ -2,7 +2,6 @@
 import type { MethodDefinition } from '@grpc/grpc-js'
 import {
   AdsService,
-  type Any,
   type DeltaDiscoveryRequest,
   type DeltaDiscoveryResponse,
   type DiscoveryRequest,
@@ -10,112 +9,118 @@ import {
   type Node,
   type Status,
 } from '../proto/ads.ts'
-import { NAME_TABLE_TYPE } from '../table/nds.ts'
+
+/** What is subscribed to: resources of one type. */
+export interface WantedType {
+  typeUrl: string
+  /** Names of the resources; empty: all that the server has for the node. */
+  resourceNames: readonly string[]
+}
+
+/** One resource of a response. */
+export interface ReceivedResource {
+  /** Name and version of its own. State of the world has neither; Istio leaves both empty for the name table. */
+  name: string
+  version: string
+  typeUrl: string
+  /** The serialized message: a view of the response, which is freed when the subscriber is done with it. */
+  value: Uint8Array
+}
 
 /** What a response means. */
 export interface Push {
   typeUrl: string
   nonce: string
   version: string
-  /** Name and version of the resource itself (delta); Istio gives it neither. */
-  resourceName: string
-  resourceVersion: string
   /** What the server says of itself, '' if nothing. */
   controlPlane: string
-  /** A serialized NameTable: a view of the message. Null: the response brings none. */
-  table: Uint8Array | null
-  /** Why the response must be refused, in one line; null: nothing speaks against it. */
-  problem: string | null
-  /** What is odd about it and no reason to refuse it; '' for nothing. */
-  remark: string
+  resources: readonly ReceivedResource[]
+  /** Names of resources that are gone (delta). */
+  removed: readonly string[]
+  /** State of the world: whatever is not among `resources` is gone. Delta: whatever is not named is as it was. */
+  isWhole: boolean
 }
 
-/** A table that was accepted: what a new stream may say it has. */
-export type HeldTable = Pick<Push, 'version' | 'resourceName' | 'resourceVersion'>
+/** What was accepted of one type: what a new stream may say it has. */
+export interface HeldType {
+  version: string
+  /** Versions of the resources that have one, by name. */
+  resourceVersions: ReadonlyMap<string, string>
+}
 
 /** One way of speaking ADS. Only the first request of a stream carries the node. */
 export interface Dialect<Request, Response> {
   name: 'delta' | 'state of the world'
   method: MethodDefinition<Request, Response>
   /** True if a new stream that holds `held` tells the server so: then silence is an answer. */
-  claims(held: HeldTable | null): boolean
-  subscribe(node: Node, held: HeldTable | null): Request
+  claims(held: HeldType | null): boolean
+  subscribe(wanted: WantedType, node: Node | null, held: HeldType | null): Request
   read(response: Response): Push
-  /** ACK, or NACK with `error`. `held`: the table last accepted, that of `push` itself for an ACK. */
-  reply(push: Push, held: HeldTable | null, error: Status | null): Request
+  /** ACK, or NACK with `error`. `held`: what was last accepted, that of `push` itself for an ACK. */
+  reply(push: Push, wanted: WantedType, held: HeldType | null, error: Status | null): Request
 }
 
-/** StreamAggregatedResources. A version that was accepted is named in every request after it. */
+/** StreamAggregatedResources. Every request repeats the names, and the version that was accepted last. */
 export const stateOfTheWorld: Dialect<DiscoveryRequest, DiscoveryResponse> = {
   name: 'state of the world',
   method: AdsService.StreamAggregatedResources,
   claims: (held) => held !== null && held.version !== '',
-  subscribe: (node, held) => ({
+  subscribe: ({ typeUrl, resourceNames }, node, held) => ({
     version_info: held?.version ?? '',
     node,
-    resource_names: [],
-    type_url: NAME_TABLE_TYPE,
+    resource_names: [...resourceNames],
+    type_url: typeUrl,
     response_nonce: '',
     error_detail: null,
   }),
-  read(response) {
-    const common = {
-      typeUrl: response.type_url,
-      nonce: response.nonce,
-      version: response.version_info,
-      resourceName: '',
-      resourceVersion: '',
-      controlPlane: response.control_plane?.identifier ?? '',
-    }
-    if (response.resources.length > 0) return { ...common, ...tableOf(response.type_url, response.resources) }
-    // To take it for "there are no names" would leave the workload without any; Istio's agent ignores it as well.
-    const problem = wrongType(response.type_url) ?? 'the response has no resource: the name table in use stays'
-    return { ...common, table: null, problem, remark: '' }
-  },
-  reply: (push, held, error) => ({
-    version_info: push.typeUrl === NAME_TABLE_TYPE ? (held?.version ?? '') : '',
+  read: (response) => ({
+    typeUrl: response.type_url,
+    nonce: response.nonce,
+    version: response.version_info,
+    controlPlane: response.control_plane?.identifier ?? '',
+    resources: response.resources.map(({ type_url, value }) => ({ name: '', version: '', typeUrl: type_url, value })),
+    removed: [],
+    isWhole: true,
+  }),
+  reply: (push, { resourceNames }, held, error) => ({
+    version_info: held?.version ?? '',
     node: null,
-    resource_names: [],
+    resource_names: [...resourceNames],
     type_url: push.typeUrl,
     response_nonce: push.nonce,
     error_detail: error,
   }),
 }
 
-/** DeltaAggregatedResources. Versions belong to resources, and only the first request of a stream names them. */
+/** DeltaAggregatedResources. Versions belong to resources, and only the first request for a type names them. */
 export const delta: Dialect<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = {
   name: 'delta',
   method: AdsService.DeltaAggregatedResources,
-  claims: (held) => held !== null && held.resourceVersion !== '',
-  subscribe: (node, held) => ({
+  claims: (held) => held !== null && held.resourceVersions.size > 0,
+  subscribe: ({ typeUrl, resourceNames }, node, held) => ({
     node,
-    type_url: NAME_TABLE_TYPE,
-    resource_names_subscribe: [],
+    type_url: typeUrl,
+    resource_names_subscribe: [...resourceNames],
     resource_names_unsubscribe: [],
-    initial_resource_versions: held?.resourceVersion ? { [held.resourceName]: held.resourceVersion } : {},
+    initial_resource_versions: Object.fromEntries(held?.resourceVersions ?? []),
     response_nonce: '',
     error_detail: null,
   }),
-  read(response) {
-    const first = response.resources[0]
-    const common = {
-      typeUrl: response.type_url,
-      nonce: response.nonce,
-      version: response.system_version_info || (first?.version ?? ''),
-      resourceName: first?.name ?? '',
-      resourceVersion: first?.version ?? '',
-      controlPlane: response.control_plane?.identifier ?? '',
-    }
-    if (first !== undefined) {
-      const resources = response.resources.map((each) => each.resource ?? NOTHING)
-      return { ...common, ...tableOf(response.type_url, resources) }
-    }
-    // Legal here, and nothing to refuse: no difference, or a removal that must not take the names away.
-    const removal = response.removed_resources.length > 0
-    const remark = removal ? 'the control plane removed the name table: the one in use stays' : ''
-    return { ...common, table: null, problem: wrongType(response.type_url), remark }
-  },
-  reply: (push, _held, error) => ({
+  read: (response) => ({
+    typeUrl: response.type_url,
+    nonce: response.nonce,
+    version: response.system_version_info || (response.resources[0]?.version ?? ''),
+    controlPlane: response.control_plane?.identifier ?? '',
+    resources: response.resources.map(({ name, version, resource }) => ({
+      name,
+      version,
+      typeUrl: resource?.type_url ?? '',
+      value: resource?.value ?? NOTHING,
+    })),
+    removed: response.removed_resources,
+    isWhole: false,
+  }),
+  reply: (push, _wanted, _held, error) => ({
     node: null,
     type_url: push.typeUrl,
     resource_names_subscribe: [],
@@ -126,18 +131,15 @@ export const delta: Dialect<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = {
   }),
 }
 
-const NOTHING: Any = { type_url: '', value: new Uint8Array(0) }
-
-/** A node has one name table. If there are several resources the first is it, as for Istio's agent. */
-function tableOf(typeUrl: string, resources: readonly Any[]): Pick<Push, 'table' | 'problem' | 'remark'> {
-  const first = resources[0]!
-  const problem = wrongType(typeUrl) ?? wrongType(first.type_url)
-  const remark = resources.length > 1 ? `${resources.length} name tables in one response: only the first is used` : ''
-  return { table: problem === null ? first.value : null, problem, remark }
+/** What is held after `push` was accepted. */
+export function heldAfter(push: Push, before: HeldType | null): HeldType {
+  const resourceVersions = new Map(push.isWhole ? [] : before?.resourceVersions)
+  for (const { name, version } of push.resources) {
+    if (version === '') resourceVersions.delete(name)
+    else resourceVersions.set(name, version)
+  }
+  for (const name of push.removed) resourceVersions.delete(name)
+  return { version: push.version, resourceVersions }
 }
 
-function wrongType(typeUrl: string): string | null {
-  return typeUrl === NAME_TABLE_TYPE
-    ? null
-    : `type ${JSON.stringify(typeUrl.slice(0, 255))} was not asked for, only ${NAME_TABLE_TYPE}`
-}
+const NOTHING = new Uint8Array(0)

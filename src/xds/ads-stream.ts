@@ -8,7 +8,7 @@ import {
 } from '@grpc/grpc-js'
 import type { Node, Status } from '../proto/ads.ts'
 import type { Clock } from '../base/clock.ts'
-import type { Dialect, HeldTable, Push } from './ads-dialect.ts'
+import type { Dialect, HeldType, Push, WantedType } from './ads-dialect.ts'
 import type { CredentialsSource } from './credentials.ts'
 import { assembleInPlace, MAX_MESSAGE_BYTES, release } from './message-assembly.ts'
 
@@ -43,10 +43,10 @@ export interface StreamEnd {
 
 /** Whoever opened the stream. None of these is called once `close` was, or twice after `ended`. */
 export interface StreamListener {
-  /** The server has answered, or has nothing to tell to somebody with the table that we said we hold. */
+  /** The server has answered, or has nothing to tell somebody who holds what we said we hold. */
   subscribed(): void
-  /** A response arrived. Returns what is held after it, and why it is refused if it is. */
-  received(push: Push): { held: HeldTable | null; error: Status | null }
+  /** A response arrived. Returns what is held of its type after it, and why it is refused if it is. */
+  received(push: Push): { held: HeldType | null; error: Status | null }
   ended(end: StreamEnd): void
 }
 
@@ -61,13 +61,15 @@ export interface StreamOptions<Request, Response> {
   resolve: ResolveTarget
   dialect: Dialect<Request, Response>
   node: Node
-  /** What to tell the server that we hold. */
-  held: HeldTable | null
+  /** What to subscribe to, at least one type. */
+  wanted: readonly WantedType[]
+  /** What to tell the server that we hold of a type. */
+  heldOf: (typeUrl: string) => HeldType | null
   clock: Clock
   timings: StreamTimings
 }
 
-/** One attempt: a connection of its own, a subscription to the name table on it, and the replies to what it brings. */
+/** One attempt: a connection of its own, a subscription to each type on it, and the replies to what it brings. */
 export class AdsStream<Request, Response> {
   readonly #options: StreamOptions<Request, Response>
   readonly #listener: StreamListener
@@ -113,7 +115,7 @@ export class AdsStream<Request, Response> {
     })
     this.#client = client
     this.#watch(client.getChannel())
-    const { dialect, node, held } = this.#options
+    const { dialect, node, wanted, heldOf } = this.#options
     const { method } = dialect
     const call = client.makeBidiStreamRequest(
       method.path,
@@ -130,7 +132,8 @@ export class AdsStream<Request, Response> {
       const end = endOf(status)
       this.#end({ ...end, reason: given.explain(end.reason) })
     })
-    call.write(dialect.subscribe(node, held))
+    for (const [index, type] of wanted.entries())
+      call.write(dialect.subscribe(type, index === 0 ? node : null, heldOf(type.typeUrl)))
   }
 
   /** Ends it from our side; resolves when nothing of it is left, which the caller should not wait for without a deadline. */
@@ -149,12 +152,13 @@ export class AdsStream<Request, Response> {
     // A server that asks us to go may still send.
     if (!this.#isLeft) this.#cancelTimer()
     this.#listener.subscribed()
-    const { dialect } = this.#options
+    const { dialect, wanted } = this.#options
     const push = dialect.read(response)
+    const type = wanted.find(({ typeUrl }) => typeUrl === push.typeUrl) ?? { typeUrl: push.typeUrl, resourceNames: [] }
     const { held, error } = this.#listener.received(push)
-    // The sink is done with it, and the garbage collector might come minutes later.
-    if (push.table !== null) release(push.table)
-    if (!this.#isOver) this.#call?.write(dialect.reply(push, held, error))
+    // The subscriber is done with it, and the garbage collector might come minutes later.
+    for (const { value } of push.resources) release(value)
+    if (!this.#isOver) this.#call?.write(dialect.reply(push, type, held, error))
   }
 
   #end(end: StreamEnd): void {
@@ -180,9 +184,10 @@ export class AdsStream<Request, Response> {
   }
 
   #connected(): void {
-    const { timings, dialect, held } = this.#options
+    const { timings, dialect, wanted, heldOf } = this.#options
+    const mayBeSilent = wanted.every(({ typeUrl }) => dialect.claims(heldOf(typeUrl)))
     this.#setTimer(timings.firstResponseMs, () => {
-      if (dialect.claims(held)) this.#listener.subscribed()
+      if (mayBeSilent) this.#listener.subscribed()
       else
         this.#end({ kind: 'failed', reason: `connected, but no response within ${timings.firstResponseMs / 1000} s` })
     })

@@ -4,7 +4,7 @@ import {
   ControlPlaneCredentials,
   type ControlPlaneCredentialsOptions,
 } from '../../src/credentials/control-plane-credentials.ts'
-import { AdsClient } from '../../src/xds/ads-client.ts'
+import { XdsOrigin } from '../../src/tables/xds-origin.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
 import { FakeClock } from '../base/fake-clock.ts'
 import { LogLines } from '../mesh/log-lines.ts'
@@ -33,7 +33,7 @@ afterEach(async () => {
 interface Connected {
   server: SecuredControlPlane
   credentials: ControlPlaneCredentials
-  client: AdsClient
+  client: XdsOrigin
   states: Inbox<XdsState>
   log: LogLines
 }
@@ -63,7 +63,7 @@ async function connect(
     ...options,
   })
   const states = new Inbox<XdsState>()
-  const client = new AdsClient({
+  const client = new XdsOrigin({
     addresses: [`${host}:${plane.port}`],
     delta: true,
     node: { id: 'n', cluster: '', metadata: null, user_agent_name: '', user_agent_version: '' },

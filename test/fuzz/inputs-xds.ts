@@ -20,8 +20,9 @@ import {
 import { indexMesh } from '../../src/mesh/name-table-builder.ts'
 import { TableViews } from '../../src/mesh/table-views.ts'
 import { AdsService, type DiscoveryRequest } from '../../src/proto/ads.ts'
-import { encodeNameTable, NAME_TABLE_TYPE } from '../../src/table/nds.ts'
-import { delta, type Dialect, stateOfTheWorld } from '../../src/xds/ads-dialect.ts'
+import { encodeNameTable, NAME_TABLE_TYPE, type TableSink } from '../../src/table/nds.ts'
+import { NameTableSubscription } from '../../src/tables/xds-origin.ts'
+import { delta, type Dialect, heldAfter, stateOfTheWorld } from '../../src/xds/ads-dialect.ts'
 import { MAX_MESSAGE_BYTES, MessageAssembly } from '../../src/xds/message-assembly.ts'
 import { mix, Random } from '../simulation/random.ts'
 import { bytesOf, mutated, randomBytes, type Stock } from './inputs-mutator.ts'
@@ -185,17 +186,25 @@ function read<T>(deserialize: (bytes: Buffer) => T, content: Buffer): T | null {
 function checkResponse<Request, Response>(dialect: Dialect<Request, Response>, response: Response | null): string {
   if (response === null) return 'malformed'
   const push = dialect.read(response)
-  if (push.problem !== null) mustBeOneLine(push.problem, 'why a response is refused')
-  must(push.problem === null || push.table === null, 'a response that is refused has a table')
-  must(push.problem !== null || push.typeUrl === NAME_TABLE_TYPE, 'another type is not refused')
-  const held = push.problem === null ? push : null
-  for (const error of [null, { code: 3, message: push.problem ?? 'no' }]) {
-    dialect.method.requestSerialize(dialect.reply(push, held, error))
+  const tables: Uint8Array[] = []
+  const sink: TableSink = {
+    accept(bytes) {
+      tables.push(bytes)
+      return { accepted: true, changed: true }
+    },
   }
-  dialect.method.requestSerialize(
-    dialect.subscribe({ id: '', cluster: '', metadata: null, user_agent_name: '', user_agent_version: '' }, held),
-  )
-  return `${push.problem === null ? 'good' : templateOf(push.problem)}, ${push.table === null ? 'no table' : 'table'}`
+  const verdict = new NameTableSubscription(sink, NO_LOG).take(push)
+  const refusal = verdict !== 'nothing' && !verdict.accepted ? verdict.reason : null
+  if (refusal !== null) mustBeOneLine(refusal, 'why a response is refused')
+  must(tables.length === (push.resources.length > 0 ? 1 : 0), 'of a response not one table is taken', tables.length)
+  const held = refusal === null ? heldAfter(push, null) : null
+  const wanted = { typeUrl: push.typeUrl, resourceNames: [] }
+  for (const error of [null, { code: 3, message: refusal ?? 'no' }]) {
+    dialect.method.requestSerialize(dialect.reply(push, wanted, held, error))
+  }
+  const node = { id: '', cluster: '', metadata: null, user_agent_name: '', user_agent_version: '' }
+  dialect.method.requestSerialize(dialect.subscribe(wanted, node, held))
+  return `${refusal === null ? 'good' : templateOf(refusal)}, ${tables.length === 0 ? 'no table' : 'table'}`
 }
 
 /** The messages must be those of grpc-js's own decoder, however the stream is cut. */

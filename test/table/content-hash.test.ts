@@ -16,6 +16,25 @@ function isSame(a: [string, NameInfo][], b: [string, NameInfo][]): boolean {
 
 const [one, two, three] = ['192.0.2.1', '192.0.2.20', '2001:db8::1'] as const
 
+function named(altHosts: string[]): [string, NameInfo][] {
+  return [['a.example', info({ ips: [two, one], altHosts })]]
+}
+
+function listed(hosts: Record<string, string[]>): [string, NameInfo][] {
+  return Object.entries(hosts).map(([name, ips]) => [name, info({ ips })])
+}
+
+/** Hosts and the sets of their addresses, as text. */
+function setsOf(hosts: Record<string, string[]>): string {
+  const sets = Object.entries(hosts).map(([name, ips]): [string, string[]] => [name, [...new Set(ips)].toSorted()])
+  return JSON.stringify(sets.toSorted(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** Texts of 128 bytes and more, of which istiod has none, keep their order. */
+function isUsual(hosts: Record<string, string[]>): boolean {
+  return Object.entries(hosts).every(([name, ips]) => name.length < 128 && ips.every((ip) => ip.length < 128))
+}
+
 describe('of a host, addresses are a set', () => {
   test.each<[string, string[], string[]]>([
     ['in another order', [one, two], [two, one]],
@@ -52,9 +71,8 @@ describe('of a host, addresses are a set', () => {
     expect(isSame(before, after)).toBe(false)
   })
   test('other fields keep their order', () => {
-    const names = (altHosts: string[]): [string, NameInfo][] => [['a.example', info({ ips: [two, one], altHosts })]]
-    expect(isSame(names(['x', 'y']), names(['x', 'y']))).toBe(true)
-    expect(isSame(names(['x', 'y']), names(['y', 'x']))).toBe(false)
+    expect(isSame(named(['x', 'y']), named(['x', 'y']))).toBe(true)
+    expect(isSame(named(['x', 'y']), named(['y', 'x']))).toBe(false)
   })
 })
 
@@ -62,17 +80,6 @@ test('two tables have one fingerprint exactly if their hosts have equal sets', (
   const address = fc.constantFrom('1.1.1.1', '1.1.1.2', '10.0.0.100', '::1', '2001:db8::2', 'x'.repeat(130), '')
   const host = fc.constantFrom('a', 'b.example', `${'long.'.repeat(30)}example`)
   const table = fc.dictionary(host, fc.array(address, { maxLength: 6 }), { noNullPrototype: true })
-  const listed = (hosts: Record<string, string[]>): [string, NameInfo][] =>
-    Object.entries(hosts).map(([name, ips]) => [name, info({ ips })])
-  const setsOf = (hosts: Record<string, string[]>): string =>
-    JSON.stringify(
-      Object.entries(hosts)
-        .map(([name, ips]) => [name, [...new Set(ips)].toSorted()])
-        .toSorted(([a], [b]) => (String(a) < String(b) ? -1 : 1)),
-    )
-  // Texts of 128 bytes and more, which no encoder of istiod's has, keep their order.
-  const isUsual = (hosts: Record<string, string[]>): boolean =>
-    Object.entries(hosts).every(([name, ips]) => name.length < 128 && ips.every((ip) => ip.length < 128))
   fc.assert(
     fc.property(table, table, (a, b) => {
       const shuffled = Object.fromEntries(

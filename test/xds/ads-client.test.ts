@@ -4,7 +4,7 @@ import { Metadata, status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { fromStruct } from '../../src/proto/ads.ts'
 import { NAME_TABLE_TYPE, type TableSink, type TableVerdict } from '../../src/table/nds.ts'
-import { AdsClient, type AdsClientOptions } from '../../src/xds/ads-client.ts'
+import { XdsOrigin, type XdsOriginOptions } from '../../src/tables/xds-origin.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
@@ -32,7 +32,7 @@ const node = buildNode({
 const table = (text: string): Uint8Array => Buffer.from(text)
 
 interface Rig {
-  client: AdsClient
+  client: XdsOrigin
   clock: FakeClock
   /** What the sink was given. */
   accepted: Inbox<{ text: string; version: string }>
@@ -52,7 +52,7 @@ async function serve(options: Parameters<typeof ScriptedAdsServer.start>[0] = {}
   return server
 }
 
-function subscribe(addresses: string[], options: Partial<AdsClientOptions> = {}): Rig {
+function subscribe(addresses: string[], options: Partial<XdsOriginOptions> = {}): Rig {
   const clock = new FakeClock()
   const accepted: Rig['accepted'] = new Inbox()
   const states: Rig['states'] = new Inbox()
@@ -72,7 +72,7 @@ function subscribe(addresses: string[], options: Partial<AdsClientOptions> = {})
   const log = (level: string) => (fields: object, message: string) => {
     logs.push(`${level} ${message} ${JSON.stringify(fields)}`)
   }
-  const client = new AdsClient({
+  const client = new XdsOrigin({
     addresses,
     delta: false,
     node,

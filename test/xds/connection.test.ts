@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
-import { AdsClient } from '../../src/xds/ads-client.ts'
+import { XdsOrigin } from '../../src/tables/xds-origin.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
@@ -58,7 +58,7 @@ describe('a connection that went dead without a word', () => {
 
     const states: Inbox<XdsState> = new Inbox()
 
-    const client = new AdsClient({
+    const client = new XdsOrigin({
       addresses: [`127.0.0.1:${port}`],
       delta: true,
       node: buildNode({

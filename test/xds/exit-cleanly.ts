@@ -1,11 +1,11 @@
 /** Run as a process of its own: subscribes at the address given, stops as told, and must then come to its end by itself. */
-import { AdsClient } from '../../src/xds/ads-client.ts'
+import { XdsOrigin } from '../../src/tables/xds-origin.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 
 const [address = '', when = ''] = process.argv.slice(2)
 const log = (): void => {}
-const client = new AdsClient({
+const client = new XdsOrigin({
   addresses: [address],
   delta: true,
   node: buildNode({

@@ -28,7 +28,9 @@ function build(change: Change = {}): { id: string; metadata: Record<string, unkn
   })
   // As istiod receives it.
   const { requestSerialize, requestDeserialize } = AdsService.DeltaAggregatedResources
-  const received = requestDeserialize(requestSerialize(delta.subscribe(node, null))).node!
+  const received = requestDeserialize(
+    requestSerialize(delta.subscribe({ typeUrl: 'x', resourceNames: [] }, node, null)),
+  ).node!
   expect(received).toMatchObject({ user_agent_name: 'byname', user_agent_version: '1.2.3' })
   return { id: received.id, metadata: fromStruct(received.metadata) }
 }

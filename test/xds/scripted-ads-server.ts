@@ -89,6 +89,32 @@ export class ScriptedStream {
     })
   }
 
+  /** Sends resources of any type. */
+  pushResources(
+    typeUrl: string,
+    resources: { name: string; version: string; value: Uint8Array }[],
+    more: Pick<ScriptedPush, 'version' | 'nonce' | 'removed' | 'resourceTypeUrl'> = {},
+  ): void {
+    const count = ++this.#pushes
+    const { version = `v${count}`, nonce = `n${count}`, removed = [], resourceTypeUrl = typeUrl } = more
+    const common = { type_url: typeUrl, nonce, control_plane: null }
+    const anyOf = (value: Uint8Array) => ({ type_url: resourceTypeUrl, value })
+    if (this.#call.dialect === 'sotw') {
+      this.#call.stream.write({
+        ...common,
+        version_info: version,
+        resources: resources.map(({ value }) => anyOf(value)),
+      })
+      return
+    }
+    this.#call.stream.write({
+      ...common,
+      system_version_info: version,
+      resources: resources.map((each) => ({ name: each.name, version: each.version, resource: anyOf(each.value) })),
+      removed_resources: removed,
+    })
+  }
+
   /** Sends a message of any bytes. */
   pushBytes(bytes: Buffer): void {
     // The server serializes what it is given by the service's definition below, which lets raw bytes through.
