@@ -27,7 +27,8 @@ const LINGER_MS = 2000
 
 /**
  * Runs the command that `argv` (without node and script) names and sets the process's exit code. Owns the signals:
- * SIGTERM and SIGINT abort the command's signal, a second one ends the process at once.
+ * SIGTERM and SIGINT abort the command's signal. Another SIGTERM changes nothing: it must not cost the answers under way, and
+ * SIGKILL ends a process that hangs. A second SIGINT, Ctrl-C pressed twice, ends the process at once.
  */
 export async function main(argv: readonly string[]): Promise<void> {
   // `byname table | head` closes the pipe early: nothing to report, nobody to report to.
@@ -116,12 +117,14 @@ function oneLine(text: string): string {
 }
 
 function ownSignals(ending: AbortController): void {
-  for (const name of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(name, () => {
-      if (!ending.signal.aborted) return ending.abort()
-      // Back to what the system does with the signal: no code of ours, and no blocked worker, can hold it up.
-      process.removeAllListeners(name)
-      process.kill(process.pid, name)
-    })
-  }
+  let interrupts = 0
+  process.on('SIGTERM', () => ending.abort())
+  process.on('SIGINT', () => {
+    ending.abort()
+    if (++interrupts === 1) return
+    process.stderr.write('byname: ended by a second interrupt; what was under way is not answered\n')
+    // Back to what the system does with the signal: no code of ours, and no blocked worker, can hold it up.
+    process.removeAllListeners('SIGINT')
+    process.kill(process.pid, 'SIGINT')
+  })
 }

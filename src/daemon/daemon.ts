@@ -35,6 +35,7 @@ import { TableCompiler } from '../table/compile.ts'
 import { TableKeeper } from '../tables/table-keeper.ts'
 import { openTableSource, type TableSource } from './table-origin.ts'
 import { DataWorkers } from './data-workers.ts'
+import { openFilesLimit, roomFor } from './open-files.ts'
 import { addSockets, BindError, bindError, type OpenListener } from './listener-sockets.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
@@ -125,6 +126,8 @@ class Daemon {
   #xds: (() => XdsStateLike) | null = null
   #sourceProblems: () => Problem[] = () => []
   #lastReload: Reload | null = null
+  /** TCP connections of clients that there is room for. */
+  #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
   constructor(options: DaemonOptions, log: Log, inherited: Inherited | null) {
@@ -154,6 +157,7 @@ class Daemon {
   /** `signal`: it is to end; what waits for the first table need not. */
   async start(signal: AbortSignal): Promise<void> {
     const { config } = this.#settings
+    this.#lookForRoom()
     this.#listeners = await openListeners(config, this.#sys, this.#inherited?.listeners ?? [], this.#log)
     // Nobody outside can choose names that collide in the index or the cache.
     const seed = randomInt(2 ** 32) | 0
@@ -217,6 +221,24 @@ class Daemon {
       },
       'byname is answering',
     )
+  }
+
+  /** @throws Error if so few files may be open that it could not answer everybody everything */
+  #lookForRoom(): void {
+    const { config, engine } = this.#settings
+    const plan = {
+      listeners: config.listen.length,
+      workers: config.workers,
+      driver: this.#driver.name,
+      servers: engine.servers.length,
+      connections: this.#maxConnections,
+    }
+    const room = roomFor(plan, openFilesLimit())
+    if ('problem' in room) throw new Error(room.problem)
+    this.#maxConnections = room.connections
+    if (room.warning === null) return
+    this.#warnings.push(room.warning)
+    this.#log.warn({}, room.warning)
   }
 
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
@@ -374,6 +396,8 @@ class Daemon {
       })),
       settings: {
         ...DEFAULT_STREAM_SETTINGS,
+        maxConnections: this.#maxConnections,
+        maxConnectionsPerClient: Math.min(DEFAULT_STREAM_SETTINGS.maxConnectionsPerClient, this.#maxConnections),
         upstream: { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates: this.#rootCertificates },
       },
       servers: this.#settings.engine.servers,

@@ -1,4 +1,5 @@
 /** The daemon's start and end, with good and with bad surroundings. */
+import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -6,10 +7,10 @@ import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
-import { byname, LAUNCHER } from '../cli/byname-process.ts'
+import { byname, type Ended, LAUNCHER } from '../cli/byname-process.ts'
 import { services, Stage, until } from '../scenario/scenario.ts'
 import { freePort } from '../worker/data-plane.ts'
-import { addressesOf, askTcp } from '../worker/dns-client.ts'
+import { addressesOf, askTcp, TcpClient } from '../worker/dns-client.ts'
 import { runLauncher } from './daemon-process.ts'
 
 const stage = new Stage()
@@ -120,6 +121,32 @@ test('SIGINT while a question is under way: it is answered, then the daemon ends
   expect(await daemon.end('SIGINT')).toEqual([null, 'SIGINT'])
 })
 
+test('a second SIGTERM, and a third, cost no answer: what was taken in is answered', async () => {
+  const upstream = await stage.resolver(() => {})
+  const daemon = await stage.daemon({
+    config: {
+      mesh: { source: { table: tableFile() }, beforeSync: 'forward' },
+      upstream: { servers: [upstream.text], attemptTimeoutMs: 60_000, deadlineMs: 60_000 },
+    },
+  })
+  const client = await stage.client()
+  const slow = client.ask(daemon.at(), 'slow.example')
+  const connection = await TcpClient.open(daemon.at())
+  const slowTcp = connection.ask('slowly.example')
+  await until(() => expect(upstream.queries).toHaveLength(2))
+  const ended = once(daemon.child, 'exit')
+  daemon.child.kill('SIGTERM')
+  await daemon.line('draining')
+  daemon.child.kill('SIGTERM')
+  daemon.child.kill('SIGTERM')
+  // Asked after the signals: whoever answers this has had them.
+  expect(await daemon.metric('byname_upstream_requests_total', {})).toBeUndefined()
+  for (const query of upstream.queries) query.answer('192.0.2.1')
+  expect(addressesOf((await slow).packet)).toEqual(['192.0.2.1'])
+  expect(addressesOf(await slowTcp)).toEqual(['192.0.2.1'])
+  expect(await ended).toEqual([0, null])
+})
+
 test('SIGKILL of the process leaves nothing that keeps the port', async () => {
   const daemon = await stage.daemon({ config: { mesh: { source: { table: tableFile() } } } })
   const { address, port } = daemon.at()
@@ -128,6 +155,50 @@ test('SIGKILL of the process leaves nothing that keeps the port', async () => {
     config: { listen: [`${address}:${port}`], mesh: { source: { table: tableFile() } } },
   })
   expect(again.at().port).toBe(port)
+})
+
+/** Runs byname with a limit of open files. */
+async function withOpenFiles(limit: number, ...args: string[]): Promise<Ended> {
+  const child = spawn('sh', ['-c', `ulimit -n ${limit}; exec "$@"`, 'sh', LAUNCHER, ...args])
+  stage.closing(() => child.kill('SIGKILL'))
+  const ended: Ended = { code: null, out: '', err: '' }
+  child.stdout.on('data', (text) => (ended.out += String(text)))
+  child.stderr.on('data', (text) => {
+    const isAnswering = ended.err.includes('byname is answering')
+    ended.err += String(text)
+    if (!isAnswering && ended.err.includes('byname is answering')) child.kill('SIGTERM')
+  })
+  await once(child, 'close')
+  return { ...ended, code: child.exitCode }
+}
+
+test.each([16, 20, 24, 31])('with %d open files it ends at once with one line that names the limit', async (limit) => {
+  const { code, err } = await withOpenFiles(limit, 'run')
+  expect(code).toBe(1)
+  expect(err).toMatch(/^byname: at most \d+ files may be open.*raise the limit \(ulimit -n.*\n$/)
+})
+
+test.each([
+  [32, 1],
+  [40, 1],
+  [48, 1],
+  [64, 0],
+])('with %d open files it says what it needs, or what it goes without', async (limit, code) => {
+  const config = join(scratch(), 'byname.yaml')
+  writeFileSync(
+    config,
+    JSON.stringify({
+      listen: ['127.0.0.1:0'],
+      metrics: { listen: '127.0.0.1:0' },
+      mesh: { source: { table: tableFile() } },
+      upstream: { servers: ['127.0.0.1:53'] },
+    }),
+  )
+  const ended = await withOpenFiles(limit, 'run', '--config', config)
+  expect(ended.code).toBe(code)
+  expect(ended.err).toContain(`at most ${limit} files may be open`)
+  expect(ended.err).toContain('raise the limit (ulimit -n')
+  if (code === 0) expect(ended.err).toMatch(/: \d+ TCP connections of clients are served at a time instead of 1024/)
 })
 
 /** A copy of the package as npm lays it out, but with a node_modules in which koffi is missing. */

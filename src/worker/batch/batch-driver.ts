@@ -37,6 +37,7 @@ import {
 } from '../driver.ts'
 import { FailedRounds } from './failed-rounds.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
+import { LINGER_MS } from '../upstream-pool.ts'
 import { PollSet } from './poll-set.ts'
 import { UpstreamBatches } from './upstream-batches.ts'
 import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
@@ -49,8 +50,6 @@ const FAMILY_V6 = 10
 /** From so many datagrams a round on, the next ones are let gather before they are read: for so long, and timer slack. */
 const GATHER_FROM = 16
 const GATHER_US = 50
-/** How long a retired socket waits for replies beyond the deadline of the queries sent by it. */
-const LINGER_MS = 500
 /** Messages taken from a port before datagrams get their turn. */
 const MAIL_IN_A_ROW = 64
 

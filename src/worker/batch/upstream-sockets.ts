@@ -7,10 +7,8 @@
 import type { UpstreamServer } from '../../engine/settings.ts'
 import { socketAddress } from '../../os/socket-address.ts'
 import type { Syscalls } from '../../os/syscalls.ts'
+import { MAX_AGE_MS, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
 
-const SOCKETS_EACH = 4
-const MAX_USES = 8192
-const MAX_AGE_MS = 60_000
 /** Replaced sockets that wait for replies; the oldest are closed early when there are more. */
 const MAX_RETIRED = 32
 const BUFFER_BYTES = 1 << 20

@@ -18,14 +18,11 @@ import {
   MAX_QUERY_BYTES,
   MAX_UPSTREAM_REPLY_BYTES,
 } from '../driver.ts'
-import { LastReplies } from './last-replies.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
+import { LINGER_MS, MAX_AGE_MS, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
+import { LastReplies } from './last-replies.ts'
 
 const QUERY_BYTES = 512
-const SOCKETS_EACH = 4
-const MAX_USES = 8192
-const MAX_AGE_MS = 60_000
-const LINGER_MS = 500
 const RECEIVE_BUFFER_BYTES = 4 << 20
 const IPV4_MAPPED = '::ffff:'
 
