@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
-import ipaddr from 'ipaddr.js'
+import { literalBytes } from '../dns/address.ts'
 import { parseServer, socketText } from '../config/address.ts'
 import { nameToWire } from '../dns/name.ts'
 import { type CommandArguments, UsageError } from './arguments.ts'
@@ -93,7 +93,7 @@ function nameAndType(all: readonly string[], given: string | undefined): { name:
 
 /** `10.0.0.1` is `1.0.0.10.in-addr.arpa`. */
 function reverseName(address: string): string {
-  const bytes = ipaddr.parse(address.replace(/%.*/, '')).toByteArray()
+  const bytes = literalBytes(address)
   if (bytes.length === 4) return `${bytes.toReversed().join('.')}.in-addr.arpa`
   const digits = Buffer.from(bytes).toString('hex')
   return `${digits.split('').toReversed().join('.')}.ip6.arpa`

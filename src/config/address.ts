@@ -4,7 +4,7 @@
  */
 
 import { isIP, isIPv6 } from 'node:net'
-import ipaddr from 'ipaddr.js'
+import { addressText, literalBytes } from '../dns/address.ts'
 
 /** What a parser found, or why it found nothing (a phrase that follows the key's path in an error). */
 export type Parsed<T> = { value: T } | { reason: string }
@@ -132,23 +132,14 @@ export function parsePrefix(text: string): Parsed<AddressPrefix> {
   const reason = `${quote(text)} is no prefix; write CIDR such as 10.0.0.0/8 or fd00::/8`
   const slash = text.indexOf('/')
   const host = slash < 0 ? text : text.slice(0, slash)
-  // ipaddr.js also takes what inet_aton took (`10.1`, `0x7f.1`): surprising in an access list, so not here.
   if (isIP(host) === 0 || host.includes('%')) return { reason }
-  const bytes = Uint8Array.from(ipaddr.parse(withoutDots(host)).toByteArray())
+  const bytes = literalBytes(host)
   const bits = bytes.length * 8
   const lengthText = slash < 0 ? String(bits) : text.slice(slash + 1)
   const length = /^\d{1,3}$/.test(lengthText) ? Number(lengthText) : -1
   if (length < 0 || length > bits) return { reason }
   for (let bit = length; bit < bits; bit++) bytes[bit >> 3]! &= ~(0x80 >> (bit & 7))
-  return { value: { address: bytes, length, text: `${ipaddr.fromByteArray([...bytes]).toString()}/${length}` } }
-}
-
-/** ipaddr.js takes `::192.0.2.1` for `::ffff:192.0.2.1`, so the four bytes behind a colon are written as two groups first. */
-function withoutDots(address: string): string {
-  return address.replace(/(?<=:)[\d.]+$/, (dotted) => {
-    const [a = 0, b = 0, c = 0, d = 0] = dotted.split('.').map(Number)
-    return dotted.includes('.') ? `${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}` : dotted
-  })
+  return { value: { address: bytes, length, text: `${addressText(bytes)}/${length}` } }
 }
 
 /** True for a host name of letters, digits, hyphens and underscores, with or without a trailing dot. */

@@ -13,7 +13,8 @@ import type {
   UpstreamRoute,
   UpstreamServer,
 } from '../engine/settings.ts'
-import { addressBytes, isWildcard } from '../os/socket-address.ts'
+import { addressBytes } from '../dns/address.ts'
+import { isWildcard } from '../os/socket-address.ts'
 
 /** Always beside loopback and own addresses: link scope. */
 const LINK_SCOPE = ['169.254.0.0/16', 'fe80::/10']

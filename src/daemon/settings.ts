@@ -22,7 +22,7 @@ import { watchedHosts, watchedResolvConf } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem } from '../observe/sources.ts'
 import { fileProblems } from './problems.ts'
-import { addressText } from '../os/socket-address.ts'
+import { addressText } from '../dns/address.ts'
 import { interfaceAddresses, leftOutMessage } from './start-check.ts'
 import type { TableIdentity } from '../table/identity.ts'
 

@@ -1,4 +1,4 @@
-import ipaddr from 'ipaddr.js'
+import { addressText, literalBytes } from '../dns/address.ts'
 import type { ServiceEntryResource } from './mesh-resources.ts'
 
 /** The automatic addresses of one host of one ServiceEntry. */
@@ -131,7 +131,7 @@ export function usedAddresses(entries: readonly ServiceEntryResource[]): Set<str
   return new Set(
     addresses
       .filter((address) => /^(240\.240\.|2001:0*2:)/.test(address))
-      .map((address) => ipaddr.parse(address).toString()),
+      .map((address) => addressText(literalBytes(address))),
   )
 }
 

@@ -1,6 +1,6 @@
 /** Turns an image back into the name table that it stands for, for people and files: nothing a worker does. */
 import { nameToText } from '../dns/name.ts'
-import { formatAddress } from './address.ts'
+import { formatAddress } from '../dns/address.ts'
 import type { Image } from './image.ts'
 import {
   align4,

@@ -1,4 +1,4 @@
-import { parseAddress } from './address.ts'
+import { parseAddress } from '../dns/address.ts'
 import { AddressSet } from './address-set.ts'
 import { hashWords } from './content-hash.ts'
 import { startsWithText } from './name-text.ts'

@@ -76,7 +76,7 @@ test.each(['10.1', '0x7f.1/8', '10.0.0.0/', '10.0.0.0/-1', 'fe80::1%eth0/64', 'x
 test('a prefix with four bytes in dots is that of IPv6, and not of IPv4', () => {
   expect(ok(parsePrefix('::1.2.3.4'))).toMatchObject({ text: '::102:304/128', length: 128 })
   expect(ok(parsePrefix('::1.2.3.4/120'))).toMatchObject({ text: '::102:300/120' })
-  expect(ok(parsePrefix('::ffff:1.2.3.4'))).toMatchObject({ text: '::ffff:102:304/128' })
+  expect(ok(parsePrefix('::ffff:1.2.3.4'))).toMatchObject({ text: '::ffff:1.2.3.4/128' })
   expect(ok(parsePrefix('64:ff9b::1.2.3.4/96'))).toMatchObject({ text: '64:ff9b::/96' })
 })
 

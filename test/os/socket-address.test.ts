@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { addressBytes, isWildcard, socketAddress } from '../../src/os/socket-address.ts'
+import { addressBytes } from '../../src/dns/address.ts'
+import { isWildcard, socketAddress } from '../../src/os/socket-address.ts'
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')

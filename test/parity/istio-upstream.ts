@@ -1,7 +1,7 @@
 /** The upstream server behind the recorded answers: every name has an answer that depends on the name alone. */
 import { crc32 } from 'node:zlib'
 import type { Packet } from 'dns-packet'
-import { addressBytes } from '../../src/os/socket-address.ts'
+import { addressBytes } from '../../src/dns/address.ts'
 import type { ReceivedQuery } from '../scenario/scripted-resolver.ts'
 
 const NXDOMAIN = 3

@@ -1,8 +1,8 @@
 /** One client's connection: frames in, replies out, with everything that can pile up bounded. */
 import type { Socket } from 'node:net'
+import { isLoopbackText } from '../../dns/address.ts'
 import { FrameReader, frameBoundary } from '../../dns/frame.ts'
 import type { DataWorkerLink } from '../data-worker-link.ts'
-import { isLoopbackText } from './address-bytes.ts'
 import type { StreamSettings } from '../stream-settings.ts'
 
 /** Why a connection was ended from our side; `null` where the client or the network ended it. */

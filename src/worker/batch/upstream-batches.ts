@@ -1,7 +1,7 @@
 /** Queries to upstream servers, gathered by server while a batch is worked on, and sent in one call each. */
 import { isLoopback } from '../../engine/access.ts'
 import type { UpstreamServer } from '../../engine/settings.ts'
-import { addressBytes } from '../../os/socket-address.ts'
+import { addressBytes } from '../../dns/address.ts'
 import type { Syscalls } from '../../os/syscalls.ts'
 import { DatagramGroups } from './datagram-groups.ts'
 import { DatagramRing } from './datagram-ring.ts'

@@ -6,7 +6,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import type { MessagePort } from 'node:worker_threads'
 import type { EngineSettings, UpstreamServer } from '../../engine/settings.ts'
 import type { FromStream } from '../../engine/stream-port.ts'
-import { addressBytes } from '../../os/socket-address.ts'
+import { addressBytes } from '../../dns/address.ts'
 import { loadSyscalls, type Syscalls } from '../../os/syscalls.ts'
 import { Drop, type WorkerCounters } from '../../stats/counters.ts'
 import { tryBatchCalls } from '../batch/batch-trial.ts'
@@ -24,7 +24,6 @@ import { LastReplies } from './last-replies.ts'
 
 const QUERY_BYTES = 512
 const RECEIVE_BUFFER_BYTES = 4 << 20
-const IPV4_MAPPED = '::ffff:'
 
 /** A socket that clients ask. */
 interface ClientSocket {
@@ -247,7 +246,7 @@ export class DgramDriver implements Driver {
     let bytes = this.#addresses.get(address)
     if (bytes === undefined) {
       if (this.#addresses.size >= 1024) this.#addresses.clear()
-      bytes = addressBytes(address.startsWith(IPV4_MAPPED) ? address.slice(IPV4_MAPPED.length) : address)
+      bytes = addressBytes(address)
       this.#addresses.set(address, bytes)
     }
     return bytes

@@ -1,4 +1,7 @@
-/** IP addresses in text form (RFC 4291 §2.2; dotted decimal without leading zeros), parsed from bytes without a string. */
+/**
+ * IP addresses: text to bytes and back (RFC 4291 §2.2, RFC 5952; dotted decimal without leading zeros). Everything that reads or
+ * writes an address does it here. Addresses in bytes are 4 or 16 in network byte order.
+ */
 
 const DOT = 0x2e
 const COLON = 0x3a
@@ -91,6 +94,41 @@ function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30
   const lower = byte | 0x20
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
+}
+
+/** Bytes of a literal address as it is written, a zone (`fe80::1%eth0`) left out. Throws for what is no address. */
+export function literalBytes(text: string): Uint8Array {
+  const percent = text.indexOf('%')
+  const end = percent < 0 ? text.length : percent
+  const ascii = new Uint8Array(end)
+  for (let i = 0; i < end; i++) ascii[i] = Math.min(0xff, text.charCodeAt(i))
+  const bytes = new Uint8Array(16)
+  const length = parseAddress(ascii, 0, end, bytes, 0)
+  if (length === 0) throw new Error(`${JSON.stringify(text)} is no address`)
+  return bytes.subarray(0, length)
+}
+
+/** The same, but an IPv4-mapped address (`::ffff:192.0.2.1`), which is an IPv4 one to whoever asks, has 4 bytes. */
+export function addressBytes(text: string): Uint8Array {
+  const bytes = literalBytes(text)
+  return bytes.length === 16 && isMapped(bytes) ? bytes.subarray(12) : bytes
+}
+
+function isMapped(bytes: Uint8Array): boolean {
+  for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return false
+  return bytes[10] === 0xff && bytes[11] === 0xff
+}
+
+/** True for a loopback address as Node prints it; undefined, of a socket that has gone, is none. */
+export function isLoopbackText(text: string | undefined): boolean {
+  if (text === undefined || text === '') return false
+  const bytes = addressBytes(text)
+  return bytes.length === 4 ? bytes[0] === 127 : bytes.every((byte, k) => byte === (k === 15 ? 1 : 0))
+}
+
+/** The literal address that 4 or 16 bytes are, see `formatAddress`. */
+export function addressText(bytes: Uint8Array): string {
+  return formatAddress(bytes, 0, bytes.length === 4 ? 4 : 16)
 }
 
 /** Text form of the address of 4 or 16 bytes at `at`; IPv6 as RFC 5952 has it. */
