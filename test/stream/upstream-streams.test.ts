@@ -11,7 +11,7 @@ import type { TransportFactory } from '../../src/stream/upstreams/upstream-strea
 import { UpstreamStreams } from '../../src/stream/upstreams/upstream-streams.ts'
 import { framed, idOf, joined, query, replyTo } from './dns-messages.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
-import { ScriptedUpstream } from './scripted-upstream.ts'
+import { type AskedQuery, ScriptedUpstream } from './scripted-upstream.ts'
 
 const until: typeof vi.waitFor = (condition, options) =>
   vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
@@ -139,7 +139,9 @@ describe('the pool', () => {
     ask(query(2, 'b.'))
     await outcomes(2)
     expect(upstream.sockets).toHaveLength(1)
-    pass(DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs)
+    pass(DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs - 1)
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(1)
+    pass(1)
     await until(() => expect(upstream.open).toBe(0))
     expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
     ask(query(3, 'c.'))
@@ -159,6 +161,56 @@ describe('the pool', () => {
     upstream.answer(upstream.queries.slice(0, 4))
     expect(await outcomes(8)).toEqual([null, null, null, null, null, null, null, 'network'])
     expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('is idle from its last reply on, not from the query', async () => {
+    ask(query(1, 'a.'), 60_000, 60_000)
+    await until(() => expect(upstream.queries).toHaveLength(1))
+    const { idleTimeoutMs } = DEFAULT_STREAM_SETTINGS.upstream
+    pass(idleTimeoutMs - 1)
+    upstream.answer(upstream.queries)
+    await outcomes(1)
+    pass(idleTimeoutMs - 1)
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(1)
+    pass(1)
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
+  })
+
+  it('opens the second connection with the seventeenth question under way, not before', async () => {
+    for (let n = 1; n <= 16; n++) ask(query(n, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(16))
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1)
+    ask(query(17, 'a.'))
+    await until(() => expect(upstream.queries).toHaveLength(17))
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(2)
+  })
+
+  it('closes connections of a server that has another address, port, name or path now, and opens others to it', async () => {
+    const opened: string[] = []
+    setUp({}, (server) => ({
+      ask: (exchange) => {
+        opened.push(`${server.address} ${server.port} ${server.serverName} ${server.path}`)
+        exchange.settle(null, 'network')
+      },
+      sweep: () => false,
+      close: () => opened.push('closed'),
+    }))
+    const base: UpstreamServer = { ...upstream.server, serverName: 'a', path: '/a' }
+    for (const server of [base, { ...base, port: 1 }, { ...base, serverName: 'b' }, { ...base, path: '/b' }]) {
+      streams.use([server])
+      ask(query(1, 'a.'))
+      await until(() => expect(worker.exchanged).toHaveLength(nextToken))
+    }
+    const { port } = upstream
+    expect(opened).toEqual([
+      `127.0.0.1 ${port} a /a`,
+      'closed',
+      '127.0.0.1 1 a /a',
+      'closed',
+      `127.0.0.1 ${port} b /a`,
+      'closed',
+      `127.0.0.1 ${port} a /b`,
+    ])
   })
 
   it('fails what waits in the queue too long', async () => {
@@ -350,14 +402,39 @@ describe('failures', () => {
   })
 
   it('a reply that comes after its time is dropped without harm to the connection', async () => {
-    ask(query(1, 'a.'), 500)
+    ask(query(1, 'a.'), 500, 60_000)
     ask(query(2, 'b.'), 5000)
     await until(() => expect(upstream.queries).toHaveLength(2))
     pass(500)
     expect(await outcomes(1)).toEqual(['timeout'])
+    // Its id is still taken: what comes under it is not the answer to a later question.
+    ask(query(3, 'c.'), 5000)
+    await until(() => expect(upstream.queries).toHaveLength(3))
+    expect(new Set(upstream.queries.map(({ message }) => idOf(message))).size).toBe(3)
     upstream.answer(upstream.queries)
-    expect(await outcomes(2)).toEqual(['timeout', null])
-    expect(worker.exchanged).toHaveLength(2)
+    expect(await outcomes(3)).toEqual(['timeout', null, null])
+    ask(query(4, 'd.'), 5000)
+    await until(() => expect(upstream.queries).toHaveLength(4))
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
+  it.each([
+    [16, 1],
+    [17, 2],
+  ])('after %d questions on it that timed out a connection that answers others is %d', async (count, sockets) => {
+    setUp({ maxConnections: 1 })
+    for (let n = 0; n < count; n++) ask(query(n, 'silent.'), 1000, 60_000)
+    await until(() => expect(upstream.queries).toHaveLength(count))
+    const answering = (queries: AskedQuery[]): void => upstream.answer(queries)
+    upstream.onQueries = answering
+    ask(query(100, 'a.'), 5000)
+    await until(() => expect(worker.exchanged).toHaveLength(1))
+    expect(upstream.sockets).toHaveLength(1)
+    pass(1000)
+    await until(() => expect(worker.exchanged).toHaveLength(1 + count))
+    ask(query(101, 'b.'), 5000)
+    await until(() => expect(worker.exchanged).toHaveLength(2 + count))
+    expect(upstream.sockets).toHaveLength(sockets)
   })
 
   it('a connection that does not come about is a `timeout`', async () => {
@@ -373,7 +450,9 @@ describe('failures', () => {
     )
     ask(query(1, 'a.'), 60_000)
     await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
-    pass(DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs)
+    pass(DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs - 1)
+    expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(1)
+    pass(1)
     expect(await outcomes(1)).toEqual(['timeout'])
     expect(counters.get(StreamCell.upstreamConnectionsOpen)).toBe(0)
   })

@@ -101,6 +101,17 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     answers.forEach(({ from }, k) => expect(from).toMatchObject(plane.at(k % 3)))
   })
 
+  test('a server that refuses costs none of the questions that were asked together an attempt', async () => {
+    const upstream = await resolver((query) => query.answer('192.0.2.7'))
+    const servers = [udpServer(await freePort('127.0.0.1')), udpServer(upstream.port)]
+    const plane = await start({ settings: { servers, attemptTimeoutMs: 60_000, deadlineMs: 60_000 } })
+    const asking = await client()
+    // Nobody learns of a timeout here: whoever is not told that the socket has failed waits a minute.
+    const names = Array.from({ length: 40 }, (_, k) => `n${k}.refused.example`)
+    const answers = await Promise.all(names.map((name) => asking.ask(plane.at(), name)))
+    for (const { packet } of answers) expect(addressesOf(packet)).toEqual(['192.0.2.7'])
+  })
+
   test('equal questions of several clients are one exchange', async () => {
     const held = Promise.withResolvers<ReceivedQuery>()
     const upstream = await resolver(held.resolve)

@@ -54,8 +54,9 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   readonly #limits: ServerLimits
   /** Exchanges that found no room, those that are to be sent again first. */
   #queue: UpstreamExchange[] = []
-  /** Connections in a row that ended before they brought an answer. */
+  /** Connections that ended before they brought an answer, without an answer on another one since, and the last's end. */
   #emptyHanded = 0
+  #emptyHandedMs: number = Number.NEGATIVE_INFINITY
   #isClosed = false
 
   constructor(options: FramedUpstreamOptions) {
@@ -82,8 +83,11 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void {
     this.#connections.delete(connection)
     this.#options.counters.add(StreamCell.upstreamConnectionsOpen, -1)
-    if (connection.answered > 0) this.#emptyHanded = 0
-    else if (unanswered.length > 0) this.#emptyHanded++
+    if (connection.answered > 0 || this.#limits.answeredMs > this.#emptyHandedMs) this.#emptyHanded = 0
+    if (connection.answered === 0 && unanswered.length > 0) {
+      this.#emptyHanded++
+      this.#emptyHandedMs = this.#options.now()
+    }
     this.#learn(connection, unanswered.length, failure)
     const again: UpstreamExchange[] = []
     for (const exchange of unanswered) {
@@ -142,7 +146,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     if (failure === 'malformed' || failure === 'tls' || this.#emptyHanded >= MAX_EMPTY_HANDED) return false
     // Others are answered, or it was one too many on the connection, or its end had crossed the query.
     if (this.#isServing(connection)) return true
-    return failure === 'network' && (connection.answered > 0 || unanswered > 1)
+    return failure === 'network' && (connection.answered > 0 || (unanswered > 1 && !connection.isConnecting))
   }
 
   #sendAgain(exchanges: UpstreamExchange[]): void {
@@ -224,7 +228,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     if (best !== null && best.load === 0) return best
     // Some servers answer one query of a connection after the other: a second connection helps before the first is full.
     const crowded = best === null || best.load >= Math.min(maxPipelined, CROWDED_LOAD)
-    // Retired and silent ones end with the deadlines of what they carry: they count half.
+    // Retired and silent ones end with the deadlines of what they carry, so there may be as many of them again.
     const mayOpen = usable < maxConnections && this.#connections.size < 2 * maxConnections
     if (crowded && mayOpen) return this.#open(best === null && silentSinceMs > Number.NEGATIVE_INFINITY)
     best ??= silent

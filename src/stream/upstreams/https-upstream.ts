@@ -178,7 +178,7 @@ export class HttpsUpstream implements UpstreamTransport {
     }
     if (slow !== null) return slow
     if (usable >= settings.maxConnections) return full
-    // None is of use. Those that are silent or on their way out end with the deadlines of what they carry: they count half.
+    // None is usable. Silent and retired ones end with the deadlines of what they carry, so there may be as many of them again.
     if (this.#connections.size >= 2 * settings.maxConnections) return silent ?? retired
     return this.#open(silentSinceMs > Number.NEGATIVE_INFINITY)
   }

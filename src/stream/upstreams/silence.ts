@@ -1,23 +1,23 @@
 /**
- * Whether the other end of a connection still says anything. One that went away without a word (its host died, a NAT forgot
- * the connection) takes what is sent for as long as the kernel repeats it, a quarter of an hour.
+ * Whether the other end of a connection still answers. If it is gone without a FIN or a reset (its host died, a NAT dropped the
+ * connection), the kernel retransmits for a quarter of an hour before it reports an error.
  *
  * ```
- *  asked ──── patience ────→ silent: the next question goes elsewhere      heard: counted anew
+ *  asked ──── attempt ─────→ silent: the next query takes another connection      heard: counted anew
  *                            a replacement, reached and silent as well: the server is slow, no other is opened for a while
  * ```
  */
 
-/** Of the patience of whoever asks: the threads do not hear of a moment at the same time. */
-const SHARE_OF_PATIENCE = 0.9
-/** So many times the patience a handshake speaks for the way to the server: for what one question is repeated. */
-const PATIENCES_VOUCHED = 3
+/** Share of an attempt after which a connection counts as silent: the engine's repeat must find it so. */
+const SILENT_AFTER_SHARE = 0.9
+/** For so many attempts after its handshake the replacement of a silent connection is trusted: the server is slow, not gone. */
+const ATTEMPTS_TRUSTED = 3
 
 /** What is heard on one connection. All times are monotonic milliseconds. */
 export class Silence {
   /** When something came last, the end of the handshake included; before that, when the connection was opened. */
   heardMs: number
-  /** Since when an answer is due without a word. */
+  /** Since when a reply has been due and nothing has come. */
   #dueSinceMs: number = Number.POSITIVE_INFINITY
   /** When the handshake was done. */
   #readyMs: number = Number.NEGATIVE_INFINITY
@@ -47,14 +47,14 @@ export class Silence {
     this.#heard(nowMs, isWaiting)
   }
 
-  /** Nobody waits for an answer any more. */
+  /** No reply is awaited any more. */
   nothingDue(): void {
     this.#dueSinceMs = Number.POSITIVE_INFINITY
   }
 
   /** Since when it has been silent for longer than `attemptMs`; minus infinity if it has not. */
   since(nowMs: number, attemptMs: number): number {
-    return nowMs - this.#dueSinceMs >= attemptMs * SHARE_OF_PATIENCE ? this.#dueSinceMs : Number.NEGATIVE_INFINITY
+    return nowMs - this.#dueSinceMs >= attemptMs * SILENT_AFTER_SHARE ? this.#dueSinceMs : Number.NEGATIVE_INFINITY
   }
 
   /**
@@ -62,13 +62,13 @@ export class Silence {
    * so the way is open and the server takes its time. One more connection would be as silent.
    */
   isVouchedFor(askedMs: number, attemptMs: number): boolean {
-    return this.#isUnprovenReplacement && askedMs - this.#readyMs < attemptMs * PATIENCES_VOUCHED
+    return this.#isUnprovenReplacement && askedMs - this.#readyMs < attemptMs * ATTEMPTS_TRUSTED
   }
 
-  /** Whether a question sent at `sentMs` that is given up now had its time, and nothing came: others would fare no better. */
+  /** Whether a query sent at `sentMs` has timed out after a full attempt without anything received: no more should be sent here. */
   isDead(sentMs: number, nowMs: number, attemptMs: number): boolean {
     const sinceMs = Math.max(sentMs, this.#readyMs)
-    const hadItsTime = nowMs - sinceMs >= attemptMs * SHARE_OF_PATIENCE
+    const hadItsTime = nowMs - sinceMs >= attemptMs * SILENT_AFTER_SHARE
     return hadItsTime && this.heardMs <= sinceMs && !this.isVouchedFor(sentMs, attemptMs)
   }
 

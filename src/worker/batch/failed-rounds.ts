@@ -1,6 +1,6 @@
 /**
  * Notices a call that fails round after round. A single error is the network's; one that stays would have the loop spin at
- * a full core, answer nobody and say nothing, so it ends the worker: its keeper logs it and starts another, with pauses.
+ * a full core, answer nobody and log nothing, so it ends the worker: its supervisor logs it and starts another after a pause.
  */
 import { errorName } from '../../os/syscalls.ts'
 

@@ -44,7 +44,7 @@ export class UpstreamBatches {
   }
 
   /**
-   * Only where no network is between, as with systemd-resolved: a driver that loses such a message without a word would
+   * Only where no network is between, as with systemd-resolved: a driver that silently loses such a message would
    * cost all the names in it an attempt's time.
    */
   #mayGroup({ address }: UpstreamServer): boolean {
