@@ -10,10 +10,10 @@ export const runCommand: Command = {
   details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053. In a pod or on a VM of Istio it gets
 the name table from the control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
 Elsewhere there are no mesh names until mesh.source is set, and all names go upstream.
-SIGTERM and SIGINT let it answer what it has taken in, then end; a second SIGINT ends it at once. SIGHUP reads the
-configuration again, as does a change of its file. SIGUSR2 starts a new process that takes over without losing a query over UDP; TCP
-connections end after their answers. Where the service ends with its first process (systemd, tini), restart it
-instead.`,
+SIGTERM and SIGINT let it answer what it has taken in, then end; a second SIGINT ends it at once. SIGHUP
+reads the configuration again, as does a change of its file. SIGUSR2 starts a new process that takes over
+without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
+first process (systemd, tini), restart it instead.`,
   settings: settingsHelp,
   examples: ['byname run --config byname.yaml', 'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run'],
   isService: true,

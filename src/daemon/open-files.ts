@@ -3,7 +3,7 @@
  * (RLIMIT_NOFILE) calls fail one by one, wherever they happen to be, so it is looked at before anything is opened.
  * Node raises the soft limit to the hard one before any of our code runs.
  */
-import { readFileSync } from 'node:fs'
+import { readBoundedText } from '../base/bounded-file.ts'
 import { SOCKETS_EACH } from '../worker/upstream-pool.ts'
 
 /** What decides how many are needed. */
@@ -29,6 +29,7 @@ const THREAD_FILES = { batch: 6, dgram: 5 } as const
 const FILES_PER_LISTENER = 2
 /** Files read again, connections to the control plane and of those who look at metrics. */
 const SPARE_FILES = 8
+const MAX_LIMITS_BYTES = 65_536
 /** A client's connections over TCP that byname does not do without. */
 const LEAST_CONNECTIONS = 4
 
@@ -56,10 +57,7 @@ export function roomFor(plan: OpenFilesPlan, limit: number | null): OpenFilesRoo
 
 /** The limit of open files of this process; null where it cannot be told, or there is none. */
 export function openFilesLimit(): number | null {
-  try {
-    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
-    return soft === undefined ? null : Number(soft)
-  } catch {
-    return null
-  }
+  const limits = readBoundedText('/proc/self/limits', MAX_LIMITS_BYTES)
+  const [, soft] = 'text' in limits ? (/^Max open files\s+(\d+)/m.exec(limits.text) ?? []) : []
+  return soft === undefined ? null : Number(soft)
 }

@@ -1,8 +1,8 @@
+import { addressBytes } from '../dns/address.ts'
 import { isLoopback } from '../engine/access.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Outlet } from '../engine/outlet.ts'
 import type { EngineSettings } from '../engine/settings.ts'
-import { addressBytes } from '../os/socket-address.ts'
 import type { ToWorker, WorkerListener } from './mailbox.ts'
 import type { StreamWorkerLink } from './stream-worker-link.ts'
 

@@ -10,6 +10,7 @@ import {
   type OpenListener,
   probeListener,
 } from '../../src/daemon/listener-sockets.ts'
+import { skipWithoutIPv6 } from '../ipv6.ts'
 import { openDescriptors, sys } from '../worker/data-plane.ts'
 
 const open: OpenListener[] = []
@@ -33,19 +34,21 @@ function errorOf(run: () => unknown): BindError {
   throw new Error('it was bound')
 }
 
-test.each([
+test.for<[string, number, boolean]>([
   ['127.0.0.1', 0, false],
   ['::1', 1, false],
   ['0.0.0.0', 0, true],
   ['::', 1, true],
-])('%s: one port for UDP and TCP', (address, family, isWildcard) => {
+])('%s: one port for UDP and TCP', ([address, family, isWildcard], context) => {
+  skipWithoutIPv6(context, address)
   const listener = listen(address)
   expect(listener).toMatchObject({ address, family, isWildcard })
   expect(sys.boundPort(listener.tcpFd)).toBe(listener.port)
   expect(sys.boundPort(listener.udpFds[0]!)).toBe(listener.port)
 })
 
-test('both families side by side, wildcards too: IPv6 takes no IPv4', () => {
+test('both families side by side, wildcards too: IPv6 takes no IPv4', (context) => {
+  skipWithoutIPv6(context)
   const { port } = listen('0.0.0.0')
   expect(listen('::', port).port).toBe(port)
 })
@@ -101,7 +104,8 @@ describe('a busy port', () => {
     expect(error).toMatchObject({ code: 'EADDRINUSE', address: `127.0.0.1:${port}` })
   })
 
-  test('over TCP by anybody, IPv6', async () => {
+  test('over TCP by anybody, IPv6', async (context) => {
+    skipWithoutIPv6(context)
     const server = createServer()
     server.listen(0, '::1')
     await once(server, 'listening')
@@ -123,7 +127,8 @@ describe('a busy port', () => {
 })
 
 describe('without koffi an address is tried and left free again', () => {
-  test.each(['127.0.0.1', '::1', '0.0.0.0', '::'])('%s: port 0 becomes a port', async (address) => {
+  test.for(['127.0.0.1', '::1', '0.0.0.0', '::'])('%s: port 0 becomes a port', async (address, context) => {
+    skipWithoutIPv6(context, address)
     const before = openDescriptors()
     const probed = (await probeListener(address, 0, 1))!
     expect(probed).toMatchObject({ address, tcpFd: -1, udpFds: [] })

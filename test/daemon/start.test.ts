@@ -3,11 +3,12 @@ import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { networkInterfaces, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
 import { byname, type Ended, LAUNCHER } from '../cli/byname-process.ts'
+import { hasIPv6, skipWithoutIPv6 } from '../ipv6.ts'
 import { services, Stage, until } from '../scenario/scenario.ts'
 import { freePort } from '../worker/data-plane.ts'
 import { addressesOf, askTcp, TcpClient } from '../worker/dns-client.ts'
@@ -27,7 +28,8 @@ function tableFile(): string {
   return file
 }
 
-test('both families, UDP and TCP on each; log and status name the driver and why', async () => {
+test('both families, UDP and TCP on each; log and status name the driver and why', async (context) => {
+  skipWithoutIPv6(context)
   const daemon = await stage.daemon({
     config: { listen: ['127.0.0.1:0', '[::1]:0'], mesh: { source: { table: tableFile() } } },
   })
@@ -212,7 +214,7 @@ function packageWithoutKoffi(): string {
 
 test('without koffi: the other driver runs, says why, and answers over both transports and families', async () => {
   const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
-  const listen = ['127.0.0.1:0', ...(hasV6() ? ['[::1]:0'] : [])]
+  const listen = ['127.0.0.1:0', ...(hasIPv6 ? ['[::1]:0'] : [])]
   const daemon = await stage.daemon({ launcher, config: { listen, mesh: { source: { table: tableFile() } } } })
   const said = await daemon.line('byname is answering')
   expect(said).toMatchObject({ driver: 'dgram' })
@@ -259,7 +261,3 @@ test.each(['udp4', 'tcp'])(
     expect(err.trimEnd().split('\n').at(-1)).toContain(`cannot listen on 127.0.0.1:${port}`)
   },
 )
-
-function hasV6(): boolean {
-  return Object.values(networkInterfaces()).some((infos) => infos?.some(({ address }) => address === '::1'))
-}

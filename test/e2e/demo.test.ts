@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { byname, LAUNCHER } from '../cli/byname-process.ts'
 import { startLauncher } from '../daemon/daemon-process.ts'
 import { parseExposition, valueOf } from '../observe/exposition.ts'
+import { skipWithoutIPv6 } from '../ipv6.ts'
 import { ScriptedResolver } from '../scenario/scripted-resolver.ts'
 import { until } from '../scenario/scenario.ts'
 import { addressesOf, type AskedType, askTcp, rcodeOf, UdpClient } from '../worker/dns-client.ts'
@@ -119,7 +120,8 @@ describe('on the mesh that ships with it', () => {
     }
   })
 
-  test('over IPv6 the same', async () => {
+  test('over IPv6 the same', async (context) => {
+    skipWithoutIPv6(context)
     const v6 = await UdpClient.open('::1')
     expect(addressesOf((await v6.ask(demo.at(6), 'reviews')).packet)).toEqual(['10.96.14.20'])
     expect(addressesOf(await askTcp(demo.at(6), 'reviews'))).toEqual(['10.96.14.20'])

@@ -4,6 +4,7 @@ import { ConfigError } from '../../src/config/config-error.ts'
 import { chooseDriver } from '../../src/daemon/listeners.ts'
 import { AF_INET, EACCES, EAGAIN, EINTR, ENOSYS, EPERM, type Syscalls } from '../../src/os/syscalls.ts'
 import { tryBatchCalls } from '../../src/worker/batch/batch-trial.ts'
+import { skipWithoutIPv6 } from '../ipv6.ts'
 import { openDescriptors, sys } from './data-plane.ts'
 
 const EMFILE = 24
@@ -49,7 +50,8 @@ test('the other driver is not tried when it is asked for', () => {
   expect(chooseDriver('dgram', untouchable)).toEqual({ name: 'dgram', why: 'asked for by the configuration' })
 })
 
-test('a machine without IPv4 is tried over IPv6', () => {
+test('a machine without IPv4 is tried over IPv6', (context) => {
+  skipWithoutIPv6(context)
   const families: number[] = []
   const openDatagram: Syscalls['openDatagram'] = (family, address, options) => {
     families.push(family)

@@ -2,6 +2,7 @@
 import dnsPacket from 'dns-packet'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { Cell, Drop, Source, UpstreamField } from '../../src/stats/counters.ts'
+import { skipWithoutIPv6 } from '../ipv6.ts'
 import { type ReceivedQuery, type ResolverScript, ScriptedResolver } from '../scenario/scripted-resolver.ts'
 import { info, service } from '../table/compiled.ts'
 import { DataPlane, type DataPlaneOptions, type DriverKind, freePort, udpServer } from './data-plane.ts'
@@ -41,7 +42,8 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     return opened
   }
 
-  test.each(['127.0.0.1', '::1'])('a mesh hit over %s', async (address) => {
+  test.for(['127.0.0.1', '::1'])('a mesh hit over %s', async (address, context) => {
+    skipWithoutIPv6(context, address)
     const plane = await start({ listen: [address] })
     const asking = await client(address)
     const { packet, from } = await asking.ask(plane.at(), 'web.shop.svc.cluster.local')
@@ -51,21 +53,26 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     expect(plane.counters.requestsOf(0, address === '::1' ? 1 : 0, 1)).toBe(1)
   })
 
-  test.each(['127.0.0.1', '::1'])('a miss over %s goes upstream once, then the cache has it', async (address) => {
-    const upstream = await resolver((query) => query.answer('192.0.2.7'), { address })
-    const plane = await start({ listen: [address], settings: { servers: [udpServer(upstream.port, address)] } })
-    const asking = await client(address)
-    for (let n = 0; n < 3; n++) {
-      const { packet } = await asking.ask(plane.at(), 'outside.example')
-      expect(addressesOf(packet)).toEqual(['192.0.2.7'])
-    }
-    expect(upstream.asked('outside.example', 'udp')).toBe(1)
-    expect(plane.counters.get(Cell.cacheHitsPositive)).toBe(2)
-  })
+  test.for(['127.0.0.1', '::1'])(
+    'a miss over %s goes upstream once, then the cache has it',
+    async (address, context) => {
+      skipWithoutIPv6(context, address)
+      const upstream = await resolver((query) => query.answer('192.0.2.7'), { address })
+      const plane = await start({ listen: [address], settings: { servers: [udpServer(upstream.port, address)] } })
+      const asking = await client(address)
+      for (let n = 0; n < 3; n++) {
+        const { packet } = await asking.ask(plane.at(), 'outside.example')
+        expect(addressesOf(packet)).toEqual(['192.0.2.7'])
+      }
+      expect(upstream.asked('outside.example', 'udp')).toBe(1)
+      expect(plane.counters.get(Cell.cacheHitsPositive)).toBe(2)
+    },
+  )
 
-  test.each(['127.0.0.1', '::1'])(
+  test.for(['127.0.0.1', '::1'])(
     'hundreds of questions at once over %s: each gets its own answer',
-    async (address) => {
+    async (address, context) => {
+      skipWithoutIPv6(context, address)
       const upstream = await resolver((query) => query.answer(`192.0.2.${/\d+/.exec(query.name)![0]}`))
       const settings = { servers: [udpServer(upstream.port)], maxInFlight: 1000 }
       const plane = await start({ listen: [address], settings })
@@ -84,7 +91,8 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     },
   )
 
-  test('several listeners: each answers from where it was asked', async () => {
+  test('several listeners: each answers from where it was asked', async (context) => {
+    skipWithoutIPv6(context)
     const upstream = await resolver((query) => query.answer('192.0.2.7'))
     const plane = await start({
       listen: ['127.0.0.1', '127.0.0.2', '::1'],

@@ -2,6 +2,7 @@ import { createServer, type Socket } from 'node:net'
 import { once } from 'node:events'
 import { Metadata, status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
+import { skipWithoutIPv6 } from '../ipv6.ts'
 import { fromStruct } from '../../src/proto/ads.ts'
 import { NAME_TABLE_TYPE, type TableSink, type TableVerdict } from '../../src/table/nds.ts'
 import { XdsOrigin, type XdsOriginOptions } from '../../src/tables/xds-origin.ts'
@@ -583,10 +584,11 @@ describe('reconnecting', () => {
 })
 
 describe('addresses', () => {
-  it.each([
+  it.for<[string, string]>([
     ['::1', '[::1]'],
     ['127.0.0.1', 'localhost'],
-  ])('may be on %s, written %s', async (host, written) => {
+  ])('may be on %s, written %s', async ([host, written], context) => {
+    skipWithoutIPv6(context, host)
     const server = await serve({ host })
     const { client } = subscribe([`${written}:${server.port}`])
     const stream = await subscribed(server)
