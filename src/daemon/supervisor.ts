@@ -1,6 +1,6 @@
 /** Keeps one thread running: starts it again when it ends, or when it could not be started, with growing pauses. */
 import type { Worker } from 'node:worker_threads'
-import type { Log } from '../base/log.ts'
+import { lineOf, type Log } from '../base/log.ts'
 
 /** One that lived this long is started again at once, and pauses begin anew. */
 const HEALTHY_MS = 10_000
@@ -58,13 +58,12 @@ export class Supervisor {
       return false
     }
     this.#thread = thread
-    thread.on('error', (error) =>
-      this.#options.log.error(
-        { ...this.#options.fields, error: error instanceof Error ? error.message : String(error) },
-        `${this.#options.name} failed`,
-      ),
-    )
-    thread.on('exit', () => this.#ended(thread))
+    let failure = ''
+    thread.on('error', (error) => {
+      failure = lineOf(error)
+      this.#options.log.error({ ...this.#options.fields, error: failure }, `${this.#options.name} failed`)
+    })
+    thread.on('exit', () => this.#ended(thread, failure))
     return true
   }
 
@@ -73,10 +72,12 @@ export class Supervisor {
     this.#isStopping = true
   }
 
-  #ended(thread: Worker): void {
+  #ended(thread: Worker, failure: string): void {
     if (thread !== this.#thread) return
     this.#thread = null
-    this.#options.ended(new Error(`${this.#options.name} ended before it was ready`))
+    this.#options.ended(
+      new Error(`${this.#options.name} ended before it was ready${failure === '' ? '' : `: ${failure}`}`),
+    )
     if (this.#isStopping) return
     const livedMs = performance.now() - this.#launchedAtMs
     if (livedMs > HEALTHY_MS) this.#pauseMs = this.#options.firstPauseMs
@@ -98,7 +99,7 @@ export class Supervisor {
 
 /** One line for a thread that cannot be started, with the usual remedy. */
 function startError(name: string, error: unknown): Error {
-  const reason = error instanceof Error ? error.message : String(error)
+  const reason = lineOf(error)
   const remedy = reason.includes('EAGAIN') ? ': raise the limit of threads (ulimit -u, pids.max of the cgroup)' : ''
   return new Error(`${name} cannot be started (${reason})${remedy}`, { cause: error })
 }

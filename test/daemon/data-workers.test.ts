@@ -271,6 +271,15 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent'])('%s: threads tha
   })
 })
 
+test('a script that is missing ends the start with its name', async () => {
+  await expect(
+    DataPlane.start({
+      workers: 2,
+      startThread: (script, options) => new Worker(new URL('missing.js', script), options),
+    }),
+  ).rejects.toThrow(/^a data worker ended before it was ready: Cannot find module .*missing\.js/)
+})
+
 test('a request is answered by whoever is there, and those that die while they are asked count as silent', async () => {
   const plane = await start({ workers: 2 })
   plane.workers.configure(unusable(plane.settings))

@@ -1,7 +1,14 @@
 import * as fc from 'fast-check'
 import ipaddr from 'ipaddr.js'
 import { expect, test } from 'vitest'
-import { addressBytes, addressText, formatAddress, isLoopbackText, literalBytes, parseAddress } from '../../src/dns/address.ts'
+import {
+  addressBytes,
+  addressText,
+  formatAddress,
+  isLoopbackText,
+  literalBytes,
+  parseAddress,
+} from '../../src/dns/address.ts'
 import { parseReferenceAddress } from '../table/reference-table.ts'
 
 function parse(text: string): string | null {

@@ -98,7 +98,11 @@ describe('pipelining', () => {
     upstream.answer(upstream.queries.toReversed())
     await until(() => expect(worker.exchanged).toHaveLength(3))
     expect(worker.exchanged.map(({ token }) => token)).toEqual([3, 2, 1])
-    for (const { token, reply } of worker.exchanged) expect(reply).toEqual(replyTo(messages[token - 1]!))
+    for (const { token, reply } of worker.exchanged) {
+      expect(reply).toEqual(replyTo(messages[token - 1]!))
+      // Not a view: it would take along what else was read.
+      expect(reply!.buffer.byteLength).toBe(reply!.length)
+    }
   })
 
   it('accepts a reply whose question differs in case', async () => {
