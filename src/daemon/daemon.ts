@@ -20,11 +20,11 @@ import { handOut, takeOver } from './reload.ts'
 import { DaemonSettings } from './settings.ts'
 import { observeSources } from './observed.ts'
 import { nextReload, reloadProblems } from './problems.ts'
-import { type Inherited, handOver, inherit } from './handover.ts'
+import { closeEndpoints, handOver, inherit, type Inherited, type LentEndpoint, takeEndpoint } from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
-import type { Observer } from '../observe/observer.ts'
+import type { Endpoint, Observer } from '../observe/observer.ts'
 import type { MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { examineStart } from './start-check.ts'
@@ -262,13 +262,26 @@ class Daemon {
         updates: this.#updates,
         compileDurations: this.#compileDurations,
       }),
-      metrics: metrics.listen,
-      admin: admin.listen,
+      metrics: this.#endpoint('metrics', metrics.listen),
+      admin: this.#endpoint('admin', admin.listen),
       // The process before this one leaves the ports when this one has said that it answers.
       busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,
     })
+    closeEndpoints(this.#inherited?.endpoints ?? [])
     await this.#observer.start()
+  }
+
+  #endpoint(name: LentEndpoint['name'], listen: Endpoint | null): Endpoint | null {
+    if (listen === null) return null
+    const { address, port } = listen
+    return { address, port, inheritedFd: takeEndpoint(this.#inherited?.endpoints ?? [], name, address, port) }
+  }
+
+  #lentEndpoints(): LentEndpoint[] {
+    const { metrics, admin } = this.#settings.config
+    const { metricsServer, adminServer } = this.#observer!
+    return [lent('metrics', metrics.listen, metricsServer), lent('admin', admin.listen, adminServer)].flat()
   }
 
   /** Resolves once there is a table; after `timeoutMs`, or on `signal`, without one. */
@@ -344,7 +357,7 @@ class Daemon {
     this.#isHandingOver = true
     try {
       const tableTimeMs = this.#keeper?.image?.timeMs ?? null
-      const pid = await handOver({ listeners: this.#listeners, tableTimeMs }, signal)
+      const pid = await handOver({ listeners: this.#listeners, endpoints: this.#lentEndpoints(), tableTimeMs }, signal)
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {
@@ -364,7 +377,11 @@ class Daemon {
   async stop(isHandedOver: boolean): Promise<void> {
     this.#isStopping = true
     // Datagrams first: from here on no table comes any more, and the new process has the newest.
-    if (isHandedOver) this.#workers?.leaveListeners()
+    if (isHandedOver) {
+      this.#workers?.leaveListeners()
+      // While the workers are still there to be asked: the new process takes what comes from now on.
+      await this.#observer?.stop(OBSERVER_STOP_MS)
+    }
     this.#counterWatch?.stop()
     this.#settings.stop()
     this.#configFile.watch(false)
@@ -383,7 +400,7 @@ class Daemon {
     for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
       if (fd >= 0) this.#sys?.close(fd)
     await this.#keeper?.stop()
-    await this.#observer?.stop(OBSERVER_STOP_MS)
+    if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)
     this.#log.info({}, 'byname has stopped')
   }
 
@@ -429,6 +446,11 @@ function mustNotBeOlder({ image, isFromLastKnownGood }: TableKeeper, tableTimeMs
   if (image !== null && (!isFromLastKnownGood || image.timeMs === tableTimeMs)) return
   const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
   throw new Error(`${waited}, and the process before this one has one: it goes on`)
+}
+
+function lent(name: LentEndpoint['name'], listen: Endpoint | null, server: HttpServer | null): LentEndpoint[] {
+  const fd = server?.descriptor ?? null
+  return listen === null || fd === null ? [] : [{ name, address: listen.address, port: listen.port, fd }]
 }
 
 /** Null as well for one that is busy: it is tried again in the background, and DNS does not wait for it. */

@@ -21,14 +21,26 @@ const FIRST_FD = 4
 /** A new process that is not ready by then is given up, and the old one goes on. */
 const READY_MS = 30_000
 
+/** The socket of an HTTP endpoint. */
+export interface LentEndpoint {
+  name: 'metrics' | 'admin'
+  /** As configured, which is how the new process knows whether it wants it. */
+  address: string
+  port: number
+  fd: number
+}
+
 interface Lent {
   listeners: OpenListener[]
+  endpoints: LentEndpoint[]
   tableTimeMs: number | null
 }
 
 /** What a process was started with by the one before it. */
 export interface Inherited {
   listeners: OpenListener[]
+  /** Its HTTP endpoints, so that no scrape fails: both processes answer for a while. */
+  endpoints: LentEndpoint[]
   /** When the name table of the process before this one was made (milliseconds since 1970); null: it has none. */
   tableTimeMs: number | null
   /** Tells the old process that this one answers now; it may have ended meanwhile. */
@@ -55,6 +67,22 @@ export function inherit(env: NodeJS.ProcessEnv): Inherited | null {
   }
 }
 
+/** The socket for an endpoint among those lent, which is taken off them; undefined if there is none for this address. */
+export function takeEndpoint(
+  lent: LentEndpoint[],
+  name: LentEndpoint['name'],
+  address: string,
+  port: number,
+): number | undefined {
+  const at = lent.findIndex((one) => one.name === name && one.address === address && one.port === port)
+  return at < 0 ? undefined : lent.splice(at, 1)[0]!.fd
+}
+
+/** Closes the sockets that nobody took: the new configuration has other addresses, or no such endpoint. */
+export function closeEndpoints(lent: LentEndpoint[]): void {
+  for (const { fd } of lent.splice(0)) closeSync(fd)
+}
+
 /**
  * Starts a new process like this one with the listeners. Resolves with its process id once it answers. `signal`: this
  * process is to end, and the new one with it.
@@ -67,9 +95,10 @@ export async function handOver(given: Lent, signal: AbortSignal): Promise<number
   for (const listener of given.listeners) {
     listeners.push({ ...listener, tcpFd: lend(listener.tcpFd), udpFds: listener.udpFds.map(lend) })
   }
+  const endpoints = given.endpoints.map((endpoint) => ({ ...endpoint, fd: lend(endpoint.fd) }))
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe', ...fds],
-    env: { ...process.env, [VARIABLE]: JSON.stringify({ ...given, listeners }) },
+    env: { ...process.env, [VARIABLE]: JSON.stringify({ ...given, listeners, endpoints }) },
     // It outlives this process.
     detached: true,
   })

@@ -14,6 +14,8 @@ type Phase = 'waiting' | 'handling' | 'sending'
 interface Connection {
   client: string
   phase: Phase
+  /** No request has come over it yet. */
+  isNew: boolean
   /** What to tell that the connection is gone, for each request that is not answered yet: several where a client sends ahead. */
   open: Set<() => void>
 }
@@ -52,7 +54,7 @@ export class Connections {
       socket.destroy()
       return
     }
-    this.#connections.set(socket, { client, phase: 'waiting', open: new Set() })
+    this.#connections.set(socket, { client, phase: 'waiting', isNew: true, open: new Set() })
     this.#counts.set(client, (this.#counts.get(client) ?? 0) + 1)
     socket.once('close', () => this.#remove(socket))
   }
@@ -70,6 +72,7 @@ export class Connections {
       return false
     }
     connection.open.add(onGone)
+    connection.isNew = false
     this.#enter(socket, connection, 'handling')
     return true
   }
@@ -85,6 +88,12 @@ export class Connections {
     const connection = this.#connections.get(socket)
     if (connection === undefined || !connection.open.delete(onGone)) return
     this.#enter(socket, connection, connection.open.size > 0 ? 'handling' : 'waiting')
+  }
+
+  /** Closes those that wait for a request; of those over which none has come yet only if `andNew`. */
+  closeWaiting(andNew: boolean): void {
+    for (const [socket, { phase, isNew }] of this.#connections)
+      if (phase === 'waiting' && (andNew || !isNew)) socket.destroy()
   }
 
   #enter(socket: Socket, connection: Connection, phase: Phase): void {

@@ -32,6 +32,8 @@ export interface HttpServerOptions {
   address: string
   /** 0: any free one. */
   port: number
+  /** A socket that listens there already, from the process before this one. It is this server's from now on. */
+  inheritedFd?: number | undefined
   routes: readonly Route[]
   /** What replies say is answering (the Server header): `byname/0.1.0`. */
   product?: string
@@ -53,6 +55,8 @@ const MAX_BODY_BYTES = 1024
 const KEEP_ALIVE_MS = 65_000
 const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
+/** When the server stops, a connection that was just accepted has so long to bring its request. */
+const NEW_CONNECTION_MS = 200
 /** A client that reads nothing for so long is cut off. */
 const STALLED_MS = 30_000
 
@@ -71,6 +75,7 @@ export class HttpServer {
   #problem: string | null = null
   #stopping = false
   #busyAllowedUntilMs = 0
+  #isInheritedUsed = false
 
   constructor(options: HttpServerOptions) {
     this.#options = options
@@ -88,6 +93,8 @@ export class HttpServer {
     )
     this.#server.on('connection', (socket) => this.#connections.admit(socket))
     this.#server.timeout = STALLED_MS
+    // `close` calls it, and it would reset connections that were accepted a moment ago: `stop` knows better.
+    this.#server.closeIdleConnections = () => {}
   }
 
   /** Resolves after the first attempt to bind, whether or not it succeeded; `problem` tells. Never rejects. */
@@ -106,6 +113,14 @@ export class HttpServer {
     return this.#problem
   }
 
+  /** Its socket's descriptor, for a process that goes on in place of this one; null while there is none. It stays this server's. */
+  get descriptor(): number | null {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- not documented, but all that Node has for it; a test notices.
+    const { _handle: handle } = this.#server as Server & { _handle?: { fd?: number } | null }
+    const fd = handle?.fd ?? -1
+    return this.#server.listening && fd >= 0 ? fd : null
+  }
+
   /** Stops accepting, lets requests under way end, and cuts off what is left at the deadline. */
   async stop(deadlineMs: number): Promise<void> {
     this.#stopping = true
@@ -113,9 +128,12 @@ export class HttpServer {
     this.#settled.resolve(null)
     if (!this.#server.listening) return
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    this.#server.closeIdleConnections()
+    this.#connections.closeWaiting(false)
+    // Their requests may have been sent already.
+    const closeNew = setTimeout(() => this.#connections.closeWaiting(true), Math.min(NEW_CONNECTION_MS, deadlineMs))
     const cutOff = setTimeout(() => this.#server.closeAllConnections(), deadlineMs)
     await closed
+    clearTimeout(closeNew)
     clearTimeout(cutOff)
   }
 
@@ -147,6 +165,9 @@ export class HttpServer {
   }
 
   #listen(address: string): Promise<NodeJS.ErrnoException | null> {
+    const { port, inheritedFd } = this.#options
+    const fd = this.#isInheritedUsed ? undefined : inheritedFd
+    this.#isInheritedUsed = true
     return new Promise((resolve) => {
       const server = this.#server
       const onError = (error: NodeJS.ErrnoException): void => {
@@ -161,7 +182,7 @@ export class HttpServer {
       }
       server.once('error', onError)
       server.once('listening', onListening)
-      server.listen({ host: address, port: this.#options.port, ipv6Only: false })
+      server.listen(fd === undefined ? { host: address, port, ipv6Only: false } : { fd })
     })
   }
 

@@ -12,6 +12,8 @@ import { statusReport, type StatusReport } from './status.ts'
 export interface Endpoint {
   address: string
   port: number
+  /** A socket that listens there already; it is the endpoint's from now on. */
+  inheritedFd?: number | undefined
 }
 
 export interface ObserverOptions {

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DaemonProcess } from '../daemon/daemon-process.ts'
@@ -97,4 +98,29 @@ describe.each(['reload', 'stop'])('%s signals nobody but byname', (command) => {
 
 test('version is that of --version', async () => {
   expect(await byname(['version'])).toEqual(await byname(['--version']))
+})
+
+test('an admin endpoint with a token answers whoever brings it, and follows its file', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'byname-token-'))
+  stops.push(() => rmSync(folder, { recursive: true, force: true }))
+  const token = join(folder, 'token')
+  const copy = join(folder, 'copy')
+  for (const file of [token, copy]) writeFileSync(file, 'first-token\n')
+  const config = { mesh: { source: { table: '/nowhere' } }, admin: { listen: '0.0.0.0:0', token } }
+  const daemon = await DaemonProcess.start({ config })
+  stops.push(() => daemon.stop())
+  const { port } = await daemon.line('admin endpoint is listening')
+  const admin = `127.0.0.1:${String(port)}`
+  const none = await byname(['status', '--admin', admin])
+  expect([none.code, none.err]).toEqual([
+    1,
+    `byname status: ${admin}: this endpoint needs a token: send Authorization: Bearer TOKEN (--token FILE of byname's commands)\n`,
+  ])
+  expect((await byname(['status', '--admin', admin, '--token', copy])).code).toBe(0)
+  expect((await byname(['cache', 'flush', '--admin', admin, '--token', copy])).code).toBe(0)
+  writeFileSync(token, 'second-token\n')
+  const late = await byname(['cache', 'flush', '--admin', admin, '--token', copy])
+  expect([late.code, late.err]).toEqual([1, expect.stringContaining('the token is wrong')])
+  const environment = { BYNAME_ADMIN_TOKEN: token, BYNAME_ADMIN_LISTEN: `0.0.0.0:${String(port)}` }
+  expect((await byname(['cache', 'flush'], environment)).code).toBe(0)
 })

@@ -273,3 +273,27 @@ test('stopping cuts off at the deadline what does not end', async () => {
   await server.stop(10)
   await reply
 })
+
+test('stopping answers what was sent over a connection that was accepted a moment before, and closes the others', async () => {
+  const { server, at } = await serve()
+  const [fresh, kept] = [connect(at.port, at.address), connect(at.port, at.address)]
+  await Promise.all([once(fresh, 'connect'), once(kept, 'connect')])
+  kept.write('GET /hello HTTP/1.1\r\nHost: x\r\n\r\n')
+  await once(kept, 'data')
+  // Both are the server's by now: the reply shows that it has accepted what came before.
+  const stopped = server.stop(5000)
+  await once(kept, 'close')
+  fresh.write('GET /hello HTTP/1.1\r\nHost: x\r\n\r\n')
+  const [reply] = await once(fresh, 'data')
+  expect(String(reply)).toMatch(/^HTTP\/1\.1 200 [^]*connection: close[^]*hello\n$/i)
+  await stopped
+})
+
+test('a socket that cannot be used is not the end: the address is bound as without it', async () => {
+  const log = fakeLog()
+  const options = { name: 'metrics', address: '127.0.0.1', port: 0, routes: [HELLO], retryFirstMs: 1 }
+  const server = new HttpServer({ ...options, log, inheritedFd: 9999 })
+  stops.push(() => server.stop(0))
+  await server.start()
+  expect((await httpRequest((await server.bound())!, '/hello')).status).toBe(200)
+})

@@ -62,3 +62,54 @@ describe('is refused', () => {
     expect(refusal(method, headers, null)).toMatchObject({ status: 403, body: expect.stringContaining(said) })
   })
 })
+
+describe('where a token is required', () => {
+  const required = { token: 's3cret-Token' }
+  const host = '127.0.0.1:15054'
+  const bearer = (authorization: string): RequestOrigin => ({ host, authorization })
+
+  test.each<[why: string, headers: RequestOrigin]>([
+    ['the token', bearer('Bearer s3cret-Token')],
+    ['the scheme in another case', bearer('bearer s3cret-Token')],
+    ['more spaces', bearer('Bearer   s3cret-Token ')],
+    ['any Host, as the token tells who asks', { ...bearer('Bearer s3cret-Token'), host: 'byname.svc.example:15054' }],
+  ])('%s may pass', (_, headers) => {
+    expect(refusal('POST', headers, required)).toBeNull()
+  })
+
+  test.each<[why: string, headers: RequestOrigin, status: number, said: string]>([
+    ['none', { host }, 401, 'this endpoint needs a token'],
+    ['an empty one', bearer('Bearer '), 401, 'needs a token'],
+    ['one of another scheme', bearer('Basic s3cret-Token'), 401, 'needs a token'],
+    ['the bare token', bearer('s3cret-Token'), 401, 'needs a token'],
+    ['another one', bearer('Bearer s3cret-Tokem'), 401, 'the token is wrong'],
+    ['one in another case', bearer('Bearer S3CRET-TOKEN'), 401, 'the token is wrong'],
+    ['one that is too short', bearer('Bearer s3cret-Toke'), 401, 'the token is wrong'],
+    ['one that is too long', bearer('Bearer s3cret-Tokens'), 401, 'the token is wrong'],
+    ['two', bearer('Bearer s3cret-Token s3cret-Token'), 401, 'needs a token'],
+    [
+      'a page of another site that knows it',
+      { ...bearer('Bearer s3cret-Token'), origin: 'https://evil.example' },
+      403,
+      'Origin',
+    ],
+  ])('%s is refused', (_, headers, status, said) => {
+    for (const method of ['GET', 'POST']) {
+      const reply = refusal(method, headers, required)
+      expect(reply).toMatchObject({ status, body: expect.stringContaining(said) })
+      if (status === 401) expect(reply?.headers).toEqual({ 'www-authenticate': 'Bearer' })
+      // What was sent is not said back: it may be the token with a slip in it.
+      expect(reply?.body).not.toContain('s3cret')
+    }
+  })
+
+  test('nobody passes while it is empty or cannot be read', () => {
+    for (const given of ['Bearer ', 'Bearer x', '']) {
+      expect(refusal('GET', bearer(given), { token: '' })?.status).toBe(401)
+      expect(refusal('GET', bearer(given), { problem: '/t does not exist' })).toMatchObject({
+        status: 503,
+        body: expect.stringContaining('/t does not exist'),
+      })
+    }
+  })
+})

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import type { RequiredToken } from '../../src/http/request-guard.ts'
 import { Observer } from '../../src/observe/observer.ts'
 import type { ObserveSources, Problem } from '../../src/observe/sources.ts'
 import { Cell, UpstreamField } from '../../src/stats/counters.ts'
@@ -148,6 +149,26 @@ describe('the admin endpoint', () => {
     })
     expect((await admin('/debug/cache/flush')).status).toBe(405)
     expect(flushed).toEqual([null, 'www.example.org'])
+  })
+
+  test('with a token every path needs it, whatever it is at the time of the request', async () => {
+    let required: RequiredToken = { token: 'one' }
+    const flushed: (string | null)[] = []
+    const flush = (name: string | null): Promise<number> => Promise.resolve(flushed.push(name))
+    const { admin, metrics } = await observe({ adminToken: () => required, flush })
+    const paths = ['/', '/debug/status', '/debug/table', '/debug/cache', '/debug/config', '/debug/xds', '/nothing']
+    for (const path of paths) expect((await admin(path)).status).toBe(401)
+    const post = { method: 'POST', headers: { authorization: 'Bearer two' } }
+    expect((await admin('/debug/cache/flush', post)).status).toBe(401)
+    expect(flushed).toEqual([])
+    required = { token: 'two' }
+    expect((await admin('/debug/cache/flush', post)).status).toBe(200)
+    expect((await admin('/debug/status', { headers: { authorization: 'Bearer one' } })).status).toBe(401)
+    required = { problem: 'is empty' }
+    expect((await admin('/debug/cache/flush', post)).status).toBe(503)
+    expect(flushed).toEqual([null])
+    // Probes and scrapers have none.
+    expect((await metrics('/readyz')).status).toBe(200)
   })
 
   test('a web page can neither flush the cache nor read the table', async () => {
