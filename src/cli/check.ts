@@ -2,18 +2,31 @@ import type { LoadedConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import type { FilesExamination } from '../daemon/file-check.ts'
 import { type Command, ExitCode } from './command.ts'
-import { CONFIG_OPTION, givenLoader, LISTEN_OPTION, SET_OPTION, settingsHelp } from './config-options.ts'
+import {
+  CONFIG_OPTION,
+  givenLoader,
+  ISTIO_DIR_OPTION,
+  LISTEN_OPTION,
+  SET_OPTION,
+  settingsHelp,
+} from './config-options.ts'
 import { alignColumns, printable } from './text-columns.ts'
 
 /** `byname check`: validates configuration and environment. */
 export const checkCommand: Command = {
   name: 'check',
   summary: 'Validate the configuration and the environment.',
-  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION, set: SET_OPTION },
+  options: {
+    config: CONFIG_OPTION,
+    listen: LISTEN_OPTION,
+    set: SET_OPTION,
+    'istio-dir': ISTIO_DIR_OPTION,
+    connect: { help: 'reach the control plane once, and say how far it came' },
+  },
   details: `Says what byname would do with them, and reads every file that they name. What "byname run" would refuse ends
 it with exit code 2; what it would only log is a warning here. Each line names file, line and key.`,
   settings: settingsHelp,
-  examples: ['byname check --config byname.yaml'],
+  examples: ['byname check --config byname.yaml', 'byname check --connect'],
   async run(given, context) {
     const loaded = (await givenLoader(given, context))()
     const { examineStart } = await import('../daemon/start-check.ts')
@@ -26,23 +39,24 @@ it with exit code 2; what it would only log is a warning here. Each line names f
     context.out(alignColumns(rows.map((row) => row.map(printable))))
     for (const warning of warnings) context.out(`warning: ${printable(warning)}\n`)
     context.out(warnings.length === 0 ? 'The configuration is good.\n' : 'The configuration can be used.\n')
-    return ExitCode.done
+    if (!given.has('connect')) return ExitCode.done
+    const { connectOnce } = await import('../daemon/connect-check.ts')
+    const isConnected = await connectOnce(
+      loaded.config,
+      ({ step, isDone, text }) => context.out(`${step}: ${isDone ? '' : 'FAILED: '}${printable(text)}\n`),
+      context.signal,
+    )
+    return isConnected ? ExitCode.done : ExitCode.failed
   },
 }
 
-function understood({ config, file }: LoadedConfig, files: FilesExamination): string[][] {
-  const { identity, upstream, cache } = config
-  const workload = [
-    `namespace ${identity.namespace}`,
-    `domain ${identity.domain}`,
-    ...(['pod', 'ip', 'serviceAccount', 'cluster', 'network'] as const).flatMap((key) =>
-      identity[key] === '' ? [] : [`${key} ${identity[key]}`],
-    ),
-  ]
+function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
+  const { config, file } = loaded
+  const { upstream, cache } = config
   return [
     ['configuration', file ?? 'defaults and environment'],
     ['listen', `${config.listen.map((address) => address.text).join(', ')} (UDP and TCP)`],
-    ['workload', workload.join(', ')],
+    ...identityRows(loaded),
     ['mesh names', sourceText(config, files)],
     ['other names', upstreamText(config, files)],
     ...upstream.routes.map((route) => [
@@ -59,6 +73,36 @@ function understood({ config, file }: LoadedConfig, files: FilesExamination): st
   ]
 }
 
+/** Each part of the identity, and what is told of it to the control plane, with the place that says so. */
+function identityRows({ config, writtenAt }: LoadedConfig): string[][] {
+  const { identity, istio, mesh } = config
+  const rows = Object.entries(identity).flatMap(([key, value]) => {
+    const text =
+      typeof value === 'string'
+        ? value
+        : Object.entries(value)
+            .map(([name, each]) => `${name}=${each}`)
+            .join(', ')
+    if (key === 'domain' && writtenAt(['identity', 'domain']) === null)
+      return [['identity.domain', `${text} (of the namespace)`]]
+    return text === '' ? [] : [[`identity.${key}`, `${text}${placeText(writtenAt(['identity', key]), istio.origins)}`]]
+  })
+  if (mesh.source.kind !== 'xds') return rows
+  const metadata = Object.entries(istio.metadata).map(([key, value]) => [
+    `metadata ${key}`,
+    `${typeof value === 'string' ? value : JSON.stringify(value)}${placeText(`ISTIO_META_${key}`, istio.origins)}`,
+  ])
+  return [...rows, ...metadata]
+}
+
+/** ` (POD_NAMESPACE in vm/cluster.env)`, ` (default)`. */
+function placeText(from: string | null, origins: Readonly<Record<string, string>>): string {
+  if (from === null) return ' (default)'
+  const file = origins[from]
+  if (file === undefined) return ` (${from})`
+  return file.includes('/') ? ` (${from} in ${file})` : ` (${file})`
+}
+
 function sourceText({ mesh: { source } }: Config, { sourceCount }: FilesExamination): string {
   if (source.kind === 'none') return 'none'
   if (source.kind === 'table') {
@@ -67,10 +111,10 @@ function sourceText({ mesh: { source } }: Config, { sourceCount }: FilesExaminat
   if (source.kind === 'files') {
     return `from the mesh files in ${source.folder}${sourceCount === null ? '' : ` (${sourceCount} files)`}`
   }
-  const { tls, token } = source
+  const { tls, token, certificate } = source
   const addresses = source.addresses.map((address) => address.text).join(', then ')
   const mode = source.delta ? 'delta' : 'state of the world'
-  return `over xDS (${mode}) from ${addresses}, ${tls === null ? 'plaintext' : 'TLS'}${token === '' ? '' : `, token ${token}`}`
+  return `over xDS (${mode}) from ${addresses}, ${tls === null ? 'plaintext' : 'TLS'}${token === '' ? '' : `, token ${token}`}${certificate === 'none' ? '' : ', a certificate of its own'}`
 }
 
 function upstreamText({ upstream }: Config, { resolvConf, servers }: FilesExamination): string {

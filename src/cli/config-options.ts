@@ -20,6 +20,12 @@ export const SET_OPTION: CommandOption = {
   help: 'any setting, such as mesh.ttlSeconds=1m; may be repeated',
 }
 
+/** `--istio-dir DIR`, as several commands have it. */
+export const ISTIO_DIR_OPTION: CommandOption = {
+  value: 'DIR',
+  help: "a machine's files as istioctl writes them (default: / if it has a cluster.env)",
+}
+
 /** Loads the configuration as `--config`, `--set` and `--listen` say. @throws ConfigError */
 export async function givenLoader(given: CommandArguments, context: CommandContext): Promise<() => LoadedConfig> {
   // Loaded here, so that a list of commands costs no schema.
@@ -28,6 +34,7 @@ export async function givenLoader(given: CommandArguments, context: CommandConte
   return () =>
     loadConfig({
       file: given.text('config'),
+      istioFolder: given.text('istio-dir'),
       env: context.env,
       flags: [...parseAssignments(given.texts('set'), '--set'), ...listenFlags(given)],
     })

@@ -13,7 +13,11 @@ export const controlPlaneCommand: Command = {
   summary: 'Serve a folder of mesh files as a control plane (xDS).',
   options: {
     mesh: { value: 'DIR', help: 'folder of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry YAML, watched' },
-    listen: { value: 'ADDR:PORT', help: 'address for gRPC without TLS (default 127.0.0.1:15010)' },
+    listen: { value: 'ADDR:PORT', help: 'address for gRPC (default 127.0.0.1:15010)' },
+    tls: {
+      value: 'DIR',
+      help: 'TLS: cert-chain.pem, key.pem and, for clients to show a certificate, root-cert.pem',
+    },
   },
   examples: ['byname control-plane --mesh config/demo'],
   isService: true,
@@ -22,11 +26,12 @@ export const controlPlaneCommand: Command = {
     if (folder === undefined) throw new UsageError('name the folder of mesh files with --mesh DIR')
     const listen = parseSocketAddress(given.text('listen') ?? '127.0.0.1:15010')
     if ('reason' in listen) throw new UsageError(`--listen: ${listen.reason}`)
+    const tls = given.text('tls')
     const { startControlPlane } = await import('../mesh/control-plane.ts')
     const { createLog } = await import('../observe/log.ts')
     const log = await createLog({ level: 'info', format: 'auto' })
     const controlPlane = await explainBusyAddress('--listen', () =>
-      startControlPlane({ folder, listen: listen.value, log, watchFolder }),
+      startControlPlane({ folder, listen: listen.value, ...(tls !== undefined && { tls }), log, watchFolder }),
     )
     await whenAborted(context.signal)
     await controlPlane.stop(STOP_MS)

@@ -1,12 +1,19 @@
 import { explainBusyAddress } from './busy-address.ts'
 import { type Command, ExitCode } from './command.ts'
-import { CONFIG_OPTION, givenLoader, LISTEN_OPTION, SET_OPTION, settingsHelp } from './config-options.ts'
+import {
+  CONFIG_OPTION,
+  givenLoader,
+  ISTIO_DIR_OPTION,
+  LISTEN_OPTION,
+  SET_OPTION,
+  settingsHelp,
+} from './config-options.ts'
 
 /** `byname run`: the daemon. */
 export const runCommand: Command = {
   name: 'run',
   summary: 'Run the DNS proxy.',
-  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION, set: SET_OPTION },
+  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION, set: SET_OPTION, 'istio-dir': ISTIO_DIR_OPTION },
   details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053. In a pod or on a VM of Istio it gets
 the name table from the control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
 Elsewhere there are no mesh names until mesh.source is set, and all names go upstream.
@@ -15,7 +22,11 @@ reads the configuration again, as does a change of its file. SIGUSR2 starts a ne
 without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
 first process (systemd, tini), restart it instead.`,
   settings: settingsHelp,
-  examples: ['byname run --config byname.yaml', 'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run'],
+  examples: [
+    'byname run --config byname.yaml',
+    'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run',
+    'byname run --istio-dir vm',
+  ],
   isService: true,
   async run(given, context) {
     const reload = await givenLoader(given, context)

@@ -31,7 +31,9 @@ function statusText(report: StatusReport): string {
     ],
     ['table', tableLine(table)],
   ]
-  if (xds !== null) rows.push(['xds', `${xdsText(xds)}, ${plural(xds.reconnects, 'reconnect')}`])
+  if (xds !== null)
+    rows.push(['xds', `${xdsText(xds)}, ${plural(xds.reconnects, 'reconnect')}${registrationText(xds)}`])
+  for (const each of report.credentials) rows.push([each.kind, credentialText(each)])
   rows.push(['queries', queriesText(report)], ['cache', cacheText(cache)])
   const drops = Object.entries(report.drops).map(([reason, count]) => `${reason} ${amount(count)}`)
   if (report.socketDrops > 0) drops.push(`by the kernel ${amount(report.socketDrops)}`)
@@ -56,6 +58,24 @@ function xdsText({ connected, away }: NonNullable<StatusReport['xds']>): string 
   if (connected) return 'connected'
   if (away === null) return 'connecting'
   return `away since ${new Date(away.sinceMs).toISOString()} (${away.address}: ${away.reason})`
+}
+
+function registrationText({ registration }: NonNullable<StatusReport['xds']>): string {
+  if (registration === undefined) return ''
+  return `, ${registration.isRegistered ? 'registered' : 'not registered'} in group ${registration.group}`
+}
+
+function credentialText({
+  from,
+  secondsLeft,
+  expires,
+  problem,
+  isNeeded,
+}: StatusReport['credentials'][number]): string {
+  const unused = isNeeded ? '' : ', not needed now'
+  if (problem !== null) return `${from}: ${problem}${unused}`
+  if (secondsLeft === null) return `${from}${unused}`
+  return `${from}, ${secondsLeft < 0 ? 'expired' : `expires in ${durationText(secondsLeft)}`} (${expires})${unused}`
 }
 
 function tableLine(table: StatusReport['table']): string {

@@ -3,6 +3,8 @@
  * that it runs in the agent's place. A VM's files only have to be read into an environment first.
  */
 
+import { join } from 'node:path'
+import type { VmEnvironment } from '../istio/vm-environment.ts'
 import { readYaml } from '../yaml/plain-yaml.ts'
 import { parseHostPort, quote, socketText } from './address.ts'
 import { type Environment, readBoolean } from './environment.ts'
@@ -14,6 +16,8 @@ import { isMap, type PlainMap, type Setting } from './layer.ts'
 /** Where istiod is if nothing says otherwise, and where the kubelet puts the token for it. */
 const ISTIOD = 'istiod.istio-system.svc:15012'
 const TOKEN = '/var/run/secrets/tokens/istio-token'
+/** Root certificates as the injector mounts them, and as a machine has them. */
+const ROOT_CERTS = ['/etc/certs/root-cert.pem', '/var/run/secrets/istio/root-cert.pem']
 
 /** What Istio's environment says. */
 export interface IstioEnvironment {
@@ -22,8 +26,8 @@ export interface IstioEnvironment {
   settings: Setting[]
   /** The control plane to use if the configuration names no mesh source. Null outside Istio. */
   source: Setting | null
-  /** XDS_ROOT_CA, empty if unset. */
-  rootCert: string
+  /** What fills keys of mesh.source.xds that nobody has set, whatever address it has. */
+  defaults: { rootCert: string; serverName: string; certificateAuthority: string; certificateFolder: string }
   problems: string[]
 }
 
@@ -47,9 +51,10 @@ const READERS: Readonly<Record<string, (written: string, report: (problem: strin
   },
 }
 
-/** Reads Istio's variables. Those that are empty count as unset. */
-export function readIstioEnvironment(env: Environment): IstioEnvironment {
-  const problems: string[] = []
+/** Reads Istio's variables, those of a machine's files below those of the process. Those that are empty count as unset. */
+export function readIstioEnvironment(given: Environment, vm: VmEnvironment | null = null): IstioEnvironment {
+  const problems: string[] = [...(vm?.problems ?? [])]
+  const env: Environment = { ...vm?.variables, ...given }
   const proxy = readProxyConfig(env.PROXY_CONFIG ?? '', problems)
   // The injector sets proxyMetadata as variables too; a container of our own sees it in PROXY_CONFIG only. Its
   // DNS_PROXY_ADDR is left out: that is how the agent is moved away from the port that byname takes.
@@ -62,15 +67,27 @@ export function readIstioEnvironment(env: Environment): IstioEnvironment {
     const value = read === undefined ? written : read(written, (problem) => problems.push(`${istio}: ${problem}`))
     return value === undefined ? [] : [{ path, value, from: istio }]
   })
-  const isDetected = Object.entries(all).some(
-    ([name, value]) =>
-      value && (/^ISTIO_META(?:JSON)?_/.test(name) || /^(?:PROXY_CONFIG|CA_ADDR|XDS_ROOT_CA)$/.test(name)),
-  )
+  const isDetected =
+    vm !== null ||
+    Object.entries(all).some(
+      ([name, value]) =>
+        value && (/^ISTIO_META(?:JSON)?_/.test(name) || /^(?:PROXY_CONFIG|CA_ADDR|XDS_ROOT_CA)$/.test(name)),
+    )
   return {
-    istio: { isDetected, metadata: nodeMetadata(all, problems), caAddress: all.CA_ADDR ?? '' },
+    istio: {
+      isDetected,
+      metadata: nodeMetadata(all, problems),
+      ...filesOf(all, vm),
+      origins: vm?.origins ?? {},
+    },
     settings,
-    source: isDetected ? sourceOf(proxy) : null,
-    rootCert: all.XDS_ROOT_CA ?? '',
+    source: isDetected ? sourceOf(proxy, vm) : null,
+    defaults: {
+      rootCert: all.XDS_ROOT_CA ?? '',
+      serverName: all.ISTIOD_SAN ?? '',
+      certificateAuthority: all.CA_ADDR ?? '',
+      certificateFolder: all.OUTPUT_CERTS ?? '',
+    },
     problems,
   }
 }
@@ -104,11 +121,30 @@ function readProxyConfig(text: string, problems: string[]): ProxyConfig {
   }
 }
 
-function sourceOf(proxy: ProxyConfig): Setting {
+/** Where Istio's agent looks for certificates (control plane and client), and for names of the control plane. */
+function filesOf(
+  env: Environment,
+  vm: VmEnvironment | null,
+): Pick<IstioConfig, 'rootCerts' | 'certificates' | 'hostsFiles'> {
+  const provided = env.PROV_CERT ?? ''
+  const mounted = env.FILE_MOUNTED_CERTS === 'true' ? ['/etc/certs'] : []
+  const folders = [...(provided === '' ? [] : [provided]), ...mounted]
+  const roots = vm?.rootCerts ?? []
+  return {
+    rootCerts: [...new Set([...folders.map((folder) => join(folder, 'root-cert.pem')), ...roots, ...ROOT_CERTS])],
+    certificates: folders.map((folder) => ({ cert: join(folder, 'cert-chain.pem'), key: join(folder, 'key.pem') })),
+    hostsFiles: [...new Set([...(vm === null ? [] : [vm.hosts]), '/etc/hosts'])],
+  }
+}
+
+function sourceOf(proxy: ProxyConfig, vm: VmEnvironment | null): Setting {
   const address = proxy.discoveryAddress || ISTIOD
   // Port 15010 is istiod's plaintext port.
   const isPlaintext = proxy.isPlaintext || address.endsWith(':15010')
-  const xds = isPlaintext ? { address } : { address, tls: {}, token: TOKEN }
+  const secured = { address, tls: {}, token: vm?.token ?? TOKEN }
+  // A machine's token lives for an hour, and nobody writes another one: a certificate takes its place.
+  const own = vm === null ? {} : { certificate: 'istiod', certificateFolder: vm.certificates }
+  const xds = isPlaintext ? { address } : { ...secured, ...own }
   return {
     path: ['mesh', 'source', 'xds'],
     value: xds,

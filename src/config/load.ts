@@ -1,7 +1,9 @@
+import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { isIstioMachine, readVmEnvironment } from '../istio/vm-environment.ts'
 import type { z } from 'zod'
 import { MAX_FILE_BYTES, problemOf, readBoundedText } from '../base/bounded-file.ts'
-import { quote } from './address.ts'
+import { parseHostPort, quote } from './address.ts'
 import { ConfigError } from './config-error.ts'
 import { type Environment, readEnvironment } from './environment.ts'
 import { type IstioEnvironment, readIstioEnvironment } from './istio-environment.ts'
@@ -32,6 +34,8 @@ export interface LoadOptions {
   flags?: readonly Setting[]
   /** What a command sets unless somebody says otherwise. */
   defaults?: readonly Setting[]
+  /** Folder of a machine's files (vm-environment.ts); undefined: Istio's own places, if there is a machine's cluster.env. */
+  istioFolder?: string | undefined
   /** Returns a file's text; throws as node:fs does. By default files are read, up to a bound (base/bounded-file.ts). */
   readFile?: (path: string) => string
 }
@@ -47,6 +51,8 @@ export interface LoadedConfig {
   text: string
   /** A key with the place where it was written: `byname.yaml:12:5: cache.maxBytes`; the key alone where nobody did. */
   placeOf: (path: KeyPath) => string
+  /** Where a key was written: `byname.yaml:12:5`, a variable, a flag; null where nobody did, and its default counts. */
+  writtenAt: (path: KeyPath) => string | null
 }
 
 /**
@@ -59,7 +65,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const problems: string[] = []
   const text = file === null ? '' : readText(file, options.readFile, problems)
   const fileLayer = file === null ? layerOf([]) : readLayer(file, text, problems)
-  const istio = readIstioEnvironment(env)
+  const istio = readIstio(options)
   const own = readEnvironment(env)
   problems.push(...istio.problems)
   const warnings = [...own.warnings]
@@ -79,8 +85,16 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   values = fitDeadline(values, istio)
   const result = configSchema.safeParse(values)
   if (!result.success) problems.push(...describeAll(result.error.issues, layers, values))
-  if (problems.length > 0 || !result.success) throw new ConfigError(firstOf(problems))
-  return { config: complete(result.data, istio), warnings, file, text, placeOf: (path) => place(path, false, layers) }
+  const config = result.success ? complete(result.data, istio, problems) : null
+  if (problems.length > 0 || config === null) throw new ConfigError(firstOf(problems))
+  return {
+    config,
+    warnings,
+    file,
+    text,
+    placeOf: (path) => place(path, false, layers),
+    writtenAt: (path) => writtenAt(path, layers),
+  }
 }
 
 /** A source without an address is the one of Istio's environment, with other settings. */
@@ -109,9 +123,18 @@ function fitDeadline(values: PlainMap, istio: IstioEnvironment): PlainMap {
   return mergeMaps({ upstream: { deadlineMs: attempt } }, values)
 }
 
-function complete(read: FileConfig, { istio, rootCert }: IstioEnvironment): Config {
+/** Keys of the control plane that nobody has set are as Istio's environment says. */
+function complete(read: FileConfig, { istio, defaults }: IstioEnvironment, problems: string[]): Config {
   const { source } = read.mesh
-  if (source.kind === 'xds' && source.tls?.rootCert === '') source.tls.rootCert = rootCert
+  if (source.kind !== 'xds') return { ...read, istio }
+  if (source.tls?.rootCert === '') source.tls.rootCert = defaults.rootCert
+  if (source.tls?.serverName === '') source.tls.serverName = defaults.serverName
+  if (source.certificateFolder === '') source.certificateFolder = defaults.certificateFolder
+  if (source.certificateAuthority === null && defaults.certificateAuthority !== '') {
+    const parsed = parseHostPort(defaults.certificateAuthority)
+    if ('value' in parsed) source.certificateAuthority = parsed.value
+    else problems.push(`CA_ADDR: ${parsed.reason}`)
+  }
   return { ...read, istio }
 }
 
@@ -121,6 +144,26 @@ function readText(path: string, readFile: LoadOptions['readFile'], problems: str
   if ('text' in file) return file.text
   problems.push(`${path}: ${READ_ERRORS[file.problem.code] ?? file.problem.reason}`)
   return ''
+}
+
+/** What Istio says: a pod's environment, or a machine's files. */
+function readIstio({ env, istioFolder, readFile }: LoadOptions): IstioEnvironment {
+  const read = (path: string): { value: string } | { problem: string; isMissing: boolean } => {
+    const file = readFile === undefined ? readBoundedText(path, MAX_FILE_BYTES.configuration) : given(path, readFile)
+    if ('text' in file) return { value: file.text }
+    return {
+      problem: file.problem.reason,
+      isMissing: file.problem.code === 'ENOENT' || file.problem.code === 'ENOTDIR',
+    }
+  }
+  const addresses = Object.values(networkInterfaces()).flatMap((infos) =>
+    (infos ?? []).filter((info) => !info.internal && !info.address.startsWith('fe80:')).map((info) => info.address),
+  )
+  const machineOf = (folder: string): IstioEnvironment =>
+    readIstioEnvironment(env, readVmEnvironment(folder, read, { hostName: hostname(), addresses }))
+  if (istioFolder !== undefined) return machineOf(istioFolder)
+  const istio = readIstioEnvironment(env)
+  return readFile === undefined && !istio.istio.isDetected && isIstioMachine(read) ? machineOf('/') : istio
 }
 
 function readLayer(path: string, text: string, problems: string[]): Layer {
@@ -199,6 +242,11 @@ function place(path: KeyPath, wantsKey: boolean, layers: readonly Layer[]): stri
   const deepest = Math.max(...depths)
   const where = deepest === 0 ? null : layers[depths.lastIndexOf(deepest)]!.whereIs(path, wantsKey)
   return where === null ? key : `${where}: ${key}`
+}
+
+function writtenAt(path: KeyPath, layers: readonly Layer[]): string | null {
+  const layer = layers.findLast(({ values }) => depthOf(values, path) === path.length)
+  return layer?.whereIs(path, false) ?? null
 }
 
 function show(value: unknown): string {

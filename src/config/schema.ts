@@ -4,7 +4,7 @@
  * what a reload takes over. Every key is optional, unknown keys are errors, messages complete the sentence "KEY: …".
  */
 import * as z from 'zod'
-import { parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
+import { type HostPort, type Parsed, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
 import { group, optionalGroup, optionalSetting, requiredSetting, setting } from './setting.ts'
 import {
   domainName,
@@ -58,6 +58,11 @@ const identity = section({
     istio: 'ISTIO_META_CLUSTER_ID',
     reload: 'handover',
   }),
+  trustDomain: setting(domainName, 'cluster.local', {
+    about: 'Trust domain of the mesh: the identity in certificates begins with it.',
+    istio: 'TRUST_DOMAIN',
+    reload: 'handover',
+  }),
   network: setting(text, '', { about: 'Its network.', istio: 'ISTIO_META_NETWORK', reload: 'handover' }),
   labels: setting(
     z.record(z.string(), text, { error: 'must be a section of texts' }),
@@ -73,6 +78,11 @@ const controlPlanes = z.preprocess(
       error: (issue) => (issue.input === undefined ? 'is missing; write HOST:PORT' : 'must be an address or a list'),
     })
     .min(1, { error: 'must name at least one address' }),
+)
+
+const authorityOrEmpty = parsed(
+  (written): Parsed<HostPort | null> => (written === '' ? { value: null } : parseHostPort(written)),
+  'an address and port',
 )
 
 const xds = section({
@@ -97,6 +107,19 @@ const xds = section({
     'TLS towards the control plane; without this section plaintext.',
   ),
   token: setting(file, '', { about: 'File of a bearer token, read afresh for every connection.', reload: 'handover' }),
+  certificate: setting(oneOf('none', 'istiod'), 'none', {
+    about:
+      'Whether byname has a certificate of its own signed (istiod: for the token first, later for the certificate itself) or not (none). On a VM of Istio it is istiod unless set.',
+    reload: 'handover',
+  }),
+  certificateAuthority: setting(authorityOrEmpty, '', {
+    about: 'HOST:PORT of who signs it; empty: CA_ADDR, else the control plane.',
+    reload: 'handover',
+  }),
+  certificateFolder: setting(file, '', {
+    about: 'Folder that keeps it for the next start; empty: OUTPUT_CERTS, else memory alone.',
+    reload: 'handover',
+  }),
   delta: setting(flag, true, { about: 'Delta xDS; false: state of the world.', reload: 'handover' }),
   automaticVips: setting(flagOrAuto, 'auto', {
     about:
@@ -389,8 +412,14 @@ export interface IstioConfig {
   isDetected: boolean
   /** Node metadata from ISTIO_META_* and ISTIO_METAJSON_*; values as Istio sends them (booleans are strings). */
   metadata: Record<string, unknown>
-  /** CA_ADDR, empty if unset. */
-  caAddress: string
+  /** Files of root certificates: the first that exists verifies the control plane, unless the configuration names one. */
+  rootCerts: readonly string[]
+  /** Client certificates and their keys: the first that exists is shown, unless the configuration names one. */
+  certificates: readonly { cert: string; key: string }[]
+  /** Hosts files with names of the control plane. */
+  hostsFiles: readonly string[]
+  /** On a machine: where each variable comes from. */
+  origins: Readonly<Record<string, string>>
 }
 
 /** The configuration in use. */

@@ -1,6 +1,7 @@
+import { type Roots } from './pem.ts'
 import { Client, Metadata, status as grpcStatus } from '@grpc/grpc-js'
 import { CaService } from '../proto/ca.ts'
-import { type Presented, type Roots, secureChannel, serverNameFor } from './secure-channel.ts'
+import { type Presented, secureChannel, serverNameFor } from './secure-channel.ts'
 
 /** A certificate authority: istiod, at CA_ADDR. */
 export interface Authority {
@@ -22,11 +23,12 @@ const MAX_CHAIN = 16
 const MAX_ANSWER_BYTES = 1 << 20
 
 /**
- * Has `csr` (PEM) signed: the chain, leaf first, root last, in PEM. A refusal comes as one line, with `isRefused` where what was
+ * Has `csr` (PEM) signed by the authority at gRPC's `target`: the chain, leaf first, root last, in PEM. A refusal comes as one line, with `isRefused` where what was
  * shown is not accepted, so that something else may be.
  */
 export function requestCertificate(
   authority: Authority,
+  target: string,
   roots: Roots,
   shown: Shown,
   csr: string,
@@ -35,7 +37,7 @@ export function requestCertificate(
 ): Promise<{ chain: string[] } | { failure: string; isRefused: boolean }> {
   const { address, clusterId } = authority
   const secure = secureChannel(roots, serverNameFor(address, authority.serverName), shown.presented)
-  const client = new Client(`dns:${address}`, secure.channel, {
+  const client = new Client(target, secure.channel, {
     ...secure.options,
     'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
     'grpc.use_local_subchannel_pool': 1,

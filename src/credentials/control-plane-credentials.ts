@@ -1,3 +1,4 @@
+import { type Roots } from './pem.ts'
 import { Metadata } from '@grpc/grpc-js'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -12,7 +13,7 @@ import {
 } from './credential-files.ts'
 import { type Credential, ExpiryWatch } from './expiry.ts'
 import { OwnCertificate, type OwnCertificateOptions } from './own-certificate.ts'
-import { type Presented, type Roots, secureChannel, serverNameFor } from './secure-channel.ts'
+import { type Presented, secureChannel, serverNameFor } from './secure-channel.ts'
 
 /** Where credentials towards a secured control plane are. */
 export interface ControlPlaneCredentialsOptions {
@@ -27,7 +28,7 @@ export interface ControlPlaneCredentialsOptions {
   /** As the header `clusterid`; '' for none. */
   clusterId: string
   /** A certificate of our own is asked for with these; null: none is. */
-  own: Pick<OwnCertificateOptions, 'authority' | 'identity' | 'folder' | 'write'> | null
+  own: Pick<OwnCertificateOptions, 'authority' | 'identity' | 'folder' | 'write' | 'resolve'> | null
   /** By default, from disk. */
   read?: ReadText
   log: Log
@@ -35,6 +36,11 @@ export interface ControlPlaneCredentialsOptions {
   clock: Clock
   /** As Math.random. */
   random: () => number
+}
+
+/** A credential, and since when it has its problem (Unix time in ms; null without one). */
+export interface ShownCredential extends Credential {
+  problemSinceMs: number | null
 }
 
 /**
@@ -49,6 +55,7 @@ export class ControlPlaneCredentials implements CredentialsSource {
   #root: Credential | null = null
   #certificate: Credential | null = null
   #token: Credential | null = null
+  readonly #problems: Map<string, { problem: string; sinceMs: number }> = new Map()
   /** What the last connection was made with, to tell whether it has been replaced. */
   #used = ''
   /** Told that a new connection would be made with other credentials than the last. */
@@ -76,12 +83,28 @@ export class ControlPlaneCredentials implements CredentialsSource {
   }
 
   /** All that is shown or verified, as last read. */
-  credentials(): Credential[] {
+  credentials(): ShownCredential[] {
     const certificate = this.#own === null ? this.#certificate : this.#own.credential()
     const hasCertificate = certificate !== null && certificate.problem === null && certificate.expiresAtMs !== null
     return [this.#root, certificate, this.#token]
       .filter((each) => each !== null)
-      .map((each) => (each.kind === 'token' && hasCertificate ? { ...each, isNeeded: false } : each))
+      .map((each) => {
+        const isNeeded = each.kind !== 'token' || !hasCertificate
+        return { ...each, isNeeded, problemSinceMs: this.#since(each) }
+      })
+  }
+
+  /** Since when a credential has its problem; null without one. */
+  #since({ kind, problem }: Credential): number | null {
+    const known = this.#problems.get(kind)
+    if (problem === null) {
+      this.#problems.delete(kind)
+      return null
+    }
+    if (known?.problem === problem) return known.sinceMs
+    const sinceMs = this.#options.clock.now()
+    this.#problems.set(kind, { problem, sinceMs })
+    return sinceMs
   }
 
   /** Reads all files again, because they may have changed. Never rejects. */

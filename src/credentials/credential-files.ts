@@ -1,8 +1,17 @@
 /** Credentials in files, as Istio and Kubernetes mount them: read afresh for every connection, examined before they are used. */
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import type { Credential } from './expiry.ts'
-import { durationText, type Examined, type KeyPair, readCertificates, readKey, validity } from './pem.ts'
-import { type Roots, SYSTEM_ROOTS } from './secure-channel.ts'
+import {
+  durationText,
+  type Examined,
+  type KeyPair,
+  readCertificates,
+  readKey,
+  validity,
+  type Roots,
+  SYSTEM_ROOTS,
+} from './pem.ts'
+
 import { readClaims } from './token.ts'
 
 /** Reads a file's text, or says in one phrase why not; `isMissing` if there is none. */

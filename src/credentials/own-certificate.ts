@@ -5,8 +5,9 @@ import { type Authority, requestCertificate, type Shown } from './certificate-au
 import { pairOf, type ReadText, readKeyPair } from './credential-files.ts'
 import { createRequest } from './csr.ts'
 import type { Credential } from './expiry.ts'
-import { durationText, readCertificates, validity } from './pem.ts'
-import type { Presented, Roots } from './secure-channel.ts'
+import { durationText, readCertificates, validity, type Roots } from './pem.ts'
+import type { Presented } from './secure-channel.ts'
+import type { ResolveTarget } from '../xds/ads-stream.ts'
 
 /** What a certificate of our own is asked for with. */
 export interface OwnCertificateOptions {
@@ -20,6 +21,8 @@ export interface OwnCertificateOptions {
   /** The token of now, null if there is none that can be used. */
   token: () => string | null
   read: ReadText
+  /** What gRPC is to connect to for the authority's address. */
+  resolve: ResolveTarget
   /** Replaces a file's contents at once (mode 0600). Rejects if it cannot. */
   write: (path: string, text: string) => Promise<void>
   log: Log
@@ -158,11 +161,13 @@ export class OwnCertificate {
     const { authority, identity, roots: readRoots, clock, onRenewed, log } = this.#options
     const roots = readRoots()
     if ('failure' in roots) return roots.failure
+    const resolved = await this.#options.resolve(authority.address, this.#aborted.signal)
+    if ('failure' in resolved) return resolved.failure
     const { key, csr } = await createRequest(identity)
     const keyPem = key.export({ type: 'pkcs8', format: 'pem' })
     let result: Awaited<ReturnType<typeof requestCertificate>> | null = null
     for (const shown of this.#shown()) {
-      result = await requestCertificate(authority, roots, shown, csr, REQUEST_MS, this.#aborted.signal)
+      result = await requestCertificate(authority, resolved.target, roots, shown, csr, REQUEST_MS, this.#aborted.signal)
       if (!('failure' in result) || !result.isRefused) break
     }
     if (result === null) return 'there is neither a token nor a certificate to ask for one with'

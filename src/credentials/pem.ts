@@ -8,6 +8,17 @@ const MOST_CERTIFICATES = 1000
 /** A value, or in one phrase what is wrong with the text it was to be read from. */
 export type Examined<T> = { value: T } | { problem: string }
 
+/** `XDS_ROOT_CA` says so where the control plane's certificate is one of a public authority. */
+export const SYSTEM_ROOTS = 'SYSTEM'
+
+/** Root certificates to verify the control plane by. */
+export interface Roots {
+  /** File, or SYSTEM. */
+  from: string
+  /** PEM. */
+  pem: string
+}
+
 /** A client certificate with its key, ready for TLS. */
 export interface KeyPair {
   /** PEM, leaf first. */

@@ -2,21 +2,10 @@
 import { isIP } from 'node:net'
 import { checkServerIdentity, createSecureContext, getCACertificates, type PeerCertificate } from 'node:tls'
 import { type ChannelCredentials, type ChannelOptions, credentials } from '@grpc/grpc-js'
-import type { KeyPair } from './pem.ts'
-
-/** `XDS_ROOT_CA` says so where the control plane's certificate is one of a public authority. */
-export const SYSTEM_ROOTS = 'SYSTEM'
+import { type KeyPair, type Roots, SYSTEM_ROOTS } from './pem.ts'
 
 /** Istio's name for istiod, which a forwarded port on localhost cannot carry (security/pkg/nodeagent, Istio). */
 const ISTIOD_NAME = 'istiod.istio-system.svc'
-
-/** Root certificates to verify the control plane by. */
-export interface Roots {
-  /** File, or SYSTEM. */
-  from: string
-  /** PEM. */
-  pem: string
-}
 
 /** What a channel over TLS is made of. */
 export interface SecureChannel {
@@ -153,6 +142,6 @@ function explain(reason: string, alert: string, roots: string, certificate: stri
 function shortened(reason: string): string {
   return reason
     .replace(/^.*?(?:SSL routines|OpenSSL internal):[^:]*:/, '')
-    .replace(/:\.\.\/.*$/, '')
+    .replace(/:\.\.\/.*$/s, '')
     .trim()
 }

@@ -25,7 +25,7 @@ import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import type { Endpoint, Observer } from '../observe/observer.ts'
-import type { MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
+import type { CredentialState, MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { examineStart } from './start-check.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
@@ -128,6 +128,7 @@ class Daemon {
   #lastReload: Reload | null = null
   /** TCP connections of clients that there is room for. */
   #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
+  #credentials: () => CredentialState[] = () => []
   readonly #onExit: () => void = () => this.#workers?.endNow()
 
   constructor(options: DaemonOptions, log: Log, inherited: Inherited | null) {
@@ -259,6 +260,7 @@ class Daemon {
         xds: this.#xds,
         problems: () => [...reloadProblems(this.#lastReload), ...this.#sourceProblems(), ...this.#settings.problems],
         reload: () => this.#lastReload,
+        credentials: this.#credentials,
         updates: this.#updates,
         compileDurations: this.#compileDurations,
       }),
@@ -431,10 +433,14 @@ class Daemon {
   }
 
   async #startSource(sink: TableKeeper): Promise<void> {
-    const { source, xds, problems } = await openTableSource(this.#settings.config, sink, this.#log)
+    const settings = this.#settings
+    const resolvers = { engine: () => settings.engine, search: () => settings.search }
+    const opened = await openTableSource(settings.config, sink, resolvers, this.#log)
+    const { source, xds, problems } = opened
     this.#source = source
     this.#xds = xds
     this.#sourceProblems = problems
+    this.#credentials = opened.credentials
     await source.start()
   }
 }

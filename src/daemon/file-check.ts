@@ -35,7 +35,7 @@ export async function examineFiles(config: Config): Promise<FilesExamination> {
   }
   readHostsFile(config.hostsFile, warn)
   const { source } = config.mesh
-  const sourceCount = await readSource(source, warn)
+  const sourceCount = await readSource(config, source, warn)
   return { warnings, resolvConf, servers, sourceCount }
 }
 
@@ -68,20 +68,41 @@ function readHostsFile(path: string, warn: Warn): void {
   }
 }
 
-async function readSource(source: MeshSourceConfig, warn: Warn): Promise<number | null> {
+async function readSource(config: Config, source: MeshSourceConfig, warn: Warn): Promise<number | null> {
   if (source.kind === 'table') return readTable(source.file, warn)
   if (source.kind === 'files') return await readFolder(source.folder, warn)
   if (source.kind === 'none') return null
-  const { tls, token } = source
-  const files = { ...tls, serverName: '', token }
-  for (const [key, path] of Object.entries(files)) {
-    if (path === '' || path === 'SYSTEM') continue
-    const read = readBoundedText(path, MAX_FILE_BYTES.credentials)
-    const keys = key === 'token' ? [key] : ['tls', key]
-    if ('problem' in read) warn(['mesh', 'source', 'xds', ...keys], `${path} ${briefly(read.problem)}`)
-    else if (read.text.trim() === '') warn(['mesh', 'source', 'xds', ...keys], `${path} is empty`)
-  }
+  if (source.tls !== null) await readCredentials(config, source, warn)
   return null
+}
+
+/** What would keep a secured connection from being made. */
+async function readCredentials(
+  { istio }: Config,
+  { tls, token, certificate }: Extract<MeshSourceConfig, { kind: 'xds' }>,
+  warn: Warn,
+): Promise<void> {
+  const {
+    readCredentialFile: read,
+    readKeyPair,
+    readRoots,
+    readToken,
+  } = await import('../credentials/credential-files.ts')
+  const { rootCert, cert, key } = tls!
+  const now = Date.now()
+  const roots = readRoots(rootCert === '' ? istio.rootCerts : [rootCert], read)
+  const pair = readKeyPair(cert === '' ? istio.certificates : [{ cert, key }], read, now)
+  const bearer = readToken(token, read, now)
+  const say = (path: KeyPath, { from, problem }: { from: string; problem: string | null }): void => {
+    if (problem !== null) warn(['mesh', 'source', 'xds', ...path], `${from} ${problem}`)
+  }
+  say(['tls', 'rootCert'], roots.credential)
+  if (pair !== null) say(['tls', 'cert'], pair.credential)
+  if (bearer !== null) say(['token'], bearer.credential)
+  if (pair?.value || bearer?.value) return
+  const remedy =
+    certificate === 'none' ? 'name a token, or tls.cert and tls.key' : 'the first certificate needs a token'
+  warn(['mesh', 'source', 'xds'], `there is neither a certificate nor a token to show to the control plane; ${remedy}`)
 }
 
 function readTable(path: string, warn: Warn): number | null {

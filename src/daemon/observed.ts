@@ -5,11 +5,19 @@ import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
-import type { Listener, MeshState, ObserveSources, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
+import type {
+  CredentialState,
+  Listener,
+  MeshState,
+  ObserveSources,
+  Problem,
+  Reload,
+  XdsStateLike,
+} from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { StreamThread } from './stream-thread.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
-import { savedTableProblems } from './problems.ts'
+import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
 import type { DataWorkers } from './data-workers.ts'
@@ -36,6 +44,8 @@ export interface DaemonParts {
   keeper: TableKeeper
   /** Null where the table comes from files. */
   xds: (() => XdsStateLike) | null
+  /** What is shown to the control plane, and verified. */
+  credentials: () => CredentialState[]
   updates: MeshState['updates']
   compileDurations: MeshState['compileDurations']
 }
@@ -61,6 +71,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     serverUses: () => serverUses(settings.engine, settings.looping),
     mesh: () => meshState(parts),
     xds: () => parts.xds?.() ?? null,
+    credentials: parts.credentials,
     tableJson: () => keeper.json(),
     config: () => settings.config,
     ready: () => {
@@ -71,7 +82,11 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     warnings: parts.warnings,
-    problems: () => [...parts.problems(), ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper)],
+    problems: () => [
+      ...parts.problems(),
+      ...credentialProblems(parts.credentials()),
+      ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper),
+    ],
     reload: parts.reload,
     adminToken: () => readAdminToken(settings.config.admin.token),
     socketTables: readSocketTables,

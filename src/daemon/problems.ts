@@ -1,6 +1,6 @@
 /** What is wrong now, as the observer shows it, from the states of the parts. Each text is one line that names file or server. */
 import type { FileTrouble } from '../base/watched-file.ts'
-import type { Problem, Reload } from '../observe/sources.ts'
+import type { CredentialState, Problem, Reload } from '../observe/sources.ts'
 import type { MeshFilesState } from '../tables/mesh-folder.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
 import type { TableFileState } from '../tables/table-file.ts'
@@ -40,6 +40,21 @@ export function controlPlaneProblems({ away, refused }: Pick<XdsState, 'away' | 
     problems.push({ about: 'control_plane', text, sinceMs: refused.sinceMs })
   }
   return problems
+}
+
+/** Credentials that cannot be used: the next connection would fail, or be made with others. */
+export function credentialProblems(credentials: readonly CredentialState[]): Problem[] {
+  return credentials.flatMap(({ kind, from, problem, problemSinceMs, isNeeded }) =>
+    problem === null || !isNeeded
+      ? []
+      : [
+          {
+            about: 'credentials',
+            text: `${kind === 'root' ? 'root certificate' : kind} ${from}: ${problem}`,
+            sinceMs: problemSinceMs ?? 0,
+          },
+        ],
+  )
 }
 
 /** A watched file that is of no use as it is now: what it said last goes on. */

@@ -104,6 +104,12 @@ export class DaemonSettings {
     return { namespace, domain, searchDomain: this.#resolvConf.value?.search[0] ?? null }
   }
 
+  /** How resolv.conf has names searched (resolv.conf(5)). */
+  get search(): { domains: readonly string[]; ndots: number } {
+    const { search = [], options } = this.#resolvConf.value ?? {}
+    return { domains: search, ndots: options?.ndots ?? 1 }
+  }
+
   /** What is wrong with the files now. */
   get problems(): Problem[] {
     return [

@@ -1,12 +1,12 @@
 /** Where the name table comes from: a control plane over xDS, a file that holds a table, or a folder of mesh files. */
-import { networkInterfaces } from 'node:os'
 import { watchFolder } from '../base/file-watch.ts'
 import type { Config } from '../config/schema.ts'
+import type { ShownCredential } from '../credentials/control-plane-credentials.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem, XdsStateLike } from '../observe/sources.ts'
 import type { TableSink } from '../table/nds.ts'
+import type { ResolverSettings } from './control-plane-access.ts'
 import { controlPlaneProblems, meshFileProblems, tableFileProblems } from './problems.ts'
-import { version } from '../version.ts'
 
 /** Whatever brings the name table. */
 export interface TableSource {
@@ -17,26 +17,38 @@ export interface TableSource {
 /** A source, the state of its connection where there is one, and what is wrong with it now. */
 export interface OpenTableSource {
   source: TableSource
+  /** What is shown to the control plane and verified; empty where there is none, or without TLS. */
+  credentials: () => ShownCredential[]
   xds: (() => XdsStateLike) | null
   problems: () => Problem[]
 }
 
-/** What of a source is not to be had, in one line; null if nothing. */
+/** What of a source makes no sense, in one line; null if nothing. */
 export function sourceProblem({ mesh: { source } }: Config): string | null {
-  if (source.kind !== 'xds' || (source.tls === null && source.token === '')) return null
-  const problem = 'TLS and tokens towards the control plane are not there yet'
-  return `${problem}; use the plaintext port (15010 of istiod) without tls and token`
+  if (source.kind !== 'xds') return null
+  const { tls, token, certificate } = source
+  if (tls === null && token !== '')
+    return 'token: would travel in plaintext; add tls: {} and the secured port (15012 of istiod), or leave the token out'
+  if (tls === null && certificate !== 'none') return 'certificate: needs TLS; add tls: {}'
+  if (tls !== null && (tls.cert === '') !== (tls.key === ''))
+    return `tls: has ${tls.cert === '' ? 'a key without its certificate (cert)' : 'a certificate without its key (key)'}`
+  return null
 }
 
 /** Makes the source that the configuration names, of which `sourceProblem` knows no problem; it is not started yet. Only its own code is loaded. */
-export async function openTableSource(config: Config, sink: TableSink, log: Log): Promise<OpenTableSource> {
+export async function openTableSource(
+  config: Config,
+  sink: TableSink,
+  resolvers: ResolverSettings,
+  log: Log,
+): Promise<OpenTableSource> {
   const { source } = config.mesh
   if (source.kind === 'none')
-    return { source: { start: () => {}, stop: async () => {} }, xds: null, problems: () => [] }
+    return { source: { start: () => {}, stop: async () => {} }, credentials: none, xds: null, problems: () => [] }
   if (source.kind === 'table') {
     const { TableFileSource } = await import('../tables/table-file.ts')
     const table = new TableFileSource({ path: source.file, sink, log })
-    return { source: table, xds: null, problems: () => tableFileProblems(table.state()) }
+    return { source: table, credentials: none, xds: null, problems: () => tableFileProblems(table.state()) }
   }
   if (source.kind === 'files') {
     const { MeshFilesSource } = await import('../tables/mesh-folder.ts')
@@ -57,34 +69,51 @@ export async function openTableSource(config: Config, sink: TableSink, log: Log)
       log,
       watchFolder,
     })
-    return { source: files, xds: null, problems: () => meshFileProblems(files.state()) }
+    return { source: files, credentials: none, xds: null, problems: () => meshFileProblems(files.state()) }
   }
   const { XdsOrigin } = await import('../tables/xds-origin.ts')
-  const { buildNode } = await import('../xds/node.ts')
-  const { plaintext } = await import('../xds/credentials.ts')
-  const ownAddresses = Object.values(networkInterfaces()).flatMap((infos) =>
-    (infos ?? []).filter((info) => !info.internal).map((info) => info.address),
-  )
+  const { nodeFor } = await import('./xds-node.ts')
+  const { openAccess } = await import('./control-plane-access.ts')
+  const access = await openAccess(config, source, resolvers, log)
   const origin = new XdsOrigin({
     addresses: source.addresses.map(({ text }) => text),
     delta: source.delta,
-    node: buildNode({
-      identity: config.identity,
-      metadata: nodeMetadata(config.istio.metadata, source.automaticVips),
-      ownAddresses,
-      version,
-    }),
-    credentials: plaintext,
+    node: nodeFor(config, source),
+    credentials: access.credentials,
+    resolve: access.resolve,
     sink,
     log,
     random: Math.random,
   })
-  return { source: origin, xds: () => origin.state(), problems: () => controlPlaneProblems(origin.state()) }
+  const connected: TableSource = {
+    start() {
+      access.start(() => origin.reconnect())
+      origin.start()
+    },
+    async stop(deadlineMs) {
+      access.stop()
+      await origin.stop(deadlineMs)
+    },
+  }
+  return {
+    source: connected,
+    credentials: access.shown,
+    xds: () => ({ ...origin.state(), ...registrationOf(config, origin.state().connected) }),
+    problems: () => controlPlaneProblems(origin.state()),
+  }
 }
 
-/** istiod leaves automatic VIPs out for a node whose DNS_CAPTURE is "false"; its booleans are texts. */
-function nodeMetadata(metadata: Record<string, unknown>, automaticVips: boolean | 'auto'): Record<string, unknown> {
-  return automaticVips === 'auto' ? metadata : { ...metadata, DNS_CAPTURE: String(automaticVips) }
+function none(): ShownCredential[] {
+  return []
+}
+
+/** The group that istiod is asked to register this machine in, and whether it has: it does so for as long as the stream lasts. */
+function registrationOf(
+  { istio }: Config,
+  isConnected: boolean,
+): { registration?: { group: string; isRegistered: boolean } } {
+  const group = istio.metadata['AUTO_REGISTER_GROUP']
+  return typeof group === 'string' ? { registration: { group, isRegistered: isConnected } } : {}
 }
 
 /** The configured source, for people. */

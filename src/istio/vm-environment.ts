@@ -44,13 +44,22 @@ interface Places {
 }
 
 /** Where the files belong on a machine, if all five do not lie in one folder. */
-const ISTIO_PLACES: Places = {
-  env: ['/var/lib/istio/envoy/sidecar.env', '/var/lib/istio/envoy/cluster.env'],
-  mesh: '/etc/istio/config/mesh',
-  rootCert: '/etc/certs/root-cert.pem',
-  token: '/var/run/secrets/tokens/istio-token',
-  hosts: '/etc/hosts',
-  certificates: '/etc/certs',
+function placesBelow(root: string): Places {
+  return {
+    env: [join(root, 'var/lib/istio/envoy/sidecar.env'), join(root, CLUSTER_ENV)],
+    mesh: join(root, 'etc/istio/config/mesh'),
+    rootCert: join(root, 'etc/certs/root-cert.pem'),
+    token: join(root, 'var/run/secrets/tokens/istio-token'),
+    hosts: join(root, 'etc/hosts'),
+    certificates: join(root, 'etc/certs'),
+  }
+}
+
+const CLUSTER_ENV = 'var/lib/istio/envoy/cluster.env'
+
+/** Whether this is a machine of Istio: its cluster.env is at Istio's own place. */
+export function isIstioMachine(read: ReadFile): boolean {
+  return 'value' in read(join('/', CLUSTER_ENV))
 }
 
 function placesIn(folder: string): Places {
@@ -65,10 +74,11 @@ function placesIn(folder: string): Places {
 }
 
 /**
- * Reads the files in `folder`, or those at Istio's own places if it is ''. cluster.env must be there, everything else may be missing.
+ * Reads the files in `folder`: all five beside each other, or each at its own place below it (`/` for the machine's). cluster.env must be there, everything else may be missing.
  */
 export function readVmEnvironment(folder: string, read: ReadFile, machine: Machine): VmEnvironment {
-  const places = folder === '' ? ISTIO_PLACES : placesIn(folder)
+  const below = placesBelow(folder)
+  const places = 'value' in read(below.env.at(-1)!) ? below : placesIn(folder)
   const problems: string[] = []
   const variables = new Map<string, { value: string; from: string }>()
   const set = (name: string, value: string, from: string): void => void variables.set(name, { value, from })

@@ -10,6 +10,8 @@ import { TableViews } from './table-views.ts'
 export interface AdsServerOptions {
   /** What is served before the first `update`. */
   mesh: Mesh
+  /** By default without TLS. */
+  credentials?: ServerCredentials
   log: Log
   clock: Clock
 }
@@ -35,7 +37,7 @@ class ListenError extends Error {
 }
 
 /**
- * Serves name tables over ADS, delta and state of the world, without TLS. Nodes that see the mesh alike share one
+ * Serves name tables over ADS, delta and state of the world. Nodes that see the mesh alike share one
  * serialized table. A change is sent to those nodes whose table it changes.
  */
 export class AdsServer {
@@ -64,7 +66,7 @@ export class AdsServer {
     }
     this.#grpc.addService(AdsService, handlers)
     // Not grpc-js's own listener: that keeps of an error its text only, and prints it besides.
-    const grpc = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure())
+    const grpc = this.#grpc.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure())
     this.#tcp = createServer({ noDelay: true }, (socket) => grpc.injectConnection(socket))
   }
 

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { type Clock, steadyClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { AdsServer } from './ads-server.ts'
+import { readServerCredentials } from './server-credentials.ts'
 import type { DebounceSettings } from './debounce.ts'
 import { MeshWatch, type MeshWatchState, type WatchFolder } from './mesh-watch.ts'
 import { indexMesh } from './name-table-builder.ts'
@@ -9,8 +10,10 @@ import { indexMesh } from './name-table-builder.ts'
 export interface ControlPlaneOptions {
   /** YAML or JSON of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry; those below it as well. */
   folder: string
-  /** Where gRPC is served, without TLS. Port 0: any. */
+  /** Where gRPC is served. Port 0: any. */
   listen: { address: string; port: number }
+  /** Folder of cert-chain.pem and key.pem, and of root-cert.pem if clients must show a certificate; without it there is no TLS. */
+  tls?: string
   log: Log
   watchFolder: WatchFolder
   /** File that keeps automatic addresses; `.byname-vips.json` in the folder if not given. */
@@ -42,13 +45,14 @@ class MeshFolderError extends Error {
 
 /**
  * The embedded control plane: an ADS server whose name tables follow a folder of YAML. It serves once the folder was
- * read; files that are bad at that time are logged and missing. @throws MeshFolderError, ListenError
+ * read; files that are bad at that time are logged and missing. @throws MeshFolderError, ServerCredentialsError, ListenError
  */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { folder, listen, log } = options
   requireFolder(folder)
   const clock = options.clock ?? steadyClock
-  const server = new AdsServer({ mesh: indexMesh([]), log, clock })
+  const credentials = options.tls === undefined ? {} : { credentials: readServerCredentials(options.tls) }
+  const server = new AdsServer({ mesh: indexMesh([]), ...credentials, log, clock })
   const watch = new MeshWatch(options, (mesh) => server.update(mesh))
   await watch.start()
   let port: number

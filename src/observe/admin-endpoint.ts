@@ -2,7 +2,7 @@ import { nameToWire } from '../dns/name.ts'
 import { json, JSON_TYPE, type Route, text } from '../http/route.ts'
 import { redact } from './redact.ts'
 import type { ObserveSources } from './sources.ts'
-import { cacheStatus, type StatusReport } from './status.ts'
+import { cacheStatus, credentialStatus, type StatusReport } from './status.ts'
 import { statusPage } from './status-page.ts'
 import { upstreamStatus } from './upstream-metrics.ts'
 
@@ -41,7 +41,10 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
       },
     },
     get('/debug/upstreams', 'upstream servers: health, round-trip time, failures', () => upstreamStatus(sources)),
-    get('/debug/xds', 'connection to the control plane; null without one', () => sources.xds()),
+    get('/debug/xds', 'connection to the control plane, and credentials; null without one', () => {
+      const xds = sources.xds()
+      return xds === null ? null : { ...xds, credentials: credentialStatus(sources) }
+    }),
     get('/debug/config', 'the configuration in use, secrets redacted', () => redact(sources.config())),
   ]
   return routes

@@ -32,12 +32,29 @@ export interface XdsStateLike {
   reconnects: number
   /** Why there is no connection, and since when; null while there is one, and until the first attempt has failed. */
   away: { sinceMs: number; address: string; reason: string } | null
+  /** The workload group that this machine is to be registered in, and whether it is; absent where none was asked for. */
+  registration?: { group: string; isRegistered: boolean }
+}
+
+/** One thing that byname shows to the control plane, or verifies. */
+export interface CredentialState {
+  kind: 'root' | 'certificate' | 'token'
+  /** File, or where else it comes from. */
+  from: string
+  /** Unix time in ms; null if it does not say. */
+  expiresAtMs: number | null
+  /** What is wrong with it, in one phrase, and since when (Unix time in ms); null: nothing. */
+  problem: string | null
+  problemSinceMs: number | null
+  /** Whether the connection depends on it. */
+  isNeeded: boolean
 }
 
 /** What a problem may be about: the `about` label of byname_problems. */
 export const PROBLEM_SUBJECTS = [
   'configuration',
   'control_plane',
+  'credentials',
   'mesh_files',
   'table_file',
   'resolv_conf',
@@ -114,6 +131,8 @@ export interface ObserveSources {
   mesh(): MeshState
   /** Null where the table does not come over xDS. */
   xds(): XdsStateLike | null
+  /** What is shown to the control plane and verified; empty where nothing is. */
+  credentials(): readonly CredentialState[]
   /** The name table as proto3 JSON, in pieces, so that a big one is never held as a whole. */
   tableJson(): Iterable<string>
   /** The configuration in use. Secrets are redacted here (redact.ts). */

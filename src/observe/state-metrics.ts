@@ -63,6 +63,17 @@ export function meshMetrics(sources: ObserveSources): MetricDefinition[] {
       type: 'counter',
       read: () => ofXds(sources, (xds) => xds.reconnects),
     },
+    {
+      name: 'byname_credential_expiry_timestamp_seconds',
+      help: 'Unix time when a credential towards the control plane expires, by kind: root, certificate or token. Those that do not say are absent.',
+      type: 'gauge',
+      read: () =>
+        sources
+          .credentials()
+          .flatMap(({ kind, expiresAtMs }) =>
+            expiresAtMs === null ? [] : [{ labels: { kind }, value: expiresAtMs / 1000 }],
+          ),
+    },
   ]
 }
 

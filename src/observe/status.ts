@@ -1,7 +1,7 @@
 import { Cell, DROP_REASONS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
 import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
 import { sumOf } from './metric-definition.ts'
-import type { Listener, ObserveSources, Problem, Reload, XdsStateLike } from './sources.ts'
+import type { CredentialState, Listener, ObserveSources, Problem, Reload, XdsStateLike } from './sources.ts'
 import { type UpstreamStatus, upstreamStatus } from './upstream-metrics.ts'
 
 /** The answer cache, all workers together. */
@@ -51,6 +51,7 @@ export interface StatusReport {
   }
   /** Null where the table does not come over xDS. */
   xds: XdsStateLike | null
+  credentials: CredentialStatus[]
   cache: CacheStatus
   upstreams: UpstreamStatus[]
   /** Packets that got no reply, by reason; reasons that never occurred are left out. */
@@ -64,6 +65,18 @@ export interface StatusReport {
   problems: ProblemStatus[]
   /** The last reading of the configuration after the start; null before the first. */
   reload: Reload | null
+}
+
+/** A credential towards the control plane. */
+export interface CredentialStatus {
+  kind: CredentialState['kind']
+  from: string
+  /** ISO 8601; null if it does not say. */
+  expires: string | null
+  /** Negative once it has expired. */
+  secondsLeft: number | null
+  problem: string | null
+  isNeeded: boolean
 }
 
 /** A problem, and how long there has been one. */
@@ -110,6 +123,7 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
       updates: mesh.updates,
     },
     xds: sources.xds(),
+    credentials: credentialStatus(sources),
     cache: cacheStatus(sources),
     upstreams,
     drops: Object.fromEntries(drops.filter(([, count]) => count > 0)),
@@ -123,6 +137,18 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
 
 function responsesOf(worker: WorkerCounters, source: number): number {
   return RCODES.reduce((sum, _, rcode) => sum + worker.responsesOf(source, rcode), 0)
+}
+
+/** The credentials of this moment. */
+export function credentialStatus(sources: Pick<ObserveSources, 'credentials' | 'nowMs'>): CredentialStatus[] {
+  return sources.credentials().map(({ kind, from, expiresAtMs, problem, isNeeded }) => ({
+    kind,
+    from,
+    expires: expiresAtMs === null ? null : new Date(expiresAtMs).toISOString(),
+    secondsLeft: expiresAtMs === null ? null : (expiresAtMs - sources.nowMs()) / 1000,
+    problem,
+    isNeeded,
+  }))
 }
 
 /** The problems of this moment. */

@@ -37,6 +37,6 @@ export const plaintext: CredentialsSource = {
 
 /** A server that waits for TLS takes HTTP/2's first bytes for garbage, and closes. */
 function explainPlaintext(reason: string): string {
-  if (!/ECONNRESET|Protocol error|ERR_HTTP2|closed before|before (?:receiving|any)/i.test(reason)) return reason
+  if (!/Failed to connect|ECONNRESET|Protocol error/.test(reason)) return reason
   return `${reason}; does the server speak TLS at this port? istiod's plaintext port is 15010, its secured one 15012 (mesh.source.xds.tls)`
 }

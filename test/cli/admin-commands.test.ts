@@ -62,6 +62,7 @@ const status: StatusReport = {
     updates: { changed: 3, unchanged: 1, refused: 0 },
   },
   xds: { connected: true, reconnects: 1, away: null },
+  credentials: [],
   cache: {
     entries: 1,
     bytes: 300,
@@ -146,6 +147,7 @@ warning: mind the \\x1b[31m gap
       ready: false,
       missing: ['no name table has arrived yet'],
       table: { ...status.table, hosts: 0, ageSeconds: null },
+      credentials: [],
       xds: null,
       upstreams: [],
       drops: {},

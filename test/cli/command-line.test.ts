@@ -95,7 +95,9 @@ describe('check', () => {
     expect({ code, err }).toEqual({ code: 0, err: '' })
     expect(out).toContain(config)
     expect(out).toMatch(/^listen +127\.0\.0\.1:5300 \(UDP and TCP\)$/m)
-    expect(out).toMatch(/^workload +namespace shop, domain shop\.svc\.cluster\.local$/m)
+    expect(out).toMatch(/^identity\.namespace +shop \(POD_NAMESPACE\)$/m)
+    expect(out).toMatch(/^identity\.domain +shop\.svc\.cluster\.local \(of the namespace\)$/m)
+    expect(out).toMatch(/^identity\.trustDomain +cluster\.local \(default\)$/m)
     expect(out).toMatch(/^mesh names +over xDS \(delta\) from 127\.0\.0\.1:15010, plaintext$/m)
     expect(out).toMatch(/^other names +10\.0\.0\.10:53 from .*; search shop\.svc\.cluster\.local$/m)
     expect(out).toMatch(/The configuration is good\.\n$/)
@@ -131,8 +133,8 @@ describe('what run refuses as it starts', () => {
   const noCertificate = write('none.pem', 'nothing')
   const loop = "is byname's own listener: that would be a loop; name the resolver behind it"
   const advice = 'name a file of root certificates (PEM), or leave it empty'
-  const tls =
-    '1:24: mesh.source.xds: TLS and tokens towards the control plane are not there yet; use the plaintext port (15010 of istiod) without tls and token'
+  const plaintext =
+    '1:24: mesh.source.xds: token: would travel in plaintext; add tls: {} and the secured port (15012 of istiod), or leave the token out'
 
   test.each<[string, string, string[]]>([
     [
@@ -158,7 +160,7 @@ describe('what run refuses as it starts', () => {
         `3:66: upstream.servers[0]: upstream server 127.0.0.1:5300 ${loop}`,
       ],
     ],
-    ['a control plane over TLS', 'mesh: { source: { xds: { address: "istiod:15012", tls: {} } } }', [tls]],
+    ['a token without TLS', 'mesh: { source: { xds: { address: "istiod:15010", token: t } } }', [plaintext]],
   ])('%s: check refuses it alike, with exit code 2', async (_, yaml, problems) => {
     const config = write('refused.yaml', `${yaml}\n`)
     const lines = (command: string): string =>

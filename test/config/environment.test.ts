@@ -84,13 +84,17 @@ describe('Istio’s environment', () => {
       ip: '10.1.2.3',
       serviceAccount: 'web',
       cluster: 'east',
+      trustDomain: 'cluster.local',
       network: 'net-1',
       labels: { app: 'web', n: '1' },
     })
     expect(istio).toEqual({
       isDetected: true,
       metadata: { CLUSTER_ID: 'east', NETWORK: 'net-1', DNS_CAPTURE: 'true', 'a.b/c': 'd' },
-      caAddress: 'istiod:15012',
+      rootCerts: ['/etc/certs/root-cert.pem', '/var/run/secrets/istio/root-cert.pem'],
+      certificates: [],
+      hostsFiles: ['/etc/hosts'],
+      origins: {},
     })
   })
 

@@ -64,6 +64,9 @@ describe('defaults', () => {
       addresses: [{ host: 'istiod.istio-system.svc', port: 15012, text: 'istiod.istio-system.svc:15012' }],
       tls: { rootCert: '', cert: '', key: '', serverName: '' },
       token: '/var/run/secrets/tokens/istio-token',
+      certificate: 'none',
+      certificateAuthority: null,
+      certificateFolder: '',
       delta: true,
       automaticVips: 'auto',
     })

@@ -48,6 +48,7 @@ async function make(
     folder: '',
     roots: () => ({ from: '/root.pem', pem: authority.root }),
     token: () => 'first',
+    resolve: () => Promise.resolve({ target: `ipv4:${address}` }),
     read: (path) => {
       const value = files.get(path)
       return value === undefined ? { problem: 'does not exist', isMissing: true } : { value }

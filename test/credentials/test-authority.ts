@@ -44,6 +44,17 @@ export class TestAuthority {
     return this.#sign(requestKey(csr), wanted)
   }
 
+  /** As istiod wants a plugged-in CA: names of files and their contents. */
+  asPluggedIn(): Record<string, string> {
+    const key = this.#key.export({ type: 'pkcs8', format: 'pem' })
+    return {
+      'ca-cert.pem': this.root,
+      'ca-key.pem': key,
+      'cert-chain.pem': this.root,
+      'root-cert.pem': this.root,
+    }
+  }
+
   #sign(key: KeyObject, { names, fromMs, toMs }: Wanted): string {
     const from = fromMs ?? Date.now() - 120_000
     return this.#certificate(key, seq(), names, from, toMs ?? Date.now() + HOUR, false)
@@ -112,7 +123,8 @@ function der(tag: number, ...parts: Uint8Array[]): Buffer {
   const body = Buffer.concat(parts)
   const { length } = body
   if (length < 0x80) return Buffer.concat([Buffer.from([tag, length]), body])
-  return Buffer.concat([Buffer.from([tag, 0x82, length >> 8, length & 0xff]), body])
+  const bytes = length < 0x100 ? [length] : [length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from([tag, 0x80 | bytes.length, ...bytes]), body])
 }
 
 function seq(...parts: Uint8Array[]): Buffer {

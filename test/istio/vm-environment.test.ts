@@ -46,7 +46,7 @@ describe('a machine’s files become an environment', () => {
       '/var/lib/istio/envoy/sidecar.env': 'A=1\nB=1\n',
       '/var/lib/istio/envoy/cluster.env': "B='2'\nISTIO_SVC_IP='10.9.9.9'\n",
     })
-    const vm = readVmEnvironment('', read, MACHINE)
+    const vm = readVmEnvironment('/', read, MACHINE)
     expect(vm.variables).toEqual({
       A: '1',
       B: '2',

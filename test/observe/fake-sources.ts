@@ -29,6 +29,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ],
     mesh: () => mesh,
     xds: () => ({ connected: true, reconnects: 2, away: null }),
+    credentials: () => [],
     tableJson: () => ['{"table":{', '}}'],
     config: () => ({ workers: 2 }),
     ready: () => ({ ready: true, missing: [] }),
