@@ -255,7 +255,8 @@ export class Image {
 
   /**
    * Rule 4. A host `*.z` also stands for `*.z.S0` (unless z is S0 or under it), so at each label there are two
-   * suffixes to look for, and the longest that there is wins: the host's own name before an expansion.
+   * suffixes to look for, and the longest that there is wins: the host's own name before an expansion. Where the name
+   * less S0 is a host's own, that host is found.
    */
   private findWildcard(name: ScannedName, below: number): boolean {
     const { labels } = name
@@ -268,6 +269,8 @@ export class Image {
       if (this.wildcardFits(labels - k) && this.findSuffix(name, k, name.length - 1, own[k]!)) return true
       if (k < below && k >= expandFrom && this.wildcardFits(below - k)) {
         if (this.findSuffix(name, k, name.labelAt[below]!, prefix[k]!)) {
+          // ★ The name that the CNAME leads to may be a host itself, which must not get other addresses by the search domain.
+          if (this.findKey(finishHash(name.hashAt[below]!), name.labelAt[below]!)) this.wildcard = false
           this.expanded = true
           this.prefixLabels = below
           return true

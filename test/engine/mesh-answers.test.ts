@@ -340,3 +340,28 @@ it('a truncated header is none of the table’s', () => {
   const byname = new EngineUnderTest({}, imageOf(table))
   expect(byname.askRaw(bytes(1, 2)).reply).toBeNull()
 })
+
+describe('an exact host below a wildcard, asked for with the search domain once more', () => {
+  const local = new Map<string, NameInfo>([...table, ['*.local', info({ ips: ['192.0.2.9', 'fd00::9'] })]])
+  const twice = `${WEB}.${SEARCH}`
+
+  it.each([
+    [Type.A, ['10.0.0.1', '10.0.0.2']],
+    [Type.AAAA, ['fd00::1']],
+  ])('has its own addresses (type %i)', (type, ips) => {
+    const { reply } = new EngineUnderTest({}, imageOf(local)).ask(twice, type)
+    expect(reply!.answers[0]).toMatchObject({ name: twice, type: 'CNAME', data: WEB })
+    expect(
+      reply!.answers
+        .slice(1)
+        .map(({ name, data }) => `${name} ${String(data)}`)
+        .toSorted(),
+    ).toEqual(ips.map((ip) => `${WEB} ${ip}`))
+  })
+
+  it('has no address where it has none of the family: an SOA of its own', () => {
+    const { reply } = new EngineUnderTest({}, imageOf(local)).ask(`old.ops.svc.cluster.local.${SEARCH}`, Type.AAAA)
+    expect(summary(reply!)).toMatchObject([[expect.any(String), 'CNAME', 30, 'old.ops.svc.cluster.local']])
+    expect(soaOf(reply!)).toEqual(['old.ops.svc.cluster.local', 'SOA', 30, 30])
+  })
+})

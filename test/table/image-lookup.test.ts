@@ -167,7 +167,40 @@ describe('the search domain', () => {
   })
 })
 
+const wild = (name: string): [string, NameInfo] => [name, info({ ips: ['192.0.2.2', 'fd00::2'] })]
+
 describe('wildcards', () => {
+  describe('never give an exact host other addresses by the search domain', () => {
+    const S0 = 'shop.svc.cluster.local'
+    const web = service('web', 'shop', ['192.0.2.1'])
+    const exact = [`web.${S0}`, `web.${S0}`, A, '']
+
+    test.each([
+      ['of the last label', ['*.local']],
+      ['of the cluster', ['*.cluster.local']],
+      ['of the cluster’s services', ['*.svc.cluster.local']],
+      ['one in another', ['*.local', '*.svc.cluster.local', '*.cluster.local']],
+    ])('%s', (_, names) => {
+      const table = [web, ...names.map(wild)]
+      expect(found(table, `web.${S0}.${S0}`)).toEqual(exact)
+      expect(found(table, `WEB.${S0}.${S0}`)).toEqual(exact)
+      expect(found(table, `web.${S0}`)).toEqual([`web.${S0}`, null, A, ''])
+      // A name that is no host's is still the wildcard's.
+      const most = names.toSorted((x, y) => y.length - x.length)[0]!.slice(2)
+      expect(found(table, `other.${S0}.${S0}`)).toEqual([most, `other.${S0}`, B, 'fd000000000000000000000000000002'])
+    })
+
+    test('a longer wildcard of the whole name comes first', () => {
+      const whole = wild(`*.svc.cluster.local.${S0}`)
+      expect(found([web, wild('*.local'), whole], `web.${S0}.${S0}`)).toEqual([
+        `svc.cluster.local.${S0}`,
+        null,
+        B,
+        'fd000000000000000000000000000002',
+      ])
+    })
+  })
+
   const apps: [string, ReturnType<typeof info>] = ['*.apps.example', info()]
   const eu: [string, ReturnType<typeof info>] = ['*.eu.apps.example', info({ ips: ['192.0.2.2'] })]
 

@@ -164,7 +164,10 @@ export class ReferenceTable {
       if (own !== undefined) return answer(own, null)
       const pattern = ['*', ...n.slice(k)]
       const expanded = k < n.length && !isBelow(pattern, this.search) ? this.wildcards.get(key(pattern)) : undefined
-      if (expanded !== undefined) return answer(expanded, n)
+      if (expanded !== undefined) {
+        const exact = this.findExact(n)
+        return exact === null ? answer(expanded, n) : answer(exact, exact.labels)
+      }
     }
     return null
   }
