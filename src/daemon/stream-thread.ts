@@ -20,7 +20,7 @@ import { Supervisor } from './supervisor.ts'
 /** Before the first try to start the thread again, or to listen again; each further one waits twice as long. */
 const FIRST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 30_000
-/** A thread that does not say by then what it can listen on is asked again. */
+/** A thread that has not tried its listeners by then hangs, and asking it again would not help. */
 const LISTEN_MS = 10_000
 
 /** How much later than asked of it the thread may have drained, or end. */

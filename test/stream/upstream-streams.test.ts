@@ -610,6 +610,19 @@ describe('a connection that the server closes', () => {
     expect(upstream.sockets).toHaveLength(6)
   })
 
+  it('has what it left asked again before what waits in the queue', async () => {
+    setUp({ maxConnections: 1, maxPipelined: 2 })
+    upstream.onQueries = (queries) => {
+      upstream.answer(queries.slice(0, 1))
+      upstream.sockets[queries[0]!.connection]!.end()
+    }
+    for (const name of ['a.', 'b.', 'c.', 'd.']) ask(query(1, name))
+    expect(await outcomes(4)).toEqual([null, null, null, null])
+    const names = upstream.queries.map(({ message }) => String.fromCharCode(message[13]!))
+    // The third took the place of the first, and was left as well.
+    expect(names).toEqual(['a', 'b', 'c', 'b', 'c', 'd'])
+  })
+
   it('under a query that crosses its end is not taken to answer one only', async () => {
     upstream.onQueries = (queries) => upstream.answer(queries)
     ask(query(1, 'a.'))

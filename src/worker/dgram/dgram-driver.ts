@@ -10,7 +10,7 @@ import { addressBytes } from '../../dns/address.ts'
 import { loadSyscalls, type Syscalls } from '../../os/syscalls.ts'
 import { Drop, type WorkerCounters } from '../../stats/counters.ts'
 import { tryBatchCalls } from '../batch/batch-trial.ts'
-import { bootClock } from '../boot-clock.ts'
+import { bootClock } from './boot-clock.ts'
 import {
   type Driver,
   type DriverContext,
