@@ -354,6 +354,14 @@ describe('DoH', () => {
     expect(requests.length).toBeLessThanOrEqual(1 + 4)
   })
 
+  it('asks again what the server refuses unseen, four times in all', async () => {
+    const REFUSED_STREAM = 0x7
+    respond = (stream) => stream.close(REFUSED_STREAM)
+    expect(await ask('https', query(8, 'b.'))).toBe('network')
+    expect(requests).toHaveLength(4)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(3)
+  })
+
   it('waits for its turn at a server that allows one stream at a time, and asks it over several connections', async () => {
     server.removeAllListeners('session')
     server.close()

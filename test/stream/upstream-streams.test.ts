@@ -610,6 +610,40 @@ describe('a connection that the server closes', () => {
     expect(upstream.sockets).toHaveLength(6)
   })
 
+  it('is told from one that leaves a slow question: nothing is sent again to a server that pipelines', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    ask(query(2, 'b.'))
+    await outcomes(2)
+    upstream.onQueries = (queries) => upstream.answer(queries.slice(1))
+    ask(query(3, 'slow.'), 5000, 1000)
+    ask(query(4, 'c.'), 5000, 1000)
+    await until(() => expect(worker.exchanged).toHaveLength(3))
+    pass(2000)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(0)
+    expect(upstream.open).toBe(1)
+  })
+
+  it('is not waited for by what another one is answered: twice the time of a first answer, and then over that one', async () => {
+    for (let n = 1; n <= 17; n++) ask(query(n, 'a.'), 5000, 5000)
+    await until(() => expect(upstream.queries).toHaveLength(17))
+    pass(400)
+    upstream.answer(upstream.queries.filter(({ connection }) => connection === 0))
+    await until(() => expect(worker.exchanged).toHaveLength(16))
+    pass(399)
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(0)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    pass(1)
+    expect(await outcomes(17)).toEqual(Array(17).fill(null))
+    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+    expect(upstream.queries.at(-1)!.connection).toBe(0)
+    // The answer on the slow one comes too late, and shows that it is served after all.
+    upstream.answer(upstream.queries.filter(({ connection }) => connection === 1))
+    for (let n = 18; n <= 50; n++) ask(query(n, 'b.'), 5000, 5000)
+    await outcomes(50)
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
   it('has what it left asked again before what waits in the queue', async () => {
     setUp({ maxConnections: 1, maxPipelined: 2 })
     upstream.onQueries = (queries) => {

@@ -23,8 +23,6 @@ import { MAX_SENT } from './upstream-transport.ts'
 const CROWDED_LOAD = 16
 /** An answer on another connection up to so long before one was opened shows that the server is there. */
 const RECENT_MS = 1000
-/** After so many connections in a row that were closed without an answer nothing is sent again: the server answers nobody. */
-const MAX_EMPTY_HANDED = 4
 
 /** Plain TCP. */
 export function tcpConnector(server: UpstreamServer): Connector {
@@ -54,9 +52,6 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   readonly #limits: ServerLimits
   /** Exchanges that found no room, those that are to be sent again first. */
   #queue: UpstreamExchange[] = []
-  /** Connections that ended before they brought an answer, without an answer on another one since, and the last's end. */
-  #emptyHanded = 0
-  #emptyHandedMs: number = Number.NEGATIVE_INFINITY
   #isClosed = false
 
   constructor(options: FramedUpstreamOptions) {
@@ -83,11 +78,6 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void {
     this.#connections.delete(connection)
     this.#options.counters.add(StreamCell.upstreamConnectionsOpen, -1)
-    if (connection.answered > 0 || this.#limits.answeredMs > this.#emptyHandedMs) this.#emptyHanded = 0
-    if (connection.answered === 0 && unanswered.length > 0) {
-      this.#emptyHanded++
-      this.#emptyHandedMs = this.#options.now()
-    }
     this.#learn(connection, unanswered.length, failure)
     const again: UpstreamExchange[] = []
     for (const exchange of unanswered) {
@@ -143,7 +133,7 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     failure: ExchangeFailure,
   ): boolean {
     if (this.#isClosed || exchange.sent >= MAX_SENT || this.#options.now() >= exchange.deadlineMs) return false
-    if (failure === 'malformed' || failure === 'tls' || this.#emptyHanded >= MAX_EMPTY_HANDED) return false
+    if (failure === 'malformed' || failure === 'tls') return false
     // Others are answered, or it was one too many on the connection, or its end had crossed the query.
     if (this.#isServing(connection)) return true
     return failure === 'network' && (connection.answered > 0 || (unanswered > 1 && !connection.isConnecting))

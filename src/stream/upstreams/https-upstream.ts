@@ -23,8 +23,6 @@ const MAX_REPLY_BYTES = 0xffff
 const CANCEL = 0x8
 /** The server has not looked at the request, so it may be sent again (RFC 9113 §8.7). */
 const REFUSED_STREAM = 0x7
-/** After so many connections in a row that ended without an answer nothing is sent again: the server answers nobody. */
-const MAX_EMPTY_HANDED = 4
 
 export interface HttpsUpstreamOptions extends SecureConnectorOptions {
   settings: UpstreamStreamSettings
@@ -70,8 +68,6 @@ export class HttpsUpstream implements UpstreamTransport {
   /** Exchanges that wait for a connection, those that are to be sent again first. */
   #queue: UpstreamExchange[] = []
   #maxStreams = Number.POSITIVE_INFINITY
-  /** Connections in a row that ended before they brought an answer. */
-  #emptyHanded = 0
   #isClosed = false
 
   constructor(options: HttpsUpstreamOptions) {
@@ -288,14 +284,12 @@ export class HttpsUpstream implements UpstreamTransport {
     if (!this.#connections.delete(connection)) return
     const unanswered = Array.from(this.#requests).filter((request) => request.connection === connection)
     const { answered } = connection
-    if (answered > 0) this.#emptyHanded = 0
-    else if (failure === 'network' && unanswered.length > 0) this.#emptyHanded++
     const isCut = failure === 'network' && !this.#isClosed
     // One that crossed the end of the connection is no evidence.
     const hasLeftOut =
       answered > 0 ? unanswered.some(({ answeredBefore }) => answeredBefore < answered) : unanswered.length > 1
     if (isCut && hasLeftOut) this.#limits.leftAfter(answered)
-    const mayGoOn = isCut && (answered > 0 || unanswered.length > 1) && this.#emptyHanded < MAX_EMPTY_HANDED
+    const mayGoOn = isCut && (answered > 0 || unanswered.length > 1)
     for (const request of unanswered) if (!mayGoOn || !this.#sendAgain(request)) this.#settle(request, null, failure)
     this.#emptyQueue()
   }
