@@ -165,11 +165,19 @@ describe('DoT', () => {
     isBroken = true
     expect(await askAnew()).toBe('tls')
     expect(told).toHaveLength(2)
+    const toldAt = nowMs
     isBroken = false
     expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
     isBroken = true
     expect(await askAnew()).toBe('tls')
     expect(told).toHaveLength(2)
+    // A minute after it was told, to the millisecond, it is told again: it has worked since.
+    isBroken = false
+    nowMs = toldAt + 60_000 - 2 * DEFAULT_STREAM_SETTINGS.upstream.idleTimeoutMs
+    expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
+    isBroken = true
+    expect(await askAnew()).toBe('tls')
+    expect([nowMs - toldAt, told.length]).toEqual([60_000, 3])
     front.close()
   })
 
@@ -586,6 +594,51 @@ describe('DoH', () => {
   ])('%s is `%s`', async (_, failure, answer) => {
     respond = answer
     expect(await ask('https', query(7, 'a.'))).toBe(failure)
+  })
+
+  it('takes a body of 65,535 bytes, and none of one more', async () => {
+    const question = query(7, 'a.')
+    let extra = 0xffff - question.length
+    respond = (stream, body) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/dns-message' })
+      stream.end(replyTo(body, extra))
+    }
+    expect((await ask('https', question)).length).toBe(0xffff)
+    extra++
+    expect(await ask('https', question)).toBe('malformed')
+  })
+
+  it('a handshake has its time and no more', async () => {
+    const mute = await ScriptedUpstream.start()
+    use({ ...at('dns.test'), port: mute.port })
+    const asking = ask('https', query(1, 'a.'), 60_000, 60_000)
+    await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
+    nowMs += DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs - 1
+    streams.sweep()
+    expect(worker.exchanged).toEqual([])
+    nowMs += 1
+    streams.sweep()
+    expect(await asking).toBe('timeout')
+    mute.stop()
+  })
+
+  it('fails what is more than may be under way and wait', async () => {
+    respond = () => {}
+    const { maxPipelined, maxQueued } = DEFAULT_STREAM_SETTINGS.upstream
+    const count = maxPipelined + maxQueued
+    for (let token = 1; token <= count + 1; token++) {
+      worker.exchange({
+        token,
+        server: label,
+        transport: 'https',
+        query: query(1, 'a.'),
+        timeoutMs: 60_000,
+        attemptMs: 60_000,
+      })
+    }
+    await until(() =>
+      expect(worker.exchanged.map(({ token, failure }) => [token, failure])).toEqual([[count + 1, 'network']]),
+    )
   })
 
   it('gives up at the deadline', async () => {
