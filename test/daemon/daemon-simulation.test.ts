@@ -47,12 +47,11 @@ class Simulation {
   constructor(seed: number) {
     this.#random = randomNumbers(seed)
     const { files, clock } = this.world
-    const silent = (): void => {}
     this.keeper = new TableKeeper({
       compiler: this.#compiler,
       publish: (image) => void this.#published.push(image),
       onUpdate: () => {},
-      log: { debug: silent, info: silent, warn: silent },
+      log: { debug: ignore, info: ignore, warn: ignore },
       file: '',
       now: () => clock.now(),
     })
@@ -235,6 +234,8 @@ class Simulation {
     return Math.floor(this.#random() * limit)
   }
 }
+
+function ignore(): void {}
 
 function numberIn(text: string | undefined, pattern: RegExp): number | null {
   const digits = pattern.exec(text ?? '')?.slice(1)
