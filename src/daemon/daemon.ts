@@ -1,10 +1,10 @@
 /**
- * The composition root: builds everything in reading order, starts it, drains and stops it. With the files beside it
- * (listeners, settings, the table's source, what the observer sees) the only place that knows the configuration and all
- * the parts.
+ * The composition root, as an outline: start, reload, hand over, stop. With the files beside it the only place that knows
+ * the configuration and all the parts.
  *
  * ```
- *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ DataWorkers ⇄ StreamThread        Observer reads all of them
+ *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ Threads (data workers ⇄ stream worker)     Observer reads all of them
+ *  configuration, resolv.conf, hosts, own addresses ─→ DaemonSettings ──↗
  * ```
  */
 import { randomInt } from 'node:crypto'
@@ -14,13 +14,22 @@ import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
-import { chooseDriver, type Driver, openListeners, overlap, workerListeners } from './listeners.ts'
+import { chooseDriver, type Driver, openListeners, overlap } from './listeners.ts'
 import { CounterWatch } from './counter-watch.ts'
-import { handOut, takeOver } from './reload.ts'
+import { takeOver } from './reload.ts'
 import { DaemonSettings } from './settings.ts'
 import { observeSources } from './observed.ts'
 import { nextReload, reloadProblems } from './problems.ts'
-import { closeEndpoints, handOver, inherit, type Inherited, type LentEndpoint, takeEndpoint } from './handover.ts'
+import {
+  closeEndpoints,
+  handOver,
+  handOverProblem,
+  inherit,
+  type Inherited,
+  type LentEndpoint,
+  mustNotBeOlder,
+  takeEndpoint,
+} from './handover.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
@@ -28,15 +37,13 @@ import type { Endpoint, Observer } from '../observe/observer.ts'
 import type { CredentialState, MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { examineStart } from './start-check.ts'
-import { StreamCounters } from '../stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
-import { StreamThread } from './stream-thread.ts'
 import { TableCompiler } from '../table/compile.ts'
 import { TableKeeper } from '../tables/table-keeper.ts'
 import { openTableSource, type TableSource } from './table-origin.ts'
-import { DataWorkers } from './data-workers.ts'
 import { openFilesLimit, roomFor } from './open-files.ts'
-import { addSockets, BindError, bindError, type OpenListener } from './listener-sockets.ts'
+import { addSockets, type OpenListener } from './listener-sockets.ts'
+import { DRAIN_MS, Threads } from './threads.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
 export interface StartedDaemon {
@@ -56,7 +63,6 @@ export interface DaemonOptions extends LoadedConfig {
   onStarted?: (started: StartedDaemon) => void
 }
 
-const DRAIN_MS = 5000
 const OBSERVER_STOP_MS = 1000
 const SOURCE_STOP_MS = 1000
 /** A process that has handed over is gone by then, with the ports of its endpoints. */
@@ -105,20 +111,17 @@ class Daemon {
   readonly #configFile: ConfigFile
   readonly #inherited: Inherited | null
   #isHandingOver = false
-  #isStopping = false
   readonly #startedAtMs: number = Date.now()
   readonly #driver: Driver
   readonly #sys: Syscalls | null
   /** Why there are no system calls, '' where there are. */
   readonly #sysProblem: string
-  readonly #streamCounters: StreamCounters = new StreamCounters()
   readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
   #rootCertificates: string | null
   readonly #settings: DaemonSettings
   #listeners: OpenListener[] = []
-  #workers: DataWorkers | null = null
-  #stream: StreamThread | null = null
+  #threads: Threads | null = null
   #keeper: TableKeeper | null = null
   #source: TableSource | null = null
   #counterWatch: CounterWatch | null = null
@@ -129,7 +132,6 @@ class Daemon {
   /** TCP connections of clients that there is room for. */
   #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
   #credentials: () => CredentialState[] = () => []
-  readonly #onExit: () => void = () => this.#workers?.endNow()
 
   constructor(options: DaemonOptions, log: Log, inherited: Inherited | null) {
     const { config } = options
@@ -148,9 +150,7 @@ class Daemon {
     this.#settings = new DaemonSettings({
       config,
       log,
-      onSettings: (settings) => {
-        handOut(settings, this.#rootCertificates, this.#stream, this.#workers)
-      },
+      onSettings: (settings) => this.#threads?.configure(settings, this.#rootCertificates),
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
     })
   }
@@ -165,7 +165,7 @@ class Daemon {
     const compiler = new TableCompiler({ identity: this.#settings.identity, seed, now: epochMs })
     const keeper = new TableKeeper({
       compiler,
-      publish: (image) => this.#workers?.publish(image),
+      publish: (image) => this.#threads?.workers.publish(image),
       onUpdate: (result, seconds) => {
         this.#updates[result]++
         if (result === 'changed') this.#compileDurations.observe(seconds)
@@ -175,22 +175,22 @@ class Daemon {
       now: Date.now,
     })
     this.#keeper = keeper
-    const workers = new DataWorkers({
-      count: config.workers,
-      driver: this.#driver.name,
+    const threads = new Threads({
+      config,
+      listeners: this.#listeners,
+      driver: this.#driver,
       sys: this.#sys,
-      listeners: (index) => workerListeners(this.#listeners, index, config.workers, this.#driver, this.#sys),
       settings: this.#settings.engine,
-      startedAtEpochMs: this.#startedAtMs,
+      rootCertificates: this.#rootCertificates,
+      maxConnections: this.#maxConnections,
+      startedAtMs: this.#startedAtMs,
       seed,
-      log: this.#log,
       images: compiler.pool,
+      log: this.#log,
       onAdopted: () => keeper.slotFreed(),
       onLoop: (server, from) => this.#settings.loopFound(server, from),
-      onRestarted: (index) => this.#stream?.replace(index, workers.openStreamPort(index)),
     })
-    this.#workers = workers
-    process.on('exit', this.#onExit)
+    this.#threads = threads
     const hasSource = config.mesh.source.kind !== 'none'
     if (hasSource) keeper.loadLastKnownGood()
     if (this.#inherited !== null) {
@@ -198,22 +198,20 @@ class Daemon {
       await this.#startSource(keeper)
       if (hasSource) await keeper.firstFromSource(FIRST_TABLE_MS, signal)
       if (signal.aborted) return
-      if (hasSource) mustNotBeOlder(keeper, this.#inherited.tableTimeMs)
+      if (hasSource) mustNotBeOlder(keeper, this.#inherited.tableTimeMs, FIRST_TABLE_MS)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
-    // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets. The
-    // stream worker after them: on two cores the three of them would only wait for each other.
-    const threads = workers.start().then(() => (this.#isStopping ? undefined : this.#startStream(workers)))
-    await Promise.all([threads, this.#inherited === null ? this.#startSource(keeper) : null])
+    // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets.
+    await Promise.all([threads.start(), this.#inherited === null ? this.#startSource(keeper) : null])
     this.#configFile.watch(config.watchConfig)
     this.#counterWatch = new CounterWatch({
       settings: this.#settings,
-      counters: () => workers.counters,
+      counters: () => threads.workers.counters,
       clock: steadyClock,
       log: this.#log,
     })
     this.#counterWatch.start()
-    await this.#startObserver(workers, keeper)
+    await this.#startObserver(threads, keeper)
     this.#log.info(
       {
         listen: this.#listeners.map(({ address, port }) => socketText(address, port)),
@@ -242,8 +240,20 @@ class Daemon {
     this.#log.warn({}, room.warning)
   }
 
+  async #startSource(sink: TableKeeper): Promise<void> {
+    const settings = this.#settings
+    const resolvers = { engine: () => settings.engine, search: () => settings.search }
+    const opened = await openTableSource(settings.config, sink, resolvers, this.#log)
+    const { source, xds, problems } = opened
+    this.#source = source
+    this.#xds = xds
+    this.#sourceProblems = problems
+    this.#credentials = opened.credentials
+    await source.start()
+  }
+
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
-  async #startObserver(workers: DataWorkers, keeper: TableKeeper): Promise<void> {
+  async #startObserver({ workers, stream, streamCounters }: Threads, keeper: TableKeeper): Promise<void> {
     const { Observer } = await import('../observe/observer.ts')
     const { metrics, admin } = this.#settings.config
     this.#observer = new Observer({
@@ -254,8 +264,8 @@ class Daemon {
         warnings: () => this.#warnings,
         listeners: this.#listeners,
         workers,
-        stream: this.#stream!,
-        streamCounters: this.#streamCounters,
+        stream: stream!,
+        streamCounters,
         keeper,
         xds: this.#xds,
         problems: () => [...reloadProblems(this.#lastReload), ...this.#sourceProblems(), ...this.#settings.problems],
@@ -333,15 +343,9 @@ class Daemon {
 
   #sayWhatWaits(keys: readonly string[], { listen }: Config): void {
     const overlaps = overlap(listen, this.#listeners) ? 'listen overlaps with what is listened on now' : null
-    const reason = this.#handOverProblem() ?? overlaps
+    const reason = handOverProblem(this.#sys, this.#sysProblem) ?? overlaps
     const advice = reason === null ? 'a new process: send SIGUSR2 or restart' : `a restart (${reason})`
     this.#log.warn({ keys }, `these keys changed and need ${advice}`)
-  }
-
-  /** Why no new process can take over from this one; null: one can. */
-  #handOverProblem(): string | null {
-    if (process.pid === 1) return 'this process is the first of its container, which ends with it'
-    return this.#sys === null ? this.#sysProblem : null
   }
 
   /**
@@ -351,7 +355,7 @@ class Daemon {
   async handOver(signal: AbortSignal): Promise<boolean> {
     const log = this.#log
     if (this.#isHandingOver || this.#observer === null) return false
-    const problem = this.#handOverProblem()
+    const problem = handOverProblem(this.#sys, this.#sysProblem)
     if (problem !== null) {
       log.warn({ reason: problem }, 'SIGUSR2: cannot hand over; restart instead')
       return false
@@ -377,10 +381,9 @@ class Daemon {
 
   /** Ends everything in the order in which it depends on each other: what clients wait for last. */
   async stop(isHandedOver: boolean): Promise<void> {
-    this.#isStopping = true
     // Datagrams first: from here on no table comes any more, and the new process has the newest.
     if (isHandedOver) {
-      this.#workers?.leaveListeners()
+      this.#threads?.workers.leaveListeners()
       // While the workers are still there to be asked: the new process takes what comes from now on.
       await this.#observer?.stop(OBSERVER_STOP_MS)
     }
@@ -388,70 +391,13 @@ class Daemon {
     this.#settings.stop()
     this.#configFile.watch(false)
     await this.#source?.stop(SOURCE_STOP_MS)
-    await this.#stream?.drain(DRAIN_MS)
-    const ended = await this.#workers?.stop(DRAIN_MS)
-    if ((ended?.overdue ?? 0) > 0) {
-      // A thread that does not come back would keep the process for ever, `process.exit` included.
-      this.#log.error({ workers: ended?.overdue }, 'data workers did not end in time')
-      process.kill(process.pid, 'SIGKILL')
-    }
-    // Only now: datagrams may have waited for servers that are asked over it.
-    await this.#stream?.stop()
-    this.#workers?.closeWakeFds()
-    process.off('exit', this.#onExit)
+    await this.#threads?.stop()
     for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
       if (fd >= 0) this.#sys?.close(fd)
     await this.#keeper?.stop()
     if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)
     this.#log.info({}, 'byname has stopped')
   }
-
-  async #startStream(workers: DataWorkers): Promise<void> {
-    const stream = new StreamThread({
-      listeners: this.#listeners.map(({ address, port, tcpFd }) => ({
-        address,
-        port,
-        lend: () => (tcpFd < 0 ? null : this.#sys!.duplicate(tcpFd)),
-      })),
-      settings: {
-        ...DEFAULT_STREAM_SETTINGS,
-        maxConnections: this.#maxConnections,
-        maxConnectionsPerClient: Math.min(DEFAULT_STREAM_SETTINGS.maxConnectionsPerClient, this.#maxConnections),
-        upstream: { ...DEFAULT_STREAM_SETTINGS.upstream, rootCertificates: this.#rootCertificates },
-      },
-      servers: this.#settings.engine.servers,
-      counters: this.#streamCounters.buffer,
-      openPorts: () => workers.openStreamPorts(),
-      log: this.#log,
-    })
-    this.#stream = stream
-    const { failed } = await stream.start()
-    const [first] = failed
-    if (first === undefined) return
-    if (first.code === 'EADDRINUSE') throw bindError(first.address, first.port, 'TCP', first.code)
-    throw new BindError(socketText(first.address, first.port), first.code, first.message)
-  }
-
-  async #startSource(sink: TableKeeper): Promise<void> {
-    const settings = this.#settings
-    const resolvers = { engine: () => settings.engine, search: () => settings.search }
-    const opened = await openTableSource(settings.config, sink, resolvers, this.#log)
-    const { source, xds, problems } = opened
-    this.#source = source
-    this.#xds = xds
-    this.#sourceProblems = problems
-    this.#credentials = opened.credentials
-    await source.start()
-  }
-}
-
-/** @throws Error if the process before this one, whose table was made at `tableTimeMs`, would answer from a newer one */
-function mustNotBeOlder({ image, isFromLastKnownGood }: TableKeeper, tableTimeMs: number | null): void {
-  if (tableTimeMs === null) return
-  // One from disk will do if the process before this one has no other.
-  if (image !== null && (!isFromLastKnownGood || image.timeMs === tableTimeMs)) return
-  const waited = `no name table has come within ${FIRST_TABLE_MS / 1000} s`
-  throw new Error(`${waited}, and the process before this one has one: it goes on`)
 }
 
 function lent(name: LentEndpoint['name'], listen: Endpoint | null, server: HttpServer | null): LentEndpoint[] {

@@ -11,6 +11,8 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, writeSync } from 'node:fs'
+import type { Syscalls } from '../os/syscalls.ts'
+import type { TableKeeper } from '../tables/table-keeper.ts'
 import type { OpenListener } from './listener-sockets.ts'
 
 /** What the new process is told, as JSON (`Lent`). */
@@ -81,6 +83,28 @@ export function takeEndpoint(
 /** Closes the sockets that nobody took: the new configuration has other addresses, or no such endpoint. */
 export function closeEndpoints(lent: LentEndpoint[]): void {
   for (const { fd } of lent.splice(0)) closeSync(fd)
+}
+
+/** Why no new process can take over from this one; null: one can. `sysProblem`: why there are no system calls. */
+export function handOverProblem(sys: Syscalls | null, sysProblem: string): string | null {
+  if (process.pid === 1) return 'this process is the first of its container, which ends with it'
+  return sys === null ? sysProblem : null
+}
+
+/**
+ * Looks whether this process may take over, after it has waited `waitedMs` for a table.
+ * @throws Error if the process before this one, whose table was made at `tableTimeMs`, would answer from a newer one
+ */
+export function mustNotBeOlder(
+  { image, isFromLastKnownGood }: TableKeeper,
+  tableTimeMs: number | null,
+  waitedMs: number,
+): void {
+  if (tableTimeMs === null) return
+  // One from disk will do if the process before this one has no other.
+  if (image !== null && (!isFromLastKnownGood || image.timeMs === tableTimeMs)) return
+  const waited = `no name table has come within ${waitedMs / 1000} s`
+  throw new Error(`${waited}, and the process before this one has one: it goes on`)
 }
 
 /**
