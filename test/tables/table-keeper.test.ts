@@ -136,6 +136,28 @@ test('a push that empties the table is said, and when it has hosts again; each o
   ])
 })
 
+/** A table of two hosts, the first with these addresses. */
+function tableOf(...ips: string[]): Uint8Array {
+  return encodeNameTable(new Map([service('a', 'shop', ips), service('b', 'shop', ['192.0.2.9'])]))
+}
+
+test('a push that only puts addresses in another order is the same table: nothing is published, told or written', async () => {
+  const file = join(folder(), 'table.image')
+  const { keeper, updates, published, lines } = start({ file })
+  keeper.accept(tableOf('192.0.2.1', '2001:db8::1', '192.0.2.2'), '1')
+  await keeper.stop()
+  const written = statSync(file, { bigint: true })
+  for (const ips of [
+    ['192.0.2.2', '192.0.2.1', '2001:db8::1'],
+    ['2001:db8::1', '192.0.2.2', '192.0.2.1'],
+  ]) {
+    expect(keeper.accept(tableOf(...ips), 'other')).toEqual({ accepted: true, changed: false })
+  }
+  await keeper.stop()
+  expect([updates, published.length, lines.length]).toEqual([['changed', 'unchanged', 'unchanged'], 1, 1])
+  expect(statSync(file, { bigint: true })).toMatchObject({ ino: written.ino, mtimeNs: written.mtimeNs })
+})
+
 test('a new search domain waits for a free slot as well', () => {
   const { keeper, push, acknowledge, published } = start()
   for (let n = 1; n <= 3; n++) push(n)
