@@ -40,9 +40,9 @@ export type CompileResult =
       generation: number
       hosts: number
       bytes: number
-      /** Hosts that are no names, have no valid address, or are spelt like another one. */
+      /** Hosts left out: not a domain name, without a valid address, or equal to another one but for case or a trailing dot. */
       skippedHosts: number
-      /** Addresses that are none. */
+      /** Texts in place of an address that are not one. */
       skippedAddresses: number
       /** One of what was skipped, in words, for the log. */
       firstSkipped: string | null
@@ -50,7 +50,7 @@ export type CompileResult =
       /** Hosts whose addresses were laid over the image held; 0 if the table was compiled anew. */
       patchedHosts: number
     }
-  /** The table is the one held, perhaps in another order. */
+  /** The table is the one held, perhaps with hosts, or addresses of a host, in another order or repeated. */
   | { kind: 'unchanged' }
   /** The table in use stays; the reason is one line. */
   | { kind: 'refused'; reason: string }

@@ -7,3 +7,9 @@ export interface TableIdentity {
   /** First search domain of resolv.conf, null if there is none: names are answered with it appended. */
   searchDomain: string | null
 }
+
+/**
+ * Nobody's identity. An image made for it answers for every host's full name, for wildcards and for addresses, as those made
+ * for workloads do, and has no short names and no search domain: it is the same for all workloads of a node.
+ */
+export const NO_IDENTITY: TableIdentity = { namespace: '', domain: '', searchDomain: null }

@@ -1,7 +1,7 @@
 /**
  * Lays the addresses of the few entries that changed over a copy of the image held. That is right where an entry differs
- * in nothing but which addresses it has, as many of each family as before: then no record moves, and every name has the
- * same hosts that could claim it.
+ * in nothing but which addresses it has, as many of each family as before: then no record moves, and every name stays
+ * its host's.
  */
 import { align4, RECORD_HEADER, recordBytes } from './image-layout.ts'
 import type { IntList } from './int-list.ts'

@@ -1,7 +1,7 @@
 /**
  * Second half of the compiler: the hash indexes of names over the records (that of addresses is address-index.ts). Linear
  * probing at a load of at most 3/4, so that a look-up touches one or two cache lines before the record. Where two hosts
- * claim the same name, the rules below decide, whatever order the table has them in.
+ * have the same name, the rules below decide, whatever order the table has them in.
  */
 import { finishHash, hashBytes } from '../dns/name.ts'
 import {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { XdsOrigin } from '../../src/tables/xds-origin.ts'
+import { DEFAULT_TIMINGS } from '../../src/xds/ads-stream.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
@@ -96,4 +97,8 @@ describe('a connection that went dead without a word', () => {
     again.push()
     await states.nextWhere((state) => state.connected)
   })
+})
+
+it('pings every 30 s and waits 10 s for the answer, as istiod allows', () => {
+  expect(DEFAULT_TIMINGS).toMatchObject({ keepaliveMs: 30_000, keepaliveTimeoutMs: 10_000 })
 })
