@@ -158,6 +158,23 @@ describe('a client that reads slowly', () => {
   })
 })
 
+test('listings that were asked for ahead give their places back when the connection goes', async () => {
+  const state = { ended: 0 }
+  let begun = 0
+  const { at } = await serve(() => {
+    begun++
+    return begun <= 2 ? endless(state) : ['ok']
+  })
+  const socket = await askSlowly(at)
+  socket.write('GET /list HTTP/1.1\r\nHost: x\r\n\r\n')
+  await expect.poll(() => begun).toBe(2)
+  expect((await httpRequest(at, '/list')).status).toBe(503)
+  socket.destroy()
+  await expect.poll(async () => (await httpRequest(at, '/list')).status).toBe(200)
+  const [other] = [await httpRequest(at, '/list')]
+  expect(other.body).toBe('ok')
+})
+
 test('an async body arrives whole, piece by piece', async () => {
   const { at } = await serve(async function* () {
     for (const piece of ['a', '', 'b', 'ü']) {

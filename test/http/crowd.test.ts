@@ -219,6 +219,53 @@ describe('of too many connections', () => {
   })
 })
 
+describe('where every connection is being answered', () => {
+  test('sixteen more are taken in, and the next is refused', async () => {
+    const { route, release, entered } = heldRoute('probe')
+    const at = await serve([route], { most: 2, mostPerClient: 40, atOnce: { probe: 40, page: 1, listing: 1 } })
+    const clients: Client[] = []
+    for (let n = 1; n <= 18; n++) {
+      clients.push(await Client.open(at))
+      clients.at(-1)!.send('/held')
+      // One that waits for its request would be displaced by the next.
+      await expect.poll(entered, { interval: 2 }).toBe(n)
+    }
+    const last = await Client.open(at)
+    await last.closed()
+    release()
+    for (const client of clients) await client.replies(1)
+  })
+
+  test('one that has sent ahead and is not done is not displaced', async () => {
+    const { route, release, entered } = heldRoute('page')
+    const at = await serve([PROBE, route], { most: 64, mostPerClient: 2 })
+    const ahead = await Client.open(at)
+    ahead.send('/healthz', '/held')
+    await ahead.replies(1)
+    await expect.poll(entered).toBe(1)
+    const other = await Client.open(at)
+    await Client.open(at)
+    await other.closed()
+    release()
+    await ahead.replies(2)
+  })
+})
+
+test('connections that went are counted no longer, and those that stay still are', async () => {
+  const at = await serve([PROBE], { most: 64, mostPerClient: 3 })
+  const [gone, stays] = await openMany(at, 2)
+  gone!.socket.end()
+  await gone!.closed()
+  for (let n = 1; n <= 2; n++) {
+    stays!.send('/healthz')
+    await stays!.replies(n)
+  }
+  const two = await openMany(at, 2)
+  expect(await alive([stays!, ...two])).toEqual([true, true, true])
+  await Client.open(at)
+  await stays!.closed()
+})
+
 describe('a connection', () => {
   test('answers one request after the other', async () => {
     const client = await Client.open(await serve())
@@ -278,6 +325,28 @@ describe('requests at once', () => {
       expect((await httpRequest(at, '/held')).status).toBe(200)
     },
   )
+
+  test('as many as may be, however many there were before', async () => {
+    const { route, release, entered } = heldRoute('page')
+    const quick: Route = { ...PROBE, path: '/quick', purpose: 'page' }
+    const at = await serve([quick, route], { atOnce: { probe: 1, page: 2, listing: 1 } })
+    for (let n = 0; n < 3; n++) await httpRequest(at, '/quick')
+    const held = [1, 2].map(() => httpRequest(at, '/held'))
+    await expect.poll(entered).toBe(2)
+    expect((await httpRequest(at, '/quick')).status).toBe(503)
+    release()
+    await Promise.all(held)
+  })
+
+  test('a page that is read slowly takes no place from others', async () => {
+    const big: Route = { ...PROBE, path: '/big', purpose: 'page', handle: () => text(200, 'x'.repeat(8 << 20)) }
+    const at = await serve([big], { atOnce: { probe: 1, page: 1, listing: 1 } })
+    const slow = await Client.open(at)
+    slow.send('/big')
+    await once(slow.socket, 'data')
+    slow.socket.pause()
+    expect((await httpRequest(at, '/big')).status).toBe(200)
+  })
 
   test('a handler that fails gives its place back', async () => {
     const broken: Route = { ...PROBE, path: '/broken', purpose: 'page', handle: () => Promise.reject(new Error('no')) }
