@@ -102,7 +102,7 @@ const SIZE_BUCKETS = 8
 
 /**
  * Why a packet was not served, in the order of the `reason` label of `byname_dropped_total`. A query that found the
- * in-flight or waiter table full gets SERVFAIL and counts here as well, one over the rate limit gets REFUSED over TCP;
+ * in-flight or waiter table full, or had to make room in it, gets SERVFAIL and counts here as well, one over the rate limit gets REFUSED over TCP;
  * the others get no reply.
  */
 export const DROP_REASONS: readonly string[] = [

@@ -121,8 +121,10 @@ export class EngineUnderTest {
     const held = this.outlet.lastHeld
     this.outlet.lastHeld = -1
     const length = this.engine.query(bytes(7, 7, packet), 2, packet.length, this.#out, OUT_AT)
-    if (this.outlet.lastHeld >= 0) this.#waiting.set(this.outlet.lastHeld, asked)
-    else this.outlet.lastHeld = held
+    if (this.outlet.lastHeld >= 0) {
+      this.#deliver(this.outlet.repliesBefore)
+      this.#waiting.set(this.outlet.lastHeld, asked)
+    } else this.outlet.lastHeld = held
     if (length > 0) this.#give(asked, this.#out.slice(OUT_AT, OUT_AT + length))
     this.#deliver()
     return asked
@@ -229,9 +231,9 @@ export class EngineUnderTest {
     asked.reply = decode(packet)
   }
 
-  #deliver(): void {
+  #deliver(end: number = this.outlet.replies.length): void {
     const { replies } = this.outlet
-    for (; this.#repliesSeen < replies.length; this.#repliesSeen++) {
+    for (; this.#repliesSeen < end; this.#repliesSeen++) {
       const { waiter, bytes: packet } = replies[this.#repliesSeen]!
       const asked = this.#waiting.get(waiter)
       if (asked === undefined) throw new Error(`a reply for waiter ${waiter}, whom nobody knows`)

@@ -37,6 +37,8 @@ export class FakeOutlet implements Outlet {
   readonly held: Set<number> = new Set()
   /** The number that `hold` got last. */
   lastHeld = -1
+  /** Replies sent before that: the same number may have been another client's a moment ago. */
+  repliesBefore = 0
   /** Held clients that have gone: nobody gets their reply. */
   readonly gone: Set<number> = new Set()
   /** No socket can be opened towards these servers. */
@@ -49,6 +51,7 @@ export class FakeOutlet implements Outlet {
     if (this.held.has(waiter)) throw new Error(`waiter ${waiter} is held already`)
     this.held.add(waiter)
     this.lastHeld = waiter
+    this.repliesBefore = this.replies.length
   }
 
   openReply(waiter: number): void {

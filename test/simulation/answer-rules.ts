@@ -13,6 +13,7 @@ import { type MessageBudget, plainOf } from './message-budget.ts'
 import { type CacheMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
 import { checkEde, checkEdeIfRoom, checkKnown, Ede, edeOf, isTruncated, STALE_TTL } from './reply-check.ts'
+import type { RoomRules } from './room-rules.ts'
 import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
 interface Accepted extends CacheMoment {
@@ -37,6 +38,7 @@ const FLAG_AD = 0x0020
 
 export class AnswerRules {
   engine!: Engine
+  room!: RoomRules
   settings!: EngineSettings
   isRecovered = false
   /** Since when nothing has happened that may cost a query its answer. */
@@ -255,13 +257,20 @@ export class AnswerRules {
         : null
     }
     // Over TCP nobody could ask for more: it is an answer out of nothing there.
+    const makesRoom = context.kind === 'query' && this.room.isRefused
     if (!pending.isStream && this.isCutOff(pending, reply, now)) {
       this.see(pending.isLatecomer ? 'half an answer for a latecomer' : 'half an answer')
-      return this.checkFailure(pending, now)
+      return makesRoom ? null : this.checkFailure(pending, now)
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
     this.see('servfail')
     this.askedAt.set(key, now)
+    if (makesRoom) {
+      this.see('made room')
+      this.calmSince = now
+      this.accepted.delete(key)
+      return this.edes.checkFailure(asked, key, reply, context, now)
+    }
     if (context.kind === 'query') return 'a question fails because another one is asked'
     const complaint = this.checkFailure(pending, now)
     // The failure takes the place of an answer that is of no use any more.

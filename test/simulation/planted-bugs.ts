@@ -29,8 +29,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a question is refused while there is room for another',
-    find: 'foreground >= maxForeground',
-    replace: 'foreground >= maxForeground - 1',
+    find: 'return this.#taken < this.#places &&',
+    replace: 'return this.#taken < this.#places - 1 &&',
     seeds: 20,
   },
   {
@@ -607,8 +607,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'clients may wait for more pending queries than are allowed',
-    find: 'foreground >= maxForeground',
-    replace: 'foreground >= maxForeground + 2',
+    find: 'return this.#taken < this.#places &&',
+    replace: 'return this.#taken < this.#places + 2 &&',
     seeds: 20,
   },
   {

@@ -66,6 +66,7 @@ export class Referee {
     this.settings = settings
     this.answers.engine = engine
     this.room = new RoomRules(engine.counters, this.waitingFor)
+    this.answers.room = this.room
     this.answers.settings = settings
     this.resolver.table = -1
     this.resolver.limit.reset()

@@ -1,6 +1,6 @@
 /**
  * Who may be refused for want of room: a question when as many are under way as may be, a client when so many wait already,
- * for the same question or for all. And only as long as all that is under way is young.
+ * for the same question or for all. And only as long as all that is under way is young: else the oldest makes room.
  */
 import { Cell, Drop, type WorkerCounters } from '../../src/stats/counters.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
@@ -9,8 +9,9 @@ import type { Pending } from './pending.ts'
 const MOST_QUESTIONS = 16_384
 /** A question may have a fourth of all places for clients; where there are few, so many. */
 const LEAST_EACH = 512
-/** What has been under way for this part of its deadline may not be in the way of others. 1: it may. */
-const MAKES_ROOM_AFTER = 1
+/** What has been under way for so long may not be in the way of others, where there is one route. */
+const MAKES_ROOM_AFTER_MS = 200
+const SLACK_MS = 5
 
 export class RoomRules {
   private readonly counters: WorkerCounters
@@ -30,7 +31,7 @@ export class RoomRules {
     this.clientsRefused = this.counters.droppedOf(Drop.waitersFull)
   }
 
-  /** True if the query found no room. */
+  /** True if the query found no room, or another one made room for it. */
   get isRefused(): boolean {
     const { counters } = this
     return (
@@ -48,8 +49,12 @@ export class RoomRules {
       return each < Math.max(LEAST_EACH, most >> 1) && all < 2 * most ? 'a client is refused, although few wait' : null
     }
     const open = this.counters.get(Cell.inFlight)
-    if (open < most) return `a question is refused, although only ${open} of ${most} are under way`
+    const isOneRoute = settings.routes.length === 1
+    // Of several routes none may have all places, and the oldest question may be another one's.
+    const share = isOneRoute ? most : most - (most >> 2)
+    if (open < share) return `a question is refused, although only ${open} of ${share} are under way`
     const ageMs = oldest === undefined ? 0 : now - oldest.receivedAt
-    return ageMs > MAKES_ROOM_AFTER * settings.deadlineMs ? 'a question is refused because of an old one' : null
+    const afterMs = isOneRoute ? MAKES_ROOM_AFTER_MS : settings.deadlineMs
+    return ageMs > afterMs + SLACK_MS ? 'a question is refused because of an old one' : null
   }
 }

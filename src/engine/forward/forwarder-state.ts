@@ -71,7 +71,7 @@ export class ForwarderState {
     return this.upstreams.hasServersOf(before)
   }
 
-  /** PendingQueries that clients may wait for at most. */
+  /** Pending queries that clients may wait for at most. */
   get maxForeground(): number {
     return this.inFlight.capacity - BACKGROUND_QUERIES
   }

@@ -98,31 +98,30 @@ export class Forwarder {
   ): number {
     const { inFlight, waiters } = this.#state
     const { counters, outlet } = this.#context
+    const pending = this.#pending
     let p = inFlight.find(hash, key, keyLength)
     const isJoining = p !== NONE
-    if (!isJoining) p = this.#pending.open(Purpose.CLIENT, hash, key, keyLength)
-    if (p === NONE) {
-      counters.drop(Drop.inFlightFull)
+    const hasPlace = isJoining || pending.hasRoomFor(key, keyLength)
+    const hasWaiterPlace = !waiters.isFull
+    const isCrowd = isJoining && waiters.isFullFor(p)
+    // Whoever makes room is answered now: this query must not be, as its reply would be written to the same place.
+    if (isCrowd || (!(hasPlace && hasWaiterPlace) && !pending.makeRoom(key, keyLength, p, !hasWaiterPlace))) {
+      counters.drop(hasPlace ? Drop.waitersFull : Drop.inFlightFull)
       return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
     }
+    if (!isJoining) p = pending.open(Purpose.CLIENT, hash, key, keyLength)
     const waiter = waiters.add(p, query)
-    if (waiter === NONE) {
-      counters.drop(Drop.waitersFull)
-      if (!isJoining) this.#pending.close(p)
-      return this.#context.writeError(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
-    }
     outlet.hold(waiter)
-    if (isStale) this.#pending.armStale(p)
+    if (isStale) pending.armStale(p)
     if (isJoining) counters.add(Cell.coalesced, 1)
-    else this.#pending.start(p)
+    else pending.start(p)
     return 0
   }
 
   /** Refreshes an answer in the background, unless its question is under way anyway. */
   prefetch(hash: number, key: Uint8Array, keyLength: number): void {
-    if (this.inFlight.find(hash, key, keyLength) !== NONE) return
+    if (this.inFlight.find(hash, key, keyLength) !== NONE || !this.#pending.hasRoomFor(key, keyLength)) return
     const p = this.#pending.open(Purpose.PREFETCH, hash, key, keyLength)
-    if (p === NONE) return
     this.#context.counters.add(Cell.cachePrefetches, 1)
     this.#pending.start(p)
   }

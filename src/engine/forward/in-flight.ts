@@ -16,7 +16,7 @@ import { Waiters } from './waiters.ts'
 /** Longest key: a name, a type, a variant. */
 const KEY_STRIDE = 264
 /** Bytes of a key behind the name: type, variant. */
-const KEY_TAIL = 3
+export const KEY_TAIL = 3
 /** Pending queries at most. */
 const MAX_PENDING = 16_384
 

@@ -7,15 +7,21 @@
  *            └──answer──→ finish → close │ linger, until the others have answered or had their time → close
  * ```
  */
-import { Cell } from '../../stats/counters.ts'
+import { Cell, Drop } from '../../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, NONE } from './attempts.ts'
-import { Purpose } from './in-flight.ts'
+import { KEY_TAIL, Purpose } from './in-flight.ts'
 import { type FailureReason, Fault } from '../outlet.ts'
+import { Room } from './room.ts'
 import { ServerSelection, Asked } from './server-selection.ts'
 import type { Settlement } from './settlement.ts'
 import { Timers } from './timers.ts'
 
+/**
+ * A pending query may have its place for so long, whoever else wants it; then the oldest one makes room. (unbound's
+ * `jostle-timeout`.)
+ */
+const MOST_CERTAIN_MS = 200
 /** Probes at a time. */
 const MAX_PROBES = 16
 /** With a truncated reply in hand, the whole one is waited for so long once all servers have been asked. */
@@ -31,6 +37,7 @@ export class PendingQueries {
   readonly selection: ServerSelection
   readonly #state: ForwarderState
   readonly #settlement: Settlement
+  readonly #room: Room
   /** When those who wait for a pending query get a stale answer. */
   readonly #staleTimers: Timers
   #lingering = 0
@@ -44,6 +51,8 @@ export class PendingQueries {
     this.#state = state
     this.#settlement = settlement
     this.selection = new ServerSelection(state)
+    this.#room = new Room(state.inFlight.capacity, state.maxForeground)
+    this.#room.configure(state.settings.routes.length)
     this.timers = new Timers(state.inFlight.capacity, state.context.now)
     this.#staleTimers = new Timers(state.inFlight.capacity, state.context.now)
     // What a worker that died had under way is not under way any more.
@@ -70,9 +79,11 @@ export class PendingQueries {
   /** The settings are others: what is under way goes on at servers that still have it to do, and is begun anew at others. */
   adapt(hasSameServers: boolean): void {
     const { attempts, context, inFlight, upstreams } = this.#state
-    for (let p = 0; p < inFlight.capacity; p++) {
-      if (!this.timers.isArmed(p)) continue
+    this.#room.configure(upstreams.routes.length)
+    const open = Array.from({ length: inFlight.capacity }, (_, k) => k).filter((k) => this.timers.isArmed(k))
+    for (const p of open.toSorted((one, other) => inFlight.startedAt(one) - inFlight.startedAt(other))) {
       inFlight.setRoute(p, upstreams.routeFor(inFlight.keys, inFlight.keyAt(p), inFlight.nameLength(p)))
+      if (inFlight.isWaitedFor(p)) this.#room.take(p, inFlight.route(p))
       if (hasSameServers && this.#isOnRoute(p)) continue
       // Indices mean other servers now, or the wrong ones: attempts under way are given up and made again.
       attempts.closeAll(p)
@@ -81,18 +92,47 @@ export class PendingQueries {
     }
   }
 
-  /** Opens a pending query for a key; NONE if there is no room. */
+  /** True if a query for this key finds a place. */
+  hasRoomFor(key: Uint8Array, keyLength: number): boolean {
+    return this.#room.isFreeFor(this.#state.upstreams.routeFor(key, 0, keyLength - KEY_TAIL))
+  }
+
+  /**
+   * Makes room for a query for this key, which may have joined `joined` (or NONE): the one that has waited longest is
+   * given up, if it was tried enough, so that nobody has to wait for the deadlines of what a silent server leaves
+   * unanswered. `needsWaiter`: a waiter's place is wanted as well. False if nobody can go.
+   */
+  makeRoom(key: Uint8Array, keyLength: number, joined: number, needsWaiter: boolean): boolean {
+    const { context, inFlight, upstreams, waiters } = this.#state
+    const p = this.#room.longestWaiting(upstreams.routeFor(key, 0, keyLength - KEY_TAIL), joined)
+    if (p === NONE || context.now < inFlight.startedAt(p) + this.#enoughMs(p)) return false
+    if (needsWaiter && waiters.of(p) === 0) return false
+    context.counters.drop(Drop.inFlightFull)
+    this.#settlement.giveUp(p)
+    this.close(p)
+    return true
+  }
+
+  /** How long a query has its place for certain: as long as its server usually takes, twice, but no longer than others can wait. */
+  #enoughMs(p: number): number {
+    const { attempts, upstreams } = this.#state
+    const a = attempts.newest(p)
+    const usual = a === NONE ? 0 : upstreams.hedgeAfterMs(attempts.server(a))
+    return Math.min(usual, MOST_CERTAIN_MS, this.#state.attemptMs(p))
+  }
+
+  /** Opens a pending query for a key, for which there must be room unless it is a probe; NONE if that finds none. */
   open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
-    const { context, inFlight, maxForeground, settings, upstreams } = this.#state
+    const { context, inFlight, settings, upstreams } = this.#state
     const isProbe = isProbing(purpose)
-    const foreground = inFlight.open - this.#lingering - this.#probing
-    if (isProbe ? this.#probing >= MAX_PROBES : foreground >= maxForeground) return NONE
+    const route = upstreams.routeFor(key, 0, keyLength - KEY_TAIL)
+    if (isProbe && this.#probing >= MAX_PROBES) return NONE
     // Those that linger may have all the room that is to be had: nobody waits for them.
     if (inFlight.open === inFlight.capacity) this.#dropLingering()
     const p = inFlight.start(hash, key, keyLength, !isProbe)
     if (p === NONE) return NONE
     if (isProbe) this.#probing++
-    const route = upstreams.routeFor(key, 0, inFlight.nameLength(p))
+    else this.#room.take(p, route)
     inFlight.assign(p, purpose, route, context.now, context.now + settings.deadlineMs)
     this.#showOpen()
     return p
@@ -139,6 +179,7 @@ export class PendingQueries {
     const { inFlight, truncated } = this.#state
     if (inFlight.purpose(p) === Purpose.LINGER) this.#lingering--
     else if (isProbing(inFlight.purpose(p))) this.#probing--
+    this.#room.leave(p)
     truncated.forget(p)
     this.timers.cancel(p)
     this.#staleTimers.cancel(p)
@@ -370,6 +411,7 @@ export class PendingQueries {
   #linger(p: number): void {
     const { inFlight } = this.#state
     inFlight.hide(p)
+    this.#room.leave(p)
     inFlight.setPurpose(p, Purpose.LINGER)
     inFlight.setHedgeAt(p, Number.POSITIVE_INFINITY)
     this.#lingering++
@@ -388,8 +430,8 @@ export class PendingQueries {
   }
 
   #showOpen(): void {
-    const { context, inFlight } = this.#state
-    context.counters.set(Cell.inFlight, inFlight.open - this.#lingering - this.#probing)
+    const { context } = this.#state
+    context.counters.set(Cell.inFlight, this.#room.taken)
   }
 }
 

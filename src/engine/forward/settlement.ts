@@ -59,17 +59,22 @@ export class Settlement {
 
   /** No server gave an answer: a stale one if there is one (RFC 8767), or a partial one, else SERVFAIL, to all who wait. */
   fail(p: number): void {
-    const { context, inFlight, waiters } = this.#state
+    // Without a server to ask nothing has failed.
+    if (this.giveUp(p) && this.#state.inFlight.messages(p) > 0) this.#keepFailure(p)
+  }
+
+  /** The same, and a failure is not remembered: servers may not have had their time. True if it was SERVFAIL. */
+  giveUp(p: number): boolean {
+    const { context, waiters } = this.#state
     const { outlet } = context
-    if (this.giveStale(p) || this.#giveTruncated(p)) return
+    if (this.giveStale(p) || this.#giveTruncated(p)) return false
     const waiter = this.#waiter
     const ede = this.#failureEde(p)
     for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
       this.#sendFailure(w, ede)
     }
-    // Without a server to ask nothing has failed.
-    if (inFlight.messages(p) > 0) this.#keepFailure(p)
+    return true
   }
 
   /**

@@ -60,6 +60,11 @@ export class Waiters {
     return this.#count[p]!
   }
 
+  /** True if all places are taken. */
+  get isFull(): boolean {
+    return this.#free === NONE
+  }
+
   /** True if no more may wait for this pending query, however many places are free. */
   isFullFor(p: number): boolean {
     return this.#count[p]! >= this.#most
