@@ -116,7 +116,7 @@ export interface DatagramOptions {
   reusePort: boolean
   /** Ask for the address that a datagram was sent to (for wildcard listeners). */
   packetInfo: boolean
-  /** Receive and send buffer to ask for. */
+  /** Receive and send buffer to ask for; 0: as the kernel gives them. */
   bufferBytes: number
 }
 
@@ -234,7 +234,7 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       }
       // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may. As much for sending: on
       // loopback a reply counts there until the client has read it, and a client that is starved of CPU reads late.
-      for (const [forced, asked] of BUFFER_OPTIONS) {
+      for (const [forced, asked] of options.bufferBytes > 0 ? BUFFER_OPTIONS : []) {
         if (setOption(fd, SOL_SOCKET, forced, options.bufferBytes) < 0)
           setOption(fd, SOL_SOCKET, asked, options.bufferBytes)
       }

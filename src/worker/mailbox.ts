@@ -68,4 +68,4 @@ export type FromWorker =
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
 
 /** Places in `openedFds`. */
-export const OPENED_FDS = 256
+export const OPENED_FDS = 640

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
 import { a } from '../dns/messages.ts'
-import { EngineUnderTest, randomNumbers, replyTo } from './engine-under-test.ts'
+import { type Asking, EngineUnderTest, randomNumbers, replyTo } from './engine-under-test.ts'
 import type { SentQuery } from './fake-outlet.ts'
 import { serversWith } from './servers.ts'
 
@@ -21,7 +21,7 @@ describe('a reply that does not fit', () => {
   >([
     [
       'id',
-      'lateReply',
+      'spoofedReply',
       (sent, reply, byname) =>
         byname.datagram(
           sent.socket,
@@ -80,18 +80,18 @@ describe('a server that only lies', () => {
     const byname = new EngineUnderTest(serversWith(2, 'sequential'))
     const asked = byname.ask(NAME)
     const lie = { answers: [a(66, 60, 'bank.example')], questions: [['bank.example', Type.A]] as [string, number][] }
-    for (let n = 0; n < 10; n++) {
+    for (let n = 0; n < 4; n++) {
       byname.answer(lie, byname.outlet.queries[0])
-      byname.advance(100)
+      byname.advance(250)
     }
     expect(byname.serversAsked).toEqual([0, 1])
     byname.answer(ANSWER)
     expect(asked.reply!.answers[0]!.data).toBe('192.0.2.1')
-    expect(byname.dropped('spoofedReply')).toBe(10)
+    expect(byname.dropped('spoofedReply')).toBe(4)
     expect(byname.ask('bank.example').reply).toBeNull()
   })
 
-  it('and guesses ids blindly is told by nothing when it comes near', () => {
+  it('and guesses ids blindly is not believed, right as the last guess may be: the question goes over TCP', () => {
     const byname = new EngineUnderTest(serversWith(1, 'random'))
     const asked = byname.ask(NAME)
     const { bytes, socket } = byname.lastQuery
@@ -106,8 +106,79 @@ describe('a server that only lies', () => {
       byname.datagram(socket, forged)
     }
     expect(asked.reply).toBeNull()
-    expect(byname.outlet.queries).toHaveLength(1)
-    byname.answer(ANSWER)
+    expect([byname.outlet.queries.length, byname.outlet.streams.length]).toEqual([1, 1])
+    byname.answer({ answers: [a(66)] })
+    byname.answerStream(ANSWER)
     expect(asked.reply!.answers[0]!.data).toBe('192.0.2.1')
+  })
+})
+
+const GUESSES = 5
+const otherId = (sent: SentQuery, byname: EngineUnderTest, n: number): void => {
+  const forged = replyTo(sent.bytes, { answers: [a(66)] })
+  forged[0] = forged[0]! ^ 0x55
+  forged[1] = forged[1]! ^ (n + 1)
+  byname.datagram(sent.socket, forged)
+}
+const otherQuestion = (sent: SentQuery, byname: EngineUnderTest): void =>
+  byname.answer({ answers: [a(66)], questions: [['bank.example', Type.A]] }, sent)
+
+describe('somebody who guesses at the reply to a question', () => {
+  it.each<[string, Asking, (sent: SentQuery, byname: EngineUnderTest, n: number) => void]>([
+    ['id', {}, otherId],
+    ['id, where the client validates', { edns: { dnssecOk: true } }, otherId],
+    ['id, where the client checks by itself', { flags: 0x0110 }, otherId],
+    ['id, of a question without recursion', { flags: 0 }, otherId],
+    ['question', {}, otherQuestion],
+  ])('by another %s is not counted as late, and after a few guesses the question goes over TCP', (_, asking, guess) => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask('Forged.Example', Type.A, asking)
+    const sent = byname.lastQuery
+    for (let n = 0; n < GUESSES; n++) {
+      expect([n, byname.outlet.streams.length]).toEqual([n, 0])
+      guess(sent, byname, n)
+    }
+    expect([byname.dropped('lateReply'), byname.dropped('spoofedReply')]).toEqual([0, GUESSES])
+    expect(byname.outlet.streams).toHaveLength(1)
+    // What is guessed right now comes too late.
+    byname.answer({ answers: [a(66)] }, sent)
+    expect(asked.reply).toBeNull()
+    byname.answerStream(ANSWER)
+    expect(asked.reply?.answers).toMatchObject([{ data: '192.0.2.1' }])
+  })
+
+  it('of a server without TCP: it is asked by datagrams again, from another socket under another id', () => {
+    const byname = new EngineUnderTest()
+    const asked = byname.ask(NAME)
+    const sent = byname.lastQuery
+    for (let n = 0; n < GUESSES; n++) otherId(sent, byname, n)
+    byname.failStream('refused')
+    expect(byname.outlet.queries).toHaveLength(2)
+    expect(byname.lastQuery.socket).not.toBe(sent.socket)
+    byname.answer(ANSWER)
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
+  it('for ever costs no more than eight messages', () => {
+    const byname = new EngineUnderTest()
+    byname.ask(NAME)
+    for (let n = 0; n < 200; n++) {
+      otherId(byname.lastQuery, byname, n)
+      if (byname.outlet.streams.length > 0 && n % 5 === 4)
+        byname.failStream('refused', byname.outlet.streams.splice(0)[0])
+    }
+    expect(byname.outlet.queries.length).toBeLessThanOrEqual(8)
+  })
+
+  it('at another question, or another port, changes nothing', () => {
+    const byname = new EngineUnderTest()
+    byname.ask(NAME)
+    const sent = byname.lastQuery
+    for (let n = 0; n < 20; n++) {
+      const forged = replyTo(sent.bytes, { answers: [a(66)] })
+      forged[1] = forged[1]! ^ (n + 1)
+      byname.datagram(sent.socket + 1, forged)
+    }
+    expect([byname.dropped('lateReply'), byname.outlet.streams.length]).toEqual([20, 0])
   })
 })

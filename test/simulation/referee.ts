@@ -199,7 +199,11 @@ export class Referee {
       network.edns.checkQuery(query, server, mayBeProbe, () => isStream || this.mayDropOpt(query, server, now), now) ??
       (isStream || outcome === -1 ? null : network.retries.check(network.lastDatagram, outcome!, mayBeProbe))
     if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
-    if (context.kind === 'message' && context.verdict.kind === 'stray')
+    // After a few forged replies to it a question is asked over TCP, and its datagram does not count any more.
+    const isOutOfReach = isStream && this.settings.servers[index]!.transport === 'udp'
+    const isStray = context.kind === 'message' && context.verdict.kind === 'stray'
+    if (isStray && isOutOfReach) this.see('asked over TCP because of forged replies')
+    if (isStray && !isOutOfReach)
       throw new Violation('a query to a server because of a message that has nothing to do with it')
     // Without OPT it cannot be seen which of the two questions it is for.
     const account = query.opt === null ? plainOf(query.name, query.type, query.flags) : key

@@ -3,7 +3,7 @@ import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { UpstreamSockets } from '../../src/worker/batch/upstream-sockets.ts'
 import { sys } from './data-plane.ts'
 
-const opened = new Int32Array(64).fill(-1)
+const opened = new Int32Array(128).fill(-1)
 const sockets = new UpstreamSockets(sys, () => 0, opened)
 afterEach(() => sockets.closeAll())
 
@@ -16,13 +16,16 @@ test('a link-local server whose interface is not there gets no socket, and the o
   expect(opened.filter((fd) => fd >= 0)).toHaveLength(1)
 })
 
-test('a socket is replaced after a bounded use and a bounded time, so that its port is another one', () => {
+test('a socket is replaced after a few questions and a bounded time, so that its port is another one', () => {
   sockets.configure([at('127.0.0.1')], 1000, 0)
   const first = sockets.pick(0, -1, 0)!
+  first.uses = 1
   expect(sockets.pick(0, -1, 59_999)).toBe(first)
   const second = sockets.pick(0, -1, 60_000)!
   expect(second.number).not.toBe(first.number)
-  second.uses = 8192
+  second.uses = 31
+  expect(sockets.pick(0, -1, 60_001)).toBe(second)
+  second.uses = 32
   expect(sockets.pick(0, -1, 60_001)!.number).not.toBe(second.number)
   // Replies may still be under way to those that were replaced.
   expect([...sockets.all()]).toHaveLength(3)
@@ -30,31 +33,75 @@ test('a socket is replaced after a bounded use and a bounded time, so that its p
   expect([...sockets.all()]).toHaveLength(2)
 })
 
-test('replaced sockets are bounded in number, but none is closed before the round is over: it may be in its poll set', () => {
+test('a repeat avoids the socket that it must, used up or not', () => {
+  sockets.configure([at('127.0.0.1')], 1000, 0)
+  const used = sockets.pick(0, -1, 0)!
+  for (const uses of [1, 32, 500]) {
+    used.uses = uses
+    const other = sockets.pick(0, used.number, 0)!
+    expect(other.number).not.toBe(used.number)
+    // The one beside it is used up, and replaced: not by the one to avoid.
+    other.uses = 32
+    const next = sockets.pick(0, used.number, 0)!
+    expect([used.number, other.number]).not.toContain(next.number)
+  }
+})
+
+test('where no more can be opened the socket to avoid is taken only if it is the only one', () => {
+  const few = new UpstreamSockets(sys, () => 2, new Int32Array(2).fill(-1))
+  few.configure([at('127.0.0.1')], 1000, 0)
+  const [first, second] = [few.pick(0, -1, 0)!, few.pick(0, -1, 0)!]
+  expect(first.number).not.toBe(second.number)
+  expect(few.pick(0, first.number, 0)).toBe(second)
+  expect(few.pick(0, second.number, 0)).toBe(first)
+  few.closeAll()
+  const one = new UpstreamSockets(sys, () => 2, new Int32Array(1).fill(-1))
+  one.configure([at('127.0.0.1')], 1000, 0)
+  const only = one.pick(0, -1, 0)!
+  expect(one.pick(0, only.number, 0)).toBe(only)
+  one.closeAll()
+})
+
+test('a replaced socket is closed with the last reply that it waits for, but not before the round is over', () => {
   sockets.configure([at('127.0.0.1')], 1000, 0)
   sockets.closeRetired(Number.POSITIVE_INFINITY)
-  const replaced = Array.from({ length: 40 }, (_, k) => {
+  const first = sockets.pick(0, -1, 0)!
+  first.uses = 32
+  sockets.received(first, 30)
+  expect(sockets.nextClose).toBe(Number.POSITIVE_INFINITY)
+  sockets.pick(0, -1, 0)
+  expect(sockets.nextClose).toBe(1000)
+  sockets.received(first, 2)
+  expect([sockets.nextClose, [...sockets.all()].includes(first)]).toEqual([0, true])
+  sockets.closeRetired(1)
+  expect([sockets.nextClose, [...sockets.all()].includes(first)]).toEqual([Number.POSITIVE_INFINITY, false])
+})
+
+test('replaced sockets are bounded in number: while so many wait for a silent server, those in use stay', () => {
+  sockets.configure([at('127.0.0.1')], 1000, 0)
+  sockets.closeRetired(Number.POSITIVE_INFINITY)
+  const replaced = Array.from({ length: 64 }, (_, k) => {
     const socket = sockets.pick(0, -1, k)!
-    socket.uses = 8192
+    socket.uses = 32
     return socket
   })
-  const inUse = sockets.pick(0, -1, 40)!
-  expect(new Set([...sockets.all()].map(({ fd }) => fd)).size).toBe(41)
-  expect(sockets.nextClose).toBe(0)
-  // The oldest go first.
-  sockets.closeRetired(40)
-  expect([...sockets.all()]).toEqual([inUse, ...replaced.slice(8)])
-  expect(sockets.nextClose).toBe(replaced[8]!.closeAt)
+  const last = sockets.pick(0, -1, 64)!
+  last.uses = 500
+  expect(sockets.pick(0, -1, 64)).toBe(last)
+  expect([...sockets.all()]).toEqual([last, ...replaced])
+  // The oldest has waited long enough.
+  sockets.closeRetired(sockets.nextClose)
+  expect(sockets.pick(0, -1, 1001)!.number).not.toBe(last.number)
 })
 
 test('a new deadline counts for sockets that are replaced from then on', () => {
   sockets.configure([at('127.0.0.1')], 1000, 0)
-  sockets.pick(0, -1, 0)
+  sockets.pick(0, -1, 0)!.uses = 1
   // The queries under way by that one were sent with the old deadline.
   sockets.configure([at('127.0.0.1')], 9000, 10)
   expect(sockets.nextClose).toBe(1010)
   sockets.closeRetired(1010)
-  sockets.pick(0, -1, 2000)
+  sockets.pick(0, -1, 2000)!.uses = 1
   sockets.configure([at('127.0.0.1')], 1000, 2000)
   expect(sockets.nextClose).toBe(11_000)
 })

@@ -21,8 +21,8 @@ const key = new Uint8Array(264)
 /** The last record that is copied may be as long as all others together. */
 const reply = new Uint8Array(2 * MAX_MESSAGE + 1024)
 
-/** Hash of a cache key: of its name (finished), its type and variant. The engine has it written out. */
-function keyHash(nameHash: number, type: number, variant: number): number {
+/** Hash of a cache key: of its name (finished), its type and variant. The cache's stage has it written out. */
+export function keyHash(nameHash: number, type: number, variant: number): number {
   return finishHash(nameHash ^ Math.imul((type << 3) | variant, 0x9e3779b1))
 }
 

@@ -30,6 +30,7 @@ import { type ForwarderContext, ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, NONE } from './attempts.ts'
 import { type InFlight, Purpose } from './in-flight.ts'
 import { LoopProbe } from './loop-probe.ts'
+import { NearMisses } from './near-misses.ts'
 import { type FailureReason, Fault } from '../outlet.ts'
 import { ReplyVerdict, ReplyValidation } from './reply-validation.ts'
 import type { EngineSettings } from '../settings.ts'
@@ -56,6 +57,7 @@ export class Forwarder {
   readonly #pending: PendingQueries
   readonly #settlement: Settlement
   readonly #validation: ReplyValidation
+  readonly #nearMisses: NearMisses
 
   /** `waiter`: made the query of one waiter after the other. */
   constructor(context: ForwarderContext, settings: EngineSettings, waiter: ClientQuery) {
@@ -64,6 +66,7 @@ export class Forwarder {
     this.#state = state
     this.#settlement = new Settlement(state, waiter)
     this.#validation = new ReplyValidation(state)
+    this.#nearMisses = new NearMisses(state)
     this.#pending = new PendingQueries(state, this.#settlement)
     this.inFlight = state.inFlight
     this.timers = this.#pending.timers
@@ -132,9 +135,18 @@ export class Forwarder {
     const { counters } = this.#context
     if (length < HEADER_BYTES) return counters.drop(Drop.spoofedReply)
     const a = attempts.byId(readU16(packet, start))
-    if (a === NONE) return counters.drop(Drop.lateReply)
+    if (a === NONE) return this.#stray(socket, packet, start, length)
     if (attempts.socket(a) !== socket) return counters.drop(Drop.spoofedReply)
     this.#reply(a, packet, start, length, isCut, false)
+  }
+
+  /** A datagram under an id that nothing has: a reply that comes too late, or somebody who guesses ids. */
+  #stray(socket: number, packet: Uint8Array, start: number, length: number): void {
+    const { counters } = this.#context
+    const a = this.#nearMisses.attemptFor(socket, packet, start, length)
+    if (a === NONE) return counters.drop(Drop.lateReply)
+    counters.drop(Drop.spoofedReply)
+    this.#pending.nearlyMissed(a)
   }
 
   /** A query that was given to `Outlet.sendStreamQuery` has been answered, or has failed. */
@@ -188,6 +200,8 @@ export class Forwarder {
       case ReplyVerdict.SUSPECT:
         // Over TCP only those on the path can forge.
         return pending.confirmOverStream(a)
+      case ReplyVerdict.NEAR_MISS:
+        return pending.nearlyMissed(a)
       case ReplyVerdict.SEEN:
         return this.#showedItself(a)
       case ReplyVerdict.FAILED:

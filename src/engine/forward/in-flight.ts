@@ -60,6 +60,7 @@ export class InFlight {
   /** Two bytes are enough: `EngineSettings.routes` says how many there may be. */
   readonly #route: Uint16Array
   readonly #purpose: Uint8Array
+  readonly #nearMisses: Uint8Array
   readonly #lastSocket: Int32Array
   readonly #lastFailure: Uint8Array
   readonly #ede: Int32Array
@@ -99,6 +100,7 @@ export class InFlight {
     this.#picks = new Uint8Array(n)
     this.#route = new Uint16Array(n)
     this.#purpose = new Uint8Array(n)
+    this.#nearMisses = new Uint8Array(n)
     this.#lastSocket = new Int32Array(n)
     this.#lastFailure = new Uint8Array(n)
     this.#ede = new Int32Array(n)
@@ -137,6 +139,7 @@ export class InFlight {
     this.#lastFailure[p] = 0
     this.#ede[p] = Ede.NONE
     this.#messages[p] = 0
+    this.#nearMisses[p] = 0
     this.forgetServers(p)
     if (joinable) {
       const bucket = hash & (this.#buckets.length - 1)
@@ -282,6 +285,15 @@ export class InFlight {
 
   countPick(p: number): void {
     this.#picks[p] = this.#picks[p]! + 1
+  }
+
+  /** Replies that somebody must have forged, up to 255. */
+  nearMisses(p: number): number {
+    return this.#nearMisses[p]!
+  }
+
+  setNearMisses(p: number, count: number): void {
+    this.#nearMisses[p] = Math.min(count, 255)
   }
 
   /** When a second server is asked beside a slow first one; Infinity: not (any more). */

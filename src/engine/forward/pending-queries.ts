@@ -22,6 +22,8 @@ import { Timers } from './timers.ts'
  * `jostle-timeout`.)
  */
 const MOST_CERTAIN_MS = 200
+/** Forged replies to one question after which it is asked over TCP. */
+const NEAR_MISSES = 5
 /** Probes at a time. */
 const MAX_PROBES = 16
 /** With a truncated reply in hand, the whole one is waited for so long once all servers have been asked. */
@@ -229,6 +231,20 @@ export class PendingQueries {
     if (reason === 'network' && !isRefused) inFlight.streamBroken.add(p, server)
     this.#ruleOutSilent(a)
     this.attemptFailed(a, reason, inFlight.garbled.has(p, server) ? Fault.ITS : Fault.NOT_ITS)
+  }
+
+  /**
+   * Somebody guesses at the reply to this attempt. After a few tries it goes over TCP, and datagrams for it do not count
+   * any more. One guess shows little, and a server without TCP must stay of use.
+   */
+  nearlyMissed(a: number): void {
+    const { attempts, inFlight } = this.#state
+    const p = attempts.pendingOf(a)
+    inFlight.setNearMisses(p, inFlight.nearMisses(p) + 1)
+    if (inFlight.nearMisses(p) >= NEAR_MISSES && inFlight.isWaitedFor(p) && this.selection.mayRepeat(p)) {
+      inFlight.setNearMisses(p, 0)
+      this.askOverStream(a)
+    }
   }
 
   /**

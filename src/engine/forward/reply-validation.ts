@@ -18,7 +18,7 @@ import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie } from './attempts.ts'
 
 /**
- * DROPPED: none of ours, and counted; the wait goes on. SUSPECT: the same, but it may be the server's after all, as one that
+ * DROPPED: none of ours, and counted; the wait goes on. NEAR_MISS: the same, with another question under the right id. SUSPECT: the same, but it may be the server's after all, as one that
  * does not repeat the name's case or the cookie. SEEN: nobody waits for it. FAILED: an error, see `rcode` and `isBare`.
  * TRUNCATED, MALFORMED, BAD_COOKIE: as they say. USELESS: sound, but an answer that leads nowhere, as a zone's CNAMEs that
  * are a loop. ANSWER: it stands in `context.answer`, which also has the extended error of one that FAILED.
@@ -33,6 +33,7 @@ export const ReplyVerdict = {
   USELESS: 6,
   BAD_COOKIE: 7,
   ANSWER: 8,
+  NEAR_MISS: 9,
 } as const
 
 export class ReplyValidation {
@@ -61,7 +62,10 @@ export class ReplyValidation {
     const isWaitedFor = inFlight.isWaitedFor(p)
     if (!isSameQuestion(packet, start, length, inFlight.keys, keyAt, keyLength - 3)) {
       // A bare header with an error is how some servers refuse what they do not understand.
-      if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) return this.#drop()
+      if (readU16(packet, start + 4) !== 0 || rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN) {
+        this.#drop()
+        return isStream || !isWaitedFor ? ReplyVerdict.DROPPED : ReplyVerdict.NEAR_MISS
+      }
       return isWaitedFor
         ? this.#validateUnread(a, packet, start, length, HEADER_BYTES, isStream, ReplyVerdict.FAILED)
         : ReplyVerdict.FAILED

@@ -429,6 +429,7 @@ export class BatchDriver implements Driver {
         engine.upstreamDatagram(socket.number, ring.bytes, k * MAX_UPSTREAM_REPLY_BYTES, ring.received(k), isCut)
       }
       ring.resetLengths(count)
+      this.#sockets.received(socket, count)
       if (count < BATCH) return
     }
   }

@@ -3,6 +3,7 @@ import { isLoopback } from '../../engine/access.ts'
 import type { UpstreamServer } from '../../engine/settings.ts'
 import { addressBytes } from '../../dns/address.ts'
 import type { Syscalls } from '../../os/syscalls.ts'
+import { MAX_USES } from '../upstream-pool.ts'
 import { DatagramGroups } from './datagram-groups.ts'
 import { DatagramRing } from './datagram-ring.ts'
 import type { DatagramSender } from './datagram-sender.ts'
@@ -10,6 +11,8 @@ import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
 const BATCH = 64
 const QUERY_BYTES = 512
+/** Queries of one batch that leave by one socket. */
+const MOST_TOGETHER = MAX_USES
 
 export class UpstreamBatches {
   /** Where the next query is written, at 0: where it will go is not known yet, so it is copied, some 60 bytes. */
@@ -58,7 +61,7 @@ export class UpstreamBatches {
    */
   add(server: number, length: number, avoid: number, now: number): number {
     let socket = this.#socket[server] ?? null
-    if (socket === null || socket.number === avoid || this.#used[server] === BATCH) {
+    if (socket === null || socket.number === avoid || this.#used[server]! >= MOST_TOGETHER) {
       this.#flush(server)
       socket = this.#sockets.pick(server, avoid, now)
       if (socket === null) return -1

@@ -1,17 +1,12 @@
 /**
  * The batch driver's datagram sockets towards upstream servers. Each is connected, so the kernel lets only the server's
- * own address and port through; several to a server, one picked at random for each batch, each replaced after a bounded
- * use, so that a forger has to guess the port as well as the id (RFC 5452 §9.2, RFC 5358). A replaced socket stays open for the
- * replies still under way.
+ * own address and port through; several to a server, one picked at random for each batch, each replaced after a few
+ * questions (upstream-pool.ts). A replaced socket stays open for the replies still under way, and is closed with the last of them.
  */
 import type { UpstreamServer } from '../../engine/settings.ts'
 import { socketAddress } from '../../os/socket-address.ts'
 import type { Syscalls } from '../../os/syscalls.ts'
-import { MAX_AGE_MS, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
-
-/** Replaced sockets that wait for replies; the oldest are closed early when there are more. */
-const MAX_RETIRED = 32
-const BUFFER_BYTES = 1 << 20
+import { MAX_AGE_MS, MAX_RETIRED, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
 
 export interface UpstreamSocket {
   /** Never used twice in the life of the worker. */
@@ -19,7 +14,9 @@ export interface UpstreamSocket {
   readonly fd: number
   readonly server: number
   readonly openedAt: number
+  /** Queries sent, and datagrams received. */
   uses: number
+  replies: number
   /** When a replaced socket is closed; Infinity while it is in use. */
   closeAt: number
 }
@@ -33,6 +30,7 @@ export class UpstreamSockets {
   #pools: UpstreamSocket[][] = []
   #retired: UpstreamSocket[] = []
   #nextNumber = 1
+  #nextClose: number = Number.POSITIVE_INFINITY
   /** Raised whenever a socket was opened or closed: the poll set must be built again. */
   changes = 0
 
@@ -67,18 +65,26 @@ export class UpstreamSockets {
     if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
     const socket = pool[k]
     if (socket && socket.uses < MAX_USES && now - socket.openedAt < MAX_AGE_MS) return socket
-    const fresh = this.#open(server, now)
-    if (fresh === null) return socket ?? pool.find((other) => other !== undefined) ?? null
+    const fresh = socket && this.#retired.length >= MAX_RETIRED ? null : this.#open(server, now)
+    if (fresh === null) return socket ?? pool.find((other) => other.number !== avoid) ?? pool[0] ?? null
     if (socket) this.#retire(socket, now)
     // Pools fill from the front, so that the poll set has no holes.
     pool[socket ? k : pool.length] = fresh
     return fresh
   }
 
-  /** When the next replaced socket is to be closed: 0 if there are too many, Infinity if there is none. */
+  /** So many datagrams came in by a socket. A replaced one is closed once there is a reply for each query. */
+  received(socket: UpstreamSocket, count: number): void {
+    socket.replies += count
+    if (socket.closeAt !== Number.POSITIVE_INFINITY && socket.replies >= socket.uses) {
+      socket.closeAt = 0
+      this.#nextClose = 0
+    }
+  }
+
+  /** When the next replaced socket is to be closed: 0 if at once, Infinity if there is none. */
   get nextClose(): number {
-    if (this.#retired.length > MAX_RETIRED) return 0
-    return this.#retired[0]?.closeAt ?? Number.POSITIVE_INFINITY
+    return this.#nextClose
   }
 
   /**
@@ -86,13 +92,17 @@ export class UpstreamSockets {
    * may be another's already while the poll set still has it as the old one's.
    */
   closeRetired(now: number): void {
-    while (this.#retired.length > 0 && this.nextClose <= now) this.#close(this.#retired.shift()!)
+    const isDue = (socket: UpstreamSocket): boolean => socket.closeAt <= now
+    this.#retired.filter(isDue).forEach((socket) => this.#close(socket))
+    this.#retired = this.#retired.filter((socket) => !isDue(socket))
+    this.#nextClose = Math.min(Number.POSITIVE_INFINITY, ...this.#retired.map(({ closeAt }) => closeAt))
   }
 
   closeAll(): void {
     for (const socket of this.all()) this.#close(socket)
     this.#pools = []
     this.#retired = []
+    this.#nextClose = Number.POSITIVE_INFINITY
   }
 
   #open(server: number, now: number): UpstreamSocket | null {
@@ -104,7 +114,8 @@ export class UpstreamSockets {
     const fd = this.#sys.openDatagram(family, null, {
       reusePort: false,
       packetInfo: false,
-      bufferBytes: BUFFER_BYTES,
+      // The replies to so few queries fit into what the kernel gives by itself.
+      bufferBytes: 0,
     })
     if (fd < 0) return null
     // Connecting binds the socket to a port that the kernel draws at random from the ephemeral range.
@@ -114,11 +125,13 @@ export class UpstreamSockets {
     }
     this.#opened[place] = fd
     this.changes++
-    return { number: this.#nextNumber++, fd, server, openedAt: now, uses: 0, closeAt: Number.POSITIVE_INFINITY }
+    const number = this.#nextNumber++
+    return { number, fd, server, openedAt: now, uses: 0, replies: 0, closeAt: Number.POSITIVE_INFINITY }
   }
 
   #retire(socket: UpstreamSocket, now: number): void {
-    socket.closeAt = now + this.#lingerMs
+    socket.closeAt = socket.replies >= socket.uses ? now : now + this.#lingerMs
+    this.#nextClose = Math.min(this.#nextClose, socket.closeAt)
     this.#retired.push(socket)
   }
 

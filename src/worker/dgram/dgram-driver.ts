@@ -19,7 +19,7 @@ import {
   MAX_UPSTREAM_REPLY_BYTES,
 } from '../driver.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
-import { LINGER_MS, MAX_AGE_MS, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
+import { LINGER_MS, MAX_AGE_MS, MAX_RETIRED, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
 import { LastReplies } from './last-replies.ts'
 
 const QUERY_BYTES = 512
@@ -45,7 +45,9 @@ interface UpstreamSocket {
   number: number
   socket: Socket
   openedAt: number
+  /** Queries sent, and datagrams received. */
   uses: number
+  replies: number
   isConnected: boolean
   /** Written before the socket was connected. */
   queued: Uint8Array[]
@@ -333,7 +335,8 @@ export class DgramDriver implements Driver {
     let k = (this.#random() >>> 0) % SOCKETS_EACH
     if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
     const known = pool[k]
-    if (known && known.uses < MAX_USES && this.#clock() - known.openedAt < MAX_AGE_MS) return known
+    const isFresh = known !== undefined && known.uses < MAX_USES && this.#clock() - known.openedAt < MAX_AGE_MS
+    if (known && (isFresh || this.#retired.size >= MAX_RETIRED)) return known
     if (known) this.#retire(known)
     const fresh = this.#openUpstream(this.#servers[server]!)
     pool[known ? k : pool.length] = fresh
@@ -352,6 +355,7 @@ export class DgramDriver implements Driver {
       socket,
       openedAt: this.#clock(),
       uses: 0,
+      replies: 0,
       isConnected: false,
       queued: [],
     }
@@ -360,6 +364,8 @@ export class DgramDriver implements Driver {
       engine.advance(this.#clock())
       // What the other driver would not have read whole counts as cut here too: same answers.
       engine.upstreamDatagram(upstream.number, packet, 0, packet.length, packet.length > MAX_UPSTREAM_REPLY_BYTES)
+      upstream.replies++
+      if (upstream.replies >= upstream.uses) this.#closeRetired(upstream)
       this.#afterWork()
     })
     socket.on('error', () => {
@@ -395,8 +401,11 @@ export class DgramDriver implements Driver {
   /** Leaves a replaced socket open for the replies under way. */
   #retire(upstream: UpstreamSocket): void {
     this.#retired.add(upstream)
-    setTimeout(() => {
-      if (this.#retired.delete(upstream)) upstream.socket.close()
-    }, this.#lingerMs).unref()
+    if (upstream.replies >= upstream.uses) return this.#closeRetired(upstream)
+    setTimeout(() => this.#closeRetired(upstream), this.#lingerMs).unref()
+  }
+
+  #closeRetired(upstream: UpstreamSocket): void {
+    if (this.#retired.delete(upstream)) upstream.socket.close()
   }
 }
