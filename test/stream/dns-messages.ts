@@ -10,11 +10,15 @@ export function query(id: number, name: string): Uint8Array {
   return Uint8Array.of(id >> 8, id & 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...question)
 }
 
-/** The reply to a query: the same with the response bit set, and `extra` bytes behind it to make it long. */
+/**
+ * A resolver's reply to a query: the same with QR and RA set (an empty one without RA would be a referral), and `extra` bytes
+ * behind it to make it long.
+ */
 export function replyTo(message: Uint8Array, extra: number = 0): Uint8Array {
   const reply = new Uint8Array(message.length + extra)
   reply.set(message)
   reply[2]! |= 0x80
+  reply[3]! |= 0x80
   return reply
 }
 
