@@ -67,6 +67,7 @@ export function parseSocketAddress(text: string): Parsed<SocketAddress> {
   const family = isIP(host)
   if (family === 0) return { reason: `${quote(host)} is no IP address; ${example}` }
   if (port === null) return { reason: `${quote(text)} has no port; ${example}` }
+  if (isLinkLocal(host)) return { reason: linkLocalReason(host, port) }
   return { value: { address: host, port, family: family === 4 ? 4 : 6, text: socketText(host, port) } }
 }
 
@@ -79,6 +80,15 @@ export function parseHostPort(text: string): Parsed<HostPort> {
   if (port === null || port === 0) return { reason: `${quote(text)} has no port; ${example}` }
   if (isIP(host) === 0 && !isHostName(host)) return { reason: `${quote(host)} is no host name; ${example}` }
   return { value: { host, port, text: socketText(host, port) } }
+}
+
+/** True for an IPv6 address that means something on one link alone, and does not say on which (RFC 4007 §11). */
+function isLinkLocal(host: string): boolean {
+  return /^fe[89ab].:/i.test(host) && !host.includes('%')
+}
+
+function linkLocalReason(host: string, port: number): string {
+  return `${quote(host)} is an address of one link; name its interface, as in ${socketText(`${host}%eth0`, port)}`
 }
 
 const DEFAULT_PORTS = { udp: 53, tcp: 53, tls: 853, https: 443 } as const
@@ -107,6 +117,10 @@ export function parseServer(text: string): Parsed<ServerAddress> {
   const port = split.value.port ?? DEFAULT_PORTS[transport]
   if (port === 0) return { reason: `${quote(text)} has port 0; write ${forms}` }
   if (/^[0:.]+$/.test(host)) return { reason: `${quote(host)} is nobody's address; write ${forms}` }
+  if (/^(?:2(?:2[4-9]|[3-5]\d)\.|ff..:)/i.test(host)) {
+    return { reason: `${quote(host)} is no address of one server; write ${forms}` }
+  }
+  if (isLinkLocal(host)) return { reason: linkLocalReason(host, port) }
   const secure = transport === 'tls' || transport === 'https'
   const [path, name] = [match[3], match[4]]
   if (path !== undefined && transport !== 'https') return { reason: `${quote(text)}: only https:// takes a path` }

@@ -58,6 +58,13 @@ function read(text: string, parse: (text: string) => number | null): number {
   return Math.abs(number - whole) < 1e-6 ? whole : number
 }
 
+/** The system takes any byte but NUL; other control characters are mistakes that no message could show. */
+function pathIn(written: string): Parsed<string> {
+  return /\p{Cc}/u.test(written)
+    ? { reason: `${quote(written)} is no path: it has control characters` }
+    : { value: written }
+}
+
 function inSeconds(ms: number | null): number | null {
   return ms === null ? null : ms / 1000
 }
@@ -95,9 +102,12 @@ export const flagOrAuto: z.ZodType<boolean | 'auto', boolean | string> = z
   .union([z.boolean(), z.enum(['auto', 'true', 'false'])], { error: 'must be auto, true or false' })
   .transform((written) => (written === 'auto' ? written : written === true || written === 'true'))
 /** A file; empty for none. */
-export const file: z.ZodString = z.string({ error: 'must be the name of a file' })
+export const file: z.ZodType<string, string> = parsed(pathIn, 'the name of a file')
 /** A file or folder that must be named. */
-export const requiredPath: z.ZodString = z.string({ error: 'must be a path' }).min(1, { error: 'must not be empty' })
+export const requiredPath: z.ZodType<string, string> = parsed(
+  (written) => (written.trim() === '' ? { reason: 'must not be empty' } : pathIn(written)),
+  'a path',
+)
 /** Lower case, without a trailing dot. */
 export const domainName: z.ZodType<string, string> = parsed<string>((written) => {
   const name = written.toLowerCase().replace(/\.$/, '')

@@ -62,7 +62,7 @@ function tryOpen(
   workers: number,
   mayTryAgain: boolean,
 ): OpenListener | null | 'again' {
-  const wanted = socketAddress(address, port)
+  const wanted = sockaddrOf(address, port)
   const tcpFd = sys.openListener(wanted.family, wanted.bytes, BACKLOG)
   if (tcpFd === -EAFNOSUPPORT || (tcpFd === -EADDRNOTAVAIL && address === '::1')) return null
   if (tcpFd < 0) throw bindError(address, port, 'TCP', errorName(-tcpFd))
@@ -86,6 +86,17 @@ function tryOpen(
     tcpFd,
     udpFds,
     isShared: workers > 1,
+  }
+}
+
+/** @throws BindError for the zone of an interface that is not there */
+function sockaddrOf(address: string, port: number): ReturnType<typeof socketAddress> {
+  try {
+    return socketAddress(address, port)
+  } catch (error) {
+    const where = `[${address}]:${port}`
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new BindError(where, 'EADDRNOTAVAIL', `cannot listen on ${where}: ${reason}`)
   }
 }
 

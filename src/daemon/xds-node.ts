@@ -15,6 +15,9 @@ export function nodeFor({ identity, istio }: Config, source: Extract<MeshSourceC
 }
 
 /** istiod leaves automatic VIPs out for a node whose DNS_CAPTURE is "false"; its booleans are texts. */
-function nodeMetadata(metadata: Record<string, unknown>, automaticVips: boolean | 'auto'): Record<string, unknown> {
+export function nodeMetadata(
+  metadata: Record<string, unknown>,
+  automaticVips: boolean | 'auto',
+): Record<string, unknown> {
   return automaticVips === 'auto' ? metadata : { ...metadata, DNS_CAPTURE: String(automaticVips) }
 }

@@ -25,8 +25,10 @@ export function socketAddress(address: string, port: number): { family: number; 
 /** Index of the interface that a zone names. */
 function scopeOf(zone: string): number {
   if (/^\d+$/.test(zone)) return Number(zone)
-  for (const info of networkInterfaces()[zone] ?? []) if (info.family === 'IPv6') return info.scopeid
-  throw new Error(`no interface ${zone} with an IPv6 address`)
+  // Its global addresses have no scope.
+  for (const info of networkInterfaces()[zone] ?? [])
+    if (info.family === 'IPv6' && info.scopeid > 0) return info.scopeid
+  throw new Error(`there is no interface ${zone} with a link-local address`)
 }
 
 /** True for 0.0.0.0 and ::. */

@@ -181,7 +181,12 @@ class Reading {
         ? this.#readMap(node.items)
         : this.#readList(isSeq(node) ? node.items : [])
     if (read.values > MOST_VALUES)
-      this.#report(`aliases make more than ${MOST_VALUES} values of it: write fewer`, offset)
+      this.#report(
+        this.#aliases > 0
+          ? `aliases make more than ${MOST_VALUES} values of it: write fewer`
+          : `holds more than ${MOST_VALUES} values: split it`,
+        offset,
+      )
     if (node.anchor !== undefined) this.#anchors.set(node.anchor, read)
     return read
   }

@@ -63,6 +63,49 @@ describe('BYNAME_<PATH_IN_CAPITALS>', () => {
   })
 })
 
+const ALL_ON =
+  'metrics: { listen: "127.0.0.1:1" }\nadmin: { listen: "127.0.0.1:2", token: t }\nmesh: { lastKnownGood: l }\nhostsFile: h\nupstream: { rootCert: r }\n'
+
+function allOn(env: Environment): Config {
+  return loadConfig({ file: 'f', env, readFile: () => ALL_ON }).config
+}
+
+/** How many servers there are where the file names one. */
+function serversOf(variable: string): number {
+  const env = { BYNAME_UPSTREAM_SERVERS: variable }
+  const loaded = loadConfig({ file: 'f', env, readFile: () => 'upstream: { servers: [10.0.0.1] }' })
+  return loaded.config.upstream.servers.length
+}
+
+describe('an empty variable', () => {
+  test.each<[string, (read: Config) => unknown, unknown]>([
+    ['BYNAME_METRICS_LISTEN', ({ metrics }) => metrics.listen, null],
+    ['BYNAME_ADMIN_LISTEN', ({ admin }) => admin.listen, null],
+    ['BYNAME_MESH_LAST_KNOWN_GOOD', ({ mesh }) => mesh.lastKnownGood, ''],
+    ['BYNAME_HOSTS_FILE', ({ hostsFile }) => hostsFile, ''],
+    ['BYNAME_UPSTREAM_ROOT_CERT', ({ upstream }) => upstream.rootCert, ''],
+    ['BYNAME_ADMIN_TOKEN', ({ admin }) => admin.token, ''],
+  ])('%s turns off what the file turns on', (name, seen, off) => {
+    expect(seen(allOn({}))).not.toEqual(off)
+    for (const empty of ['', ' ', '""', "''"]) expect(seen(allOn({ [name]: empty }))).toEqual(off)
+  })
+
+  test('of any other key counts as unset', () => {
+    expect(config({ BYNAME_WORKERS: '', BYNAME_LISTEN: ' ', BYNAME_UPSTREAM_RESOLV_CONF: '' })).toEqual(config({}))
+  })
+
+  test('is no list without elements, [] is', () => {
+    expect([serversOf(''), serversOf('[]'), serversOf('10.0.0.2,10.0.0.3')]).toEqual([1, 0, 2])
+  })
+})
+
+test('ports are turned off by a word, too', () => {
+  expect(config({ BYNAME_METRICS_LISTEN: 'off', BYNAME_ADMIN_LISTEN: 'None' })).toMatchObject({
+    metrics: { listen: null },
+    admin: { listen: null },
+  })
+})
+
 describe('Istio’s environment', () => {
   test('identity as the injector sets it', () => {
     const { identity, istio } = config({

@@ -174,6 +174,25 @@ describe('problems name file, line, column and key', () => {
       'cache: { minTtlSeconds: 60, maxTtlSeconds: 30 }',
       'byname.yaml:1:25: cache.minTtlSeconds: must not be over maxTtlSeconds (30)',
     ],
+    [
+      'listen: ["[fe80::1]:53"]',
+      'byname.yaml:1:10: listen[0]: "fe80::1" is an address of one link; name its interface, as in [fe80::1%eth0]:53',
+    ],
+    [
+      'upstream: { servers: ["fe80::1"] }',
+      'byname.yaml:1:23: upstream.servers[0]: "fe80::1" is an address of one link; name its interface, as in [fe80::1%eth0]:53',
+    ],
+    [
+      'upstream: { servers: [224.0.0.251] }',
+      'byname.yaml:1:23: upstream.servers[0]: "224.0.0.251" is no address of one server; write IP, IP:PORT, tcp://IP:PORT, tls://IP:853#NAME or https://IP/dns-query#NAME',
+    ],
+    ['hostsFile: "a\\0b"', 'byname.yaml:1:12: hostsFile: "a\\u0000b" is no path: it has control characters'],
+    ['mesh: { source: { table: "" } }', 'byname.yaml:1:26: mesh.source.table: must not be empty'],
+    ['servers: [10.0.0.1]', 'byname.yaml:1:1: servers: unknown key (did you mean upstream.servers?)'],
+    [
+      'max_bytes: 1',
+      'byname.yaml:1:1: max_bytes: unknown key (keys here: listen, workers, driver, watchConfig, access, hostsFile, identity, mesh, upstream, maxUdpPayload, rateLimit, cache, metrics, admin, log)',
+    ],
     ['- a', 'byname.yaml:1:1: must be a section of keys such as "workers: 1"'],
     ['identity: { namespace: "a b" }', 'byname.yaml:1:24: identity.namespace: "a b" is no domain name'],
     ['identity: { labels: { a: 1 } }', 'byname.yaml:1:26: identity.labels.a: must be a text, not 1'],
