@@ -1,6 +1,18 @@
 import { describe, expect, test } from 'vitest'
-import { familiesOf, servicesDomainOf } from '../../src/mesh/name-table-builder.ts'
-import { documents, endpoint, ipsOf, pod, service, serviceEntry, slice, tableOf, workload } from './mesh-of.ts'
+import { buildNameTable, familiesOf, servicesDomainOf } from '../../src/mesh/name-table-builder.ts'
+import {
+  documents,
+  endpoint,
+  ipsOf,
+  meshOf,
+  pod,
+  service,
+  serviceEntry,
+  shopNode,
+  slice,
+  tableOf,
+  workload,
+} from './mesh-of.ts'
 
 const web = 'web.shop.svc.cluster.local'
 
@@ -142,6 +154,23 @@ describe('headless services', () => {
     )
     expect(ipsOf(yaml)).toEqual({ [web]: ['10.3.0.1'] })
   })
+  test('select WorkloadEntries that have every label of the selector', () => {
+    const yaml = documents(
+      headless({ selector: { app: 'web', tier: 'front' } }),
+      workload('vm-1', { address: '10.3.0.1', labels: { app: 'web', tier: 'front' } }),
+      workload('vm-2', { address: '10.3.0.2', labels: { app: 'web' } }),
+      workload('vm-3', { address: '10.3.0.3', labels: { tier: 'front' } }),
+    )
+    expect(ipsOf(yaml)).toEqual({ [web]: ['10.3.0.1'] })
+  })
+  test('without a selector stand for no WorkloadEntry', () => {
+    const yaml = documents(headless(), slice([db0]), pods, workload('vm-1', { address: '10.3.0.1' }))
+    expect(ipsOf(yaml)[web]).toEqual(['10.1.0.1'])
+  })
+  test('a pod without an address has no host', () => {
+    const yaml = documents(headless(), slice([db0, endpoint('db-1', '', { addresses: [] })]), pods)
+    expect(Object.keys(ipsOf(yaml))).toEqual([`db-0.${web}`, web])
+  })
 })
 
 describe('service entries', () => {
@@ -272,6 +301,9 @@ describe('workload selectors', () => {
   test('leave out workloads of a network that the node cannot reach', () => {
     expect(ipsOf(documents(selecting({}), vms), { network: 'here' })).toEqual({ 'api.example.com': ['10.3.0.1'] })
   })
+  test('no selector at all: no entry, whatever workloads there are', () => {
+    expect(ipsOf(documents(serviceEntry({ resolution: 'NONE' }), vms))).toEqual({})
+  })
   test('that select nothing: no entry', () => {
     expect(ipsOf(selecting({}))).toEqual({})
   })
@@ -366,9 +398,20 @@ describe('a node of one family', () => {
     ['127.0.0.1', '', true, true],
     ['', '::1', true, true],
     ['127.0.0.1,fd00::1', '', false, true],
+    ['fd00::1,::', '', false, true],
+    ['10.127.0.1', '', true, false],
+    ['fd00::127', '', false, true],
+    ['::', '', true, true],
+    ['::2', '', false, true],
+    ['::11', '', false, true],
   ])('INSTANCE_IPS %j and address %j: IPv4 %s, IPv6 %s', (instanceIps, ip, v4, v6) => {
     expect(familiesOf(instanceIps, ip)).toEqual({ v4, v6 })
   })
+})
+
+test('a host without an automatic address yet has no entry', () => {
+  const mesh = { ...meshOf(serviceEntry({})), vips: new Map() }
+  expect(buildNameTable(mesh, shopNode)).toEqual(new Map())
 })
 
 test('equal meshes give equal tables, however their files are ordered', () => {
@@ -381,6 +424,7 @@ test.each([
   ['shop.svc.cluster.local', 'svc.cluster.local'],
   ['shop.svc.Example.Internal', 'svc.example.internal'],
   ['shop', 'svc.cluster.local'],
+  ['shop.', 'svc.cluster.local'],
   ['', 'svc.cluster.local'],
 ])('the domain of services in %j is %s', (domain, expected) => {
   expect(servicesDomainOf(domain)).toBe(expected)
