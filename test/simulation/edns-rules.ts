@@ -53,10 +53,10 @@ export class EdnsRules {
     }
     if (mayBeProbe || now < this.stateOf(server).mayBePlainUntil) return null
     const failedAt = this.failedAt.get(place) ?? Number.NEGATIVE_INFINITY
-    // At the same moment nothing can have been left unanswered.
-    const askedAt = this.askedAt.get(place) ?? Number.POSITIVE_INFINITY
-    const isRepeat = askedAt < now && now < askedAt + LONGEST_MS && mayDropOpt()
-    return isRepeat || now < failedAt + LONGEST_MS ? null : 'a query without OPT to a server that may know EDNS'
+    const askedAt = this.askedAt.get(place) ?? Number.NEGATIVE_INFINITY
+    return (now < askedAt + LONGEST_MS && mayDropOpt()) || now < failedAt + LONGEST_MS
+      ? null
+      : 'a query without OPT to a server that may know EDNS'
   }
 
   /** A reply has come that may be one to the engine, whoever waits for it. */

@@ -197,7 +197,9 @@ export class Referee {
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
       network.edns.checkQuery(query, server, mayBeProbe, () => isStream || this.mayDropOpt(query, server, now), now) ??
-      (isStream || outcome === -1 ? null : network.retries.check(network.lastDatagram, outcome!, mayBeProbe))
+      (isStream || outcome === -1
+        ? null
+        : network.retries.check(network.lastDatagram, outcome!, mayBeProbe, now - this.settings.deadlineMs))
     if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
     // After a few forged replies to it a question is asked over TCP, and its datagram does not count any more.
     const isOutOfReach = isStream && this.settings.servers[index]!.transport === 'udp'
@@ -223,7 +225,7 @@ export class Referee {
     const route = routeOf(name, this.settings)
     return [true, false].some((dnssecOk) => {
       const key = keyOf(name, type, dnssecOk, flags)
-      const unanswered = retries.unanswered(key, server)
+      const unanswered = retries.unanswered(key, server, now)
       if (unanswered === 0 || unanswered >= OPT_UNANSWERED) return unanswered > 0
       const tried = this.budget.triedAt(key, plainOf(name, type, flags)).filter((at) => at >= now - deadlineMs)
       const isLast = tried.length + 1 >= Math.min(route.maxAttempts ?? MOST_MESSAGES, MOST_MESSAGES)
@@ -296,7 +298,7 @@ export class Referee {
     const { key, plain } = context.opening
     context.opening = null
     this.budget.asked(key, plain, now)
-    this.network.retries.asked(key)
+    this.network.retries.asked(key, now)
     this.answers.begins(key)
   }
 

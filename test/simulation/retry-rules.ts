@@ -12,6 +12,7 @@ interface Datagram {
 export class RetryRules {
   /** Datagrams since a question began, by question. */
   private readonly datagrams: Map<string, Datagram[]> = new Map()
+  private readonly beganAt: Map<string, number> = new Map()
   /** What was sent until then is not known any more. */
   clearedAt: number = Number.NEGATIVE_INFINITY
   /** When a socket met an error last. */
@@ -24,7 +25,8 @@ export class RetryRules {
   }
 
   /** A client asks, and nobody waits for the same. */
-  asked(key: string): void {
+  asked(key: string, now: number): void {
+    this.beganAt.set(key, now)
     this.datagrams.delete(key)
   }
 
@@ -44,18 +46,23 @@ export class RetryRules {
   }
 
   /** How many datagrams of a question may be unanswered, if one of them went to the server; else none. */
-  unanswered(key: string, server: number): number {
+  unanswered(key: string, server: number, now: number): number {
     const open = (this.datagrams.get(key) ?? []).filter(
-      ({ sent, socket }) => !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at,
+      ({ sent, socket }) =>
+        sent.query.opt !== null && !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at,
     )
-    return open.some(({ sent }) => sent.server === server) ? open.length : 0
+    // At the same moment nothing can have been left unanswered.
+    return open.some(({ sent }) => sent.server === server && sent.at < now) ? open.length : 0
   }
 
-  /** Checks a datagram that has just been sent; what is wrong with it, or null. */
-  check(sent: Sent, socket: number, mayBeProbe: boolean): string | null {
-    // Without an OPT it is not known which of two questions it is for.
-    if (sent.query.opt === null) return null
-    const key = sent.keys[0]!
+  /**
+   * Checks a datagram that has just been sent; what is wrong with it, or null. `since`: no question that is open is older.
+   */
+  check(sent: Sent, socket: number, mayBeProbe: boolean, since: number): string | null {
+    // Without an OPT it may be for either of two questions: then it counts only where the other one was not asked.
+    const lately = sent.keys.filter((one) => (this.beganAt.get(one) ?? Number.NEGATIVE_INFINITY) >= since)
+    if (sent.query.opt === null && lately.length !== 1) return null
+    const key = sent.query.opt === null ? lately[0]! : sent.keys[0]!
     const list = this.datagrams.get(key) ?? []
     if (list.length === 0) this.datagrams.set(key, list)
     list.push({ sent, socket, mayBeProbe })
