@@ -191,6 +191,7 @@ function problemOf({ kind, from, problem }: Credential): string {
   return problem === null ? `${name} ${from}` : `${name} ${from}: ${problem}`
 }
 
+/** Where they come from does not count: the root that istiod sends is kept beside the one that was given. */
 function fingerprint(roots: Roots, presented: Presented | null): string {
-  return `${roots.from}\n${roots.pem}\n${presented?.chain ?? ''}`
+  return `${roots.pem}\n${presented?.chain ?? ''}`.replace(/\s+/g, '')
 }

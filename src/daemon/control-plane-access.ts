@@ -1,4 +1,6 @@
 /** How the control plane is reached: what byname shows it, and how its name is resolved. */
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { writeAtomicFile } from '../base/atomic-file.ts'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { wallClock } from '../base/clock.ts'
@@ -85,13 +87,21 @@ async function makeCredentials(
             },
             identity: spiffeId(identity),
             folder: certificateFolder,
-            write: writeAtomicFile,
+            write: keep,
             resolve,
           },
     log,
     clock: wallClock,
     random: Math.random,
   })
+}
+
+/** The folder itself is made, the ones above it are not: a misspelt path should not grow. */
+async function keep(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error
+  })
+  await writeAtomicFile(path, text)
 }
 
 /** `spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT`, which istiod gives to no other. */

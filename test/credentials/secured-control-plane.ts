@@ -21,7 +21,7 @@ export interface SecuredOptions {
   issued?: Issued
   /** Client certificates are asked for, and must be of the authority. */
   wantsCertificate?: boolean
-  /** Tokens that are accepted; without any, everybody is. */
+  /** Tokens that are accepted, '' for none at all; by default everybody is. */
   tokens?: readonly string[]
   /** Of what is signed. */
   wanted?: (csr: string) => Wanted
@@ -109,11 +109,8 @@ export class SecuredControlPlane {
 
   #isKnown({ authorization }: Seen): boolean {
     const { tokens, wantsCertificate = false } = this.#options
-    return (
-      tokens === undefined ||
-      (wantsCertificate && authorization === '') ||
-      tokens.some((token) => authorization === `Bearer ${token}`)
-    )
+    if (tokens === undefined || (wantsCertificate && authorization === '')) return true
+    return tokens.some((token) => authorization === (token === '' ? '' : `Bearer ${token}`))
   }
 }
 

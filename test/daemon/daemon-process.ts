@@ -21,6 +21,8 @@ export interface DaemonStart {
   env?: Record<string, string>
   /** Text of resolv.conf, `missing` for none at all; an empty one if not given. */
   resolvConf?: string
+  /** Further arguments of `byname run`. */
+  args?: readonly string[]
   /** Of another copy of the package. */
   launcher?: string
 }
@@ -81,7 +83,11 @@ export class DaemonProcess {
     }
     // JSON is YAML.
     writeFileSync(file, JSON.stringify(whole))
-    this.child = startLauncher(options.launcher ?? LAUNCHER, ['run', '--config', file], options.env)
+    this.child = startLauncher(
+      options.launcher ?? LAUNCHER,
+      ['run', '--config', file, ...(options.args ?? [])],
+      options.env,
+    )
     this.child.stdout!.resume()
     createInterface({ input: this.child.stderr! }).on('line', (line) => {
       try {
