@@ -52,6 +52,19 @@ test('what changed before the watch began is told of at once', () => {
   expect(changes).toBe(1)
 })
 
+test('one that is gone when the watch begins is no change, and one that comes back with other text is', () => {
+  files.remove(FILE)
+  file.watch(true)
+  rest()
+  expect(changes).toBe(0)
+  files.write(FILE, TEXT)
+  rest()
+  expect(changes).toBe(0)
+  files.replace(FILE, 'workers: 2\n')
+  rest()
+  expect(changes).toBe(1)
+})
+
 test('a mounted ConfigMap that is swapped is told of', () => {
   files.write('/config/..1/byname.yaml', TEXT)
   files.write('/config/..2/byname.yaml', 'workers: 2\n')

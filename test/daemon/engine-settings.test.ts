@@ -3,7 +3,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import { parseResolvConf } from '../../src/config/resolv-conf.ts'
 import type { EngineSettings, UpstreamRoute } from '../../src/engine/settings.ts'
 import { nameToText } from '../../src/dns/name.ts'
-import { deriveSettings, loopProbeNames } from '../../src/daemon/engine-settings.ts'
+import { deriveSettings, loopProbeNames, serverUses } from '../../src/daemon/engine-settings.ts'
 import { warningsOf } from '../../src/daemon/start-check.ts'
 
 function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
@@ -204,5 +204,45 @@ describe('loops are looked for', () => {
   it('not where there is no room for such a name', () => {
     const long = Array.from({ length: 4 }, () => 'x'.repeat(62)).join('.')
     expect(probeNames(`upstream: { routes: [{ domains: [${long}], servers: [10.0.0.20] }] }`)[2]).toBeNull()
+  })
+})
+
+const SOURCE = 'source: { table: /t.json }'
+
+describe('before the first table', () => {
+  it.each([
+    ['', 'no source of tables', 'forward'],
+    [`mesh: { beforeSync: servfail }`, 'no source of tables, whatever else is set', 'forward'],
+    [`{ listen: ["127.0.0.1:15053"], mesh: { ${SOURCE} } }`, 'behind a resolver', 'auto'],
+    [`{ listen: ["127.0.0.1:15053", "127.0.0.1:53"], mesh: { ${SOURCE} } }`, 'the resolver itself', 'forward'],
+    [`{ listen: ["127.0.0.1:53"], mesh: { ${SOURCE}, beforeSync: servfail } }`, 'as configured', 'servfail'],
+    [`{ listen: ["127.0.0.1:15053"], mesh: { ${SOURCE}, beforeSync: forward } }`, 'as configured', 'forward'],
+  ])('%s (%s): %s', (yaml, _, expected) => {
+    expect(settingsOf(TWO, yaml).beforeSync).toBe(expected)
+  })
+})
+
+describe('what a server is used for', () => {
+  it('is every domain of every route that it stands in, the default one as a dot', () => {
+    const settings = settingsOf(
+      TWO,
+      'upstream: { routes: [{ domains: [corp.example, lab], servers: [10.0.0.11] }, { domains: [x.y], servers: [10.5.5.5, 10.0.0.11] }] }',
+    )
+    expect(settings.servers.map(({ label }) => label)).toEqual(['10.0.0.10:53', '10.0.0.11:53', '10.5.5.5:53'])
+    expect(serverUses(settings, new Set(['10.5.5.5:53']))).toEqual([
+      { routes: ['.'], isLoop: false },
+      { routes: ['corp.example', 'lab', 'x.y', '.'], isLoop: false },
+      { routes: ['x.y'], isLoop: true },
+    ])
+  })
+})
+
+describe('the memory of the cache', () => {
+  it.each([
+    [1, 1_000_000],
+    [3, 333_333],
+    [7, 142_857],
+  ])('is shared by %i workers, none has more than its share', (workers, share) => {
+    expect(settingsOf(TWO, `{ workers: ${workers}, cache: { maxBytes: 1000000 } }`).cache.maxBytes).toBe(share)
   })
 })

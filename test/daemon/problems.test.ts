@@ -4,11 +4,15 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import {
   controlPlaneProblems,
+  credentialProblems,
+  fileProblems,
   meshFileProblems,
+  nextReload,
+  reloadProblems,
   savedTableProblems,
   tableFileProblems,
 } from '../../src/daemon/problems.ts'
-
+import type { CredentialState } from '../../src/observe/sources.ts'
 import { DaemonProcess } from './daemon-process.ts'
 
 const stops: (() => unknown)[] = []
@@ -54,6 +58,52 @@ test('each problem names its file or server, and since when', () => {
   ])
   expect(savedTableProblems('/k', { saveProblem: { reason: 'EROFS', sinceMs: 11 } })).toEqual([
     { about: 'last_known_good', text: 'the last known good table /k cannot be written: EROFS', sinceMs: 11 },
+  ])
+})
+
+test('a configuration is refused since the first reading that was, until one is in use', () => {
+  expect(reloadProblems(null)).toEqual([])
+  const good = nextReload(null, 10, [], ['listen'])
+  expect(good).toEqual({ count: 1, atMs: 10, problems: [], refusedSinceMs: null, fixedKeys: ['listen'] })
+  expect(reloadProblems(good)).toEqual([])
+  const bad = nextReload(good, 20, ['a: one'], [])
+  expect(bad).toEqual({ count: 2, atMs: 20, problems: ['a: one'], refusedSinceMs: 20, fixedKeys: [] })
+  const worse = nextReload(bad, 30, ['b: two', 'c: three'], [])
+  expect([worse.count, worse.atMs, worse.refusedSinceMs]).toEqual([3, 30, 20])
+  expect(reloadProblems(worse)).toEqual(
+    ['b: two', 'c: three'].map((line) => ({
+      about: 'configuration',
+      text: `the configuration is refused, and the one in use stays: ${line}`,
+      sinceMs: 20,
+    })),
+  )
+  const mended = nextReload(worse, 40, [], [])
+  expect([mended.count, mended.refusedSinceMs, reloadProblems(mended)]).toEqual([4, null, []])
+  expect(nextReload(mended, 50, ['d: four'], []).refusedSinceMs).toBe(50)
+})
+
+test('a credential that cannot be used is a problem where the connection depends on it', () => {
+  const state: CredentialState = {
+    kind: 'token',
+    from: '/t',
+    expiresAtMs: 1,
+    problem: 'is empty',
+    problemSinceMs: 12,
+    isNeeded: true,
+  }
+  const good: CredentialState = { ...state, problem: null, problemSinceMs: null }
+  const root: CredentialState = { ...state, kind: 'root', from: '/r', problem: 'is no PEM', problemSinceMs: 13 }
+  expect(credentialProblems([good, state, { ...state, isNeeded: false }, root])).toEqual([
+    { about: 'credentials', text: 'token /t: is empty', sinceMs: 12 },
+    { about: 'credentials', text: 'root certificate /r: is no PEM', sinceMs: 13 },
+  ])
+})
+
+test('a watched file of no use is a problem of its subject', () => {
+  expect(fileProblems('hosts_file', null)).toEqual([])
+  const fifo = { what: 'the hosts file', file: '/h', reason: 'is a FIFO', sinceMs: 14 }
+  expect(fileProblems('hosts_file', fifo)).toEqual([
+    { about: 'hosts_file', text: 'the hosts file /h: is a FIFO', sinceMs: 14 },
   ])
 })
 

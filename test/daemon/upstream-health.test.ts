@@ -119,6 +119,26 @@ describe('an upstream server', () => {
   })
 })
 
+describe('the lines of a minute', () => {
+  it('are all there is to say where there were four changes, and four more are said in the next minute', () => {
+    const settings = settingsOf(ONE, TWO)
+    begin(settings)
+    const flap = (): void => {
+      for (let n = 0; n < 4; n++) {
+        turn(0, n % 2 === 1, 1)
+        look(settings)
+      }
+    }
+    flap()
+    expect(lines).toHaveLength(4)
+    nowMs += 55_000
+    look(settings)
+    expect(lines).toHaveLength(4)
+    flap()
+    expect(lines).toHaveLength(8)
+  })
+})
+
 describe('other servers', () => {
   it('are not judged by the counters of those before them', () => {
     begin(settingsOf(ONE))
