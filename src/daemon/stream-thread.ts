@@ -156,7 +156,7 @@ export class StreamThread {
     if (cut > 0) this.#options.log.warn({ connections: cut }, 'TCP clients did not get all their answers in time')
   }
 
-  /** Ends the thread, and every exchange with an upstream server with it: data workers must not wait for one any more. */
+  /** Ends the thread, and every upstream query with it: no data worker may still wait for one. */
   async stop(): Promise<void> {
     const { thread } = this.#supervisor
     this.#supervisor.stop()

@@ -127,7 +127,7 @@ export function upstreamMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_upstream_in_flight',
-      help: 'Exchanges with upstream servers now under way; bounded by upstream.maxInFlight.',
+      help: 'Pending queries: questions that upstream servers are now being asked, without those that nobody waits for; bounded by upstream.maxInFlight.',
       type: 'gauge',
       read: cell(Cell.inFlight),
     },

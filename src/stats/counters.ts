@@ -1,7 +1,7 @@
 /**
  * What a data worker counts, in one shared array with one writer (the worker) and many readers (the control thread at
  * scrape time). No atomics: each cell is an aligned 64-bit float, which the supported machines store in one piece, and
- * a reader that sees the value of a moment ago is right enough.
+ * a reader may see a value that is a moment old.
  *
  * ```
  *  cells (Float64)
@@ -55,8 +55,9 @@ TYPE_CODES.forEach((code, slot) => {
   if (code > 0) TYPE_SLOT_BY_CODE[code] = slot
 })
 
-/** Where an answer came from, in the order of the `source` label. */
+/** Who answered a query, in the order of the `source` label. */
 export const SOURCES: readonly string[] = ['mesh', 'cache', 'stale', 'upstream', 'local']
+/** Index into SOURCES. */
 export type Source = 0 | 1 | 2 | 3 | 4
 export const Source = { mesh: 0, cache: 1, stale: 2, upstream: 3, local: 4 } as const
 const SOURCE_COUNT = 5
@@ -101,9 +102,9 @@ export const SIZE_BOUNDS: readonly number[] = [64, 128, 256, 512, 1232, 4096, 16
 const SIZE_BUCKETS = 8
 
 /**
- * Why a packet was not served, in the order of the `reason` label of `byname_dropped_total`. A query that found the
- * in-flight or waiter table full, or had to make room in it, gets SERVFAIL and counts here as well, one over the rate limit gets REFUSED over TCP;
- * the others get no reply.
+ * Why a packet was not served, in the order of the `reason` label of `byname_dropped_total`. If the in-flight or waiter
+ * table is full, or a query has to make room in it, the client gets SERVFAIL. Over the rate limit a TCP client gets REFUSED. All of these
+ * count here as well. The others get no reply.
  */
 export const DROP_REASONS: readonly string[] = [
   'runt',
@@ -118,6 +119,7 @@ export const DROP_REASONS: readonly string[] = [
   'send_failed',
   'rate_limited',
 ]
+/** Index into DROP_REASONS. */
 export const Drop = {
   runt: 0,
   response: 1,

@@ -34,12 +34,12 @@ export const StreamCell = {
   /** Gauge: connections to upstream servers now open or opening. */
   upstreamConnectionsOpen: 14,
   upstreamConnectionsOpened: 15,
-  /** Exchanges asked for, by transport. */
-  exchangesTcp: 16,
-  exchangesTls: 17,
-  exchangesHttps: 18,
-  /** Exchanges sent again because the server had closed the connection. */
-  exchangesRetried: 19,
+  /** Upstream queries, by transport. */
+  upstreamQueriesTcp: 16,
+  upstreamQueriesTls: 17,
+  upstreamQueriesHttps: 18,
+  /** Upstream queries sent again because the server had closed the connection. */
+  upstreamQueriesRetried: 19,
   failuresTimeout: 20,
   failuresRefused: 21,
   failuresNetwork: 22,

@@ -1,4 +1,4 @@
-/** The stream worker's end of the way to one data worker. */
+/** The stream worker's end of the port to one data worker. */
 import { writeSync } from 'node:fs'
 import type { MessagePort } from 'node:worker_threads'
 import { receiveMessageOnPort } from 'node:worker_threads'
@@ -34,7 +34,7 @@ export interface LinkListener {
 /** Eventfd counter increment (eventfd(2)): eight bytes in host order, and the machines we support are little-endian. */
 const ONE: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0)
 
-/** Reads that amount to this much are posted before the turn ends: the data worker may as well begin. */
+/** Reads of this size in all are posted before the turn ends, so that the data worker can begin. */
 const POST_AT_BYTES = 1 << 17
 
 /** Who sent queries. */
@@ -96,7 +96,7 @@ export class DataWorkerLink {
     this.#open(worker)
   }
 
-  /** Ends the way to the data worker; the descriptor stays open, it is the control thread's. */
+  /** Closes the port. The eventfd stays open: it is the control thread's. */
   close(): void {
     const port = this.#port
     if (port === null) return
@@ -120,7 +120,7 @@ export class DataWorkerLink {
     })
   }
 
-  /** Takes everything that has arrived: cheaper than an event for each, and replies of one connection meet. */
+  /** Takes everything that has arrived: cheaper than one event each, and replies for one connection are written together. */
   #drain(port: MessagePort, first: ToStream): void {
     this.#dispatch(first)
     for (;;) {

@@ -14,27 +14,29 @@ export interface StreamSettings {
   idleTimeoutMs: number
   /** The same once three quarters of `maxConnections` are in use. */
   crowdedIdleTimeoutMs: number
-  /** A connection whose answers do not leave for this long is cut off. */
+  /** A connection that takes no reply for this long is reset. */
   writeTimeoutMs: number
-  /** Bytes of answers that may wait for a client; a client that lets more pile up is cut off. */
+  /** Bytes of replies that may wait for a client. A connection with more of them is reset. */
   maxQueuedBytes: number
   upstream: UpstreamStreamSettings
 }
 
+/** Limits of the connections to each upstream server. */
 export interface UpstreamStreamSettings {
   /** Connections to one server at most; those that are silent or on their way out may be as many again. */
   maxConnections: number
-  /** Exchanges on one connection at a time. */
+  /** Attempts on one connection at a time. */
   maxPipelined: number
-  /** Exchanges that wait for room on a connection to one server; further ones fail. */
+  /** Attempts that wait for room on a connection to one server; further ones fail. */
   maxQueued: number
-  /** A connection without exchanges is closed after this long. */
+  /** A connection without attempts is closed after this long. */
   idleTimeoutMs: number
   connectTimeoutMs: number
   /** Root certificates (PEM) for TLS instead of Node's own; null for those. */
   rootCertificates: string | null
 }
 
+/** The limits that the daemon starts with; open files may lower `maxConnections`. */
 export const DEFAULT_STREAM_SETTINGS: StreamSettings = {
   maxConnections: 1024,
   // On a pod or VM the one client is the workload itself, from one address.

@@ -4,6 +4,7 @@ import type { UpstreamServer } from '../engine/settings.ts'
 import type { DataWorkerPort } from './data-worker-link.ts'
 import type { StreamSettings } from './stream-settings.ts'
 
+/** Where to listen for clients over TCP. */
 export interface StreamListener {
   address: string
   port: number
@@ -31,7 +32,7 @@ export type StreamRequests = {
   listen: { payload: StreamListener[]; response: FailedListener[] }
   /**
    * Accepts nothing more, answers what clients have under way, closes their connections, and cuts the rest after
-   * `deadlineMs`; responds with the number of those. Exchanges with upstream servers go on: datagrams may wait for them.
+   * `deadlineMs`; responds with the number of those. Upstream queries go on: clients over UDP may wait for them.
    */
   drain: { payload: { deadlineMs: number }; response: number }
 }
@@ -43,7 +44,7 @@ export type ToStreamWorker =
   | { kind: 'servers'; servers: UpstreamServer[]; rootCertificates: string | null }
   /**
    * Data worker `worker` was restarted. Clients' connections that had queries there are reset, so that they ask again;
-   * exchanges it had asked for are finished and forgotten. Send this before closing the old eventfd: until then it is
+   * its upstream queries are finished and forgotten. Send this before closing the old eventfd: until then it is
    * written to.
    */
   | { kind: 'replace'; worker: number; port: DataWorkerPort }

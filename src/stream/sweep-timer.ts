@@ -1,5 +1,4 @@
-/** One coarse timer for many deadlines: it runs only while there is something to watch and never keeps the thread alive. */
-
+/** One coarse timer for many deadlines. It runs only while there is something to watch, and never keeps the thread alive. */
 export class SweepTimer {
   readonly #intervalMs: number
   readonly #sweep: () => boolean

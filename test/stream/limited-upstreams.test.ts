@@ -181,7 +181,7 @@ class Bench {
   burst(count: number): void {
     for (let n = 0; n < count; n++) {
       const number = ++this.asked
-      this.worker.exchange({
+      this.worker.ask({
         token: number,
         server: 'x',
         transport: this.#transport,
@@ -194,9 +194,9 @@ class Bench {
 
   /** All that was asked is answered, each with its own reply. */
   async answered(timeout: number = 5000): Promise<void> {
-    const { exchanged } = this.worker
-    await vi.waitFor(() => expect(exchanged).toHaveLength(this.asked), { timeout, interval: 2 })
-    for (const { failure, reply, token } of exchanged) {
+    const { upstreamReplies } = this.worker
+    await vi.waitFor(() => expect(upstreamReplies).toHaveLength(this.asked), { timeout, interval: 2 })
+    for (const { failure, reply, token } of upstreamReplies) {
       expect([token, failure]).toEqual([token, null])
       expect(reply).toEqual(replyTo(query(token, `n${token}.test.`)))
     }
@@ -204,8 +204,8 @@ class Bench {
 
   /** Nothing more comes for a while: the time that is to pass then shows what would never come. */
   async quiet(): Promise<void> {
-    for (let seen = -1; seen !== this.worker.exchanged.length; ) {
-      seen = this.worker.exchanged.length
+    for (let seen = -1; seen !== this.worker.upstreamReplies.length; ) {
+      seen = this.worker.upstreamReplies.length
       for (let turn = 0; turn < 200; turn++) await new Promise(setImmediate)
     }
   }
@@ -267,9 +267,9 @@ describe.each(['tcp', 'tls'] as const)('over %s, a server that', (transport) => 
     const bench = await benchFor(kind, transport)
     bench.burst(40)
     if (kind.silentMs !== undefined) {
-      await vi.waitFor(() => expect(bench.worker.exchanged.length).toBeGreaterThan(0), { interval: 2 })
+      await vi.waitFor(() => expect(bench.worker.upstreamReplies.length).toBeGreaterThan(0), { interval: 2 })
       await bench.quiet()
-      expect(bench.worker.exchanged.length).toBeLessThan(40)
+      expect(bench.worker.upstreamReplies.length).toBeLessThan(40)
       bench.pass(kind.silentMs)
     }
     await bench.answered()
@@ -279,6 +279,6 @@ describe.each(['tcp', 'tls'] as const)('over %s, a server that', (transport) => 
     await bench.answered()
     expect(bench.opened - before).toBeLessThanOrEqual(kind.opens)
     // What came by one connection and was asked again by another one is asked a bounded number of times.
-    expect(bench.counters.get(StreamCell.exchangesRetried)).toBeLessThanOrEqual(60 * 3)
+    expect(bench.counters.get(StreamCell.upstreamQueriesRetried)).toBeLessThanOrEqual(60 * 3)
   })
 })

@@ -26,7 +26,7 @@ export class ScriptedDataWorker {
   readonly queries: ReceivedQuery[] = []
   /** Reads in the order they came: connection and number of frames. */
   readonly reads: { connection: number; count: number }[] = []
-  readonly exchanged: UpstreamReply[] = []
+  readonly upstreamReplies: UpstreamReply[] = []
   messages = 0
   /** Answers every query at once when set. */
   echoes = false
@@ -38,7 +38,7 @@ export class ScriptedDataWorker {
     this.#end = port2
     port2.on('message', (message: StreamQueries | UpstreamReply) => {
       this.messages++
-      if (message.kind === 'upstreamReply') this.exchanged.push(message)
+      if (message.kind === 'upstreamReply') this.upstreamReplies.push(message)
       else this.#read(message.reads)
     })
   }
@@ -64,8 +64,8 @@ export class ScriptedDataWorker {
     this.reply(...Array.from(byConnection, ([connection, messages]) => ({ connection, messages })))
   }
 
-  exchange(exchange: Omit<UpstreamQuery, 'kind'>): void {
-    this.#end.postMessage({ kind: 'upstreamQuery', ...exchange })
+  ask(query: Omit<UpstreamQuery, 'kind'>): void {
+    this.#end.postMessage({ kind: 'upstreamQuery', ...query })
   }
 
   /** Ends as a worker that dies does. */

@@ -83,9 +83,9 @@ async function ask(
   attemptMs: number = 1000,
 ): Promise<Uint8Array | string> {
   const token = ++asked
-  worker.exchange({ token, server: label, transport, query: message, timeoutMs, attemptMs })
+  worker.ask({ token, server: label, transport, query: message, timeoutMs, attemptMs })
   const ended = await until(() => {
-    const found = worker.exchanged.find((each) => each.token === token)
+    const found = worker.upstreamReplies.find((each) => each.token === token)
     expect(found).toBeDefined()
     return found!
   })
@@ -131,7 +131,7 @@ describe('DoT', () => {
     expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
     expect(await ask('tls', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
     expect(upstream.sockets).toHaveLength(1)
-    expect(counters.get(StreamCell.exchangesTls)).toBe(2)
+    expect(counters.get(StreamCell.upstreamQueriesTls)).toBe(2)
   })
 
   it('asks a server without a name if the certificate carries its address', async () => {
@@ -334,7 +334,7 @@ describe('DoH', () => {
       for (const session of sessions) session.destroy()
     }
     expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(1)
   })
 
   it('asks each question by itself of a server that ends connections after the first answer', async () => {
@@ -350,9 +350,9 @@ describe('DoH', () => {
     }
     const names = Array.from({ length: 20 }, (_, n) => query(n, `n${n}.`))
     expect(await Promise.all(names.map((name) => ask('https', name)))).toEqual(names.map((name) => replyTo(name)))
-    const before = counters.get(StreamCell.exchangesRetried)
+    const before = counters.get(StreamCell.upstreamQueriesRetried)
     expect(await Promise.all(names.map((name) => ask('https', name)))).toEqual(names.map((name) => replyTo(name)))
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(before)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(before)
   })
 
   it('asks four times at most', async () => {
@@ -367,7 +367,7 @@ describe('DoH', () => {
     respond = (stream) => stream.close(REFUSED_STREAM)
     expect(await ask('https', query(8, 'b.'))).toBe('network')
     expect(requests).toHaveLength(4)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(3)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(3)
   })
 
   it('waits for its turn at a server that allows one stream at a time, and asks it over several connections', async () => {
@@ -441,7 +441,7 @@ describe('DoH', () => {
     const asking: Promise<unknown>[] = []
     for (let n = 1; n <= 12; n++) {
       asking.push(ask('https', query(n, 'a.'), 5000, 100))
-      await until(() => expect(counters.get(StreamCell.exchangesHttps)).toBe(n))
+      await until(() => expect(counters.get(StreamCell.upstreamQueriesHttps)).toBe(n))
       nowMs += 100
     }
     expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(2 * DEFAULT_STREAM_SETTINGS.upstream.maxConnections)
@@ -460,7 +460,7 @@ describe('DoH', () => {
       expect(opened).toBe(n)
     }
     const waiting = ask('https', query(7, 'b.'))
-    await until(() => expect(counters.get(StreamCell.exchangesHttps)).toBe(4 * maxConnections + 1))
+    await until(() => expect(counters.get(StreamCell.upstreamQueriesHttps)).toBe(4 * maxConnections + 1))
     expect(opened).toBe(2 * maxConnections)
     respond = usual
     for (const answer of slow) answer()
@@ -615,7 +615,7 @@ describe('DoH', () => {
     await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
     nowMs += DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs - 1
     streams.sweep()
-    expect(worker.exchanged).toEqual([])
+    expect(worker.upstreamReplies).toEqual([])
     nowMs += 1
     streams.sweep()
     expect(await asking).toBe('timeout')
@@ -627,7 +627,7 @@ describe('DoH', () => {
     const { maxPipelined, maxQueued } = DEFAULT_STREAM_SETTINGS.upstream
     const count = maxPipelined + maxQueued
     for (let token = 1; token <= count + 1; token++) {
-      worker.exchange({
+      worker.ask({
         token,
         server: label,
         transport: 'https',
@@ -637,7 +637,7 @@ describe('DoH', () => {
       })
     }
     await until(() =>
-      expect(worker.exchanged.map(({ token, failure }) => [token, failure])).toEqual([[count + 1, 'network']]),
+      expect(worker.upstreamReplies.map(({ token, failure }) => [token, failure])).toEqual([[count + 1, 'network']]),
     )
   })
 

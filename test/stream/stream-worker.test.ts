@@ -179,13 +179,13 @@ it('asks upstream servers, other ones once told so', async () => {
   for (const upstream of [one, two]) upstream.onQueries = (queries) => upstream.answer(queries)
   thread = new Thread({ servers: [one.server] })
   const [worker] = thread.dataWorkers
-  const exchange = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000, attemptMs: 1000 } as const
-  worker!.exchange({ ...exchange, server: one.server.label, token: 1 })
-  await until(() => expect(worker!.exchanged).toMatchObject([{ token: 1, failure: null }]))
+  const asked = { transport: 'tcp', query: query(1, 'a.'), timeoutMs: 2000, attemptMs: 1000 } as const
+  worker!.ask({ ...asked, server: one.server.label, token: 1 })
+  await until(() => expect(worker!.upstreamReplies).toMatchObject([{ token: 1, failure: null }]))
   thread.post({ kind: 'servers', servers: [two.server], rootCertificates: null })
   await until(() => expect(one.open).toBe(0))
-  worker!.exchange({ ...exchange, server: two.server.label, token: 2 })
-  await until(() => expect(worker!.exchanged).toMatchObject([{ token: 1 }, { token: 2, failure: null }]))
+  worker!.ask({ ...asked, server: two.server.label, token: 2 })
+  await until(() => expect(worker!.upstreamReplies).toMatchObject([{ token: 1 }, { token: 2, failure: null }]))
   expect(two.queries).toHaveLength(1)
   one.stop()
   two.stop()
@@ -228,19 +228,21 @@ describe('draining', () => {
     expect(client.replies.map(idOf)).toEqual([1])
   })
 
-  it('leaves exchanges with servers alone; they end when the thread is stopped', async () => {
+  it('leaves upstream queries with servers alone; they end when the thread is stopped', async () => {
     const upstream = await ScriptedUpstream.start()
     thread = new Thread({ servers: [upstream.server] })
     await thread.ready()
     const [worker] = thread.dataWorkers
     const asked = { server: upstream.server.label, transport: 'tcp', timeoutMs: 10_000, attemptMs: 10_000 } as const
-    worker!.exchange({ ...asked, token: 1, query: query(1, 'a.') })
-    worker!.exchange({ ...asked, token: 2, query: query(2, 'b.') })
+    worker!.ask({ ...asked, token: 1, query: query(1, 'a.') })
+    worker!.ask({ ...asked, token: 2, query: query(2, 'b.') })
     await until(() => expect(upstream.queries).toHaveLength(2))
     thread.post(drainIn(10_000))
     expect(await thread.drained()).toBe(0)
     upstream.answer(upstream.queries.slice(0, 1))
-    await until(() => expect(worker!.exchanged.map(({ token, failure }) => [token, failure])).toEqual([[1, null]]))
+    await until(() =>
+      expect(worker!.upstreamReplies.map(({ token, failure }) => [token, failure])).toEqual([[1, null]]),
+    )
     thread.post({ kind: 'stop' })
     await thread.stopped()
     upstream.stop()

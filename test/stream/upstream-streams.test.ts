@@ -65,7 +65,7 @@ function linkTo(to: ScriptedDataWorker): DataWorkerLink {
 
 /** Asks the upstream server and returns the token. */
 function ask(message: Uint8Array, timeoutMs: number = 1000, attemptMs: number = timeoutMs): number {
-  worker.exchange({
+  worker.ask({
     token: ++nextToken,
     server: upstream.server.label,
     transport: 'tcp',
@@ -83,12 +83,12 @@ function pass(ms: number): void {
 }
 
 async function outcomes(count: number): Promise<(string | null)[]> {
-  await until(() => expect(worker.exchanged).toHaveLength(count))
-  return worker.exchanged.toSorted((a, b) => a.token - b.token).map(({ failure }) => failure)
+  await until(() => expect(worker.upstreamReplies).toHaveLength(count))
+  return worker.upstreamReplies.toSorted((a, b) => a.token - b.token).map(({ failure }) => failure)
 }
 
 describe('pipelining', () => {
-  it('sends exchanges of one turn over one connection in one segment and tells replies apart by ids of its own', async () => {
+  it('sends upstream queries of one turn over one connection in one segment and tells replies apart by ids of its own', async () => {
     const messages = ['a.', 'b.', 'c.'].map((name) => query(7, name))
     for (const message of messages) ask(message)
     await until(() => expect(upstream.queries).toHaveLength(3))
@@ -96,9 +96,9 @@ describe('pipelining', () => {
     expect(upstream.segments).toBe(1)
     expect(new Set(upstream.queries.map(({ message }) => idOf(message))).size).toBe(3)
     upstream.answer(upstream.queries.toReversed())
-    await until(() => expect(worker.exchanged).toHaveLength(3))
-    expect(worker.exchanged.map(({ token }) => token)).toEqual([3, 2, 1])
-    for (const { token, reply } of worker.exchanged) {
+    await until(() => expect(worker.upstreamReplies).toHaveLength(3))
+    expect(worker.upstreamReplies.map(({ token }) => token)).toEqual([3, 2, 1])
+    for (const { token, reply } of worker.upstreamReplies) {
       expect(reply).toEqual(replyTo(messages[token - 1]!))
       // Not a view: it would take along what else was read.
       expect(reply!.buffer.byteLength).toBe(reply!.length)
@@ -113,7 +113,7 @@ describe('pipelining', () => {
     reply[13] = 0x65
     upstream.send(0, reply)
     expect(await outcomes(1)).toEqual([null])
-    expect(idOf(worker.exchanged[0]!.reply!)).toBe(9)
+    expect(idOf(worker.upstreamReplies[0]!.reply!)).toBe(9)
   })
 
   it('accepts an error that is a header alone', async () => {
@@ -122,7 +122,7 @@ describe('pipelining', () => {
     const id = upstream.queries[0]!.message.subarray(0, 2)
     upstream.send(0, Uint8Array.of(...id, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0))
     expect(await outcomes(1)).toEqual([null])
-    expect(worker.exchanged[0]!.reply).toHaveLength(12)
+    expect(worker.upstreamReplies[0]!.reply).toHaveLength(12)
   })
 
   it('reads replies that come byte by byte', async () => {
@@ -157,8 +157,8 @@ describe('the pool', () => {
     setUp({ maxConnections: 2, maxPipelined: 2, maxQueued: 3 })
     for (let i = 1; i <= 8; i++) ask(query(i, 'a.'))
     // Two connections of two, three queued, one too many.
-    await until(() => expect(worker.exchanged).toHaveLength(1))
-    expect(worker.exchanged[0]).toMatchObject({ token: 8, failure: 'network' })
+    await until(() => expect(worker.upstreamReplies).toHaveLength(1))
+    expect(worker.upstreamReplies[0]).toMatchObject({ token: 8, failure: 'network' })
     await until(() => expect(upstream.queries).toHaveLength(4))
     expect(upstream.sockets).toHaveLength(2)
     upstream.onQueries = (queries) => upstream.answer(queries)
@@ -192,9 +192,9 @@ describe('the pool', () => {
   it('closes connections of a server that has another address, port, name or path now, and opens others to it', async () => {
     const opened: string[] = []
     setUp({}, (server) => ({
-      ask: (exchange) => {
+      ask: (attempt) => {
         opened.push(`${server.address} ${server.port} ${server.serverName} ${server.path}`)
-        exchange.settle(null, 'network')
+        attempt.settle(null, 'network')
       },
       sweep: () => false,
       close: () => opened.push('closed'),
@@ -204,7 +204,7 @@ describe('the pool', () => {
     for (const server of [base, ...others.map((other) => ({ ...base, ...other }))]) {
       streams.use([server])
       ask(query(1, 'a.'))
-      await until(() => expect(worker.exchanged).toHaveLength(nextToken))
+      await until(() => expect(worker.upstreamReplies).toHaveLength(nextToken))
     }
     const { port } = upstream
     expect(opened).toEqual([
@@ -225,7 +225,7 @@ describe('the pool', () => {
     await until(() => expect(upstream.queries).toHaveLength(1))
     pass(1000)
     expect(await outcomes(1)).toEqual(['timeout'])
-    expect(worker.exchanged[0]!.token).toBe(2)
+    expect(worker.upstreamReplies[0]!.token).toBe(2)
   })
 
   it('keeps connections of servers that stay in the settings and closes the others', async () => {
@@ -286,7 +286,7 @@ describe('a connection without a word', () => {
     for (let n = 1; n <= 6; n++) {
       pass(600)
       ask(query(2, 'quick.'), 5000, 1000)
-      await until(() => expect(worker.exchanged).toHaveLength(n))
+      await until(() => expect(worker.upstreamReplies).toHaveLength(n))
     }
     expect(upstream.sockets).toHaveLength(1)
   })
@@ -345,7 +345,7 @@ describe('a connection without a word', () => {
     pass(500)
     upstream.onQueries = (queries) => upstream.answer(queries)
     ask(query(2, 'b.'), 1000)
-    await until(() => expect(worker.exchanged).toHaveLength(1))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(1))
     pass(1500)
     expect(await outcomes(2)).toEqual(['timeout', null])
     ask(query(3, 'c.'), 1000)
@@ -399,7 +399,7 @@ describe('failures', () => {
     ask(query(1, 'a.'), 500)
     await until(() => expect(upstream.queries).toHaveLength(1))
     pass(499)
-    expect(worker.exchanged).toEqual([])
+    expect(worker.upstreamReplies).toEqual([])
     pass(1)
     expect(await outcomes(1)).toEqual(['timeout'])
     ask(query(2, 'b.'))
@@ -433,12 +433,12 @@ describe('failures', () => {
     const answering = (queries: AskedQuery[]): void => upstream.answer(queries)
     upstream.onQueries = answering
     ask(query(100, 'a.'), 5000)
-    await until(() => expect(worker.exchanged).toHaveLength(1))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(1))
     expect(upstream.sockets).toHaveLength(1)
     pass(1000)
-    await until(() => expect(worker.exchanged).toHaveLength(1 + count))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(1 + count))
     ask(query(101, 'b.'), 5000)
-    await until(() => expect(worker.exchanged).toHaveLength(2 + count))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(2 + count))
     expect(upstream.sockets).toHaveLength(sockets)
   })
 
@@ -490,13 +490,13 @@ describe('failures', () => {
     stray[0]! ^= 0x55
     upstream.send(0, stray)
     upstream.answer(upstream.queries.slice(1))
-    await until(() => expect(worker.exchanged).toHaveLength(1))
-    expect(worker.exchanged[0]).toMatchObject({ token: 2, failure: null })
+    await until(() => expect(worker.upstreamReplies).toHaveLength(1))
+    expect(worker.upstreamReplies[0]).toMatchObject({ token: 2, failure: null })
     expect(upstream.open).toBe(1)
     // What is asked now goes over another connection: this one's server cannot count.
     upstream.onQueries = (queries) => upstream.answer(queries)
     ask(query(3, 'c.'))
-    await until(() => expect(worker.exchanged).toHaveLength(2))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(2))
     expect(upstream.sockets).toHaveLength(2)
     pass(500)
     expect(await outcomes(3)).toEqual(['timeout', null, null])
@@ -533,7 +533,7 @@ describe('failures', () => {
   })
 
   it('a server that the settings do not list is a `network` failure', async () => {
-    worker.exchange({
+    worker.ask({
       token: 1,
       server: '192.0.2.5:53',
       transport: 'tcp',
@@ -558,7 +558,7 @@ describe('a connection that the server closes', () => {
     }
     ask(query(2, 'b.'))
     expect(await outcomes(2)).toEqual([null, null])
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(1)
   })
 
   it('under a query each time has it sent four times and no more', async () => {
@@ -569,7 +569,7 @@ describe('a connection that the server closes', () => {
     ask(query(2, 'b.'))
     expect(await outcomes(2)).toEqual([null, 'network'])
     expect(upstream.sockets).toHaveLength(4)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(3)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(3)
   })
 
   it('without ever an answer has nobody asked on and on', async () => {
@@ -619,9 +619,9 @@ describe('a connection that the server closes', () => {
     upstream.onQueries = (queries) => upstream.answer(queries.slice(1))
     ask(query(3, 'slow.'), 5000, 1000)
     ask(query(4, 'c.'), 5000, 1000)
-    await until(() => expect(worker.exchanged).toHaveLength(3))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(3))
     pass(2000)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(0)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(0)
     expect(upstream.open).toBe(1)
   })
 
@@ -630,13 +630,13 @@ describe('a connection that the server closes', () => {
     await until(() => expect(upstream.queries).toHaveLength(17))
     pass(400)
     upstream.answer(upstream.queries.filter(({ connection }) => connection === 0))
-    await until(() => expect(worker.exchanged).toHaveLength(16))
+    await until(() => expect(worker.upstreamReplies).toHaveLength(16))
     pass(399)
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(0)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(0)
     upstream.onQueries = (queries) => upstream.answer(queries)
     pass(1)
     expect(await outcomes(17)).toEqual(Array(17).fill(null))
-    expect(counters.get(StreamCell.exchangesRetried)).toBe(1)
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(1)
     expect(upstream.queries.at(-1)!.connection).toBe(0)
     // The answer on the slow one comes too late, and shows that it is served after all.
     upstream.answer(upstream.queries.filter(({ connection }) => connection === 1))
@@ -682,7 +682,7 @@ describe('a data worker that is gone', () => {
     link.replace({ port: successor.port, wakeFd: -1 })
     upstream.answer(upstream.queries)
     upstream.onQueries = (queries) => upstream.answer(queries)
-    successor.exchange({
+    successor.ask({
       token: 77,
       server: upstream.server.label,
       transport: 'tcp',
@@ -690,9 +690,9 @@ describe('a data worker that is gone', () => {
       timeoutMs: 1000,
       attemptMs: 1000,
     })
-    await until(() => expect(successor.exchanged).toHaveLength(1))
-    expect(successor.exchanged[0]!.token).toBe(77)
-    expect(joined(successor.exchanged[0]!.reply!)).toEqual(replyTo(query(2, 'b.')))
+    await until(() => expect(successor.upstreamReplies).toHaveLength(1))
+    expect(successor.upstreamReplies[0]!.token).toBe(77)
+    expect(joined(successor.upstreamReplies[0]!.reply!)).toEqual(replyTo(query(2, 'b.')))
   })
 })
 

@@ -1,4 +1,4 @@
-/** One client's connection: frames in, replies out, with everything that can pile up bounded. */
+/** One client's connection: frames in, replies out, with a bound on everything that may accumulate. */
 import type { Socket } from 'node:net'
 import { isLoopbackText } from '../../dns/address.ts'
 import { FrameReader, frameBoundary } from '../../dns/frame.ts'
@@ -23,11 +23,12 @@ export interface ConnectionOwner {
 const PAUSE_QUEUED_BYTES = 1 << 16
 /** One turn of the event loop reads what is in a socket's buffer; the one under way may have been past it. */
 const DRAIN_TURNS = 2
-/** A connection that is drained is read for so long at most: its client may ask on and on. */
+/** A connection that is drained is read for at most this long: its client may never stop asking. */
 const DRAIN_READ_MS = 1000
 /** How long a client may take to end its side of a connection that was drained. */
 const DRAIN_LINGER_MS = 500
 
+/** One client's TCP connection. Owned by ClientConnections, which calls `sweep` for its deadlines. */
 export class ClientConnection {
   /** Never used twice in the life of the stream worker. */
   readonly number: number
@@ -113,7 +114,7 @@ export class ClientConnection {
     return false
   }
 
-  /** Writes the replies taken since the last flush at once, cuts a client off that does not read, reads on where it may. */
+  /** Writes the replies taken since the last flush in one call. Resets the connection if its client does not read; resumes reading if there is room. */
   flush(): void {
     const first = this.#outgoing
     const more = this.#moreOutgoing

@@ -21,6 +21,7 @@ const CELL_OF_REASON: Readonly<Record<Exclude<EndReason, null>, StreamCell | nul
   drained: null,
 }
 
+/** What the connections are made with. */
 export interface ClientConnectionsOptions {
   settings: StreamSettings
   counters: StreamCounters
@@ -125,7 +126,7 @@ export class ClientConnections implements ConnectionOwner {
     if (connection.reply(frames, settled)) this.#unflushed.push(connection)
   }
 
-  /** Writes the replies taken since the last flush, one write a connection. */
+  /** Writes the replies taken since the last flush, one write per connection. */
   flush(): void {
     const unflushed = this.#unflushed
     for (const connection of unflushed) connection.flush()
@@ -134,7 +135,7 @@ export class ClientConnections implements ConnectionOwner {
 
   /**
    * The data worker behind `link` is gone. Connections with queries there are reset: their clients ask again at once on
-   * another (RFC 7766 §6.2.4) instead of waiting for answers that nobody owes them.
+   * another (RFC 7766 §6.2.4) instead of waiting for replies that will never come.
    */
   lost(link: DataWorkerLink): void {
     for (const connection of this.#connections.values()) {
@@ -142,7 +143,7 @@ export class ClientConnections implements ConnectionOwner {
     }
   }
 
-  /** Closes what is idle too long and cuts off who does not read. Returns false if no connection is left to watch. */
+  /** Closes connections that are idle for too long, and resets those whose clients do not read. Returns false if no connection is left to watch. */
   sweep(): boolean {
     const now = this.#now()
     const { settings } = this

@@ -15,7 +15,7 @@ export class ClientListeners {
     this.#createServer = createServer
   }
 
-  /** Opens all of them; those that fail do not keep the others from serving. Never rejects. */
+  /** Opens all of them; the others serve even if one fails. Never rejects. */
   async open(listeners: readonly StreamListener[]): Promise<{ bound: BoundListener[]; failed: FailedListener[] }> {
     const bound: BoundListener[] = []
     const failed: FailedListener[] = []

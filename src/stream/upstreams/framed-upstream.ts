@@ -1,8 +1,8 @@
 /**
  * One upstream server over TCP or TLS: a small pool of pipelined connections (RFC 7766 §6.2, RFC 7858), as far as the server
- * goes along with it. Some answer one query on a connection and close it, some serve one connection at a time. What is left
- * unanswered so is sent again over another connection while its deadline allows, and the server is asked accordingly from
- * then on (ServerLimits).
+ * supports it. Some servers answer one query on a connection and close it, some serve one connection at a time. What they leave
+ * unanswered is sent again over another connection while its deadline allows, and from then on the server is asked within its
+ * limits (ServerLimits).
  */
 import { connect as connectTcp } from 'node:net'
 import type { UpstreamServer } from '../../engine/settings.ts'
@@ -16,10 +16,10 @@ import { latestSilence } from './silence.ts'
 import type { UpstreamStreamSettings } from '../stream-settings.ts'
 import type { Connector, UpstreamConnectionOwner } from './upstream-connection.ts'
 import { UpstreamConnection } from './upstream-connection.ts'
-import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
+import type { UpstreamFailure, UpstreamAttempt, UpstreamTransport } from './upstream-transport.ts'
 import { MAX_SENT } from './upstream-transport.ts'
 
-/** Exchanges on a connection from which on the next one is opened. */
+/** With so many attempts under way on a connection, another is opened. */
 const CROWDED_LOAD = 16
 /** An answer on another connection up to so long before one was opened shows that the server is there. */
 const RECENT_MS = 1000
@@ -39,6 +39,7 @@ export function tlsConnector(options: SecureConnectorOptions): Connector {
   return { open: () => secure.open(), readyEvent: secure.readyEvent, prepare: padded }
 }
 
+/** What a server over TCP or TLS is asked with. */
 export interface FramedUpstreamOptions {
   connector: Connector
   settings: UpstreamStreamSettings
@@ -46,12 +47,13 @@ export interface FramedUpstreamOptions {
   now: () => number
 }
 
+/** The connections to one server over TCP or TLS, and the queue of what waits for one. */
 export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwner {
   readonly #options: FramedUpstreamOptions
   readonly #connections: Set<UpstreamConnection> = new Set()
   readonly #limits: ServerLimits
-  /** Exchanges that found no room, those that are to be sent again first. */
-  #queue: UpstreamExchange[] = []
+  /** Attempts that found no room, those that are to be sent again first. */
+  #queue: UpstreamAttempt[] = []
   #isClosed = false
 
   constructor(options: FramedUpstreamOptions) {
@@ -59,12 +61,12 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     this.#limits = new ServerLimits(options.now)
   }
 
-  ask(exchange: UpstreamExchange): void {
-    if (this.#isClosed) return exchange.settle(null, 'network')
-    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.attemptMs)
-    if (connection !== null) return connection.ask(exchange)
-    if (this.#queue.length >= this.#options.settings.maxQueued) return exchange.settle(null, 'network')
-    this.#queue.push(exchange)
+  ask(attempt: UpstreamAttempt): void {
+    if (this.#isClosed) return attempt.settle(null, 'network')
+    const connection = this.#queue.length > 0 ? null : this.#choose(attempt.attemptMs)
+    if (connection !== null) return connection.ask(attempt)
+    if (this.#queue.length >= this.#options.settings.maxQueued) return attempt.settle(null, 'network')
+    this.#queue.push(attempt)
   }
 
   hasRoom(): void {
@@ -75,14 +77,14 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     }
   }
 
-  closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void {
+  closed(connection: UpstreamConnection, unanswered: UpstreamAttempt[], failure: UpstreamFailure): void {
     this.#connections.delete(connection)
     this.#options.counters.add(StreamCell.upstreamConnectionsOpen, -1)
     this.#learn(connection, unanswered.length, failure)
-    const again: UpstreamExchange[] = []
-    for (const exchange of unanswered) {
-      if (this.#maySendAgain(exchange, connection, unanswered.length, failure)) again.push(exchange)
-      else exchange.settle(null, failure)
+    const again: UpstreamAttempt[] = []
+    for (const attempt of unanswered) {
+      if (this.#maySendAgain(attempt, connection, unanswered.length, failure)) again.push(attempt)
+      else attempt.settle(null, failure)
     }
     this.#sendAgain(again)
     this.hasRoom()
@@ -91,10 +93,10 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   sweep(nowMs: number): boolean {
     for (const connection of this.#connections) connection.sweep(nowMs, this.#options.settings.idleTimeoutMs)
     for (const connection of this.#connections) this.#relieve(connection, nowMs)
-    const overdue = this.#queue.filter((exchange) => nowMs >= exchange.deadlineMs)
+    const overdue = this.#queue.filter((attempt) => nowMs >= attempt.deadlineMs)
     if (overdue.length > 0) {
-      this.#queue = this.#queue.filter((exchange) => nowMs < exchange.deadlineMs)
-      for (const exchange of overdue) exchange.settle(null, 'timeout')
+      this.#queue = this.#queue.filter((attempt) => nowMs < attempt.deadlineMs)
+      for (const attempt of overdue) attempt.settle(null, 'timeout')
     }
     this.hasRoom()
     return this.#connections.size > 0 || this.#queue.length > 0
@@ -104,12 +106,12 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
     this.#isClosed = true
     const queue = this.#queue
     this.#queue = []
-    for (const exchange of queue) exchange.settle(null, 'network')
+    for (const attempt of queue) attempt.settle(null, 'network')
     for (const connection of this.#connections) connection.close('network')
   }
 
   /** What the end of a connection says of the server. */
-  #learn(connection: UpstreamConnection, unanswered: number, failure: ExchangeFailure): void {
+  #learn(connection: UpstreamConnection, unanswered: number, failure: UpstreamFailure): void {
     if (this.#isClosed || unanswered === 0 || failure === 'malformed' || failure === 'tls') return
     const { answered } = connection
     if (answered === 0 && this.#isServing(connection)) {
@@ -127,22 +129,22 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   }
 
   #maySendAgain(
-    exchange: UpstreamExchange,
+    attempt: UpstreamAttempt,
     connection: UpstreamConnection,
     unanswered: number,
-    failure: ExchangeFailure,
+    failure: UpstreamFailure,
   ): boolean {
-    if (this.#isClosed || exchange.sent >= MAX_SENT || this.#options.now() >= exchange.deadlineMs) return false
+    if (this.#isClosed || attempt.sent >= MAX_SENT || this.#options.now() >= attempt.deadlineMs) return false
     if (failure === 'malformed' || failure === 'tls') return false
     // Others are answered, or it was one too many on the connection, or its end had crossed the query.
     if (this.#isServing(connection)) return true
     return failure === 'network' && (connection.answered > 0 || (unanswered > 1 && !connection.isConnecting))
   }
 
-  #sendAgain(exchanges: UpstreamExchange[]): void {
-    if (exchanges.length === 0) return
-    this.#options.counters.add(StreamCell.exchangesRetried, exchanges.length)
-    this.#queue.unshift(...exchanges)
+  #sendAgain(attempts: UpstreamAttempt[]): void {
+    if (attempts.length === 0) return
+    this.#options.counters.add(StreamCell.upstreamQueriesRetried, attempts.length)
+    this.#queue.unshift(...attempts)
   }
 
   /** Connections that have brought an answer and are asked on. */

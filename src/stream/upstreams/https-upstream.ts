@@ -1,7 +1,7 @@
 /**
- * One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection that works, an exchange a stream. There are more of
- * them only where the server allows few streams at a time. What a server leaves unanswered when it ends a connection, or
- * refuses unseen, is sent again while its deadline allows.
+ * One upstream server over HTTPS (DoH, RFC 8484): one HTTP/2 connection, with a stream for each attempt. byname opens
+ * more connections only where the server allows few streams at a time. What a server leaves unanswered when it ends a connection,
+ * or refuses before it has looked at it, is sent again while its deadline allows.
  */
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import type { StreamCounters } from '../../stats/stream-counters.ts'
@@ -14,7 +14,7 @@ import { SecureConnector } from './secure-connector.ts'
 import { ServerLimits } from './server-limits.ts'
 import { latestSilence, Silence } from './silence.ts'
 import type { UpstreamStreamSettings } from '../stream-settings.ts'
-import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
+import type { UpstreamFailure, UpstreamAttempt, UpstreamTransport } from './upstream-transport.ts'
 import { failureOf, MAX_SENT } from './upstream-transport.ts'
 
 const MEDIA_TYPE = 'application/dns-message'
@@ -24,6 +24,7 @@ const CANCEL = 0x8
 /** The server has not looked at the request, so it may be sent again (RFC 9113 §8.7). */
 const REFUSED_STREAM = 0x7
 
+/** What a server over HTTPS is asked with. */
 export interface HttpsUpstreamOptions extends SecureConnectorOptions {
   settings: UpstreamStreamSettings
   counters: StreamCounters
@@ -48,9 +49,9 @@ interface Connection {
   error: NodeJS.ErrnoException | null
 }
 
-/** An exchange on its stream. */
+/** An attempt on its stream. */
 interface Request {
-  exchange: UpstreamExchange
+  attempt: UpstreamAttempt
   connection: Connection
   stream: ClientHttp2Stream
   sentMs: number
@@ -58,6 +59,7 @@ interface Request {
   answeredBefore: number
 }
 
+/** The HTTP/2 connections to one server, and the queue of what waits for one. */
 export class HttpsUpstream implements UpstreamTransport {
   readonly #options: HttpsUpstreamOptions
   readonly #connector: SecureConnector
@@ -65,8 +67,8 @@ export class HttpsUpstream implements UpstreamTransport {
   readonly #requests: Set<Request> = new Set()
   readonly #connections: Set<Connection> = new Set()
   readonly #limits: ServerLimits
-  /** Exchanges that wait for a connection, those that are to be sent again first. */
-  #queue: UpstreamExchange[] = []
+  /** Attempts that wait for a connection, those that are to be sent again first. */
+  #queue: UpstreamAttempt[] = []
   #maxStreams = Number.POSITIVE_INFINITY
   #isClosed = false
 
@@ -79,19 +81,19 @@ export class HttpsUpstream implements UpstreamTransport {
     this.#authority = `${host.includes(':') ? `[${host}]` : host}${server.port === 443 ? '' : `:${server.port}`}`
   }
 
-  ask(exchange: UpstreamExchange): void {
+  ask(attempt: UpstreamAttempt): void {
     const { maxPipelined, maxQueued } = this.#options.settings
     // What is over the server's limit of streams waits in the HTTP/2 session.
     const size = this.#requests.size + this.#queue.length
-    if (this.#isClosed || size >= maxPipelined + maxQueued) return exchange.settle(null, 'network')
-    const connection = this.#queue.length > 0 ? null : this.#choose(exchange.attemptMs)
-    if (connection === null) this.#queue.push(exchange)
-    else this.#request(exchange, connection)
+    if (this.#isClosed || size >= maxPipelined + maxQueued) return attempt.settle(null, 'network')
+    const connection = this.#queue.length > 0 ? null : this.#choose(attempt.attemptMs)
+    if (connection === null) this.#queue.push(attempt)
+    else this.#request(attempt, connection)
   }
 
-  #request(exchange: UpstreamExchange, connection: Connection): void {
-    const body = Uint8Array.from(padded(exchange.query))
-    // The id is 0 so that HTTP caches may serve it (RFC 8484 §4.1); the stream tells exchanges apart.
+  #request(attempt: UpstreamAttempt, connection: Connection): void {
+    const body = Uint8Array.from(padded(attempt.query))
+    // The id is 0 so that HTTP caches may serve it (RFC 8484 §4.1); the stream tells attempts apart.
     body[0] = 0
     body[1] = 0
     const stream = connection.session.request({
@@ -102,9 +104,9 @@ export class HttpsUpstream implements UpstreamTransport {
       'content-length': body.length,
     })
     const { answered: answeredBefore } = connection
-    const request: Request = { exchange, connection, stream, sentMs: this.#options.now(), answeredBefore }
+    const request: Request = { attempt, connection, stream, sentMs: this.#options.now(), answeredBefore }
     this.#requests.add(request)
-    exchange.sent++
+    attempt.sent++
     connection.sent++
     connection.waiting++
     connection.silence.asked(request.sentMs)
@@ -114,15 +116,15 @@ export class HttpsUpstream implements UpstreamTransport {
 
   sweep(nowMs: number): boolean {
     for (const request of this.#requests) {
-      if (nowMs < request.exchange.deadlineMs) continue
-      const { connection, exchange, sentMs } = request
-      if (connection.silence.isDead(sentMs, nowMs, exchange.attemptMs)) connection.isRetired = true
+      if (nowMs < request.attempt.deadlineMs) continue
+      const { connection, attempt, sentMs } = request
+      if (connection.silence.isDead(sentMs, nowMs, attempt.attemptMs)) connection.isRetired = true
       this.#settle(request, null, 'timeout')
       request.stream.close(CANCEL)
     }
     const overdue = this.#queue.filter(({ deadlineMs }) => nowMs >= deadlineMs)
     if (overdue.length > 0) this.#queue = this.#queue.filter(({ deadlineMs }) => nowMs < deadlineMs)
-    for (const exchange of overdue) exchange.settle(null, 'timeout')
+    for (const attempt of overdue) attempt.settle(null, 'timeout')
     const { idleTimeoutMs } = this.#options.settings
     for (const connection of this.#connections) {
       if (!connection.ready && nowMs >= connection.connectDeadlineMs) this.#end(connection, 'timeout')
@@ -135,7 +137,7 @@ export class HttpsUpstream implements UpstreamTransport {
 
   close(): void {
     this.#isClosed = true
-    for (const exchange of this.#queue.splice(0)) exchange.settle(null, 'network')
+    for (const attempt of this.#queue.splice(0)) attempt.settle(null, 'network')
     for (const connection of this.#connections) this.#end(connection, 'network')
     for (const request of this.#requests) {
       this.#settle(request, null, 'network')
@@ -213,7 +215,7 @@ export class HttpsUpstream implements UpstreamTransport {
       counters.add(StreamCell.upstreamConnectionsOpen, -1)
       this.#ended(connection, failureOf(connection.error))
     })
-    // Sockets of upstream servers do not keep the thread alive; exchanges have the sweep for their deadlines.
+    // Sockets of upstream servers do not keep the thread alive; attempts have the sweep for their deadlines.
     session.unref()
     counters.add(StreamCell.upstreamConnectionsOpen)
     counters.add(StreamCell.upstreamConnectionsOpened)
@@ -243,7 +245,7 @@ export class HttpsUpstream implements UpstreamTransport {
     stream.on('end', () => {
       if (!isMessage) return
       connection.answered++
-      const { query } = request.exchange
+      const { query } = request.attempt
       const reply = Uint8Array.from(Buffer.concat(chunks))
       if (!matchesQuestion(query, reply)) return this.#settle(request, null, 'malformed')
       reply[0] = query[0]!
@@ -259,28 +261,28 @@ export class HttpsUpstream implements UpstreamTransport {
     })
   }
 
-  #refuse(request: Request, failure: ExchangeFailure): void {
+  #refuse(request: Request, failure: UpstreamFailure): void {
     this.#settle(request, null, failure)
     request.stream.close(CANCEL)
   }
 
-  #settle(request: Request, reply: Uint8Array | null, failure: ExchangeFailure | null): void {
+  #settle(request: Request, reply: Uint8Array | null, failure: UpstreamFailure | null): void {
     if (!this.#requests.delete(request)) return
     const { connection } = request
     connection.waiting--
     if (connection.waiting === 0) connection.silence.nothingDue()
-    request.exchange.settle(reply, failure)
+    request.attempt.settle(reply, failure)
     if (connection.waiting === 0 && connection.sent >= this.#limits.queries) this.#end(connection, 'network')
     else this.#emptyQueue()
   }
 
   /** Ends a connection from our side. */
-  #end(connection: Connection, failure: ExchangeFailure): void {
+  #end(connection: Connection, failure: UpstreamFailure): void {
     this.#ended(connection, failure)
     connection.session.destroy()
   }
 
-  #ended(connection: Connection, failure: ExchangeFailure): void {
+  #ended(connection: Connection, failure: UpstreamFailure): void {
     if (!this.#connections.delete(connection)) return
     const unanswered = Array.from(this.#requests).filter((request) => request.connection === connection)
     const { answered } = connection
@@ -304,14 +306,14 @@ export class HttpsUpstream implements UpstreamTransport {
 
   /** Sends it again over whatever connection fits now. False if that may not be. */
   #sendAgain(request: Request): boolean {
-    const { connection, exchange } = request
-    if (this.#isClosed || exchange.sent >= MAX_SENT || this.#options.now() >= exchange.deadlineMs) return false
+    const { connection, attempt } = request
+    if (this.#isClosed || attempt.sent >= MAX_SENT || this.#options.now() >= attempt.deadlineMs) return false
     if (!this.#requests.delete(request)) return true
     connection.waiting--
-    this.#options.counters.add(StreamCell.exchangesRetried)
-    const next = this.#choose(exchange.attemptMs)
-    if (next === null) this.#queue.unshift(exchange)
-    else this.#request(exchange, next)
+    this.#options.counters.add(StreamCell.upstreamQueriesRetried)
+    const next = this.#choose(attempt.attemptMs)
+    if (next === null) this.#queue.unshift(attempt)
+    else this.#request(attempt, next)
     return true
   }
 }

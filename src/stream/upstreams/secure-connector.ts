@@ -4,9 +4,10 @@ import type { TLSSocket } from 'node:tls'
 import type { UpstreamServer } from '../../engine/settings.ts'
 import { failureOf } from './upstream-transport.ts'
 
-/** A server whose TLS fails now and then, one of several behind an address say, is spoken of once in so long. */
+/** A server whose TLS fails now and then (one of several behind an address, say) is logged at most once in this time. */
 const TELL_AGAIN_MS = 60_000
 
+/** What TLS connections to a server are made with. */
 export interface SecureConnectorOptions {
   server: UpstreamServer
   /** PEM, null for Node's own. */

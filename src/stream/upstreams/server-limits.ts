@@ -1,5 +1,5 @@
 /**
- * What one server was seen to bear, so that it is asked in the way it answers. At first it is taken to do what RFC 7766 wants:
+ * What one server has been seen to support, so that it is asked within its limits. At first it is taken to do what RFC 7766 wants:
  * any number of queries on a connection at a time, and several connections.
  *
  * What was learned is forgotten after a while: the server may have been replaced, or the network was at fault.
@@ -7,9 +7,10 @@
 
 /** For how long a limit holds. */
 const HOLD_MS = 60_000
-/** A connection that has answered nothing is given at least so long before its exchanges go over another one as well. */
+/** A connection without any reply has at least this long before its attempts go over another one as well. */
 const MIN_STALL_MS = 250
 
+/** What is known of one server; shared by all connections to it. */
 export class ServerLimits {
   /** True once a query was answered that was sent while another one was under way on its connection. */
   pipelines = false
@@ -27,7 +28,7 @@ export class ServerLimits {
     this.#now = now
   }
 
-  /** Queries that one connection is good for, answered ones included. */
+  /** Queries that the server answers on one connection, in all. */
   get queries(): number {
     return this.#now() < this.#queriesUntilMs ? this.#queries : Number.POSITIVE_INFINITY
   }

@@ -58,8 +58,8 @@ export class Silence {
   }
 
   /**
-   * Whether what is asked at `askedMs` may rely on the handshake alone: it was done while another connection was silent,
-   * so the way is open and the server takes its time. One more connection would be as silent.
+   * Whether a query sent at `askedMs` may trust this connection for its handshake alone. The handshake succeeded while another
+   * connection was silent, so the server is reachable and slow. One more connection would be as silent.
    */
   isVouchedFor(askedMs: number, attemptMs: number): boolean {
     return this.#isUnprovenReplacement && askedMs - this.#readyMs < attemptMs * ATTEMPTS_TRUSTED

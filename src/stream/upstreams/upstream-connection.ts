@@ -1,13 +1,13 @@
-/** One pipelined connection to an upstream server: ids made unique on it, replies matched to their exchanges. */
+/** One pipelined connection to an upstream server: ids made unique on it, replies matched to their attempts. */
 import type { Socket } from 'node:net'
 import { FrameReader, framed, PREFIX_BYTES } from '../../dns/frame.ts'
 import { matchesQuestion } from './reply-match.ts'
 import type { ServerLimits } from './server-limits.ts'
 import { Silence } from './silence.ts'
-import type { ExchangeFailure, UpstreamExchange } from './upstream-transport.ts'
+import type { UpstreamFailure, UpstreamAttempt } from './upstream-transport.ts'
 import { failureOf, MAX_SENT } from './upstream-transport.ts'
 
-/** Exchanges that timed out and whose replies may still come; with more of them the connection is given up. */
+/** Attempts that timed out and whose replies may still come; with more of them the connection is closed. */
 const MAX_ABANDONED = 16
 
 /** How connections to a server come about. */
@@ -27,13 +27,13 @@ export interface UpstreamConnectionOwner {
    * The connection is over. `unanswered` are to be settled or sent elsewhere by the owner, those that were sent elsewhere
    * already are not among them.
    */
-  closed(connection: UpstreamConnection, unanswered: UpstreamExchange[], failure: ExchangeFailure): void
+  closed(connection: UpstreamConnection, unanswered: UpstreamAttempt[], failure: UpstreamFailure): void
 }
 
-/** An exchange under its id. */
+/** An attempt under its id. */
 interface Sent {
   /** Null once it timed out, or was answered elsewhere: its reply is no forgery, but nobody waits for it. */
-  exchange: UpstreamExchange | null
+  attempt: UpstreamAttempt | null
   sentMs: number
   /** Replies that the connection had brought when it was sent. */
   answeredBefore: number
@@ -41,8 +41,9 @@ interface Sent {
   isMoved: boolean
 }
 
+/** One connection to a server, from its handshake to its end. Its owner opens it and calls `sweep` for its deadlines. */
 export class UpstreamConnection {
-  /** True once it may not take further exchanges: the server ended it, or it looks dead. */
+  /** True once it may not take further attempts: the server ended it, or it looks dead. */
   retired = false
   /** Replies received. One that has brought none may be one that the server does not serve. */
   answered = 0
@@ -62,7 +63,7 @@ export class UpstreamConnection {
   #connecting = true
   #corked = false
   #idleSinceMs: number
-  #failure: ExchangeFailure | null = null
+  #failure: UpstreamFailure | null = null
   #over = false
   readonly #now: () => number
 
@@ -99,7 +100,7 @@ export class UpstreamConnection {
     socket.on('close', () => this.#end())
   }
 
-  /** Exchanges under way, those that timed out included: their ids are taken. */
+  /** Attempts under way, those that timed out included: their ids are taken. */
   get load(): number {
     return this.#outstanding.size
   }
@@ -115,35 +116,35 @@ export class UpstreamConnection {
 
   /** Whether the server answered queries that came after one that it has left unanswered. */
   get hasLeftOut(): boolean {
-    for (const { answeredBefore, exchange, isMoved } of this.#outstanding.values())
-      if (exchange !== null && !isMoved && answeredBefore < this.answered) return true
+    for (const { answeredBefore, attempt, isMoved } of this.#outstanding.values())
+      if (attempt !== null && !isMoved && answeredBefore < this.answered) return true
     return false
   }
 
   /** Whether nothing has come for as long as whoever asks waits for an answer before asking again. */
   isOverdue(nowMs: number): boolean {
-    for (const { exchange, isMoved } of this.#outstanding.values())
-      if (exchange !== null && !isMoved && this.silence.since(nowMs, exchange.attemptMs) > Number.NEGATIVE_INFINITY)
+    for (const { attempt, isMoved } of this.#outstanding.values())
+      if (attempt !== null && !isMoved && this.silence.since(nowMs, attempt.attemptMs) > Number.NEGATIVE_INFINITY)
         return true
     return false
   }
 
-  /** Exchanges that somebody waits for. */
+  /** Attempts that somebody waits for. */
   get #waiting(): number {
     return this.#outstanding.size - this.#abandoned
   }
 
   /** Sends the query under an id of this connection. */
-  ask(exchange: UpstreamExchange): void {
+  ask(attempt: UpstreamAttempt): void {
     let id = this.#nextId
     while (this.#outstanding.has(id)) id = (id + 1) & 0xffff
     this.#nextId = (id + 1) & 0xffff
     const sentMs = this.#now()
-    exchange.sent++
+    attempt.sent++
     this.#sentCount++
-    this.#outstanding.set(id, { exchange, sentMs, answeredBefore: this.answered, isMoved: false })
+    this.#outstanding.set(id, { attempt, sentMs, answeredBefore: this.answered, isMoved: false })
     this.silence.asked(sentMs)
-    const frame = framed(this.#connector.prepare(exchange.query))
+    const frame = framed(this.#connector.prepare(attempt.query))
     frame[PREFIX_BYTES] = id >> 8
     frame[PREFIX_BYTES + 1] = id & 0xff
     this.#corkThisTurn()
@@ -154,14 +155,14 @@ export class UpstreamConnection {
   sweep(nowMs: number, idleTimeoutMs: number): void {
     if (this.#connecting && nowMs >= this.#connectDeadlineMs) return this.close('timeout')
     for (const sent of this.#outstanding.values()) {
-      const { exchange } = sent
-      if (exchange === null || (nowMs < exchange.deadlineMs && !exchange.isSettled)) continue
-      sent.exchange = null
+      const { attempt } = sent
+      if (attempt === null || (nowMs < attempt.deadlineMs && !attempt.isSettled)) continue
+      sent.attempt = null
       this.#abandoned++
-      const isDead = !exchange.isSettled && this.silence.isDead(sent.sentMs, nowMs, exchange.attemptMs)
+      const isDead = !attempt.isSettled && this.silence.isDead(sent.sentMs, nowMs, attempt.attemptMs)
       if (isDead || this.#abandoned > MAX_ABANDONED) this.retired = true
       if (this.#waiting === 0) this.silence.nothingDue()
-      exchange.settle(null, 'timeout')
+      attempt.settle(null, 'timeout')
     }
     if (this.#waiting === 0 && (this.retired || this.isUsedUp || nowMs - this.#idleSinceMs >= idleTimeoutMs))
       this.close('network')
@@ -171,19 +172,19 @@ export class UpstreamConnection {
    * Gives away what was sent at `untilMs` or before and is not answered, to be sent over another connection. What comes here
    * all the same counts.
    */
-  giveAway(untilMs: number): UpstreamExchange[] {
-    const given: UpstreamExchange[] = []
+  giveAway(untilMs: number): UpstreamAttempt[] {
+    const given: UpstreamAttempt[] = []
     for (const sent of this.#outstanding.values()) {
-      const { exchange, isMoved, sentMs } = sent
-      if (exchange === null || exchange.isSettled || isMoved || sentMs > untilMs || exchange.sent >= MAX_SENT) continue
+      const { attempt, isMoved, sentMs } = sent
+      if (attempt === null || attempt.isSettled || isMoved || sentMs > untilMs || attempt.sent >= MAX_SENT) continue
       sent.isMoved = true
-      given.push(exchange)
+      given.push(attempt)
     }
     return given
   }
 
-  /** Ends the connection at once; `failure` is what its exchanges may end with. */
-  close(failure: ExchangeFailure): void {
+  /** Ends the connection at once; `failure` is what its attempts may end with. */
+  close(failure: UpstreamFailure): void {
     this.#failure ??= failure
     this.retired = true
     this.#socket.destroy()
@@ -226,34 +227,34 @@ export class UpstreamConnection {
       this.retired = true
       return
     }
-    const { exchange } = sent
-    if (exchange === null) {
+    const { attempt } = sent
+    if (attempt === null) {
       this.#outstanding.delete(id)
       this.#abandoned--
       return
     }
     this.#outstanding.delete(id)
-    if (!matchesQuestion(exchange.query, message)) {
+    if (!matchesQuestion(attempt.query, message)) {
       this.retired = true
-      return exchange.settle(null, 'malformed')
+      return attempt.settle(null, 'malformed')
     }
     if (sent.answeredBefore < this.answered) this.#limits.pipelines = true
     this.#limits.answeredMs = this.#now()
     if (this.answered++ === 0) this.#limits.firstAnswer(this.#limits.answeredMs - this.openedMs)
     // A copy of its own: a view would take the whole read along when it is posted.
     const reply = Uint8Array.from(message)
-    reply[0] = exchange.query[0]!
-    reply[1] = exchange.query[1]!
-    exchange.settle(reply, null)
+    reply[0] = attempt.query[0]!
+    reply[1] = attempt.query[1]!
+    attempt.settle(reply, null)
   }
 
   #end(): void {
     if (this.#over) return
     this.#over = true
     this.retired = true
-    const unanswered: UpstreamExchange[] = []
-    for (const { exchange, isMoved } of this.#outstanding.values())
-      if (exchange !== null && !exchange.isSettled && !isMoved) unanswered.push(exchange)
+    const unanswered: UpstreamAttempt[] = []
+    for (const { attempt, isMoved } of this.#outstanding.values())
+      if (attempt !== null && !attempt.isSettled && !isMoved) unanswered.push(attempt)
     this.#owner.closed(this, unanswered, this.#failure ?? 'network')
     this.#outstanding.clear()
   }

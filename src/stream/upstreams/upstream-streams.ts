@@ -1,4 +1,4 @@
-/** Exchanges with upstream servers over streams: which transport carries which, and how they end. */
+/** Upstream queries over streams: which transport carries each, and how it ends. */
 import type { UpstreamServer } from '../../engine/settings.ts'
 import type { UpstreamQuery } from '../../engine/stream-port.ts'
 import type { StreamCounters } from '../../stats/stream-counters.ts'
@@ -9,18 +9,18 @@ import { HttpsUpstream } from './https-upstream.ts'
 import type { SecureConnectorOptions } from './secure-connector.ts'
 import type { UpstreamStreamSettings } from '../stream-settings.ts'
 import { SweepTimer } from '../sweep-timer.ts'
-import type { ExchangeFailure, UpstreamExchange, UpstreamTransport } from './upstream-transport.ts'
+import type { UpstreamFailure, UpstreamAttempt, UpstreamTransport } from './upstream-transport.ts'
 
 /** Time-outs are found within this much of their moment. */
 const SWEEP_INTERVAL_MS = 50
 
 const CELL_OF_TRANSPORT: Readonly<Record<UpstreamQuery['transport'], StreamCell>> = {
-  tcp: StreamCell.exchangesTcp,
-  tls: StreamCell.exchangesTls,
-  https: StreamCell.exchangesHttps,
+  tcp: StreamCell.upstreamQueriesTcp,
+  tls: StreamCell.upstreamQueriesTls,
+  https: StreamCell.upstreamQueriesHttps,
 }
 
-const CELL_OF_FAILURE: Readonly<Record<ExchangeFailure, StreamCell>> = {
+const CELL_OF_FAILURE: Readonly<Record<UpstreamFailure, StreamCell>> = {
   timeout: StreamCell.failuresTimeout,
   refused: StreamCell.failuresRefused,
   network: StreamCell.failuresNetwork,
@@ -28,9 +28,10 @@ const CELL_OF_FAILURE: Readonly<Record<ExchangeFailure, StreamCell>> = {
   tls: StreamCell.failuresTls,
 }
 
-/** Makes the transport that carries exchanges with a server. */
+/** Makes the transport by which a server is asked. */
 export type TransportFactory = (server: UpstreamServer, transport: UpstreamQuery['transport']) => UpstreamTransport
 
+/** What the transports are made with. */
 export interface UpstreamStreamsOptions {
   settings: UpstreamStreamSettings
   counters: StreamCounters
@@ -42,6 +43,7 @@ export interface UpstreamStreamsOptions {
   factory?: TransportFactory
 }
 
+/** All upstream servers that are asked over streams. Makes the transport of a server when it is first asked. */
 export class UpstreamStreams {
   readonly #options: UpstreamStreamsOptions
   readonly #factory: TransportFactory
@@ -84,15 +86,15 @@ export class UpstreamStreams {
     const { counters, now } = this.#options
     const { generation } = link
     counters.add(CELL_OF_TRANSPORT[message.transport])
-    const exchange: UpstreamExchange = {
+    const attempt: UpstreamAttempt = {
       query: message.query,
       deadlineMs: now() + message.timeoutMs,
       attemptMs: message.attemptMs,
       sent: 0,
       isSettled: false,
       settle: (reply, failure) => {
-        if (exchange.isSettled) return
-        exchange.isSettled = true
+        if (attempt.isSettled) return
+        attempt.isSettled = true
         if (failure !== null) counters.add(CELL_OF_FAILURE[failure])
         if (link.generation !== generation) return
         link.upstreamReply({ kind: 'upstreamReply', token: message.token, reply, failure })
@@ -100,8 +102,8 @@ export class UpstreamStreams {
     }
     const server = this.#servers.get(message.server)
     // The data worker's settings may be a moment older than ours, or newer: it asks again.
-    if (server === undefined) return exchange.settle(null, 'network')
-    this.#transport(server, message.transport).ask(exchange)
+    if (server === undefined) return attempt.settle(null, 'network')
+    this.#transport(server, message.transport).ask(attempt)
     this.#sweepTimer.arm()
   }
 
@@ -113,7 +115,7 @@ export class UpstreamStreams {
     return busy
   }
 
-  /** Ends all exchanges as `network` and closes all connections. */
+  /** Ends all attempts as `network` and closes all connections. */
   close(): void {
     this.#sweepTimer.stop()
     for (const transport of this.#transports.values()) transport.close()

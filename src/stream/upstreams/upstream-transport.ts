@@ -1,16 +1,17 @@
-/** The seam between exchanges with upstream servers and the protocols that carry them. */
+/** What sends upstream queries and reads their replies, whatever the protocol. */
 import type { UpstreamReply } from '../../engine/stream-port.ts'
 
-export type ExchangeFailure = NonNullable<UpstreamReply['failure']>
+/** Why an attempt brought no reply. */
+export type UpstreamFailure = NonNullable<UpstreamReply['failure']>
 
 /**
- * How often one exchange is sent. A server may end a connection under it, and then it goes over another one (RFC 7766 §6.2.4).
+ * How often one attempt is sent. A server may end a connection under it, and then it goes over another one (RFC 7766 §6.2.4).
  * The engine's bound on queries to servers counts with this.
  */
 export const MAX_SENT = 4
 
 /** One question on its way to one server. Made by whoever asks; only the first call of `settle` counts. */
-export interface UpstreamExchange {
+export interface UpstreamAttempt {
   /** The query without a length before it. Not changed. */
   readonly query: Uint8Array
   /** Monotonic milliseconds. */
@@ -22,12 +23,12 @@ export interface UpstreamExchange {
   /** Somebody settled it: replies that come by other connections are not wanted any more. */
   isSettled: boolean
   /** The reply, with the query's id and its own buffer, or why there is none. */
-  settle(reply: Uint8Array | null, failure: ExchangeFailure | null): void
+  settle(reply: Uint8Array | null, failure: UpstreamFailure | null): void
 }
 
 /** One server over one transport: connections are opened as needed, shared, and closed when idle. */
 export interface UpstreamTransport {
-  ask(exchange: UpstreamExchange): void
+  ask(attempt: UpstreamAttempt): void
   /** Fails what is over its deadline, closes what is idle. Returns false if there is nothing left to watch. */
   sweep(nowMs: number): boolean
   /** Fails everything outstanding as `network` and closes all connections at once. */
@@ -35,7 +36,7 @@ export interface UpstreamTransport {
 }
 
 /** Which failure an error of a socket or a TLS handshake is; null stands for an end without an error. */
-export function failureOf(error: NodeJS.ErrnoException | null): ExchangeFailure {
+export function failureOf(error: NodeJS.ErrnoException | null): UpstreamFailure {
   const code = error?.code ?? ''
   if (code === 'ECONNREFUSED') return 'refused'
   if (code === 'ETIMEDOUT') return 'timeout'
