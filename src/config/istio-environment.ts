@@ -67,6 +67,9 @@ export function readIstioEnvironment(given: Environment, vm: VmEnvironment | nul
     const value = read === undefined ? written : read(written, (problem) => problems.push(`${istio}: ${problem}`))
     return value === undefined ? [] : [{ path, value, from: istio }]
   })
+  // A machine whose resolv.conf leads to byname itself has its own resolvers beside it.
+  if (vm !== null && vm.resolvConf !== '')
+    settings.push({ path: ['upstream', 'resolvConf'], value: vm.resolvConf, from: vm.resolvConf })
   const isDetected =
     vm !== null ||
     Object.entries(all).some(

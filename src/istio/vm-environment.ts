@@ -30,6 +30,8 @@ export interface VmEnvironment {
   hosts: string
   /** Folder of certificates: those provided, and those that are kept. */
   certificates: string
+  /** The resolvers that the machine had before its resolv.conf led to a proxy; '' if nobody has put them aside. */
+  resolvConf: string
   /** One line each, with file and line. */
   problems: string[]
 }
@@ -41,6 +43,7 @@ interface Places {
   token: string
   hosts: string
   certificates: string
+  resolvConf: string
 }
 
 /** Where the files belong on a machine, if all five do not lie in one folder. */
@@ -52,6 +55,7 @@ function placesBelow(root: string): Places {
     token: join(root, 'var/run/secrets/tokens/istio-token'),
     hosts: join(root, 'etc/hosts'),
     certificates: join(root, 'etc/certs'),
+    resolvConf: join(root, 'var/lib/istio/resolv.conf'),
   }
 }
 
@@ -70,6 +74,7 @@ function placesIn(folder: string): Places {
     token: join(folder, 'istio-token'),
     hosts: join(folder, 'hosts'),
     certificates: join(folder, 'certs'),
+    resolvConf: join(folder, 'resolv.conf'),
   }
 }
 
@@ -112,6 +117,7 @@ export function readVmEnvironment(folder: string, read: ReadFile, machine: Machi
     token: places.token,
     hosts: places.hosts,
     certificates: variables.get('OUTPUT_CERTS')?.value || provided,
+    resolvConf: 'value' in read(places.resolvConf) ? places.resolvConf : '',
     problems,
   }
 }

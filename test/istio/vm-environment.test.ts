@@ -37,6 +37,7 @@ describe('a machine’s files become an environment', () => {
       token: '/vm/istio-token',
       hosts: '/vm/hosts',
       certificates: '/vm/certs',
+      resolvConf: '',
       problems: [],
     })
   })
@@ -61,6 +62,11 @@ describe('a machine’s files become an environment', () => {
       hosts: '/etc/hosts',
       certificates: '/etc/certs',
     })
+  })
+
+  test('resolvers that were put aside are used', () => {
+    const files = { '/var/lib/istio/envoy/cluster.env': '', '/var/lib/istio/resolv.conf': 'nameserver 192.0.2.53' }
+    expect(readVmEnvironment('/', filesOf(files), MACHINE).resolvConf).toBe('/var/lib/istio/resolv.conf')
   })
 
   test('PROV_CERT and OUTPUT_CERTS move the certificates', () => {
