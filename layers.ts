@@ -20,6 +20,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   proto: { imports: [] },
   yaml: { imports: [] },
   http: { imports: ['base'] },
+  capture: { imports: ['base', 'dns'] },
   istio: { imports: ['base', 'yaml'] },
   config: { imports: ['base', 'yaml', 'dns', 'istio'] },
   table: { imports: ['dns'] },
@@ -47,5 +48,5 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'config',
     ].concat(['http', 'proto', 'stats', 'os', 'dns', 'base', 'version.ts']),
   },
-  cli: { imports: ['daemon', 'istio', 'observe', 'mesh', 'config', 'stats', 'dns', 'base', 'version.ts'] },
+  cli: { imports: ['daemon', 'capture', 'istio', 'observe', 'mesh', 'config', 'stats', 'dns', 'base', 'version.ts'] },
 }

@@ -16,6 +16,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
   ['vm', async () => (await import('./cli/vm.ts')).vmCommand],
+  ['capture', async () => (await import('./cli/capture.ts')).captureCommand],
   ['cache', async () => (await import('./cli/cache.ts')).cacheCommand],
   ['reload', async () => (await import('./cli/reload.ts')).reloadCommand],
   ['stop', async () => (await import('./cli/stop.ts')).stopCommand],

@@ -1,0 +1,133 @@
+/** What the redirect needs of the machine: programs to run, files of /proc, and why something is refused. */
+import { spawnSync } from 'node:child_process'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
+
+/** Nothing was done, or not all of it. The message is one line that names what is missing and the remedy. */
+export class CaptureError extends Error {
+  readonly code = 'CAPTURE'
+  override readonly name = 'CaptureError'
+}
+
+/** How a program ended. */
+export interface ProgramResult {
+  isDone: boolean
+  stdout: string
+  /** In one line; says that the program is missing if it is. */
+  problem: string
+  isMissing: boolean
+}
+
+/** A program to run, with what it reads. */
+export interface Step {
+  program: string
+  args: readonly string[]
+  /** Standard input. */
+  input: string
+}
+
+/** The machine, passed in so that tests can have one of their own. */
+export interface Machine {
+  /** Runs a program to its end, at most 30 s. Never throws. */
+  run(step: Step): ProgramResult
+  /** A small file, null if it cannot be read. */
+  read(path: string): string | null
+}
+
+const RUN_MS = 30_000
+/** A node of Kubernetes has some 100,000 rules. */
+const MAX_OUTPUT_BYTES = 512 * 1024 * 1024
+
+/** This machine. `path` is where programs are looked for, beside the folders of system programs. */
+export function thisMachine(path: string): Machine {
+  const env = {
+    PATH: [path, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter((each) => each !== '').join(':'),
+    LC_ALL: 'C',
+  }
+  return {
+    run({ program, args, input }) {
+      const ended = spawnSync(program, args, {
+        input,
+        env,
+        encoding: 'utf8',
+        timeout: RUN_MS,
+        maxBuffer: MAX_OUTPUT_BYTES,
+      })
+      const isMissing = ended.error !== undefined && 'code' in ended.error && ended.error.code === 'ENOENT'
+      const problem = isMissing ? `${program} is not installed` : (ended.error?.message ?? oneLine(ended.stderr))
+      return { isDone: ended.status === 0, stdout: ended.stdout ?? '', problem, isMissing }
+    },
+    read(file) {
+      const reading = readBoundedText(file, MAX_FILE_BYTES.kernelTable)
+      return 'problem' in reading ? null : reading.text
+    },
+  }
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, ' ').trim()
+}
+
+/** Bits of CapEff in /proc/self/status, capabilities(7). */
+const CAPABILITIES: readonly [bit: bigint, name: string][] = [
+  [12n, 'CAP_NET_ADMIN'],
+  [13n, 'CAP_NET_RAW'],
+]
+
+/** Which of the capabilities that rules need this process lacks: `CAP_NET_ADMIN`; iptables-legacy needs both. */
+export function missingCapabilities(machine: Machine): string[] {
+  const [, hex] = /^CapEff:\s*([\da-f]+)$/m.exec(machine.read('/proc/self/status') ?? '') ?? []
+  if (hex === undefined) return []
+  const effective = BigInt(`0x${hex}`)
+  return CAPABILITIES.filter(([bit]) => ((effective >> bit) & 1n) === 0n).map(([, name]) => name)
+}
+
+/** True if the kernel has IPv6, and it is not switched off. */
+export function hasIpv6(machine: Machine): boolean {
+  return machine.read('/proc/net/if_inet6') !== null
+}
+
+/** Runs the steps in their order. @throws CaptureError at the first that fails: it names what the kernel lacks. */
+export function runSteps(machine: Machine, steps: readonly Step[]): void {
+  for (const step of steps) {
+    const { isDone, problem } = machine.run(step)
+    if (!isDone) throw new CaptureError(explainRefusal(step, problem))
+  }
+}
+
+/** What in a line of rules needs which module of the kernel. */
+const MODULES: readonly [pattern: RegExp, ipv4: string, ipv6?: string][] = [
+  [/^\*nat/, 'iptable_nat', 'ip6table_nat'],
+  [/^\*raw/, 'iptable_raw', 'ip6table_raw'],
+  [/-m owner/, 'xt_owner'],
+  [/-j REDIRECT/, 'xt_REDIRECT'],
+  [/-j CT/, 'xt_CT'],
+  [/redirect to/, 'nft_redir'],
+  [/ct zone set/, 'nft_ct'],
+  [/type nat hook/, 'nft_chain_nat'],
+  [/^(add )?table/, 'nf_tables'],
+]
+
+/** Says in one line why a step failed: a module that is missing, by the line of its input that was refused, or what the program says. */
+export function explainRefusal({ program, input }: Step, problem: string): string {
+  const said = `${program}: ${problem}`
+  const isKernel =
+    /No chain\/target\/match|[Tt]able does not exist|can't initialize|No such file|not supported|Protocol not/
+  if (!isKernel.test(problem)) return said
+  const lines = input.split('\n')
+  const [, number] = /(?:line[: ]+|stdin:)(\d+)/.exec(problem) ?? []
+  const line = number === undefined ? lines[0]! : (lines[Number(number) - 1] ?? lines[0]!)
+  // iptables-legacy refuses at the last line whatever it was.
+  const suspects = line === 'COMMIT' ? lines : [line]
+  const names = MODULES.filter(([pattern]) => suspects.some((each) => pattern.test(each.trim()))).map(
+    ([, ipv4, ipv6]) => (program.startsWith('ip6') && ipv6 !== undefined ? ipv6 : ipv4),
+  )
+  if (names.length === 0) return said
+  const which = names.length === 1 ? names[0]! : `one of ${names.join(', ')}`
+  return `${said} (the kernel lacks ${which}: modprobe ${names.join(' ')})`
+}
+
+/** The step as a command for a shell. */
+export function stepText({ program, args, input }: Step): string {
+  const command = [program, ...args].join(' ')
+  return input === '' ? `${command}\n` : `${command} <<'END'\n${input}END\n`
+}
