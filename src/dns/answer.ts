@@ -14,14 +14,14 @@ import { readU16, readU32, setCounts } from './reply.ts'
 
 /** More records than any 64 KiB message can hold (a record has at least 11 bytes). */
 export const MAX_RECORDS = 6000
-/** CNAMEs from the question to the records: no honest zone has so many, and clients give up earlier. */
+/** CNAMEs from the question to the records at most: no honest zone has so many, and clients stop earlier. */
 export const MAX_LINKS = 16
 const QUESTION_POINTER = 0xc00c
 /** No offset beyond can be pointed to (RFC 1035 §4.1.4). */
 const POINTER_REACH = 0x4000
-/** A longer message may not fit a client that takes 512 bytes, with the largest OPT of ours: its names had better be compressed. */
+/** A longer message may not fit a client that takes 512 bytes, with the largest OPT of ours: its names should be compressed. */
 const SMALL_BYTES = 460
-/** Addresses that are compared with one another at a glance; among more, scrub.ts looks for duplicates. */
+/** Up to so many addresses are compared here with one another; among more, scrub.ts looks for duplicates. */
 const FEW_ADDRESSES = 16
 
 /** A reply as `readAnswer` left it. All offsets count from the start of the message. */
@@ -56,12 +56,12 @@ export class Answer {
   /** True if the answer section has a record of the type asked (or the question is ANY). */
   hasAnswer = false
   /**
-   * True if the message is seen at a glance to have the form in which clients get answers: CNAMEs in order from the
+   * True if this one pass shows that the message has the form in which clients get answers: CNAMEs in order from the
    * question, then the records of the type asked, each once, owners as pointers; or one SOA above the question; nothing
    * else. Otherwise scrub.ts writes it anew.
    */
   isPlain = false
-  /** Set by `readReply`: nothing is wrong with the message, even if its answer is of no use (see there). */
+  /** Set by `readReply`: the message is well-formed, even if its answer cannot be used (see there). */
   isSound = false
   /** Set by `readReply`: the server has no answer and does not say that there is none, it points elsewhere or to nothing. */
   isReferral = false
@@ -135,7 +135,7 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
     hasNames ||= hasNameInData
     if (owner !== next || readU16(packet, fixed + 2) !== CLASS_IN || isWronglyCompressed) into.isPlain = false
     if (recordType === Type.CNAME && type !== Type.CNAME && type !== Type.ANY) {
-      // A CNAME behind what was asked for, or too many of them (which are refused where the chain is followed).
+      // A CNAME after the type asked, or too many CNAMEs (these are refused where the chain is followed).
       if (into.hasAnswer || ++links > MAX_LINKS) into.isPlain = false
       next = pointerTo(packet, start, fixed + 10)
       continue
@@ -163,7 +163,7 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
       if (into.isPlain && isRepeated(packet, record, runSize, runCount)) into.isPlain = false
     } else runCount = -1 // not one run: left in the server's order
   }
-  // CNAMEs that lead nowhere may lead in a circle.
+  // CNAMEs without records at their end may be a loop.
   if (links > 0 && !into.hasAnswer) into.isPlain = false
   if (hasNames && end - start > SMALL_BYTES) into.isPlain = false
   if (runCount > 1) {
@@ -177,7 +177,7 @@ function readAnswers(packet: Uint8Array, start: number, from: number, end: numbe
 function readAuthorities(packet: Uint8Array, start: number, from: number, end: number, into: Answer): number {
   let at = from
   const { answers, authorities } = into
-  // One SOA belongs to an answer that there is nothing, and to no other.
+  // A negative answer has one SOA, and no other answer has any.
   if (authorities > 0 && (authorities > 1 || answers > 0 || end - start > SMALL_BYTES)) into.isPlain = false
   for (let k = 0; k < into.authorities; k++) {
     const record = at
@@ -230,7 +230,7 @@ function readAdditionals(
 }
 
 /**
- * Looks for the OPT of a reply whose records nobody wants, as it is cut off or an error: it may end anywhere. Leaves
+ * Looks for the OPT of a reply whose records nobody wants, because it is truncated or an error: it may end anywhere. Leaves
  * `hasOpt`, `cookieAt`, `cookieLength` and `ede`. The records begin at `from`, counted from the start of the message.
  */
 export function readOptions(packet: Uint8Array, start: number, length: number, from: number, into: Answer): void {
@@ -253,8 +253,8 @@ export function readOptions(packet: Uint8Array, start: number, length: number, f
 }
 
 /**
- * Finds how much is whole of a reply of `length` bytes that a server cut off, perhaps within a record, and sets its section
- * counts to the records that are. The message begins at 0, its records at `from`. Returns the length of what is whole.
+ * Finds the partial answer of a truncated reply of `length` bytes, which may end within a record: sets the section counts to
+ * the whole records. The message begins at 0, its records at `from`. Returns the length up to the last whole record.
  */
 export function keepWholeRecords(message: Uint8Array, length: number, from: number): number {
   const counts = [0, 0, 0]

@@ -25,6 +25,7 @@ export const Type = {
   ANY: 255,
 } as const
 
+/** The class of all records here (RFC 1035 §3.2.4). */
 export const CLASS_IN = 1
 
 /** Response codes; those above 15 need an OPT record (RFC 6891 §6.1.3). */
@@ -40,6 +41,7 @@ export const Rcode = {
   BADCOOKIE: 23,
 } as const
 
+/** Opcodes; UPDATE is RFC 2136, DSO is RFC 8490. */
 export const Opcode = { QUERY: 0, UPDATE: 5, DSO: 6 } as const
 
 /** Bits of the header's second 16-bit word (RFC 1035 §4.1.1, RFC 4035 §3). */
@@ -71,6 +73,7 @@ export const Ede = {
   NETWORK_ERROR: 23,
 } as const
 
+/** Length of the header (RFC 1035 §4.1.1). */
 export const HEADER_BYTES = 12
 /** Smallest UDP payload every client takes (RFC 1035 §4.2.1). */
 export const MIN_UDP_PAYLOAD = 512

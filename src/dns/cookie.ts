@@ -12,6 +12,7 @@ import { sipHash24 } from './siphash.ts'
 const CLIENT_COOKIE_BYTES = 8
 /** Client and server cookie together. */
 export const COOKIE_BYTES = 24
+/** Length of the secret that cookies are made with. */
 export const COOKIE_SECRET_BYTES = 16
 const VERSION = 1
 

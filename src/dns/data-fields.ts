@@ -1,7 +1,7 @@
 /**
- * What the data of a record consist of, for the types that have names in their data: whoever moves such a record must write
- * out, or compress anew, the names that a server compressed (RFC 3597 §4), and one whose names lead nowhere is malformed. The
- * data of every other type are opaque: bytes, never looked into (RFC 3597 §3).
+ * The fields of a record's data, for the types that have names in their data. Whoever copies such a record must write out, or
+ * compress anew, the names that a server compressed (RFC 3597 §4). A record whose names point nowhere is malformed. The data
+ * of all other types are opaque bytes (RFC 3597 §3).
  *
  * ```
  *  SRV     6 bytes │ name                  RRSIG   18 bytes │ name │ any bytes
@@ -10,7 +10,7 @@
  */
 import { Type } from './constants.ts'
 
-/** Kinds of fields; a smaller number is a field of so many bytes. ANY and PARAMS are the last of their data. */
+/** Kinds of fields; a smaller number is a field of that many bytes. ANY and PARAMS are the last field of their data. */
 export const Field = { NAME: 255, STRING: 254, ANY: 253, PARAMS: 252 } as const
 
 const { NAME, STRING, ANY, PARAMS } = Field

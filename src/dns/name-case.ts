@@ -1,6 +1,6 @@
 /**
  * Names in a mixture of capitals and small letters that only we know ("0x20", draft-vixie-dnsext-dns0x20): a reply must
- * repeat it, which makes it harder to forge. The mixture follows from a number, so that nothing but that need be kept.
+ * repeat it, which makes it harder to forge. The mixture follows from a number, so only that number is kept.
  */
 import { finishHash } from './name.ts'
 
@@ -44,7 +44,7 @@ export function hasMixedCase(
   return true
 }
 
-/** True if a wire name has capitals; the lengths of its labels are none. */
+/** True if a wire name has capitals. Label lengths are below the letters and never count. */
 export function hasCapitals(packet: Uint8Array, at: number, length: number): boolean {
   for (let i = at; i < at + length; i++) if (packet[i]! >= 0x41 && packet[i]! <= 0x5a) return true
   return false

@@ -25,7 +25,7 @@ export const LOWER: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) =>
 
 /** A name as `scanName` left it. Owned by whoever made it and overwritten by the next scan. */
 export class ScannedName {
-  /** The name in lower case, `length` bytes of it; a few more may be put behind them, and it can be read by words. */
+  /** The name in lower case, `length` bytes of it; a few more bytes may follow them, so it can be read in 32-bit words. */
   readonly lower: Uint8Array = new Uint8Array(MAX_NAME + 5)
   /** Wire length with the root's zero byte: 1 for the root itself. */
   length = 0
@@ -146,7 +146,7 @@ export function expandName(
       // Each pointer must lead further back than any before it, so that no chain can loop. The header is no name, and
       // another one takes its place when the message is passed on.
       if (target >= lowest || target < start + HEADER_BYTES) return -1
-      // And it means a name that was complete by then: labels that run on into what may be cut off later are none.
+      // And it must point to a name that was complete by then, because later bytes may be truncated.
       bound = lowest
       lowest = target
       from = target

@@ -11,7 +11,7 @@
 import { CLASS_IN, EdnsOption, Flag, HEADER_BYTES, MIN_UDP_PAYLOAD, Rcode, Type } from './constants.ts'
 import { ScannedName, scanName, skipName } from './name.ts'
 
-/** What `readQuery` says of a packet that is no ordinary query: `DROP_*`, or the rcode it is to be answered with. */
+/** What `readQuery` returns: OK, DROP_* for a packet that gets no reply, or the rcode (0 or more) of an error reply. */
 export const Verdict: { readonly OK: -1; readonly DROP_RUNT: -2; readonly DROP_RESPONSE: -3 } = {
   OK: -1,
   DROP_RUNT: -2,

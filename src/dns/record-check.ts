@@ -1,8 +1,8 @@
 /**
  * Checks a record of a reply: where it ends, the length of its data, and every name that a client will have to expand.
  *
- * A compressed name may lead back only to bytes that stay as they are when the message is served: TTLs count down and
- * addresses change places, and a name that runs through them would be another one then, or none.
+ * A compressed name may point only to bytes that do not change when the message is served. TTLs count down and addresses are
+ * rotated; a name that includes such bytes would change with them.
  * ```
  *  question's name │ type class │ owner │ type class TTL length │ data │ owner …
  *  ‾‾‾‾‾‾‾‾‾‾‾‾‾‾‾                ‾‾‾‾‾                           ‾‾‾‾ (not of A, AAAA)   here a pointer may lead
@@ -31,11 +31,11 @@ const TTL_TO_LENGTH = 4
 const TTL_TO_DATA = 6
 const TYPE_TO_TTL = 4
 const FIXED_BYTES = 10
-/** Pointers of one name. Servers write one; a chain of thousands would only cost us time. */
+/** Pointers of one name at most. Servers write one; a chain of thousands would only cost time. */
 const MAX_POINTERS = 64
 
 // Of the record that `recordEnd` has in hand or read last, absolute offsets. Synchronous use only.
-/** Where its type stands, with class, TTL and length behind it. */
+/** Where its type stands; class, TTL and length follow. */
 export let fixedAt = 0
 let dataEnd = 0
 /** Its data have a name; one that is compressed although names in data of this type must not be. */

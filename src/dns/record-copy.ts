@@ -3,7 +3,7 @@
  * new message is begun with its header and question in place, and takes records in their order.
  *
  * ```
- *  written   3 w w w 7 e x a m p l e 0 … 3 c d n ●          suffixes: hash → offset, in slots that are probed in turn
+ *  written   3 w w w 7 e x a m p l e 0 … 3 c d n ●          suffixes: hash → offset, in an open-addressing table
  *                    ↑───────────────────────────┘
  * ```
  * Data of types whose names may not be compressed get them written out; other data are copied as they are (data-fields.ts).
@@ -101,7 +101,7 @@ export function writeNameRecord(
   return end
 }
 
-/** Writes a name, as a pointer to where it stands already as far as that is so; returns the offset after it. */
+/** Writes a name; the longest suffix that the message already has becomes a pointer. Returns the offset after it. */
 function writeName(from: Uint8Array, at: number, outAt: number, isCompressed: boolean): number {
   const out = message
   const labels = splitName(from, at)

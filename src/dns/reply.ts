@@ -12,12 +12,14 @@ export const OPTION_HEAD_BYTES = 4
 /** Bytes of an extended error without text. */
 export const EDE_BYTES = 6
 
+/** Writes 16 bits in network byte order. */
 export function writeU16(out: Uint8Array, at: number, value: number): number {
   out[at] = value >>> 8
   out[at + 1] = value
   return at + 2
 }
 
+/** Writes 32 bits in network byte order. */
 export function writeU32(out: Uint8Array, at: number, value: number): number {
   out[at] = value >>> 24
   out[at + 1] = value >>> 16
@@ -26,10 +28,12 @@ export function writeU32(out: Uint8Array, at: number, value: number): number {
   return at + 4
 }
 
+/** Reads 16 bits in network byte order, unsigned. */
 export function readU16(bytes: Uint8Array, at: number): number {
   return (bytes[at]! << 8) | bytes[at + 1]!
 }
 
+/** Reads 32 bits in network byte order, unsigned. */
 export function readU32(bytes: Uint8Array, at: number): number {
   return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
 }
@@ -159,7 +163,7 @@ export function rcodeOf(out: Uint8Array, start: number): number {
   return out[start + 3]! & Flag.RCODE
 }
 
-/** True for the rcodes that make a forwarder turn to another server. */
+/** True for the rcodes after which a forwarder asks another server. */
 export function isServerFailure(rcode: number): boolean {
   return rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.FORMERR || rcode === Rcode.NOTIMP
 }

@@ -1,12 +1,12 @@
 /**
- * Giving an upstream reply the form in which clients get answers, whatever form the server gave it. Stub resolvers read the
- * answer section in order (RFC 1034 §3.6.2 has it so in its examples, and glibc relies on it), and what nobody asked for is
- * neither passed on nor kept, so that a server cannot plant names.
+ * Gives an upstream reply the form in which clients get answers, whatever form the server gave it. Stub resolvers read the
+ * answer section in order (as the examples of RFC 1034 §3.6.2 have it; glibc relies on it). Records that nobody asked for are
+ * neither passed on nor kept, so a server cannot plant names.
  *
  * ```
  *  answer       from the question: DNAME above the name, CNAME of the name, and on to the next name; at the last name the
- *               records of the type asked, each once; behind each set its RRSIGs, if DO asked for them
- *  authority    of an answer: with DO, NSEC and NSEC3 (a wildcard's proof); of none: the SOA of a zone above the last name,
+ *               records of the type asked, each once; after each set its RRSIGs, if DO asked for them
+ *  authority    of an answer: with DO, NSEC and NSEC3 (a wildcard's proof); of a negative one: the SOA of a zone above the last name,
  *               with DO its proof; of a referral: NS above the last name
  *  additional   addresses of hosts that the data of records above name
  * ```
@@ -54,8 +54,8 @@ const written = new Uint16Array(3)
 /**
  * Reads a reply as `readAnswer` does and leaves its answer, in the form above, in `into`, whose `packet` and `start` say
  * where it stands: in place, or in a buffer that the next call overwrites. `dnssecOk`: the query had DO. False if the reply
- * is malformed, or of no use although it is sound (`isSound`): its CNAMEs are a loop or too many, or it is too long with its
- * names written out. That is how the zone is, whoever passes it on.
+ * is malformed, or if it is well-formed (`isSound`) and still cannot be used: its CNAMEs are a loop or too many, or it is too long
+ * with its names written out. That is the zone's fault, and every server would reply so.
  */
 export function readReply(
   packet: Uint8Array,
@@ -75,11 +75,11 @@ export function readReply(
 
 /**
  * True for NOERROR that has no answer and no SOA to say that there is none, from a server that does not recurse and is not
- * responsible for the name: it points to other servers, or to nothing at all. The C library goes on to the next server then.
+ * responsible for the name: it points to other servers, or to nothing at all. glibc asks the next server then, too.
  */
 function isReferral({ answers, authorities, flags, hasAnswer, rcode, soaTtl }: Answer): boolean {
   if (rcode !== Rcode.NOERROR || hasAnswer || soaTtl >= 0 || (flags & Flag.RA) !== 0) return false
-  // AA is about the first name: behind a CNAME out of its zone the server may point elsewhere all the same.
+  // AA is about the first name: after a CNAME out of its zone the server may still point elsewhere.
   return answers === 0 ? (flags & Flag.AA) === 0 : authorities > 0
 }
 
@@ -323,7 +323,7 @@ function writeSignatures(answer: Answer, of: number, covered: number, section: n
   }
 }
 
-/** Copies a record, which is then no more to be had. */
+/** Copies a record and marks it as used. */
 function write(answer: Answer, r: number, section: number): void {
   const { packet, start } = answer
   isWritten[r] = 1

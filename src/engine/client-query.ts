@@ -4,7 +4,7 @@ import { Query } from '../dns/query.ts'
 /** Bits of the last byte of a cache key: what makes answers to the same question differ. */
 export const Variant = { DO: 1, CD: 2, NO_RECURSION: 4 } as const
 
-/** Stands for all types in a cache key (RFC 8020); queries for it are refused as malformed. */
+/** Stands for all types in a cache key (RFC 8020). Queries for type 0 are malformed, so none has this key. */
 export const ANY_TYPE_KEY = 0
 
 /** A query together with what is known of the client that sent it. */

@@ -37,6 +37,7 @@ import type { UpstreamReply } from './stream-port.ts'
 const MAX_TCP_REPLY = 65_535
 const ALL_SOURCES: readonly Source[] = [Source.mesh, Source.cache, Source.stale, Source.upstream, Source.local]
 
+/** What an engine is made with. */
 export interface EngineOptions {
   settings: EngineSettings
   outlet: Outlet
@@ -51,6 +52,7 @@ export interface EngineOptions {
   onLoop?: (server: string, from: Uint8Array) => void
 }
 
+/** One data worker's engine: queries and upstream messages in, replies and upstream queries out by the outlet. */
 export class Engine {
   readonly outlet: Outlet
   readonly counters: WorkerCounters
@@ -189,8 +191,8 @@ export class Engine {
   /**
    * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
    * IPv4-mapped address has 4), which must stay there as long as queries of that client follow. `isSameMachine`: they came
-   * to a loopback address, so that the client is this machine, whatever its own address says: one that was redirected
-   * keeps its source, and that may be an address which is not known as ours yet.
+   * to a loopback address, so the client is this machine, whatever its address. A redirected query keeps its source
+   * address, which may be one that byname does not know as its own yet.
    */
   client(proto: number, address: Uint8Array, at: number, length: number, isSameMachine = false): void {
     const query = this.#query
@@ -253,7 +255,7 @@ export class Engine {
     return this.#answered(query, this.#cacheStage.source, length, out, outAt)
   }
 
-  /** A datagram larger than any receive buffer came from the client named last; its first `length` bytes are at `at`. */
+  /** A datagram larger than the receive buffer came from the client named last; its header is at `at`. */
   cutQuery(packet: Uint8Array, at: number, out: Uint8Array, outAt: number): number {
     const query = this.#query
     // The header alone: what follows is not whole.
@@ -309,8 +311,8 @@ export class Engine {
   }
 
   /**
-   * Where every query ends that gets a reply, whoever answers and however late: what is to be known of answers is counted
-   * here. The reply of `length` bytes stands at `outAt` of `out`; the caller sends it. `source` is who answered, also with
+   * Where every query ends that gets a reply, whoever answers and however late. Replies are counted here and nowhere
+   * else. The reply of `length` bytes stands at `outAt` of `out`; the caller sends it. `source` is who answered, also with
    * an error; `rcode` is the extended one (RFC 6891). Returns `length`.
    */
   complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number {
@@ -344,7 +346,7 @@ export class Engine {
     return !this.#rateLimit!.take(this.#address, this.#addressAt, this.#addressLength, this.now)
   }
 
-  /** A datagram's sender may be a lie, and a reply would hit whoever is named: only a stream's is told. */
+  /** The source address of a datagram may be forged, and a reply would hit its owner: only clients over a stream get one. */
   #refuseOverLimit(query: ClientQuery, out: Uint8Array, outAt: number): number {
     this.counters.drop(Drop.rateLimited)
     return query.proto === 1 ? this.#refuse(query, out, outAt) : 0

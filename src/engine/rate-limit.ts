@@ -1,7 +1,7 @@
 /**
  * A token bucket for each client: so many queries a second, and a burst after a pause. An IPv6 client is its /64, all of
- * which one machine may use. The table has a fixed size: in a crowd the client not heard for longest is forgotten, and
- * may begin anew.
+ * which one machine may use. The table has a fixed size: with more clients the one not heard for longest is forgotten
+ * and begins with a full bucket.
  *
  * ```
  *  set = hash(address) → 4 places: address (two words) │ tokens │ when they were counted
@@ -15,6 +15,7 @@ const PLACES = 4
 /** Stands where an IPv4 address has no second word: as that of an IPv6 address it would be one of 0:ffff::/32, which nobody has. */
 const IPV4 = 0xffff
 
+/** The buckets of one worker. */
 export class RateLimit {
   readonly #perMs: number
   readonly #burst: number

@@ -56,6 +56,7 @@ export interface LoopProbeNames {
   sends: boolean
 }
 
+/** All that an engine is told; the same for all workers but for `loopProbe.sends` and the cache's share. */
 export interface EngineSettings {
   /** TTL of mesh answers. */
   ttlSeconds: number

@@ -51,5 +51,7 @@ export interface UpstreamReply {
   failure: 'timeout' | 'refused' | 'network' | 'malformed' | 'tls' | null
 }
 
+/** What a data worker posts to the stream worker. */
 export type ToStream = StreamReplies | UpstreamQuery
+/** What the stream worker posts to a data worker. */
 export type FromStream = StreamQueries | UpstreamReply

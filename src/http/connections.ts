@@ -20,15 +20,15 @@ interface Connection {
   open: Set<() => void>
 }
 
-/** A client that sends ahead further than this is cut off. */
+/** Requests that a client may send ahead of their replies; with more, its connection is closed. */
 const MOST_AHEAD = 8
-/** Where all connections are being answered there is nobody to displace: so many more are taken in. */
+/** If all connections are being answered, none can be displaced: so many more are accepted. */
 const SPARE = 16
 
 /**
- * The connections of a server. A new one is always let in, so that a probe gets through whatever others do; if there are
- * too many, another one goes: the one that has waited longest for a request, else the one that has taken in its reply
- * longest. It is one of the same client if that has too many, else one of the client that has most.
+ * The connections of a server. A new one is always let in, so a probe gets through whatever others do. If there are
+ * too many, another is closed: the one that has waited longest for a request, else the one that has been reading its reply
+ * longest. It is one of the same client if that client has too many, else one of the client that has most.
  */
 export class Connections {
   readonly #limits: ConnectionLimits
@@ -129,7 +129,7 @@ export class Connections {
     const left = (this.#counts.get(connection.client) ?? 1) - 1
     if (left > 0) this.#counts.set(connection.client, left)
     else this.#counts.delete(connection.client)
-    // A reply whose turn on the connection had not come would not hear of its end.
+    // Replies that wait for an earlier one on this connection would not notice its end.
     for (const onGone of connection.open) onGone()
   }
 }

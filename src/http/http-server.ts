@@ -9,9 +9,9 @@ import { type Purpose, type Reply, type Route, text } from './route.ts'
 export interface HttpLimits extends ConnectionLimits {
   /** Requests under way at once, by purpose: for a listing until it is sent, for others until the handler has answered. More get 503. */
   atOnce: Readonly<Record<Purpose, number>>
-  /** A handler that takes longer is answered for, with 503. */
+  /** If a handler takes longer, the client gets 503. */
   handlerMs: number
-  /** A client that takes longer to read a reply is cut off, by purpose. */
+  /** If a client takes longer to read a reply, its connection is closed; by purpose. */
   sendMs: Readonly<Record<Purpose, number>>
 }
 
@@ -25,6 +25,7 @@ export const DEFAULT_LIMITS: HttpLimits = {
   sendMs: { probe: 5_000, page: 30_000, listing: 60_000 },
 }
 
+/** What a server is made with. */
 export interface HttpServerOptions {
   /** What the log and problems call it: `metrics`, `admin`. */
   name: string
@@ -57,12 +58,12 @@ const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
 /** When the server stops, a connection that was just accepted has so long to bring its request. */
 const NEW_CONNECTION_MS = 200
-/** A client that reads nothing for so long is cut off. */
+/** If a client reads nothing for so long, its connection is closed. */
 const STALLED_MS = 30_000
 
 /**
- * A small HTTP server for people and scrapers. That its port is busy, or its address not there, is reported and tried
- * again until it works: DNS does not depend on it.
+ * A small HTTP server for people and scrapers. If its port is busy or its address is missing, it logs that and tries again
+ * until it works: DNS does not depend on it.
  */
 export class HttpServer {
   readonly #options: HttpServerOptions
@@ -121,7 +122,7 @@ export class HttpServer {
     return this.#server.listening && fd >= 0 ? fd : null
   }
 
-  /** Stops accepting, lets requests under way end, and cuts off what is left at the deadline. */
+  /** Stops accepting, lets requests under way end, and closes what is left at the deadline. */
   async stop(deadlineMs: number): Promise<void> {
     this.#stopping = true
     if (this.#retry) clearTimeout(this.#retry)

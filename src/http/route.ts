@@ -24,6 +24,7 @@ export interface RouteRequest {
   signal: AbortSignal
 }
 
+/** One endpoint of a server. */
 export interface Route {
   method: 'GET' | 'POST'
   path: string

@@ -1,6 +1,6 @@
 /**
- * What all places have in common that may have the answer to a query. The engine asks them in one order (engine.ts), and
- * the first that answers ends it. `explain` asks the same stages in the same order, into a buffer that nobody sends.
+ * What all parts have in common that may have the answer to a query. The engine asks them in one order (engine.ts), and
+ * the first answer ends the query. `explain` asks the same stages in the same order, into a buffer that nobody sends.
  */
 import type { Source } from '../../stats/counters.ts'
 import type { Image } from '../../table/image.ts'
@@ -22,6 +22,7 @@ export interface AnswerContext {
   readonly random: () => number
 }
 
+/** A part of the engine that may have the answer to a query. */
 export interface AnswerStage {
   /** Name for people: a few words, lower case. */
   readonly name: string

@@ -15,6 +15,7 @@ import { SOA_DATA, writeAddresses, writeSoaData } from './mesh-answers.ts'
 const A_BYTES = 16
 const AAAA_BYTES = 28
 
+/** Names and addresses of the hosts file. */
 export class HostsFileStage implements AnswerStage {
   readonly name = 'hosts file'
   readonly source: Source = Source.local

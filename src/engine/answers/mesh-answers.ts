@@ -23,7 +23,7 @@ import { type AnswerContext, type AnswerStage, PASS } from './answer-stage.ts'
 const A_BYTES = 16
 const AAAA_BYTES = 28
 const RECORD_HEAD = 12
-/** Two root names and five numbers: nobody is meant to write to this zone's keeper. */
+/** Length of an SOA's data: two root names (no master, no mailbox) and five numbers. */
 export const SOA_DATA = 22
 
 /** Names of the table, and those that its hosts answer to as well. */
@@ -52,7 +52,7 @@ export class MeshStage implements AnswerStage {
   }
 }
 
-/** Reverse names of the table's addresses, also where a wildcard host has the reverse name: it has no pointers of its own. */
+/** Reverse names of the table's addresses, also where a wildcard host matches the reverse name, which has no PTR of its own. */
 export class PointerStage implements AnswerStage {
   readonly name = 'mesh addresses'
   readonly source: Source = Source.mesh

@@ -5,14 +5,14 @@ import type { ClientQuery } from '../client-query.ts'
 import { finishReply } from '../reply-opt.ts'
 import { type AnswerStage, PASS } from './answer-stage.ts'
 
-/** Long, so that nobody asks often; the number is CoreDNS's joke. */
+/** Long, so that nobody asks often: the number of the RFC, as in CoreDNS. */
 const ANY_TTL_SECONDS = 8482
 /** CPU `RFC8482`, OS empty. */
 const MINIMAL_ANY: Uint8Array = Uint8Array.of(7, ...new TextEncoder().encode('RFC8482'), 0)
 
 /**
- * Answers ANY with one HINFO record that says why there are no others (RFC 8482 §4.2). The true answers are large, and
- * serve mostly those who flood others with them. Whether the name exists is not looked up.
+ * Answers ANY with one HINFO record that says why there are no others (RFC 8482 §4.2). Full answers are large, and
+ * serve mostly reflection attacks. Whether the name exists is not looked up.
  */
 export class MinimalAnyStage implements AnswerStage {
   readonly name = 'type ANY'

@@ -19,6 +19,7 @@ const RESOLVER_ARPA = nameToWire('resolver.arpa')!
 /** Names that do not exist, whatever a server may say. */
 const NOWHERE = [nameToWire('invalid')!, nameToWire('onion')!]
 
+/** The special names of this file's head. */
 export class SpecialNamesStage implements AnswerStage {
   readonly name = 'special names'
   readonly source: Source = Source.local

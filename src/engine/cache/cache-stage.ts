@@ -16,6 +16,7 @@ const PREFETCH_PART = 10
 /** What the last look found. */
 const Found = { NOTHING: 0, FRESH: 1, EXPIRED: 2, STALE: 3, DENIAL: 4 } as const
 
+/** What the cache stage may look at besides. */
 export interface CacheStageContext extends AnswerContext {
   readonly cache: Cache | null
   readonly counters: WorkerCounters
@@ -26,7 +27,7 @@ export interface CacheStageContext extends AnswerContext {
   }
 }
 
-/** An answer is kept under its question's key, which this stage makes behind the name of each query, in `name.lower`. */
+/** An answer is kept under its question's key, which this stage writes after the name of each query, in `name.lower`. */
 export class CacheStage implements AnswerStage {
   readonly name = 'cache'
   /** Hash and length of the key of the query asked last. */
@@ -65,7 +66,7 @@ export class CacheStage implements AnswerStage {
       (query.dnssecOk ? Variant.DO : 0) |
       ((query.flags & Flag.CD) !== 0 ? Variant.CD : 0) |
       (isRecursive(query) ? 0 : Variant.NO_RECURSION)
-    // There is room for type and variant behind the name, and so no copy to make.
+    // `lower` has room for type and variant after the name, so nothing is copied.
     const key = name.lower
     key[name.length] = type >>> 8
     key[name.length + 1] = type
@@ -124,7 +125,7 @@ export class CacheStage implements AnswerStage {
     }
   }
 
-  /** The answer's time is over: it serves if asking again has just failed, or will if that takes long. */
+  /** The answer has expired: it is served if asking again has just failed, and later if asking takes long. */
   #answerExpired(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const { now, random, settings } = this.#context
     const store = this.#store

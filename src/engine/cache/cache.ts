@@ -113,13 +113,13 @@ function suffixLengths(name: Uint8Array): Set<number> {
   return lengths
 }
 
-/** What stands where after a successful `find`: valid until the next call that stores or finds. */
+/** One worker's cache. What `find` has found stays in `store` until the next call that stores or finds. */
 export class Cache {
   #young: Generation
   #old: Generation
   /** Total bound in bytes, index and keys included: 4 GiB at most, whatever was asked for. */
   readonly maxBytes: number
-  /** Answers that had to go for newer ones, in all. */
+  /** Answers dropped to make room for newer ones, since the start. */
   evictions = 0
   /** Store that holds the block found last. */
   store: AnswerStore
@@ -227,8 +227,8 @@ export class Cache {
   }
 
   /**
-   * Forgets all failures: what failed may work now. Those from before `since` (engine time) are of no use any more: if there
-   * are no others, nothing is looked through, which takes long in a large cache.
+   * Forgets all failures: what failed may work now. Failures from before `since` (engine time) have expired anyway: if there are
+   * no newer ones, the cache is not searched, which would take long in a large one.
    */
   forgetFailures(since: number): void {
     if (this.#failedAt < since) return

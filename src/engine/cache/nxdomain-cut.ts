@@ -91,7 +91,7 @@ function writeDenial(
     from = fixed + 10 + readU16(bytes, fixed + 8)
   }
   setCounts(reply, 0, 0, records, query.hasEdns ? 1 : 0)
-  // Why it is so is a courtesy where there is room.
+  // The extended error is added only if there is room.
   const ede = at + replyOptBytes(query, store.ede(block)) > query.limit ? Ede.NONE : store.ede(block)
   if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, ede, reply, at)
   copyBytes(reply, 0, at, out, outAt)

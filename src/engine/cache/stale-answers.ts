@@ -1,4 +1,4 @@
-/** Answers whose time is over, served where no server gives a newer one (RFC 8767). */
+/** Expired answers, served where no server gives a newer one (RFC 8767). */
 import { Ede, Rcode } from '../../dns/constants.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { type AnswerStore, ageOf, StoredFlag, writeStored } from './stored-answer.ts'

@@ -20,6 +20,7 @@ import { copyBytes, readU16, readU32, setCounts, writeU16, writeU32 } from '../.
 import type { ClientQuery } from '../client-query.ts'
 import { replyOptBytes, writeReplyOpt } from '../reply-opt.ts'
 
+/** Bytes before the message of a block. */
 export const STORED_HEAD = 40
 const WORD_SIZE = 0
 const WORD_HASH = 1
@@ -35,6 +36,7 @@ const HALF_KEY = 15
 const HALF_EDE = 16
 const HALF_FLAGS = 17
 
+/** Flags of a block, in its word at 34. */
 export const StoredFlag = {
   /** NXDOMAIN, NODATA or a failure. */
   NEGATIVE: 1,
@@ -202,7 +204,7 @@ export function storeAnswer(
 }
 
 /**
- * Writes a block at `at` that says that nobody could answer the key's question (RFC 9520): SERVFAIL without records, to
+ * Writes a block at `at` that says that no server could answer the key's question (RFC 9520): SERVFAIL without records, to
  * be served for `lifetimeSeconds`.
  */
 export function storeFailure(
@@ -254,7 +256,7 @@ function lifetimeOf(answer: Answer, isNegative: boolean, floor: number, cap: num
 /**
  * Writes the block at `at` as a reply to `query` into `out` at `outAt` and returns its length: id, flags and the
  * question's case are the client's, TTLs are less by `ageSeconds` (or all `staleTtl`, if that is not negative), address
- * records begin at a random one, and what does not fit the client's limit is cut off as whole records with TC=1.
+ * records begin at a random one, and records that do not fit the client's limit are left out, with TC=1.
  * `random`: a fresh 32-bit number.
  */
 export function writeStored(
@@ -274,7 +276,7 @@ export function writeStored(
   const length = halves[half + HALF_LENGTH]!
   const rcode = store.rcode(at)
   if (length + replyOptBytes(query, ede) > query.limit) {
-    // Sooner than a record the extended error is left out (RFC 8914 §3); without TC: it is not worth a question over TCP.
+    // The extended error is left out before any record is (RFC 8914 §3), without TC: it is not worth a query over TCP.
     if (length + replyOptBytes(query, Ede.NONE) <= query.limit)
       return writeStored(store, at, query, ageSeconds, staleTtl, Ede.NONE, random, out, outAt)
     return writeCut(store, at, query, ageSeconds, staleTtl, ede, out, outAt)

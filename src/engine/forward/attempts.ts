@@ -10,6 +10,7 @@ export const MAX_ATTEMPTS = 8
 /** AGAIN: the server has refused the one before (BADCOOKIE) and given this one. */
 export const AttemptCookie = { NONE: 0, SENT: 1, AGAIN: 2 } as const
 
+/** The table of attempts. */
 export class Attempts {
   readonly capacity: number
   #open = 0

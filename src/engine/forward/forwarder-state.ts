@@ -41,6 +41,7 @@ export interface ForwarderContext {
   writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number, source?: Source): number
 }
 
+/** What the steps of a miss share. */
 export class ForwarderState {
   readonly context: ForwarderContext
   readonly inFlight: InFlight

@@ -9,7 +9,7 @@
  *   join a pending query,          reply-validation.ts: is it the          pending-queries.ts: an attempt's
  *   or start one                   server's, and what does it say?         time is up, or the deadline is there
  *        │                               │                                          │
- *        │          ┌──── an answer ─────┼── a failure, cut off, suspect ──┐        │
+ *        │          ┌──── an answer ─────┼── a failure, truncated, suspect ┐        │
  *        ▼          ▼                    ▼ none of ours: counted           ▼        ▼
  *   ┌─ settlement.ts ─────────┐    ┌─ pending-queries.ts ──────────────────────────────┐
  *   │ waiters, cache          │◀───│ nobody left to ask, or the deadline               │
@@ -48,6 +48,7 @@ const STREAM_FAILURES: Record<NonNullable<UpstreamReply['failure']>, FailureReas
   tls: 'tls',
 }
 
+/** The way in to this folder: a query that no stage answers, and all that comes from servers. */
 export class Forwarder {
   readonly inFlight: InFlight
   readonly timers: Timers

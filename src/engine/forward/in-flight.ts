@@ -15,7 +15,7 @@ import { Waiters } from './waiters.ts'
 
 /** Longest key: a name, a type, a variant. */
 const KEY_STRIDE = 264
-/** Bytes of a key behind the name: type, variant. */
+/** Bytes of a key after the name: type, variant. */
 export const KEY_TAIL = 3
 /** Pending queries at most. */
 const MAX_PENDING = 16_384
@@ -26,6 +26,7 @@ const MAX_PENDING = 16_384
  */
 export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LOOP_PROBE: 3, LINGER: 4 } as const
 
+/** The table of pending queries, with those of their waiters and attempts. */
 export class InFlight {
   readonly capacity: number
   readonly waiters: Waiters

@@ -1,6 +1,6 @@
 /**
- * Finding out that a server forwards to us, as CoreDNS's plugin `loop` does: each server is asked for the HINFO record of
- * a random name that nobody else knows. A query for it that comes to us has gone round.
+ * Finds out whether a server forwards to us, as CoreDNS's plugin `loop` does: each server is asked for the HINFO record of
+ * a random name that nobody else knows. If a query for that name comes to us, the server is a loop.
  */
 import type { LoopProbeNames } from '../settings.ts'
 
@@ -10,6 +10,7 @@ const FIRST_MS = 500
 const AGAIN_MS = 10_000
 const ROUNDS = 2
 
+/** Names asked of one server alone, by which a loop is recognised. */
 export class LoopProbe {
   #probe: LoopProbeNames | undefined
   #rounds = 0

@@ -1,6 +1,6 @@
 /**
  * Datagrams that came to the right address and port with the right question and a wrong id: somebody guesses (RFC 5452 §4).
- * The reply to an earlier question, which comes too late, finds no equal question by the same socket.
+ * A late reply to an earlier question is none of these: no question like it is pending by the same socket.
  */
 import { CLASS_IN, HEADER_BYTES } from '../../dns/constants.ts'
 import { ScannedName, scanName } from '../../dns/name.ts'
@@ -14,6 +14,7 @@ import { KEY_TAIL } from './in-flight.ts'
 /** All combinations of Variant's bits: a forger may have set any flag. */
 const VARIANTS = (Variant.DO | Variant.CD | Variant.NO_RECURSION) + 1
 
+/** Finds the attempt that a guessed reply was aimed at. */
 export class NearMisses {
   readonly #state: ForwarderState
   readonly #name: ScannedName = new ScannedName()

@@ -33,6 +33,7 @@ const NETWORK_RETRY_MS = 500
 /** Clients with a stale answer in the cache wait so long for a fresh one: the client response timer (RFC 8767 §5). */
 const STALE_AFTER_MS = 1800
 
+/** The life of pending queries, from `start` to `close`. */
 export class PendingQueries {
   /** When a pending query goes on by itself. */
   readonly timers: Timers
@@ -202,7 +203,7 @@ export class PendingQueries {
     if (fault !== Fault.NOT_ITS) inFlight.suspects.add(p, server)
     const isAgain = inFlight.failedOnce.has(p, server)
     inFlight.failedOnce.add(p, server)
-    // What a server that restarts does, or one of several behind an address, may pass.
+    // It may pass: the server may be restarting, or be one of several at an address.
     const isPassing = reason === 'network' || reason === 'tls'
     if (isAgain && !isPassing) inFlight.ruledOut.add(p, server)
     // Nobody is there at the moment, and nobody else is left: give it time, up to the deadline.
@@ -213,7 +214,7 @@ export class PendingQueries {
     this.goOn(p)
   }
 
-  /** A server's answer is of no use, and will be none if it is asked again: another one is, perhaps it knows better. */
+  /** A server's answer is useless and would be again: another server is asked. */
   repliedUselessly(a: number): void {
     const { attempts, inFlight } = this.#state
     const p = attempts.pendingOf(a)

@@ -24,6 +24,7 @@ const STREAM_FIELDS: Record<StreamTransport, number> = {
   https: UpstreamField.requestsHttps,
 }
 
+/** Writes queries and hands them to the outlet. */
 export class QuerySender {
   readonly #state: ForwarderState
 

@@ -4,7 +4,7 @@
  * cookies and the case it answers in; the forwarder draws the conclusions.
  *
  * ```
- *  response? → question? → case? → nobody waits? → cookie of errors and what is cut off → whole? → cookie → rcode
+ *  response? → question? → case? → nobody waits? → cookie of errors and truncated replies → whole? → cookie → rcode
  * ```
  */
 import { isSameQuestion, readOptions } from '../../dns/answer.ts'
@@ -36,6 +36,7 @@ export const ReplyVerdict = {
   NEAR_MISS: 9,
 } as const
 
+/** Decides what a message from a server is worth. */
 export class ReplyValidation {
   /** Of the reply validated last: its rcode, and whether it is nothing but a header. */
   rcode = 0
@@ -126,7 +127,7 @@ export class ReplyValidation {
     return ReplyVerdict.SUSPECT
   }
 
-  /** `otherwise`, unless its cookie speaks against a reply that is not read, as it is cut off or an error. Its records begin at `from`. */
+  /** `otherwise`, unless the cookie makes the reply suspect. For replies whose records are not read: truncated ones and errors. Its records begin at `from`. */
   #validateUnread(
     a: number,
     packet: Uint8Array,

@@ -9,6 +9,7 @@
  */
 import { NONE } from './attempts.ts'
 
+/** Which pending query makes room for another. */
 export class Room {
   readonly #next: Int32Array
   readonly #previous: Int32Array

@@ -37,6 +37,7 @@ const HEDGE_BURST = 10
 /** What came of asking. UNREACHABLE: there is no way to the server picked; the first time for this query, or again. */
 export const Asked = { SENT: 0, UNREACHABLE: 1, UNREACHABLE_AGAIN: 2, NOBODY: 3 } as const
 
+/** Chooses the server of the next attempt. */
 export class ServerSelection {
   readonly sender: QuerySender
   readonly #state: ForwarderState

@@ -31,6 +31,7 @@ export const FAILURE_MEMORY_MS: number = (LONGEST_FAILURE_SECONDS + REPEATED_WIT
 /** A client's `proto`. */
 const TCP = 1
 
+/** Ends pending queries: replies to the waiters, stores answers. */
 export class Settlement {
   readonly #state: ForwarderState
   readonly #waiter: ClientQuery
@@ -109,7 +110,7 @@ export class Settlement {
   }
 
   /**
-   * Gives all who wait what a server cut off, with TC; nothing is kept of it. False if there is nothing of the kind. Who
+   * Gives all waiters the partial answer, with TC; nothing of it is kept. False if there is nothing of the kind. Who
    * asks over TCP gets SERVFAIL: TC tells a client to ask in a way that has room for more (RFC 2181 §9), and it has done
    * so; without TC a part would pass for the whole. So it is told what is true, and can ask another resolver.
    */

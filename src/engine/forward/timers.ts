@@ -16,6 +16,7 @@ const SLOT_MASK: number = SLOTS - 1
 const DUE = SLOTS
 const NONE = -1
 
+/** One timer for each pending query. */
 export class Timers {
   readonly #head: Int32Array = new Int32Array(SLOTS + 1).fill(NONE)
   readonly #next: Int32Array

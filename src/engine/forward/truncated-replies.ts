@@ -1,6 +1,6 @@
 /**
- * Replies that servers cut off, kept as long as their question is open: where nobody has the whole answer, because the
- * server has no TCP and no other one knows better, the client gets what there is, as if it had asked the server itself.
+ * Truncated replies, kept as long as their pending query is open. If no server has the whole answer, because this one has
+ * no TCP and no other answers, the client gets the partial answer, as if it had asked the server itself.
  */
 import { setCounts } from '../../dns/reply.ts'
 
@@ -9,6 +9,7 @@ const MOST_REPLIES = 256
 /** Of a longer one header and question alone are kept. */
 const MOST_BYTES = 4096
 
+/** The truncated replies of pending queries. */
 export class TruncatedReplies {
   readonly #replies: Map<number, Uint8Array> = new Map()
 

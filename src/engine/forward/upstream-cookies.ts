@@ -1,10 +1,10 @@
 /**
- * Cookies towards upstream servers (RFC 7873 §5): a random one of ours for each, and what it gave us for it. A datagram
- * that does not bring ours back may not be the server's, whatever it says, errors included. Whether a server takes cookies
- * is found out on the way, and those that do not are asked without for a while.
+ * Cookies towards upstream servers (RFC 7873 §5): a random client cookie for each, and the server cookie that came for it. A
+ * datagram without our cookie may be forged, errors included. byname learns from replies whether a server takes cookies; one
+ * that does not is asked without them for a while.
  *
  * ```
- *  unknown ── replies with ours ──→ keeps: a reply without is discarded, the question asked beside it over TCP
+ *  unknown ── replies with ours ──→ keeps: a reply without it is suspect, and the question is asked over TCP in parallel
  *     ├────── answers without ────→ takes: sent, not expected
  *     ├────── answers only to a query without ──→ none, for minutes, then for an hour
  *     └────── answers only without an OPT ──→ the next query goes without, to see which of them it was
@@ -31,7 +31,7 @@ const LOST_QUESTIONS = 3
 
 interface CookieState {
   readonly label: string
-  /** Our cookie, and the server's behind it. */
+  /** Our cookie, then the server's. */
   readonly cookie: Uint8Array
   length: number
   /** It has answered a query with a cookie, one way or another. */
@@ -48,6 +48,7 @@ interface CookieState {
   noneUntil: number
 }
 
+/** Cookies by server. */
 export class UpstreamCookies {
   readonly #states: CookieState[]
 

@@ -75,6 +75,7 @@ interface ServerState {
   caseLostUntil: number
 }
 
+/** What is known of the servers, and which of them a name's route has. */
 export class Upstreams {
   readonly #states: ServerState[]
   readonly routes: UpstreamRoute[]

@@ -12,6 +12,7 @@ const LEAST_EACH = 512
 
 const WaiterBit = { EDNS: 1, DO: 2, COOKIE: 4 } as const
 
+/** The table of waiters. */
 export class Waiters {
   readonly capacity: number
   #held = 0
