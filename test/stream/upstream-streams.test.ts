@@ -218,14 +218,22 @@ describe('the pool', () => {
     ])
   })
 
-  it('fails what waits in the queue too long', async () => {
+  it('fails what waits in the queue too long, at its deadline and unsent, and keeps the others in it', async () => {
     setUp({ maxConnections: 1, maxPipelined: 1 })
     ask(query(1, 'a.'), 5000)
-    ask(query(2, 'a.'), 1000)
+    ask(query(2, 'b.'), 1000, 5000)
+    ask(query(3, 'c.'), 5000)
     await until(() => expect(upstream.queries).toHaveLength(1))
-    pass(1000)
+    pass(999)
+    expect(counters.get(StreamCell.failuresTimeout)).toBe(0)
+    pass(1)
     expect(await outcomes(1)).toEqual(['timeout'])
     expect(worker.upstreamReplies[0]!.token).toBe(2)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    upstream.answer(upstream.queries.slice(0, 1))
+    expect(await outcomes(3)).toEqual([null, 'timeout', null])
+    expect(upstream.queries.map(({ message }) => message[13])).toEqual([0x61, 0x63])
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1)
   })
 
   it('keeps connections of servers that stay in the settings and closes the others', async () => {
@@ -510,6 +518,55 @@ describe('failures', () => {
     expect(await outcomes(1)).toEqual(['malformed'])
   })
 
+  it('a frame shorter than a header teaches nothing, and nothing is sent again for it', async () => {
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    ask(query(1, 'a.'))
+    await outcomes(1)
+    upstream.onQueries = (queries) => {
+      if (queries.length < 3) return
+      upstream.answer(queries.slice(1, 2))
+      upstream.sockets[0]!.write(Uint8Array.of(0, 1, 0))
+    }
+    for (const name of ['b.', 'c.', 'd.']) ask(query(2, name))
+    expect(await outcomes(4)).toEqual([null, 'malformed', null, 'malformed'])
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(0)
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    for (const name of ['e.', 'f.', 'g.']) ask(query(3, name))
+    await outcomes(7)
+    // All three over one connection: the server bears them.
+    expect(upstream.sockets).toHaveLength(2)
+  })
+
+  it('a server that could not be reached is not taken to answer one question on a connection', async () => {
+    let isReachable = false
+    const connector: Connector = {
+      open: () =>
+        connect({
+          host: 'x.invalid',
+          port: upstream.port,
+          lookup: (_host, _options, found) => {
+            const unreachable = Object.assign(new Error('unreachable'), { code: 'EHOSTUNREACH' })
+            if (isReachable) found(null, [{ address: '127.0.0.1', family: 4 }])
+            else found(unreachable, [])
+          },
+        }),
+      readyEvent: 'connect',
+      prepare: (message) => message,
+    }
+    setUp(
+      {},
+      () => new FramedUpstream({ connector, settings: DEFAULT_STREAM_SETTINGS.upstream, counters, now: () => nowMs }),
+    )
+    for (const name of ['a.', 'b.', 'c.']) ask(query(1, name))
+    expect(await outcomes(3)).toEqual(['network', 'network', 'network'])
+    expect(counters.get(StreamCell.upstreamQueriesRetried)).toBe(0)
+    isReachable = true
+    upstream.onQueries = (queries) => upstream.answer(queries)
+    for (const name of ['a.', 'b.', 'c.']) ask(query(2, name))
+    await outcomes(6)
+    expect(upstream.sockets).toHaveLength(1)
+  })
+
   it('a server that closes in the middle of a reply is a `network` failure', async () => {
     ask(query(1, 'a.'))
     await until(() => expect(upstream.queries).toHaveLength(1))
@@ -696,10 +753,13 @@ describe('a data worker that is gone', () => {
   })
 })
 
-it('fails what is under way when it is closed', async () => {
+it('fails what is under way and what waits when it is closed', async () => {
+  setUp({ maxConnections: 1, maxPipelined: 1 })
   ask(query(1, 'a.'))
+  ask(query(2, 'b.'))
   await until(() => expect(upstream.queries).toHaveLength(1))
   streams.close()
-  expect(await outcomes(1)).toEqual(['network'])
+  expect(await outcomes(2)).toEqual(['network', 'network'])
+  expect(upstream.queries).toHaveLength(1)
   await until(() => expect(upstream.open).toBe(0))
 })
