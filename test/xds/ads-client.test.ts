@@ -657,6 +657,86 @@ describe('credentials', () => {
   })
 })
 
+describe('another address', () => {
+  it('is told no version of what the one before sent, in neither dialect, and its own once it has sent one', async () => {
+    for (const delta of [false, true]) {
+      const [first, second] = [await serve(), await serve()]
+      const { clock, states, held } = subscribe([first.address, second.address], { delta })
+      const stream = await subscribed(first)
+      stream.push({ tables: [table('one')], version: 'v9', resourceName: 'table', resourceVersion: '9' })
+      await stream.requests.next()
+      await first.stop()
+      await states.nextWhere(retrying)
+      clock.advance(1000)
+      // The first is tried once more before the second has its turn.
+      await states.nextWhere(({ nextAttemptAtMs }) => nextAttemptAtMs === clock.now())
+      clock.advance(0)
+      const other = await second.streams.next()
+      const request = await other.requests.next()
+      expect([request.version_info ?? '', request.initial_resource_versions ?? {}]).toEqual(['', {}])
+      expect(held()).toBe('one')
+      other.push({ tables: [table('two')], version: 'v1', resourceName: 'table', resourceVersion: '1' })
+      await other.requests.next()
+      other.end()
+      await states.nextWhere(retrying)
+      clock.advance(1000)
+      const again = await (await second.streams.next()).requests.next()
+      expect([again.version_info ?? '', again.initial_resource_versions ?? {}]).toEqual(
+        delta ? ['', { table: '1' }] : ['v1', {}],
+      )
+    }
+  })
+})
+
+describe('a new connection on demand', () => {
+  it('is made at once and quietly, and the server is told what is held', async () => {
+    const server = await serve()
+    const { client, clock, logs } = subscribe([server.address])
+    const first = await subscribed(server)
+    first.push({ tables: [table('one')], version: 'v9' })
+    await first.requests.next()
+    client.reconnect()
+    expect(client.state()).toMatchObject({ connected: false, connectedSinceMs: null, streamsOpened: 2, reconnects: 1 })
+    await first.gone
+    const second = await server.streams.next()
+    expect(await second.requests.next()).toMatchObject({ version_info: 'v9' })
+    second.push({ tables: [table('two')] })
+    await second.requests.next()
+    expect(client.state()).toMatchObject({ connected: true, away: null, lastError: null, streamsOpened: 2 })
+    expect(loud(logs)).toHaveLength(1)
+    // What became of the first stream sets no timer for another one.
+    clock.advance(100_000)
+    expect(client.state().streamsOpened).toBe(2)
+  })
+
+  it('is not made beside the next attempt, and the server is away since it was left', async () => {
+    const server = await serve()
+    const { client, clock, states } = subscribe([server.address])
+    const first = await subscribed(server)
+    first.push()
+    await first.requests.next()
+    clock.advance(5000)
+    const leftAtMs = clock.now()
+    const { address } = server
+    client.reconnect()
+    await server.stop()
+    const { away, nextAttemptAtMs } = await states.nextWhere(retrying)
+    expect(away).toMatchObject({ sinceMs: leftAtMs, address })
+    client.reconnect()
+    expect(client.state()).toMatchObject({ streamsOpened: 2, nextAttemptAtMs })
+    expect(clock.pending).toHaveLength(1)
+  })
+
+  it('is not made by a client that was stopped', async () => {
+    const server = await serve()
+    const { client } = subscribe([server.address])
+    await subscribed(server)
+    await client.stop(1000)
+    client.reconnect()
+    expect(client.state().streamsOpened).toBe(1)
+  })
+})
+
 describe('stopping', () => {
   it('closes the stream and sets no timer', async () => {
     const server = await serve()
