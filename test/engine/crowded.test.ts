@@ -149,6 +149,26 @@ describe('a server that is silent for many names', () => {
     expect(asked.reply?.rcode).toBe(0)
   })
 
+  it.each(['sequential', 'parallel'] as const)('leaves others the messages that they need (%s)', (policy) => {
+    const servers = ['default', 'silent', 'silent too', 'and this'].map((label) => server(label))
+    const byname = new EngineUnderTest({
+      maxInFlight: PLACES,
+      servers,
+      routes: [
+        { domains: [wire('corp.example')], servers: [1, 2, 3], policy },
+        { domains: [new Uint8Array(1)], servers: [0], policy: 'sequential' },
+      ],
+    })
+    for (let n = 0; n < 500; n++) {
+      flood(byname, 4, `${n}.corp.example`)
+      const asked = byname.ask(`fine${n}.example`)
+      expect([n, byname.lastQuery.server]).toEqual([n, 0])
+      byname.answer(ANSWER)
+      expect(asked.reply?.rcode).toBe(0)
+      byname.advance(20)
+    }
+  })
+
   it('everybody is answered, once', () => {
     const byname = withPrivateRoute()
     const asked: Asked[] = []

@@ -199,9 +199,33 @@ describe('attempts', () => {
     for (let k = 0; k < MAX_ATTEMPTS; k++) expect(inFlight.attempts.start(x, k, 0, random)).not.toBe(NONE)
     expect(inFlight.attempts.start(x, 9, 0, random)).toBe(NONE)
     const y = open(inFlight, 'b')
-    let opened = 0
-    while (inFlight.attempts.start(y, opened, 0, random) !== NONE) opened++
-    expect(opened + MAX_ATTEMPTS).toBe(inFlight.attempts.capacity)
+    while (inFlight.attempts.start(y, 0, 0, random) !== NONE);
+    expect(inFlight.attempts.open).toBe(inFlight.attempts.capacity)
+  })
+
+  it('of a query that has several make room for one that has fewer, those first whose time is up', () => {
+    const inFlight = new InFlight(2)
+    const { attempts } = inFlight
+    const random = randomNumbers()
+    const x = open(inFlight, 'a')
+    const ofX = Array.from({ length: MAX_ATTEMPTS }, (_, server) => attempts.start(x, server, 0, random))
+    attempts.timeOut(ofX[5]!)
+    const y = open(inFlight, 'b')
+    while (attempts.open < attempts.capacity) attempts.start(y, 0, 0, random)
+    expect(attempts.start(y, 1, 0, random)).toBe(ofX[5])
+    expect([attempts.pendingOf(ofX[5]!), attempts.open]).toEqual([y, attempts.capacity])
+    while (attempts.start(y, 1, 0, random) !== NONE);
+    expect(Math.abs(attempts.openOf(x) - attempts.openOf(y))).toBeLessThanOrEqual(1)
+  })
+
+  it('of every pending query are one at least', () => {
+    const inFlight = new InFlight(40)
+    const random = randomNumbers()
+    for (let k = 0; k < 40; k++) {
+      const p = open(inFlight, `n${k}`)
+      expect(inFlight.attempts.start(p, 0, 0, random)).not.toBe(NONE)
+      while (inFlight.attempts.start(p, 0, 0, random) !== NONE);
+    }
   })
 
   it('end with their pending query, and their ids with them', () => {

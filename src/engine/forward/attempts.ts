@@ -15,6 +15,8 @@ export class Attempts {
   readonly capacity: number
   #open = 0
   #free = 0
+  /** Where the next one that makes room is looked for. */
+  #hand = 0
   readonly #next: Int32Array
   readonly #pending: Int32Array
   readonly #id: Uint16Array
@@ -53,10 +55,15 @@ export class Attempts {
     return this.#open
   }
 
-  /** Opens one under a random id that no other has; `random` gives 32-bit numbers. NONE if there is no room. */
+  /**
+   * Opens one under a random id that no other has; `random` gives 32-bit numbers. NONE if there is no room: never for the
+   * first of a pending query, as there are more places than pending queries.
+   */
   start(p: number, server: number, now: number, random: () => number): number {
+    if (this.#openOf[p]! >= MAX_ATTEMPTS) return NONE
+    if (this.#free === NONE) this.#makeRoom(p)
     const a = this.#free
-    if (a === NONE || this.#openOf[p]! >= MAX_ATTEMPTS) return NONE
+    if (a === NONE) return NONE
     let id = random() & 0xffff
     // At most 3/8 of the ids are in use, so a handful of draws suffices; walking on is the bound.
     for (let draws = 0; this.#byId[id] !== 0; draws++) id = draws < 16 ? random() & 0xffff : (id + 1) & 0xffff
@@ -90,6 +97,22 @@ export class Attempts {
     this.#free = a
     this.#openOf[p] = this.#openOf[p]! - 1
     this.#open--
+  }
+
+  /**
+   * Closes an attempt of a pending query that has several, and more than `p`; one whose time is up, if there is such a one.
+   * Else the repeats to a server that is silent would keep others from asking theirs.
+   */
+  #makeRoom(p: number): void {
+    const most = Math.max(1, this.#openOf[p]!)
+    let found = NONE
+    for (let looked = 0; looked < this.capacity; looked++) {
+      this.#hand = (this.#hand + 1) % this.capacity
+      if (this.#openOf[this.#pending[this.#hand]!]! <= most) continue
+      found = this.#hand
+      if (this.#isTimedOut[found] !== 0) break
+    }
+    if (found !== NONE) this.close(found)
   }
 
   /** Closes all of a pending query. */
