@@ -74,6 +74,20 @@ describe('one line says what is wrong with the endpoint, and what to do', () => 
     expect(await complaintAbout(answer)).toBe(`byname upstreams: ${line}\n`)
   })
 
+  test('an answer without an end', async () => {
+    const admin = await listen(
+      createHttpServer((_, response) => {
+        const more = (): void => {
+          while (!response.destroyed && response.write(Buffer.alloc(1 << 20)));
+        }
+        response.on('drain', more)
+        more()
+      }),
+    )
+    const { code, err } = await byname(['upstreams', '--admin', admin])
+    expect([code, err]).toEqual([1, `byname upstreams: ${admin}: the answer does not end; is it byname?\n`])
+  })
+
   test('something else than HTTP', async () => {
     const admin = await listen(createServer((socket) => socket.on('error', () => {}).end('SSH-2.0-x\r\n')))
     expect((await byname(['upstreams', '--admin', admin])).err).toBe(
