@@ -111,6 +111,16 @@ describe('watchFile', () => {
     await changes.after(() => writeFileSync(target, 'three'))
   })
 
+  test('a chain of symlinks: each of them may be swapped', async () => {
+    for (const name of ['c/file', 'd/file', 'e/file']) file(name, 'same size')
+    for (const name of ['a', 'b']) mkdirSync(join(folder, name))
+    symlinkSync('../c/file', join(folder, 'b', 'second'))
+    symlinkSync('../b/second', join(folder, 'a', 'first'))
+    const changes = watchingFile(join(folder, 'a', 'first'))
+    await changes.after(() => swapLink('../d/file', join(folder, 'b', 'second')))
+    await changes.after(() => swapLink('../e/file', join(folder, 'a', 'first')))
+  })
+
   test('a folder that is made anew', async () => {
     const path = file('sub/a', 'one')
     const changes = watchingFile(path)
@@ -185,6 +195,8 @@ describe('watchFolder', () => {
   test('files that do not count are not told', async () => {
     const changes = watchingFolder(folder, { accepts: (name) => name.endsWith('.yaml') })
     file('.a.yaml.swp', 'x')
+    file('.b.yaml', 'x')
+    file('.git/c.yaml', 'x')
     file('notes.txt', 'x')
     await changes.after(() => file('a.yaml', 'one'))
     expect(changes.count).toBe(1)

@@ -157,6 +157,7 @@ describe('a wildcard listen address', () => {
     expect(prefixes('listen: ["0.0.0.0:53"]')).toContain('10.0.0.0/8')
     expect(prefixes('listen: ["0.0.0.0:53"]')).not.toContain('0.0.0.0/0')
     expect(prefixes('listen: ["192.0.2.1:53"]')).toHaveLength(2)
+    expect(prefixes('listen: ["192.0.2.1:53", "0.0.0.0:5353"]')).toContain('10.0.0.0/8')
   })
 })
 
@@ -174,6 +175,7 @@ describe('a server that is our own listener', () => {
       [],
     ],
     ['{ listen: ["0.0.0.0:53"], upstream: { servers: [192.0.2.2] } }', []],
+    ['{ listen: ["192.0.2.1:53", "127.0.0.1:53"], upstream: { servers: [127.0.0.1] } }', ['127.0.0.1:53']],
     ['{ listen: ["127.0.0.1:53"], upstream: { servers: ["::ffff:127.0.0.1"] } }', ['[::ffff:127.0.0.1]:53']],
     ['{ listen: ["[::1]:53"], upstream: { servers: ["0:0:0:0:0:0:0:1"] } }', ['[0:0:0:0:0:0:0:1]:53']],
     ['{ listen: ["[::]:53"], upstream: { servers: ["FD00:0::1"] } }', ['[FD00:0::1]:53']],

@@ -222,6 +222,54 @@ test('mesh and xDS state are shown', async () => {
   expect(valueOf(parsed, 'byname_build_info', { version: '1.2.3' })).toBe(1)
 })
 
+test('credentials have a line for each that says when it expires', async () => {
+  const base = { from: '/f', problem: null, problemSinceMs: null, isNeeded: true }
+  const { parsed } = await scrape(
+    fakeSources({
+      credentials: () => [
+        { ...base, kind: 'token', expiresAtMs: 1_500 },
+        { ...base, kind: 'certificate', expiresAtMs: 3_000_000 },
+        { ...base, kind: 'root', expiresAtMs: null },
+      ],
+    }),
+  )
+  const lines = parsed.series.filter(({ name }) => name === 'byname_credential_expiry_timestamp_seconds')
+  expect(lines.map(({ labels, value }) => [labels['kind'], value])).toEqual([
+    ['token', 1.5],
+    ['certificate', 3000],
+  ])
+})
+
+test("the time of a server's replies is counted in its bucket and in those above", async () => {
+  const sources = fakeSources()
+  const [first, second] = sources.counters()
+  first!.upstreamDuration(0, 0.02)
+  second!.upstreamDuration(0, 0.0007)
+  second!.upstreamDuration(0, 30)
+  first!.upstreamDuration(1, 0.3)
+  const { parsed } = await scrape(sources)
+  const [server] = sources.serverLabels()
+  const name = 'byname_upstream_request_duration_seconds'
+  const at = (le: string): number | undefined => valueOf(parsed, `${name}_bucket`, { server: server!, le })
+  expect(['0.0005', '0.001', '0.01', '0.025', '2.5', '+Inf'].map(at)).toEqual([0, 1, 1, 2, 2, 3])
+  expect(valueOf(parsed, `${name}_sum`, { server: server! })).toBeCloseTo(30.0207)
+})
+
+test('before the first query the series that alerts and graphs name are there, and no others', async () => {
+  const { parsed } = await scrape(fakeSources())
+  const of = (name: string): Record<string, string>[] =>
+    parsed.series.filter((series) => series.name === name).map(({ labels }) => labels)
+  expect(of('byname_dns_requests_total')).toEqual(['A', 'AAAA'].map((type) => ({ proto: 'udp', family: '4', type })))
+  expect(of('byname_dns_responses_total')).toEqual(
+    ['mesh', 'cache', 'upstream'].map((source) => ({ rcode: 'NOERROR', source })),
+  )
+  expect(of('byname_dns_request_duration_seconds_count')).toEqual(
+    ['mesh', 'cache', 'upstream'].map((source) => ({ source })),
+  )
+  expect(of('byname_dns_response_size_bytes_count')).toEqual([{ proto: 'udp' }])
+  expect(valueOf(parsed, 'byname_udp_receive_buffer_bytes')).toBe(0)
+})
+
 test('connections are shown as the stream worker counts them', async () => {
   const streamCounters = new StreamCounters()
   streamCounters.add(StreamCell.connectionsOpen, 3)

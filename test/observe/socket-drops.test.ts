@@ -26,6 +26,15 @@ test('lines of another kind are left out', () => {
 })
 
 test.each([
+  ['an address of nine digits', row('00100007F', 53, 2, 3)],
+  ['a port of five digits', row('0100007F', 0x12345, 2, 3)],
+  ['no inode', row('0100007F', 53, Number.NaN, 3)],
+  ['no count of drops', row('0100007F', 53, 2, Number.NaN)],
+])('a line with %s is left out', (_, line) => {
+  expect(parseUdpSockets(HEADER + line + row('0100007F', 53, 4, 5)).map(({ inode }) => inode)).toEqual([4])
+})
+
+test.each([
   ['127.0.0.1', '0100007f'],
   ['0.0.0.0', '00000000'],
   ['10.96.0.10', '0a00600a'],
@@ -39,9 +48,12 @@ test.each([
   expect(comparableAddress(address)).toBe(expected)
 })
 
-test.each(['', 'localhost', '1.2.3', '1.2.3.256', ':::', 'x::y'])('%j is no address', (address) => {
-  expect(comparableAddress(address)).toBeNull()
-})
+test.each(['', 'localhost', '1.2.3', '1.2.3.256', '1.2.3.4x', 'x1.2.3.4', '1.2.3.4.5', ':::', 'x::y'])(
+  '%j is no address',
+  (address) => {
+    expect(comparableAddress(address)).toBeNull()
+  },
+)
 
 test('drops of the listeners are summed, those of other sockets are not', () => {
   const v4 = HEADER + row('0100007F', 15053, 1, 5) + row('0100007F', 15053, 2, 6) + row('0100007F', 53, 3, 100)
@@ -60,6 +72,11 @@ test('the sum does not fall when a socket is closed and opened anew', () => {
   expect(drops.update([HEADER + row('0100007F', 15053, 2, 0)], [V4])).toBe(6)
   expect(drops.update([], [V4])).toBe(6)
   expect(drops.update([HEADER + row('0100007F', 15053, 2, 3)], [V4])).toBe(9)
+  // Without tables nothing is known to be closed: what was counted is not counted again.
+  expect(drops.update([], [V4])).toBe(9)
+  expect(drops.update([HEADER + row('0100007F', 15053, 2, 4)], [V4])).toBe(10)
+  expect(drops.update([HEADER + row('0100007F', 15053, 2, 1)], [V4])).toBe(11)
+  expect(drops.total).toBe(11)
 })
 
 test("a socket of this process is found in the machine's own tables", async (context) => {

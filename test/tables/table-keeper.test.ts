@@ -1,5 +1,6 @@
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -136,6 +137,13 @@ test('a push that empties the table is said, and when it has hosts again; each o
   ])
 })
 
+test('an empty table that takes nobody anything is not worth a line', () => {
+  const { keeper, push, lines } = start()
+  keeper.accept(encodeNameTable(new Map()), '1')
+  push(2)
+  expect(lines.map(([, message]) => message)).toEqual(['name table adopted', 'name table adopted'])
+})
+
 /** A table of two hosts, the first with these addresses. */
 function tableOf(...ips: string[]): Uint8Array {
   return encodeNameTable(new Map([service('a', 'shop', ips), service('b', 'shop', ['192.0.2.9'])]))
@@ -247,7 +255,10 @@ describe('who waits for the first table', () => {
     await keeper.firstTable(60_000, never)
     await keeper.firstFromSource(1, never)
     expect([keeper.isFromLastKnownGood, keeper.image?.timeMs]).toEqual([true, before.keeper.image?.timeMs])
-    const waiting = keeper.firstFromSource(60_000, never)
+    let isThere = false
+    const waiting = keeper.firstFromSource(60_000, never).then(() => (isThere = true))
+    await new Promise(setImmediate)
+    expect(isThere).toBe(false)
     push(1)
     await waiting
     expect(keeper.isFromLastKnownGood).toBe(false)
@@ -272,6 +283,7 @@ describe('the last known good table', () => {
       1000,
     ])
     expect(again.lines).toEqual([['info', 'answering from the last known good table']])
+    expect(again.fields).toEqual([{ file, hosts: 1, ageSeconds: 4 }])
     again.push(7)
     expect([again.keeper.isFromLastKnownGood, again.keeper.hasTable]).toEqual([false, true])
     await again.keeper.stop()
@@ -356,6 +368,24 @@ describe('the last known good table', () => {
     expect(keeper.saveProblem).toEqual({ reason: expect.stringContaining('EISDIR'), sinceMs: 5000 })
     expect(find(keeper.image!, 'a')?.v4).toEqual(['c0000201'])
     expect(readdirSync(dirname(file)).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('that cannot be written is a problem since the first time, until it is written', async () => {
+    let nowMs = 5000
+    const file = join(folder(), 'below', 'table.image')
+    const { keeper, push, acknowledge } = start({ file, now: () => nowMs })
+    const write = async (n: number): Promise<number | undefined> => {
+      push(n)
+      acknowledge()
+      await keeper.stop()
+      nowMs += 1000
+      return keeper.saveProblem?.sinceMs
+    }
+    expect([await write(1), await write(2)]).toEqual([5000, 5000])
+    mkdirSync(dirname(file))
+    expect(await write(3)).toBeUndefined()
+    rmSync(dirname(file), { recursive: true })
+    expect(await write(4)).toBe(8000)
   })
 
   test('makes no folders: where there is none, that is a warning with the remedy', async () => {
