@@ -28,13 +28,13 @@ export interface FileTrouble {
   file: string
   /** What is wrong with it and the remedy, in one line: `is a FIFO; name a regular file`. */
   reason: string
-  /** Unix time in ms: since when it has been of no use, whatever the reasons were. */
+  /** Unix time in ms: since when it cannot be used, whatever the reasons were. */
   sinceMs: number
 }
 
 /** A problem as it is logged. */
 export interface NewProblem {
-  /** An errno name, `ENOTREG`, `EFBIG`, `ECHANGING`; `EINVAL` where the content is of no use. */
+  /** An errno name, `ENOTREG`, `EFBIG`, `ECHANGING`; `EINVAL` where the content cannot be used. */
   code: string
   reason: string
   /** Nothing good has been read since the start. */
@@ -46,6 +46,7 @@ export interface NewProblem {
 /** What became of a content. With a problem and a value, as much of it is used as can be. */
 export type Taken<T> = { value: T } | { problem: string; value?: T }
 
+/** What is watched, and who is told. */
 export interface WatchedFileOptions<T> {
   path: string
   /** What it is, for people. */

@@ -9,6 +9,7 @@ import { packetType } from './dns-text.ts'
 
 /** Whom `byname query` asks unless told otherwise. */
 export const DEFAULT_SERVER = '127.0.0.1:15053'
+/** How long a query waits for its reply unless told otherwise. */
 export const DEFAULT_TIMEOUT_SECONDS = 5
 
 /** What is asked for. */

@@ -2,7 +2,7 @@ import { type Roots } from './pem.ts'
 import { Metadata } from '@grpc/grpc-js'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
-import type { ConnectionCredentials, CredentialsSource } from '../xds/credentials.ts'
+import type { ConnectionCredentials, CredentialsProvider } from '../xds/credentials.ts'
 import {
   type KeyPairFiles,
   readCredentialFile,
@@ -47,7 +47,7 @@ export interface ShownCredential extends Credential {
  * Credentials for istiod's secured port: root certificates, and a client certificate, a token, or both. All files are read afresh
  * for each connection. When a root or a certificate has been replaced, whoever listens is told, to connect anew with it.
  */
-export class ControlPlaneCredentials implements CredentialsSource {
+export class ControlPlaneCredentials implements CredentialsProvider {
   readonly #options: ControlPlaneCredentialsOptions
   readonly #read: ReadText
   readonly #own: OwnCertificate | null
@@ -114,7 +114,7 @@ export class ControlPlaneCredentials implements CredentialsSource {
     const presented = await this.#readCertificate(false)
     this.#readToken()
     this.#expiry.check()
-    // What cannot be used is no reason to leave a connection that stands.
+    // A credential that cannot be used is no reason to close a connection that works.
     if (roots === null || usedBefore === '') return
     if (fingerprint(roots, presented) !== usedBefore && (presented !== null || this.#certificate === null))
       this.onReplaced()
@@ -166,7 +166,7 @@ export class ControlPlaneCredentials implements CredentialsSource {
     return found === null || found.value === null ? null : { ...found.value, from: found.credential.from }
   }
 
-  /** One that has expired is kept back where a certificate serves, as it could only be refused. */
+  /** The token as last read. An expired one is still returned: clocks differ. */
   #readToken(): string | null {
     const { token, clock } = this.#options
     const found = readToken(token, this.#read, clock.now())

@@ -1,6 +1,6 @@
 /**
- * Certificate signing requests (PKCS #10, RFC 2986) for a workload's identity. Node signs and encodes keys, and has nothing
- * for requests; one of this fixed form is four nested structures in DER (X.690), so no library is loaded for it.
+ * Certificate signing requests (PKCS #10, RFC 2986) for a workload's identity. Node signs and encodes keys, but
+ * makes no requests. A request of this fixed form is four nested structures in DER (X.690), so no library is loaded for it.
  *
  * ```
  *  SEQUENCE                                    CertificationRequest

@@ -43,7 +43,7 @@ const RETRY_PART = 0.05
 /** Renewed at half of its life, give or take a tenth of it: what was started together must not come together. */
 const RENEW_PART = 0.5
 const RENEW_JITTER = 0.1
-/** One that ends so soon is of no use for a connection. */
+/** A certificate that expires sooner is not used for a new connection. */
 const LEAST_LEFT_MS = 5000
 
 const FILES = { chain: 'cert-chain.pem', key: 'key.pem', root: 'root-cert.pem' } as const

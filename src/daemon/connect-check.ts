@@ -1,4 +1,4 @@
-/** What `byname check --connect` does: reaches the control plane once, and tells how far it came. */
+/** What `byname check --connect` does: reaches the control plane once, and reports each step. */
 import { connect } from 'node:net'
 import { wallClock, waitFor } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
@@ -22,7 +22,7 @@ export interface ConnectStep {
 
 const TCP_MS = 5000
 const TABLE_MS = 15_000
-/** The steps are told by their lines alone. */
+/** Nothing is logged: the steps say it all. */
 const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
 
 /** Tries the addresses of the control plane in turn, up to the first table; `tell` hears of each step as it ends. Returns whether one came. */

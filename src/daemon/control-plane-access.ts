@@ -13,13 +13,13 @@ import type { ShownCredential } from '../credentials/control-plane-credentials.t
 import type { EngineSettings } from '../engine/settings.ts'
 import type { ResolveTarget } from '../xds/ads-stream.ts'
 import { ControlPlaneName, type NameSettings } from '../xds/control-plane-name.ts'
-import { type CredentialsSource, plaintext } from '../xds/credentials.ts'
+import { type CredentialsProvider, plaintext } from '../xds/credentials.ts'
 
 type XdsSource = Extract<MeshSourceConfig, { kind: 'xds' }>
 
 /** The way to the control plane, for as long as the daemon runs. */
 export interface ControlPlaneAccess {
-  credentials: CredentialsSource
+  credentials: CredentialsProvider
   resolve: ResolveTarget
   /** What is shown and verified, as last read; empty for plaintext. */
   shown: () => ShownCredential[]

@@ -1,4 +1,4 @@
-/** Looks at what the data workers count in shared memory, once a second, for what the control thread has to act upon. */
+/** Looks at what the data workers count in shared memory, once a second, for what the control thread must react to. */
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'

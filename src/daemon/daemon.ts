@@ -3,7 +3,7 @@
  * the configuration and all the parts.
  *
  * ```
- *  table source ─→ TableKeeper ─→ compiler ─→ image ─→ Threads (data workers ⇄ stream worker)     Observer reads all of them
+ *  table origin ─→ TableKeeper ─→ compiler ─→ image ─→ Threads (data workers ⇄ stream worker)     Observer reads all of them
  *  configuration, resolv.conf, hosts, own addresses ─→ DaemonSettings ──↗
  * ```
  */
@@ -40,7 +40,7 @@ import { examineStart } from './start-check.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import { TableCompiler } from '../table/compile.ts'
 import { TableKeeper } from '../tables/table-keeper.ts'
-import { openTableSource, type TableSource } from './table-origin.ts'
+import { openTableOrigin, type TableOrigin } from './table-origin.ts'
 import { openFilesLimit, roomFor } from './open-files.ts'
 import { addSockets, type OpenListener } from './listener-sockets.ts'
 import { DRAIN_MS, Threads } from './threads.ts'
@@ -64,7 +64,7 @@ export interface DaemonOptions extends LoadedConfig {
 }
 
 const OBSERVER_STOP_MS = 1000
-const SOURCE_STOP_MS = 1000
+const ORIGIN_STOP_MS = 1000
 /** A process that has handed over is gone by then, with the ports of its endpoints. */
 const PREDECESSOR_STOP_MS = 3 * DRAIN_MS
 /** After a handover the new process waits so long for its table before it takes queries. */
@@ -123,11 +123,11 @@ class Daemon {
   #listeners: OpenListener[] = []
   #threads: Threads | null = null
   #keeper: TableKeeper | null = null
-  #source: TableSource | null = null
+  #origin: TableOrigin | null = null
   #counterWatch: CounterWatch | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
-  #sourceProblems: () => Problem[] = () => []
+  #originProblems: () => Problem[] = () => []
   #lastReload: Reload | null = null
   /** TCP connections of clients that there is room for. */
   #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
@@ -191,18 +191,18 @@ class Daemon {
       onLoop: (server, from) => this.#settings.loopFound(server, from),
     })
     this.#threads = threads
-    const hasSource = config.mesh.source.kind !== 'none'
-    if (hasSource) keeper.loadLastKnownGood()
+    const hasOrigin = config.mesh.source.kind !== 'none'
+    if (hasOrigin) keeper.loadLastKnownGood()
     if (this.#inherited !== null) {
       // The process before this one answers until this one can.
-      await this.#startSource(keeper)
-      if (hasSource) await keeper.firstFromSource(FIRST_TABLE_MS, signal)
+      await this.#startOrigin(keeper)
+      if (hasOrigin) await keeper.firstFromOrigin(FIRST_TABLE_MS, signal)
       if (signal.aborted) return
-      if (hasSource) mustNotBeOlder(keeper, this.#inherited.tableTimeMs, FIRST_TABLE_MS)
+      if (hasOrigin) mustNotBeOlder(keeper, this.#inherited.tableTimeMs, FIRST_TABLE_MS)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
     // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets.
-    await Promise.all([threads.start(), this.#inherited === null ? this.#startSource(keeper) : null])
+    await Promise.all([threads.start(), this.#inherited === null ? this.#startOrigin(keeper) : null])
     this.#configFile.watch(config.watchConfig)
     this.#counterWatch = new CounterWatch({
       settings: this.#settings,
@@ -240,16 +240,16 @@ class Daemon {
     this.#log.warn({}, room.warning)
   }
 
-  async #startSource(sink: TableKeeper): Promise<void> {
+  async #startOrigin(sink: TableKeeper): Promise<void> {
     const settings = this.#settings
     const resolvers = { engine: () => settings.engine, search: () => settings.search }
-    const opened = await openTableSource(settings.config, sink, resolvers, this.#log)
-    const { source, xds, problems } = opened
-    this.#source = source
+    const opened = await openTableOrigin(settings.config, sink, resolvers, this.#log)
+    const { origin, xds, problems } = opened
+    this.#origin = origin
     this.#xds = xds
-    this.#sourceProblems = problems
+    this.#originProblems = problems
     this.#credentials = opened.credentials
-    await source.start()
+    await origin.start()
   }
 
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
@@ -268,7 +268,7 @@ class Daemon {
         streamCounters,
         keeper,
         xds: this.#xds,
-        problems: () => [...reloadProblems(this.#lastReload), ...this.#sourceProblems(), ...this.#settings.problems],
+        problems: () => [...reloadProblems(this.#lastReload), ...this.#originProblems(), ...this.#settings.problems],
         reload: () => this.#lastReload,
         credentials: this.#credentials,
         updates: this.#updates,
@@ -390,7 +390,7 @@ class Daemon {
     this.#counterWatch?.stop()
     this.#settings.stop()
     this.#configFile.watch(false)
-    await this.#source?.stop(SOURCE_STOP_MS)
+    await this.#origin?.stop(ORIGIN_STOP_MS)
     await this.#threads?.stop()
     for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
       if (fd >= 0) this.#sys?.close(fd)

@@ -21,10 +21,11 @@ import {
 } from '../worker/mailbox.ts'
 import { Supervisor } from './supervisor.ts'
 
-/** Pauses before a worker that dies at once is started again: it must not take the machine. */
+/** Pauses before a worker that dies at once is started again: it must not use up the machine. */
 const FIRST_PAUSE_MS = 200
 const LONGEST_PAUSE_MS = 5000
 
+/** What the data workers are started with. */
 export interface DataWorkersOptions {
   count: number
   driver: 'batch' | 'dgram'
@@ -71,6 +72,7 @@ interface Slot {
   firstReady: PromiseWithResolvers<void>
 }
 
+/** All data workers. Owns their threads, their eventfds and the descriptors that they open. */
 export class DataWorkers {
   readonly #options: DataWorkersOptions
   readonly #slots: Slot[]

@@ -18,7 +18,7 @@ import { isWildcard } from '../os/socket-address.ts'
 
 /** Always beside loopback and own addresses: link scope. */
 const LINK_SCOPE = ['169.254.0.0/16', 'fe80::/10']
-/** On a wildcard address as well: private ranges, carrier-grade NAT, unique-local. Never the whole world by accident. */
+/** On a wildcard address as well: private ranges, carrier-grade NAT, unique-local. Never the whole Internet by accident. */
 const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7']
 const DNS_PORT = 53
 
@@ -38,7 +38,7 @@ export interface DerivedSettings {
  * The settings that the configuration and resolv.conf make together. Of resolv.conf's options (resolv.conf(5)):
  *
  * - `timeout`: what an attempt at resolv.conf's servers may take, if `upstream.attemptTimeoutMs` is not set; at most half of
- *   the deadline, so that a second server has its turn before the client gives up.
+ *   the deadline, so that a second server is asked before the client gives up.
  * - `attempts`: rounds through resolv.conf's servers, as far as the engine's bound on messages goes. Neither this nor
  *   `timeout` is meant for the routes of the configuration, which have servers of their own.
  * - `use-vc`: resolv.conf's servers are asked over TCP (resolv-conf.ts).
@@ -144,7 +144,7 @@ function attemptsOf(
   const isTimed = upstream.attemptTimeoutMs === null && timeoutSeconds !== undefined
   return {
     ...(isTimed && { attemptTimeoutMs: boundAttempt(timeoutSeconds * 1000, upstream.deadlineMs) }),
-    // Never one alone: a single lost datagram would be the reason that a name does not resolve.
+    // Never one alone: then a single lost datagram would make a name fail.
     ...(attempts !== undefined && {
       maxAttempts: Math.min(MAX_ATTEMPTS, Math.max(LEAST_ATTEMPTS, attempts * Math.max(1, servers))),
     }),

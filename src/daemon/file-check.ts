@@ -18,7 +18,7 @@ export interface FilesExamination {
   resolvConf: ResolvConf
   /** Labels of the servers that are asked for names of no route. */
   servers: string[]
-  /** Hosts of a table file, or files of a mesh folder; null where there is no such source or it is of no use. */
+  /** Hosts of a table file, or files of a mesh folder; null where there is no such file or folder, or it cannot be used. */
   sourceCount: number | null
 }
 
@@ -122,7 +122,7 @@ function readTable(path: string, warn: Warn): number | null {
 
 async function readFolder(path: string, warn: Warn): Promise<number | null> {
   const key = ['mesh', 'source', 'files']
-  // The schemas of mesh files are of no use to any other source.
+  // Loaded here: no other origin needs the schemas of mesh files.
   const { MeshFiles } = await import('../mesh/mesh-files.ts')
   const read = await new MeshFiles(path).read()
   if ('failure' in read) {

@@ -20,7 +20,7 @@ const VARIABLE = 'BYNAME_HANDOVER'
 /** Standard input, output and error, then the pipe on which the new process reports. */
 const REPORT_FD = 3
 const FIRST_FD = 4
-/** A new process that is not ready by then is given up, and the old one goes on. */
+/** A new process that is not ready by then is ended, and the old one continues. */
 const READY_MS = 30_000
 
 /** The socket of an HTTP endpoint. */

@@ -24,6 +24,7 @@ export interface LoopWatchOptions {
   onChange: (mended: string[]) => void
 }
 
+/** Keeps the loops that were found, and has their servers probed again. */
 export class LoopWatch {
   readonly #options: LoopWatchOptions
   readonly #loops: Set<string> = new Set()

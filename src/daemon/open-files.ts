@@ -30,7 +30,7 @@ const FILES_PER_LISTENER = 2
 /** Files read again, connections to the control plane and of those who look at metrics. */
 const SPARE_FILES = 8
 const MAX_LIMITS_BYTES = 65_536
-/** A client's connections over TCP that byname does not do without. */
+/** With room for fewer TCP connections of clients byname does not start. */
 const LEAST_CONNECTIONS = 4
 
 /** What a limit of `limit` files means; null: not known here, so nothing is said. */

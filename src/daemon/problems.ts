@@ -57,7 +57,7 @@ export function credentialProblems(credentials: readonly CredentialState[]): Pro
   )
 }
 
-/** A watched file that is of no use as it is now: what it said last goes on. */
+/** A watched file that cannot be used as it is now: its last good state stays in use. */
 export function fileProblems(about: Problem['about'], trouble: FileTrouble | null): Problem[] {
   if (trouble === null) return []
   return [{ about, text: `${trouble.what} ${trouble.file}: ${trouble.reason}`, sinceMs: trouble.sinceMs }]

@@ -1,5 +1,5 @@
 /**
- * What the daemon goes by while it runs: the configuration, and what resolv.conf and the hosts file add to it. Reads the
+ * The settings in use: the configuration, and what resolv.conf, the hosts file and own addresses add to it. Reads the
  * files and watches them; what the engine is told follows from them (engine-settings.ts).
  *
  * ```
@@ -42,8 +42,8 @@ export interface DaemonSettingsOptions {
 }
 
 /**
- * The settings in use. Everything is watched before it is read, from the constructor on: call `stop`. A file that is of no
- * use is warned of, and what it said last goes on; before that it counts as empty.
+ * The settings in use. Everything is watched before it is read, from the constructor on: call `stop`. A file that cannot be
+ * used gets a warning, and its last good state stays in use; before the first good state it counts as empty.
  */
 export class DaemonSettings {
   #config: Config
@@ -159,7 +159,7 @@ export class DaemonSettings {
     this.#applySettings()
   }
 
-  /** `last`: what another file said, which goes on while this one is of no use. */
+  /** `last`: the last good value of another file, which stays in use while this one cannot be used. */
   #watchResolvConf(last: ResolvConf | null): WatchedFile<ResolvConf> {
     const watched = watchedResolvConf({
       ...this.#surroundings,

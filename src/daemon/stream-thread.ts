@@ -37,6 +37,7 @@ export interface StreamAddress {
   lend: () => number | null
 }
 
+/** What the stream worker is started with. */
 export interface StreamThreadOptions {
   listeners: readonly StreamAddress[]
   settings: StreamSettings
@@ -50,6 +51,7 @@ export interface StreamThreadOptions {
   startThread?: (script: URL, options: WorkerOptions) => Worker
 }
 
+/** The control thread's side of the stream worker. */
 export class StreamThread {
   readonly #options: StreamThreadOptions
   #servers: UpstreamServer[]

@@ -5,6 +5,7 @@ import { lineOf, type Log } from '../base/log.ts'
 /** One that lived this long is started again at once, and pauses begin anew. */
 const HEALTHY_MS = 10_000
 
+/** Which thread is kept running, and who is told. */
 export interface SupervisorOptions {
   /** For the log: `a data worker`, `the stream worker`, and what tells it apart from others of the name. */
   name: string
@@ -21,6 +22,7 @@ export interface SupervisorOptions {
   ended: (reason: Error) => void
 }
 
+/** Keeps one thread running from `start` to `stop`. */
 export class Supervisor {
   readonly #options: SupervisorOptions
   #thread: Worker | null = null

@@ -8,22 +8,22 @@ import type { TableSink } from '../table/nds.ts'
 import type { ResolverSettings } from './control-plane-access.ts'
 import { controlPlaneProblems, meshFileProblems, tableFileProblems } from './problems.ts'
 
-/** Whatever brings the name table. */
-export interface TableSource {
+/** What brings name tables. */
+export interface TableOrigin {
   start(): void | Promise<void>
   stop(deadlineMs: number): void | Promise<void>
 }
 
-/** A source, the state of its connection where there is one, and what is wrong with it now. */
-export interface OpenTableSource {
-  source: TableSource
+/** An origin, the state of its connection if it has one, and what is wrong with it now. */
+export interface OpenTableOrigin {
+  origin: TableOrigin
   /** What is shown to the control plane and verified; empty where there is none, or without TLS. */
   credentials: () => ShownCredential[]
   xds: (() => XdsStateLike) | null
   problems: () => Problem[]
 }
 
-/** What of a source makes no sense, in one line; null if nothing. */
+/** What is contradictory about `mesh.source`, in one line; null: nothing. */
 export function sourceProblem({ mesh: { source } }: Config): string | null {
   if (source.kind !== 'xds') return null
   const { tls, token, certificate } = source
@@ -35,26 +35,26 @@ export function sourceProblem({ mesh: { source } }: Config): string | null {
   return null
 }
 
-/** Makes the source that the configuration names, of which `sourceProblem` knows no problem; it is not started yet. Only its own code is loaded. */
-export async function openTableSource(
+/** Makes the origin that `mesh.source` names, after `sourceProblem` found nothing. It is not started yet. Only its own code is loaded. */
+export async function openTableOrigin(
   config: Config,
   sink: TableSink,
   resolvers: ResolverSettings,
   log: Log,
-): Promise<OpenTableSource> {
+): Promise<OpenTableOrigin> {
   const { source } = config.mesh
   if (source.kind === 'none')
-    return { source: { start: () => {}, stop: async () => {} }, credentials: none, xds: null, problems: () => [] }
+    return { origin: { start: () => {}, stop: async () => {} }, credentials: none, xds: null, problems: () => [] }
   if (source.kind === 'table') {
-    const { TableFileSource } = await import('../tables/table-file.ts')
-    const table = new TableFileSource({ path: source.file, sink, log })
-    return { source: table, credentials: none, xds: null, problems: () => tableFileProblems(table.state()) }
+    const { TableFileOrigin } = await import('../tables/table-file.ts')
+    const table = new TableFileOrigin({ path: source.file, sink, log })
+    return { origin: table, credentials: none, xds: null, problems: () => tableFileProblems(table.state()) }
   }
   if (source.kind === 'files') {
-    const { MeshFilesSource } = await import('../tables/mesh-folder.ts')
+    const { MeshFilesOrigin } = await import('../tables/mesh-folder.ts')
     const { namespace, network, cluster, domain, ip } = config.identity
     const { INSTANCE_IPS: instanceIps, DNS_CAPTURE: capture } = config.istio.metadata
-    const files = new MeshFilesSource({
+    const files = new MeshFilesOrigin({
       folder: source.folder,
       node: {
         namespace,
@@ -69,7 +69,7 @@ export async function openTableSource(
       log,
       watchFolder,
     })
-    return { source: files, credentials: none, xds: null, problems: () => meshFileProblems(files.state()) }
+    return { origin: files, credentials: none, xds: null, problems: () => meshFileProblems(files.state()) }
   }
   const { XdsOrigin } = await import('../tables/xds-origin.ts')
   const { nodeFor } = await import('./xds-node.ts')
@@ -85,7 +85,7 @@ export async function openTableSource(
     log,
     random: Math.random,
   })
-  const connected: TableSource = {
+  const connected: TableOrigin = {
     start() {
       access.start(() => origin.reconnect())
       origin.start()
@@ -96,7 +96,7 @@ export async function openTableSource(
     },
   }
   return {
-    source: connected,
+    origin: connected,
     credentials: access.shown,
     xds: () => ({ ...origin.state(), ...registrationOf(config, origin.state().connected) }),
     problems: () => controlPlaneProblems(origin.state()),
@@ -116,7 +116,7 @@ function registrationOf(
   return typeof group === 'string' ? { registration: { group, isRegistered: isConnected } } : {}
 }
 
-/** The configured source, for people. */
+/** The origin that the configuration names, for people. */
 export function sourceText({ mesh: { source } }: Config): string {
   if (source.kind === 'none') return 'none'
   if (source.kind === 'table') return `file ${source.file}`

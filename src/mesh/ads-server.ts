@@ -7,6 +7,7 @@ import { AdsSubscription, delta, type ServerDialect, stateOfTheWorld, type Subsc
 import type { Mesh } from './name-table-builder.ts'
 import { TableViews } from './table-views.ts'
 
+/** What the server is made with. */
 export interface AdsServerOptions {
   /** What is served before the first `update`. */
   mesh: Mesh
@@ -53,7 +54,7 @@ export class AdsServer {
     this.#clock = options.clock
     this.#views = new TableViews(options.mesh)
     // grpc-js does not count its clients' pings, so those every 30 s (Istio's agent, byname) are welcome. Its own find
-    // nodes that went away without a word.
+    // nodes that have vanished without closing.
     this.#grpc = new Server({
       'grpc.max_send_message_length': -1,
       'grpc.keepalive_time_ms': 30_000,

@@ -7,6 +7,7 @@ import type { DebounceSettings } from './debounce.ts'
 import { MeshWatch, type MeshWatchState, type WatchFolder } from './mesh-watch.ts'
 import { indexMesh } from './name-table-builder.ts'
 
+/** What the control plane is started with. */
 export interface ControlPlaneOptions {
   /** YAML or JSON of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry; those below it as well. */
   folder: string

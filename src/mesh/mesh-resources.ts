@@ -65,7 +65,7 @@ export interface ServiceEntryResource {
   /** True if the resource names addresses at all, CIDRs included: then no automatic ones are made. */
   hasAddresses: boolean
   resolution: Resolution
-  /** Labels of the workloads behind it; null: none are selected. */
+  /** Labels of the workloads that it selects; null: it selects none. */
   selector: Record<string, string> | null
   /** Addresses that istiod gave a host and wrote into the status. */
   allocated: ReadonlyMap<string, string[]>

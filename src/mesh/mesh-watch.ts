@@ -16,6 +16,7 @@ const MAX_LOOKS = 10
 /** Watches a folder, and those below it, until closed: `onChange` after any file changed, appeared or went away. */
 export type WatchFolder = (folder: string, onChange: () => void) => { close(): void }
 
+/** What is watched, and who is told. */
 export interface MeshWatchOptions {
   /** YAML or JSON of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry. */
   folder: string

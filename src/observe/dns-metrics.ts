@@ -164,7 +164,7 @@ export function istioAgentMetrics(sources: ObserveSources): MetricDefinition[] {
       read: () => [{ labels: {}, value: sum(totalRequests) }],
     },
     {
-      // Istio counts client queries that it forwards, not the attempts they take; so does this.
+      // Istio counts the client queries that it forwards, not the attempts for them; so does byname.
       name: 'istio_agent_dns_upstream_requests_total',
       help: "As Istio's agent counts: queries forwarded upstream, answered or failed. See byname_dns_responses_total.",
       type: 'counter',

@@ -1,6 +1,7 @@
 import { pino } from 'pino'
 import { describeError, type Log as PlainLog } from '../base/log.ts'
 
+/** Levels, the most talkative first. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 /** The process's log. Fields named `error` or `err` may hold an Error. */
@@ -15,6 +16,7 @@ export interface LogDestination {
   isTTY?: boolean
 }
 
+/** How the log is written. */
 export interface LogOptions {
   level: LogLevel
   /** `auto`: pretty on a terminal, one JSON object a line elsewhere. */

@@ -16,6 +16,7 @@ export interface Endpoint {
   inheritedFd?: number | undefined
 }
 
+/** What is observed, and where it is served. */
 export interface ObserverOptions {
   sources: ObserveSources
   /** Null: no such endpoint. */

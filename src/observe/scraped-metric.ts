@@ -8,6 +8,7 @@ export interface Sample {
   metricName?: string
 }
 
+/** What a metric is made of. */
 export interface ScrapedMetricOptions {
   name: string
   help: string

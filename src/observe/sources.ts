@@ -9,11 +9,11 @@ export interface MeshState {
   hosts: number
   /** Size of its image, in bytes. */
   bytes: number
-  /** The source's word for the version; '' before the first. */
+  /** The version as the origin names it; '' before the first. */
   version: string
   /** Where it comes from, for people: `xds istiod.istio-system.svc:15012`, `file /etc/byname/table.json`, `none`. */
   source: string
-  /** The table in use was read from disk at start and no source has sent one since. */
+  /** The table in use was read from disk at the start, and the origin has sent none since. */
   fromLastKnownGood: boolean
   /** Unix time in ms when a table was last accepted, equal ones included; null before the first. */
   updatedAtMs: number | null
@@ -77,7 +77,7 @@ export interface Reload {
   fixedKeys: readonly string[]
 }
 
-/** Something that is wrong now and that byname gets along with for the time being: it goes on with what it has. */
+/** Something that is wrong now. byname continues with what it has. */
 export interface Problem {
   about: (typeof PROBLEM_SUBJECTS)[number]
   /** What is wrong, and with which file or server, in one line. */

@@ -38,7 +38,7 @@ export function meshMetrics(sources: ObserveSources): MetricDefinition[] {
     },
     {
       name: 'byname_mesh_from_last_known_good',
-      help: '1 while answers come from the table kept on disk because no source has sent one since the start, else 0.',
+      help: '1 while answers come from the table kept on disk because none has come from mesh.source since the start, else 0.',
       type: 'gauge',
       read: () => one(sources.mesh().fromLastKnownGood ? 1 : 0),
     },

@@ -15,6 +15,7 @@ import { createRequire } from 'node:module'
 import type * as Koffi from 'koffi'
 import type { LibraryHandle } from 'koffi'
 
+/** Address families (bits/socket.h). */
 export const AF_INET = 2
 export const AF_INET6 = 10
 const SOCK_STREAM = 1
@@ -40,6 +41,7 @@ const EFD_CLOEXEC = 0x80000
 const CLOCK_BOOTTIME = 7
 const F_DUPFD_CLOEXEC = 1030
 
+/** Events of poll(2), and flags of sendmsg(2) and recvmsg(2). */
 export const POLLIN = 1
 export const POLLOUT = 4
 export const POLLERR = 8
@@ -47,6 +49,7 @@ export const MSG_DONTWAIT = 0x40
 export const MSG_TRUNC = 0x20
 export const MSG_NOSIGNAL = 0x4000
 
+/** Error numbers (asm-generic/errno.h). */
 export const EPERM = 1
 export const EINTR = 4
 export const EIO = 5
@@ -65,6 +68,7 @@ export const ECONNREFUSED = 111
 export const POLLFD_BYTES = 8
 /** Bytes of a `struct sockaddr_in6`, the larger of the two. */
 export const SOCKADDR_BYTES = 28
+/** Length of a struct sockaddr_in. */
 export const SOCKADDR_IN_BYTES = 16
 
 const BUFFER_OPTIONS: readonly (readonly [number, number])[] = [
@@ -112,6 +116,7 @@ export interface Syscalls {
   drain(fd: number): void
 }
 
+/** How a datagram socket is opened. */
 export interface DatagramOptions {
   reusePort: boolean
   /** Ask for the address that a datagram was sent to (for wildcard listeners). */

@@ -46,6 +46,7 @@ export interface ControlPlane {
   identifier: string
 }
 
+/** State of the world: subscribes to a type, and answers a response. */
 export interface DiscoveryRequest {
   version_info: string
   node: Node | null
@@ -55,6 +56,7 @@ export interface DiscoveryRequest {
   error_detail: Status | null
 }
 
+/** State of the world: all resources of a type. */
 export interface DiscoveryResponse {
   version_info: string
   resources: Any[]
@@ -63,6 +65,7 @@ export interface DiscoveryResponse {
   control_plane: ControlPlane | null
 }
 
+/** Delta: subscribes to a type, and answers a response. */
 export interface DeltaDiscoveryRequest {
   node: Node | null
   type_url: string
@@ -73,6 +76,7 @@ export interface DeltaDiscoveryRequest {
   error_detail: Status | null
 }
 
+/** Delta: the resources of a type that changed, and the names of those that are gone. */
 export interface DeltaDiscoveryResponse {
   system_version_info: string
   resources: Resource[]

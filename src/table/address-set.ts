@@ -4,6 +4,7 @@ import { hashAddress } from './image.ts'
 /** Up to this many addresses are compared one by one, which needs no set. */
 const FEW = 12
 
+/** The addresses of the host at hand. */
 export class AddressSet {
   private readonly size: 4 | 16
   private readonly seed: number

@@ -21,6 +21,7 @@ import { RecordWriter } from './record-writer.ts'
 
 const DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
+/** What a compiler is made with. */
 export interface TableCompilerOptions {
   identity: TableIdentity
   /** Random; keys the hashes of names, so that nobody outside can choose names that collide. */
@@ -33,6 +34,7 @@ export interface TableCompilerOptions {
   pool?: ImagePool
 }
 
+/** What became of a table. */
 export type CompileResult =
   | {
       kind: 'image'
@@ -57,6 +59,7 @@ export type CompileResult =
   /** Workers still read every slot: try again with the latest table after the next acknowledgement. */
   | { kind: 'busy' }
 
+/** Compiles tables one after the other, and holds the newest image. */
 export class TableCompiler {
   /** Tell it of workers that start, acknowledge and end. Images are published in it as they are made. */
   readonly pool: ImagePool
@@ -178,7 +181,7 @@ export class TableCompiler {
     writeAddressIndex(header.addressIndex(), new Uint8Array(slot.buffer), recordsAt, recordsEnd, this.seed)
     const hosts = writer.hosts.length / 3 - index.shadowed
     const skippedHosts = writer.skippedHosts + index.shadowed
-    // An empty table is one; a table of nothing but rubbish is somebody's mistake and must not take the names away.
+    // An empty table is valid. A table without one usable host is a mistake, and must not take the names away.
     if (hosts === 0 && survey.entries > 0) {
       return { kind: 'refused', reason: `none of ${survey.entries} hosts is usable: ${writer.firstSkipped}` }
     }

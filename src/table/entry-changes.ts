@@ -5,11 +5,12 @@
 import { HASH_STRIDE, type TableSurvey } from './content-hash.ts'
 import { IntList } from './int-list.ts'
 
-/** More changes than these are no few: what compares them in pairs takes the square of them. */
+/** With more changes the table is compiled anew: comparing them in pairs takes quadratic time. */
 const MAX_CHANGES = 256
 /** Steps from slot to slot that an entry may take, on average: many times what hashes need. */
 const MOST_STEPS = 16
 
+/** The differences of the two tables compared last. */
 export class EntryChanges {
   /** Ordinals of the held table's entries that the next one has not, rising. As many as `added`. */
   readonly gone: IntList = new IntList(MAX_CHANGES * 4)

@@ -42,6 +42,7 @@ const ENCODER = new TextEncoder()
 /** Used within one call that calls nobody back. */
 const scratch: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_STRING)
 
+/** Writes the header of one image. */
 export class ImageHeader {
   private readonly buffer: SharedArrayBuffer
   private readonly words: Int32Array

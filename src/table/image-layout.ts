@@ -42,7 +42,7 @@ export const AT_MAGIC = 0
 export const AT_FORMAT = 1
 /** Bytes of the whole image. */
 export const AT_BYTES = 2
-/** Over everything behind this word. Made when the image becomes a file, meaningless before. */
+/** Covers everything after this word. Made when the image becomes a file, meaningless before. */
 export const AT_CHECKSUM = 3
 export const AT_SEED = 4
 export const AT_GENERATION = 5

@@ -1,6 +1,6 @@
 /**
- * The shared buffers that images are written to: two that take turns, a third while a worker lags behind. A buffer a push
- * would be simpler, but a worker that allocates nothing never collects the old ones (measured: 3 GB after 100 pushes of
+ * The shared buffers that images are written to: two in alternation, a third while a worker lags behind. A new buffer for
+ * each push would be simpler, but a worker that allocates nothing never collects the old ones (measured: 3 GB after 100 pushes of
  * 30 MB). A slot is rewritten only when no reader can still look at it.
  *
  * ```
@@ -84,7 +84,7 @@ export class ImagePool {
   /** The worker reads the image of this generation and none before it any more. */
   acknowledged(worker: number, generation: number): void {
     const before = this.workers.get(worker)
-    // A late word from a worker that is gone must not keep its images for ever.
+    // A late message of a worker that is gone must not keep its images for ever.
     if (before === undefined || generation <= before) return
     this.workers.set(worker, generation)
     this.dropSpares()

@@ -8,6 +8,7 @@ const FIRST_BYTES = 65_536
 /** A length is given one byte first, as nearly all fit. */
 const LENGTH_BYTES = 1
 
+/** Writes one serialized NameTable. */
 export class NdsWriter {
   #buffer: Buffer = Buffer.allocUnsafe(FIRST_BYTES)
   #at = 0

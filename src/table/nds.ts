@@ -25,7 +25,7 @@ export interface NameInfo {
 export type NameTable = Map<string, NameInfo>
 
 /**
- * Whoever takes a name table in: the daemon's compiler behind it, an array in a test.
+ * Takes name tables in: the keeper in the daemon, an array in a test.
  * `bytes` is a serialized NameTable, the caller's again when the call returns.
  * `version` is the source's word for it (xDS version_info, a file's hash), shown to people.
  * A table that is refused leaves the one in use as it is; `reason` is one line, fit for an xDS error_detail.
@@ -34,6 +34,7 @@ export interface TableSink {
   accept(bytes: Uint8Array, version: string): TableVerdict
 }
 
+/** What became of a table; `reason` is one line. */
 export type TableVerdict = { accepted: true; changed: boolean } | { accepted: false; reason: string }
 
 /** A name table that cannot be read. The message names the host and field. */

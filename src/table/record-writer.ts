@@ -31,6 +31,7 @@ const NO_SLOT: ImageSlot = { buffer: new SharedArrayBuffer(0), generation: 0 }
 /** Why `write` gave up. */
 export type WriteProblem = 'malformed' | 'too large'
 
+/** Writes the records of one table after the other. */
 export class RecordWriter {
   /** Of each host with a record: offset of the record, hash of its name, where the table spells it (the entry's key). Records ascend. */
   readonly hosts: IntList = new IntList(3 * 1024)

@@ -6,7 +6,8 @@ import { MeshWatch, type MeshWatchState, type WatchFolder } from '../mesh/mesh-w
 import { familiesOf, type Mesh, servicesDomainOf, takesAutomaticVips } from '../mesh/name-table-builder.ts'
 import { buildTable } from '../mesh/table-views.ts'
 
-export interface MeshFilesSourceOptions {
+/** What the origin is made with. */
+export interface MeshFilesOriginOptions {
   folder: string
   /** Whose table it is. */
   node: FolderNode
@@ -36,7 +37,7 @@ export interface FolderNode {
   dnsCapture?: string
 }
 
-/** What is known of the source, for people. */
+/** What is known of the folder, for people. */
 export interface MeshFilesState extends MeshWatchState {
   /** Of the table last accepted, '' before. */
   version: string
@@ -47,13 +48,13 @@ export interface MeshFilesState extends MeshWatchState {
  * `mesh.source.files`: what the embedded control plane would send this node, without gRPC. The table in use stays while
  * there is no folder or nothing good in it has changed.
  */
-export class MeshFilesSource {
-  readonly #options: MeshFilesSourceOptions
+export class MeshFilesOrigin {
+  readonly #options: MeshFilesOriginOptions
   readonly #watch: MeshWatch
   #version = ''
   #hosts = 0
 
-  constructor(options: MeshFilesSourceOptions) {
+  constructor(options: MeshFilesOriginOptions) {
     this.#options = options
     this.#watch = new MeshWatch(options, (mesh) => this.#take(mesh))
   }

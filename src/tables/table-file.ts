@@ -6,6 +6,7 @@ import { type Log, lineOf } from '../base/log.ts'
 import { type Taken, WatchedFile } from '../base/watched-file.ts'
 import { encodeNameTable, parseNameTableJson, type TableSink, type TableVerdict } from '../table/nds.ts'
 
+/** What the origin is made with. */
 export interface TableFileOptions {
   /** A NameTable as proto3 JSON. */
   path: string
@@ -35,7 +36,7 @@ export interface TableFileState {
 }
 
 /** `mesh.source.table`: a name table from a file, read again whenever it changes. A bad file leaves the table in use. */
-export class TableFileSource {
+export class TableFileOrigin {
   readonly #options: TableFileOptions
   readonly #clock: Clock
   readonly #file: WatchedFile<string>

@@ -1,5 +1,5 @@
 /**
- * Keeps the name table: takes what a source brings, compiles it, hands images on, and keeps the last good one on disk so
+ * Keeps the name table: takes what an origin brings, has it compiled, publishes the images, and keeps the last good one on disk so
  * that a restart without control plane has names to answer.
  */
 import { removeLeftOvers, writeAtomicFile } from '../base/atomic-file.ts'
@@ -14,6 +14,7 @@ import type { TableSink, TableVerdict } from '../table/nds.ts'
 /** A burst of pushes is written once. */
 const SAVE_AFTER_MS = 1000
 
+/** What the keeper is made with. */
 export interface TableKeeperOptions {
   compiler: TableCompiler
   /** Hands an image to the workers. */
@@ -31,11 +32,12 @@ export interface TableKeeperOptions {
   now: () => number
 }
 
+/** The keeper of the name table; runs on the control thread. */
 export class TableKeeper implements TableSink {
   readonly #options: TableKeeperOptions
   /** The latest table that found no free slot; compiled as soon as one may be free. */
   #waiting: { bytes: Uint8Array; version: string } | null = null
-  /** The image in use is still to be made anew for the identity of now: that, too, found no free slot. */
+  /** The image in use must still be made again for the present identity: there was no free slot for that either. */
   #refreshWaits = false
   /** Hosts of the table in use; 0 before the first. */
   #hosts = 0
@@ -44,12 +46,12 @@ export class TableKeeper implements TableSink {
   #saveTimer: NodeJS.Timeout | null = null
   #saving: Promise<void> = Promise.resolve()
   readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
-  readonly #firstFromSource: PromiseWithResolvers<void> = Promise.withResolvers()
-  /** The table in use came from disk, and no source has sent one since. */
+  readonly #firstFromOrigin: PromiseWithResolvers<void> = Promise.withResolvers()
+  /** The table in use came from disk, and the origin has sent none since. */
   isFromLastKnownGood = false
   /** When a table was last taken into use, or found equal to the one in use; null before. */
   updatedAtMs: number | null = null
-  /** A source has brought a table. */
+  /** The origin has brought a table. */
   hasTable = false
   /** Why the last known good table cannot be written, and since when (as `now` counts); null: it can. */
   saveProblem: { reason: string; sinceMs: number } | null = null
@@ -82,11 +84,11 @@ export class TableKeeper implements TableSink {
     }
     this.#waiting = result.kind === 'busy' ? this.#waiting : null
     this.hasTable = true
-    // One that waits is not in use: the table that is grows older meanwhile.
+    // A table that waits is not in use: the age is that of the table in use.
     if (result.kind !== 'busy') {
       this.updatedAtMs = now()
       this.isFromLastKnownGood = false
-      this.#firstFromSource.resolve()
+      this.#firstFromOrigin.resolve()
     }
     return { accepted: true, changed: result.kind === 'image' || result.kind === 'busy' }
   }
@@ -113,7 +115,7 @@ export class TableKeeper implements TableSink {
     else if (result.kind === 'refused') log.warn({ reason: result.reason }, 'the name table waits for the next push')
   }
 
-  /** Loads the last known good table, if there is one. Call it before any source starts. */
+  /** Loads the last known good table, if there is one. Call it before the origin starts. */
   loadLastKnownGood(): void {
     const { compiler, file, log } = this.#options
     if (file === '') return
@@ -159,9 +161,9 @@ export class TableKeeper implements TableSink {
     if (this.image === null) await within(this.#first.promise, timeoutMs, signal)
   }
 
-  /** Resolves once a table of the source is in use; after `timeoutMs`, or on `signal`, without one. */
-  async firstFromSource(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    await within(this.#firstFromSource.promise, timeoutMs, signal)
+  /** Resolves once a table of the origin is in use; after `timeoutMs`, or on `signal`, without one. */
+  async firstFromOrigin(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await within(this.#firstFromOrigin.promise, timeoutMs, signal)
   }
 
   /** Writes what is still to be written. */
@@ -183,7 +185,7 @@ export class TableKeeper implements TableSink {
     this.#first.resolve()
     onUpdate('changed', result.compileSeconds)
     const { hosts, bytes, patchedHosts, skippedHosts, skippedAddresses, firstSkipped } = result
-    // Pushes may come many times a second: after the first they are the metrics' to tell.
+    // Pushes may come many times a second: after the first one only metrics count them.
     const level = this.hasTable ? 'debug' : 'info'
     log[level](
       { version, hosts, bytes, patchedHosts, ms: Math.round(result.compileSeconds * 1000) },

@@ -27,6 +27,7 @@ const PREFIX = 2
 const OUT_BYTES = 256 * 1024
 const NO_CONNECTION = -1
 
+/** The data worker's end of the port to the stream worker. */
 export class StreamWorkerLink {
   readonly #out: Uint8Array = new Uint8Array(OUT_BYTES)
   #used = 0

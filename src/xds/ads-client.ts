@@ -12,17 +12,18 @@ import {
   type StreamTimings,
 } from './ads-stream.ts'
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
-import type { CredentialsSource } from './credentials.ts'
+import type { CredentialsProvider } from './credentials.ts'
 import type { Subscription, Verdict } from './subscription.ts'
 import type { ConnectionState, TypeState } from './xds-state.ts'
 
+/** What the client is made with. */
 export interface AdsClientOptions {
   /** `HOST:PORT`, at least one. Tried in turn; the one that works is kept until it fails. */
   addresses: readonly string[]
   /** Delta ADS, or state of the world. A server without delta gets the other. */
   delta: boolean
   node: Node
-  credentials: CredentialsSource
+  credentials: CredentialsProvider
   /** By default gRPC resolves the address as the machine does. */
   resolve?: ResolveTarget
   /** At least one; no two of one type. */

@@ -9,7 +9,7 @@ import {
 import type { Node, Status } from '../proto/ads.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Dialect, HeldType, Push, WantedType } from './ads-dialect.ts'
-import type { CredentialsSource } from './credentials.ts'
+import type { CredentialsProvider } from './credentials.ts'
 import { assembleInPlace, MAX_MESSAGE_BYTES, release } from './message-assembly.ts'
 
 /** How long a connection may take to show what. */
@@ -25,6 +25,7 @@ export interface StreamTimings {
   keepaliveTimeoutMs: number
 }
 
+/** The timings that the client uses unless told otherwise. */
 export const DEFAULT_TIMINGS: StreamTimings = {
   connectMs: 10_000,
   firstResponseMs: 60_000,
@@ -53,10 +54,11 @@ export interface StreamListener {
 /** Resolves a control plane's address (control-plane-name.ts); `signal` ends the wait. */
 export type ResolveTarget = (address: string, signal: AbortSignal) => Promise<{ target: string } | { failure: string }>
 
+/** What one attempt is made with. */
 export interface StreamOptions<Request, Response> {
   /** `HOST:PORT`, IPv6 addresses in brackets. */
   address: string
-  credentials: CredentialsSource
+  credentials: CredentialsProvider
   /** What gRPC is to connect to for the address, or in one line why nothing. */
   resolve: ResolveTarget
   dialect: Dialect<Request, Response>

@@ -5,7 +5,7 @@ import { isIP } from 'node:net'
 export interface NameSettings {
   /** Addresses that the machine's hosts file has for a name. */
   hosts: (name: string) => readonly string[]
-  /** The resolvers behind byname, `ADDRESS:PORT`; empty: the system's own way is taken. */
+  /** The resolvers that byname forwards to, `ADDRESS:PORT`; empty: the system resolves. */
   servers: () => readonly string[]
   /** Search domains, and how many dots make a name be tried as it is first (resolv.conf(5)). */
   search: () => { domains: readonly string[]; ndots: number }
@@ -21,7 +21,7 @@ const LOOPBACK = ['127.0.0.1', '::1'] as const
  */
 export class ControlPlaneName {
   readonly #settings: NameSettings
-  /** Counts attempts, to take turns between address families. */
+  /** Counts attempts, to alternate between address families. */
   #attempts = 0
 
   constructor(settings: NameSettings) {
@@ -79,7 +79,7 @@ export class ControlPlaneName {
     }
   }
 
-  /** gRPC takes addresses of one family; with both, attempts take turns. */
+  /** gRPC takes addresses of one family; with both, attempts alternate. */
   #targetOf(addresses: readonly string[], port: string): string {
     const v4 = addresses.filter((address) => isIP(address) === 4).map((address) => `${address}:${port}`)
     const v6 = addresses.filter((address) => isIP(address) === 6).map((address) => `[${address}]:${port}`)

@@ -16,7 +16,7 @@ export interface ConnectionCredentials {
  * Where credentials come from. Asked afresh for every connection, because tokens and certificates are replaced on disk
  * while byname runs.
  */
-export interface CredentialsSource {
+export interface CredentialsProvider {
   /**
    * Credentials for a connection to `address` (`HOST:PORT`), or in one line why there are none (a missing file, say):
    * that counts as a failed attempt. `signal` ends the wait for them.
@@ -25,7 +25,7 @@ export interface CredentialsSource {
 }
 
 /** No TLS and no token: istiod's port 15010, the embedded control plane. */
-export const plaintext: CredentialsSource = {
+export const plaintext: CredentialsProvider = {
   forConnection: () =>
     Promise.resolve({
       channel: credentials.createInsecure(),

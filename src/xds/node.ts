@@ -14,6 +14,7 @@ export interface NodeIdentity {
   labels: Record<string, string>
 }
 
+/** What a node is made of. */
 export interface NodeOptions {
   identity: NodeIdentity
   /** Node metadata that Istio's environment names (ISTIO_META_*, ISTIO_METAJSON_*), keys without that prefix. */

@@ -5,7 +5,7 @@
  */
 import { expect, test } from 'vitest'
 import { SETTLE_MS } from '../../src/base/watched-file.ts'
-import { TableFileSource } from '../../src/tables/table-file.ts'
+import { TableFileOrigin } from '../../src/tables/table-file.ts'
 import { TableKeeper } from '../../src/tables/table-keeper.ts'
 import type { Image } from '../../src/table/image.ts'
 import { find, newCompiler } from '../table/compiled.ts'
@@ -35,7 +35,7 @@ interface Watched {
 class Simulation {
   readonly world: SettingsWorld = new SettingsWorld()
   readonly keeper: TableKeeper
-  readonly table: TableFileSource
+  readonly table: TableFileOrigin
   readonly files: readonly Watched[]
   /** By path: the number that must be in use, and what stands in the file. */
   readonly oracle: Map<string, { wanted: number | null; stands: number | 'bad'; editedMs: number }> = new Map()
@@ -60,7 +60,7 @@ class Simulation {
       if (level !== 'debug') this.world.lines.push(`${level} ${message}`)
     }
     const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') }
-    this.table = new TableFileSource({ path: TABLE, sink: this.keeper, log, files, clock })
+    this.table = new TableFileOrigin({ path: TABLE, sink: this.keeper, log, files, clock })
     this.files = [
       {
         path: RESOLV_CONF,

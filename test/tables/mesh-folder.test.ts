@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { watchFolder } from '../../src/base/file-watch.ts'
-import { type FolderNode, MeshFilesSource } from '../../src/tables/mesh-folder.ts'
+import { type FolderNode, MeshFilesOrigin } from '../../src/tables/mesh-folder.ts'
 import { type NameTable, type TableSink, type TableVerdict } from '../../src/table/nds.ts'
 import { decodeNameTable } from '../table/decode-name-table.ts'
 import { Inbox } from '../xds/inbox.ts'
@@ -12,7 +12,7 @@ let folder: MeshFolder
 let log: LogLines
 let tables: Inbox<{ table: NameTable; version: string }>
 let verdict: TableVerdict
-let source: MeshFilesSource
+let source: MeshFilesOrigin
 beforeEach(() => {
   folder = new MeshFolder()
   log = new LogLines()
@@ -24,7 +24,7 @@ afterEach(async () => {
   folder[Symbol.dispose]()
 })
 
-function open(node: Partial<FolderNode> = {}): MeshFilesSource {
+function open(node: Partial<FolderNode> = {}): MeshFilesOrigin {
   const sink: TableSink = {
     accept(bytes, version) {
       tables.put({ table: decodeNameTable(bytes), version })
@@ -32,7 +32,7 @@ function open(node: Partial<FolderNode> = {}): MeshFilesSource {
     },
   }
   const whole = { namespace: 'shop', cluster: '', network: '', ...node }
-  source = new MeshFilesSource({ folder: folder.path, node: whole, sink, log, watchFolder })
+  source = new MeshFilesOrigin({ folder: folder.path, node: whole, sink, log, watchFolder })
   return source
 }
 

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type NameTable } from '../../src/table/nds.ts'
 import { decodeNameTable } from '../table/decode-name-table.ts'
-import { TableFileSource } from '../../src/tables/table-file.ts'
+import { TableFileOrigin } from '../../src/tables/table-file.ts'
 import { FakeClock } from '../base/fake-clock.ts'
 import { MemoryFiles } from '../base/memory-files.ts'
 
@@ -19,7 +19,7 @@ function hosts(...names: string[]): string {
 }
 
 interface Rig {
-  source: TableFileSource
+  source: TableFileOrigin
   tables: { table: NameTable; version: string }[]
   logs: string[]
 }
@@ -31,7 +31,7 @@ function rig(reason: string | null = null): Rig {
     if (level !== 'debug') logs.push(`${level} ${message}`)
   }
   let last = ''
-  const source = new TableFileSource({
+  const source = new TableFileOrigin({
     path: PATH,
     log: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
     clock,

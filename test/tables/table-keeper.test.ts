@@ -226,7 +226,7 @@ describe('who waits for the first table', () => {
     push(1)
     await waiting
     await keeper.firstTable(60_000, never)
-    await keeper.firstFromSource(60_000, never)
+    await keeper.firstFromOrigin(60_000, never)
   })
 
   test('is told after a while that there is none', async () => {
@@ -241,7 +241,7 @@ describe('who waits for the first table', () => {
     const waiting = keeper.firstTable(60_000, ending.signal)
     ending.abort()
     await waiting
-    await keeper.firstFromSource(60_000, ending.signal)
+    await keeper.firstFromOrigin(60_000, ending.signal)
     expect(keeper.image).toBeNull()
   })
 
@@ -253,10 +253,10 @@ describe('who waits for the first table', () => {
     const { keeper, push } = start({ file })
     keeper.loadLastKnownGood()
     await keeper.firstTable(60_000, never)
-    await keeper.firstFromSource(1, never)
+    await keeper.firstFromOrigin(1, never)
     expect([keeper.isFromLastKnownGood, keeper.image?.timeMs]).toEqual([true, before.keeper.image?.timeMs])
     let isThere = false
-    const waiting = keeper.firstFromSource(60_000, never).then(() => (isThere = true))
+    const waiting = keeper.firstFromOrigin(60_000, never).then(() => (isThere = true))
     await new Promise(setImmediate)
     expect(isThere).toBe(false)
     push(1)

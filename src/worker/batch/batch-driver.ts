@@ -43,16 +43,17 @@ import { UpstreamBatches } from './upstream-batches.ts'
 import { type UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
 const BATCH = 64
-/** Full batches taken from one listener before the others get their turn. */
+/** Full batches taken from one listener before the next listener is read. */
 const BATCHES_IN_A_ROW = 8
 const NAME_WORDS = NAME_STRIDE / 4
 const FAMILY_V6 = 10
 /** From so many datagrams a round on, the next ones are let gather before they are read: for so long, and timer slack. */
 const GATHER_FROM = 16
 const GATHER_US = 50
-/** Messages taken from a port before datagrams get their turn. */
+/** Messages taken from a port before datagrams are read again. */
 const MAIL_IN_A_ROW = 64
 
+/** The batch driver of one data worker. */
 export class BatchDriver implements Driver {
   readonly #sys: Syscalls
   readonly #counters: WorkerCounters

@@ -45,6 +45,7 @@ const PLACES = 128
 /** Batches at most that are sent datagram by datagram before messages of several are tried again. */
 const MOST_BATCHES_ALONE = 4096
 
+/** Groups datagrams of one batch. */
 export class DatagramGroups {
   /** `mmsghdr` structs of the messages. */
   readonly headers: Uint8Array

@@ -25,6 +25,7 @@ export const NAME_STRIDE = 32
 /** Bytes of a control message's place; packet info takes 32 or 40. */
 export const CONTROL_STRIDE = 64
 
+/** One ring of buffers and the structs that point to them. */
 export class DatagramRing {
   readonly count: number
   readonly slotBytes: number

@@ -22,6 +22,7 @@ const SEND_WAIT_MS = 5
 /** What the kernel says of a message of several itself, and not of the way to the server. */
 const REFUSALS: readonly number[] = [EINVAL, EIO, EMSGSIZE]
 
+/** Sends the batches of one driver. */
 export class DatagramSender {
   /** Numbers of the upstream sockets that reported an error; whoever reads them takes them out. */
   readonly failed: number[] = []

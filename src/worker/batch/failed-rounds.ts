@@ -7,6 +7,7 @@ import { errorName } from '../../os/syscalls.ts'
 /** Some milliseconds of spinning. */
 const MOST_IN_A_ROW = 1000
 
+/** Counts failures round after round. */
 export class FailedRounds {
   #round = 0
   /** By place: the last round that it failed in, and in how many without a gap. */

@@ -5,6 +5,7 @@ import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 /** poll skips it. */
 const IGNORED_FD = -1
 
+/** The descriptors that a worker waits on. */
 export class PollSet {
   /** Upstream sockets in the set, in its order. */
   sockets: UpstreamSocket[] = []

@@ -14,6 +14,7 @@ const QUERY_BYTES = 512
 /** Queries of one batch that leave by one socket. */
 const MOST_TOGETHER = MAX_USES
 
+/** Queries to upstream servers, collected by socket until they are sent. */
 export class UpstreamBatches {
   /** Where the next query is written, at 0: where it will go is not known yet, so it is copied, some 60 bytes. */
   readonly query: Uint8Array = new Uint8Array(QUERY_BYTES)

@@ -8,6 +8,7 @@ import { socketAddress } from '../../os/socket-address.ts'
 import type { Syscalls } from '../../os/syscalls.ts'
 import { MAX_AGE_MS, MAX_RETIRED, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
 
+/** One socket towards a server. */
 export interface UpstreamSocket {
   /** Never used twice in the life of the worker. */
   readonly number: number
@@ -21,6 +22,7 @@ export interface UpstreamSocket {
   closeAt: number
 }
 
+/** All sockets towards servers of one worker. */
 export class UpstreamSockets {
   readonly #sys: Syscalls
   readonly #random: () => number

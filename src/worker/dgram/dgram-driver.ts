@@ -53,6 +53,7 @@ interface UpstreamSocket {
   queued: Uint8Array[]
 }
 
+/** The driver over Node's sockets of one data worker. */
 export class DgramDriver implements Driver {
   readonly #counters: WorkerCounters
   readonly #listeners: WorkerListener[]
