@@ -1,4 +1,6 @@
 import { explainBusyAddress } from './busy-address.ts'
+import { UsageError } from './arguments.ts'
+import { CAPTURE_OPTIONS } from './capture-options.ts'
 import { type Command, ExitCode } from './command.ts'
 import {
   CONFIG_OPTION,
@@ -13,22 +15,40 @@ import {
 export const runCommand: Command = {
   name: 'run',
   summary: 'Run the DNS proxy.',
-  options: { config: CONFIG_OPTION, listen: LISTEN_OPTION, set: SET_OPTION, 'istio-dir': ISTIO_DIR_OPTION },
+  options: {
+    config: CONFIG_OPTION,
+    listen: LISTEN_OPTION,
+    set: SET_OPTION,
+    'istio-dir': ISTIO_DIR_OPTION,
+    capture: {
+      help: 'redirect DNS to it while it answers, as "byname capture apply" does; the options below are its own',
+    },
+    ...CAPTURE_OPTIONS,
+  },
   details: `Without a configuration it listens on 127.0.0.1:15053 and [::1]:15053. In a pod or on a VM of Istio it gets
 the name table from the control plane that Istio's environment names, else from istiod.istio-system.svc:15012.
 Elsewhere there are no mesh names until mesh.source is set, and all names go upstream.
 SIGTERM and SIGINT let it answer what it has taken in, then end; a second SIGINT ends it at once. SIGHUP
 reads the configuration again, as does a change of its file. SIGUSR2 starts a new process that takes over
 without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
-first process (systemd, tini), restart it instead.`,
+first process (systemd, tini), restart it instead.
+With --capture it takes root: a process with root's rights holds the redirect and starts the daemon as the user
+that --uid names. The redirect is withdrawn while the daemon does not answer, and when it ends, however it ends.`,
   settings: settingsHelp,
   examples: [
     'byname run --config byname.yaml',
     'BYNAME_MESH_SOURCE_XDS_ADDRESS=127.0.0.1:15010 byname run',
     'byname run --istio-dir vm',
+    'byname run --capture --all-dns',
   ],
   isService: true,
   async run(given, context) {
+    if (given.has('capture')) {
+      const { runCaptured } = await import('./run-captured.ts')
+      return await runCaptured(given, context)
+    }
+    const other = Object.keys(CAPTURE_OPTIONS).find((name) => given.has(name))
+    if (other !== undefined) throw new UsageError(`--${other} is an option of --capture`)
     const reload = await givenLoader(given, context)
     const loaded = reload()
     const { runDaemon } = await import('../daemon/daemon.ts')

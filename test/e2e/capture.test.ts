@@ -296,6 +296,35 @@ describe.skipIf(!canRun)('captured', () => {
     120_000,
   )
 
+  test('run --capture: redirected while the daemon answers, and at no other time, however it ends', async () => {
+    const before = ruleset()
+    const listen = ['127.0.0.1:15153', '[::1]:15153'].flatMap((address) => ['--listen', address])
+    const config = join(folder, 'byname.yaml')
+    const begin = async (): Promise<{ holder: ChildProcess; daemon: number; ended: Promise<unknown> }> => {
+      const args = ['run', '--capture', '--port', '15153', '--config', config, ...listen]
+      const holder = start(machine, [LAUNCHER, ...args])
+      const ended = new Promise((resolve) => holder.once('exit', resolve))
+      await until('it is captured', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
+      return { holder, daemon: Number(run('pgrep', ['-P', String(holder.pid)]).out), ended }
+    }
+    const first = await begin()
+    expect(run('ps', ['-o', 'uid=', '-p', String(first.daemon)]).out.trim()).toBe(OWN)
+    process.kill(first.daemon, 'SIGSTOP')
+    await until('the redirect is withdrawn', () => ruleset() === before)
+    expect(dig(SERVERS[0], 'web.mesh.test')).toBe(FALSE)
+    process.kill(first.daemon, 'SIGCONT')
+    await until('the redirect is back', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
+    const killedAt = performance.now()
+    process.kill(first.daemon, 'SIGKILL')
+    expect(await first.ended).toBe(1)
+    expect(ruleset()).toBe(before)
+    expect(performance.now() - killedAt).toBeLessThan(5000)
+    const second = await begin()
+    second.holder.kill('SIGTERM')
+    expect(await second.ended).toBe(0)
+    expect(ruleset()).toBe(before)
+  }, 60_000)
+
   test('nothing is applied while nothing answers at the port, or where Istio captures', () => {
     const before = ruleset()
     expect(capture('apply', '--port', '15999')).toMatchObject({

@@ -1,0 +1,90 @@
+import type { BackendName } from '../capture/capture.ts'
+import { hasIpv6, type Machine } from '../capture/machine.ts'
+import type { CaptureOptions } from '../capture/plan.ts'
+import { parsePrefix } from '../config/address.ts'
+import { parseResolvConf } from '../config/resolv-conf.ts'
+import { type CommandArguments, type CommandOption, UsageError } from './arguments.ts'
+import { readInput } from './input-file.ts'
+
+const DEFAULT_PORT = 15_053
+/** Istio's user for whatever must pass its capture, and so byname's. */
+const DEFAULT_OWNER = 1337
+const RESOLV_CONF = '/etc/resolv.conf'
+const BACKENDS: readonly string[] = ['iptables', 'nftables', 'iptables-nft', 'iptables-legacy']
+
+/** The options that say what is captured. */
+export const CAPTURE_OPTIONS: Readonly<Record<string, CommandOption>> = {
+  backend: { value: 'NAME', help: `${BACKENDS.join(', ')} (default: what the machine uses)` },
+  port: { value: 'PORT', help: `where byname listens on loopback (default ${DEFAULT_PORT})` },
+  'all-dns': { help: 'capture all of port 53, not only what goes to the name servers of resolv.conf' },
+  'resolv-conf': { value: 'FILE', help: `whose name servers are meant (default ${RESOLV_CONF})` },
+  uid: { value: 'N', isMultiple: true, help: `user whose queries pass: byname's (default ${DEFAULT_OWNER})` },
+  gid: { value: 'N', isMultiple: true, help: `group whose queries pass (default ${DEFAULT_OWNER})` },
+  exclude: { value: 'ADDR|CIDR', isMultiple: true, help: 'queries to it pass' },
+  'exclude-interface': { value: 'NAME', isMultiple: true, help: 'queries out through it pass' },
+  'no-ipv6': { help: 'leave IPv6 alone' },
+}
+
+/** `--backend`. @throws UsageError */
+export function readBackend(given: CommandArguments): BackendName | 'iptables' | null {
+  const name = given.text('backend')
+  switch (name) {
+    case undefined:
+      return null
+    case 'iptables':
+    case 'nftables':
+    case 'iptables-nft':
+    case 'iptables-legacy':
+      return name
+    default:
+      throw new UsageError(`--backend ${name}: there are ${BACKENDS.join(', ')}`)
+  }
+}
+
+/** What to capture, for whom. @throws UsageError, ConfigError (resolv.conf cannot be read) */
+export function readCaptureOptions(given: CommandArguments, machine: Machine): CaptureOptions {
+  return {
+    port: given.has('port') ? readNumber(given.text('port')!, '--port', 1, 65_535) : DEFAULT_PORT,
+    uids: readOwners(given, 'uid'),
+    gids: readOwners(given, 'gid'),
+    nameservers: given.has('all-dns') ? null : readNameservers(given.text('resolv-conf') ?? RESOLV_CONF),
+    exemptPrefixes: [...new Set(given.texts('exclude').map(readPrefix))],
+    exemptInterfaces: [...new Set(given.texts('exclude-interface').map(readInterface))],
+    hasIpv6: !given.has('no-ipv6') && hasIpv6(machine),
+  }
+}
+
+function readOwners(given: CommandArguments, option: 'uid' | 'gid'): number[] {
+  if (!given.has(option)) return [DEFAULT_OWNER]
+  // The last one means "nobody" to the kernel.
+  return [...new Set(given.texts(option).map((text) => readNumber(text, `--${option}`, 0, 2 ** 32 - 2)))]
+}
+
+function readNumber(text: string, option: string, least: number, most: number): number {
+  const number = /^\d{1,10}$/.test(text) ? Number(text) : -1
+  if (number < least || number > most) throw new UsageError(`${option} ${text}: give a number from ${least} to ${most}`)
+  return number
+}
+
+function readPrefix(text: string): string {
+  const prefix = parsePrefix(text)
+  if ('reason' in prefix) throw new UsageError(`--exclude: ${prefix.reason}`)
+  if (prefix.value.length === 0) throw new UsageError(`--exclude ${text}: nothing would be captured`)
+  return prefix.value.text
+}
+
+/** A name that both back ends take as it is: none of their wildcards, quotes and spaces. */
+function readInterface(text: string): string {
+  if (!/^[\w.:@-]{1,15}$/.test(text))
+    throw new UsageError(`--exclude-interface ${text}: give the name of one interface`)
+  return text
+}
+
+function readNameservers(file: string): string[] {
+  const addresses = parseResolvConf(readInput(file)).servers.map(({ address }) => address.replace(/%.*$/, ''))
+  if (addresses.length === 0)
+    throw new UsageError(
+      `${file} names no name server; name another file with --resolv-conf, or capture with --all-dns`,
+    )
+  return [...new Set(addresses)]
+}
