@@ -281,4 +281,18 @@ describe.each(['tcp', 'tls'] as const)('over %s, a server that', (transport) => 
     // What came by one connection and was asked again by another one is asked a bounded number of times.
     expect(bench.counters.get(StreamCell.upstreamQueriesRetried)).toBeLessThanOrEqual(60 * 3)
   })
+
+  it('hears one query of a connection and no more has those answered that came by a used one', async () => {
+    const serve = answersOnly(1, () => {})
+    const bench = await benchFor({ name: '', serve, opens: 20 }, transport)
+    bench.burst(1)
+    await bench.answered()
+    bench.burst(20)
+    await bench.quiet()
+    expect(bench.worker.upstreamReplies.length).toBeLessThan(21)
+    bench.pass(REPEAT_MS)
+    await bench.answered()
+    bench.burst(20)
+    await bench.answered()
+  })
 })

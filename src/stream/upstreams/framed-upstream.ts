@@ -158,9 +158,11 @@ export class FramedUpstream implements UpstreamTransport, UpstreamConnectionOwne
   #relieve(connection: UpstreamConnection, nowMs: number): void {
     if (connection.retired || connection.load === 0) return
     if (connection.answered > 0) {
-      // It answered, but not all that it had, and says nothing more: it may read one query where several came.
-      if (this.#limits.pipelines || !connection.hasLeftOut || !connection.isOverdue(nowMs)) return
-      this.#limits.leftAfter(1)
+      // It answered, but not all that it had, and says nothing more: it may read one query where several came, or one in all.
+      // A question that is alone may be a slow one.
+      const { hasLeftOut } = connection
+      if (this.#limits.pipelines || !(hasLeftOut || connection.load > 1) || !connection.isOverdue(nowMs)) return
+      this.#limits.leftAfter(hasLeftOut ? 1 : connection.answered)
       const left = connection.giveAway(nowMs)
       // Now, as the server may serve the next connection only then.
       connection.close('network')
