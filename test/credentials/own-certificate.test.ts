@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { OwnCertificate, type OwnCertificateOptions } from '../../src/credentials/own-certificate.ts'
 import { FakeClock } from '../base/fake-clock.ts'
 import { LogLines } from '../mesh/log-lines.ts'
@@ -184,14 +184,46 @@ describe('renewal', () => {
     await server.requests.nextWhere(({ authorization }) => authorization === 'Bearer first')
   })
 
-  test('retries are never further apart than a part of what is left', async () => {
-    const { own, server, clock, log } = await make({
-      wanted: () => ({ names: ['URI:x'], fromMs: clock.now(), toMs: clock.now() + 2 * MINUTE }),
-    })
+  test('retries are ever further apart, a minute at most', async () => {
+    const { own, clock } = await make({}, { token: () => null, random: () => 1 })
     await own.current()
-    await server.requests.next()
-    own.stop()
-    expect(log.of('warn')).toEqual([])
+    const waits: number[] = []
+    for (let n = 0; n < 9; n++) {
+      await vi.waitFor(() => expect(clock.pending).toHaveLength(1))
+      waits.push(clock.pending[0]!)
+      clock.advance(clock.pending[0]!)
+    }
+    expect(waits).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000])
+  })
+
+  test('retries are never further apart than a twentieth of what is left, and the last seconds serve no connection', async () => {
+    let failure: string | null = null
+    const { own, clock, log, renewals } = await make(
+      {},
+      {
+        roots: () => (failure === null ? { from: '/root.pem', pem: authority.root } : { failure }),
+        random: () => 1,
+      },
+    )
+    await own.current()
+    await renewals.next()
+    const { expiresAtMs } = own.credential()
+    failure = 'root certificate /root.pem: does not exist'
+    /** Lets time pass until so long before the end. The attempt that falls due meanwhile fails then. */
+    const until = async (leftMs: number): Promise<number> => {
+      clock.advance(expiresAtMs! - leftMs - clock.now())
+      await vi.waitFor(() => expect(clock.pending).toHaveLength(1))
+      return clock.pending[0]!
+    }
+    expect([await until(6 * HOUR), await until(30_000)]).toEqual([1000, 1500])
+    expect(log.of('warn')).toEqual([
+      `no certificate was signed (the one in use ends in 6 h); trying again (${failure})`,
+    ])
+    // As long as there is no new one, the one held is used up to five seconds before its end.
+    expect(await until(5001)).toBe(1000)
+    expect(await own.current()).not.toBeNull()
+    await until(5000)
+    expect(await own.current()).toBeNull()
   })
 })
 
