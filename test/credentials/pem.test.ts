@@ -8,7 +8,7 @@ const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const key = pemOf(privateKey)
 
 function pemOf(of: KeyObject, format: 'pkcs8' | 'sec1' = 'pkcs8'): string {
-  return of.export({ format: 'pem', type: format }) as string
+  return of.export({ format: 'pem', type: format })
 }
 
 test.each([
@@ -49,7 +49,7 @@ test.each([
   expect('value' in read ? read.value.equals(privateKey) : read.problem).toBe(true)
 })
 
-const encrypted = privateKey.export({ format: 'pem', type: 'pkcs8', cipher: 'aes-256-cbc', passphrase: 'x' }) as string
+const encrypted = privateKey.export({ format: 'pem', type: 'pkcs8', cipher: 'aes-256-cbc', passphrase: 'x' })
 test.each([
   ['', 'is empty'],
   ['\n', 'is empty'],

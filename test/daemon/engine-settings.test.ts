@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/config/load.ts'
+import { parseHostsFile } from '../../src/config/hosts-file.ts'
 import { parseResolvConf } from '../../src/config/resolv-conf.ts'
 import type { EngineSettings, UpstreamRoute } from '../../src/engine/settings.ts'
 import { nameToText } from '../../src/dns/name.ts'
-import { deriveSettings, loopProbeNames, serverUses } from '../../src/daemon/engine-settings.ts'
+import { deriveSettings, hostEntries, loopProbeNames, serverUses } from '../../src/daemon/engine-settings.ts'
 import { warningsOf } from '../../src/daemon/start-check.ts'
 
 function settingsOf(resolvConf: string, yaml: string = ''): EngineSettings {
@@ -235,6 +236,28 @@ describe('what a server is used for', () => {
       { routes: ['.'], isLoop: false },
       { routes: ['corp.example', 'lab', 'x.y', '.'], isLoop: false },
       { routes: ['x.y'], isLoop: true },
+    ])
+  })
+})
+
+describe('a hosts file', () => {
+  const ONES = '1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa'
+
+  it('gives each name its addresses by family, and each address its first name, however it is spelt', () => {
+    const text = '192.0.2.7 both\n::1 both\n192.0.2.7 second\n0:0:0:0:0:0:0:1 third\n'
+    const entries = hostEntries(parseHostsFile(text)).map(({ name, v4, v6, target }) => [
+      nameToText(name).replace(/\.$/, ''),
+      v4.join('.'),
+      v6.length === 0 ? '' : Buffer.from(v6).toString('hex'),
+      target.length === 0 ? '' : nameToText(target).replace(/\.$/, ''),
+    ])
+    const one = '00000000000000000000000000000001'
+    expect(entries).toEqual([
+      ['both', '192.0.2.7', one, ''],
+      ['second', '192.0.2.7', '', ''],
+      ['third', '', one, ''],
+      ['7.2.0.192.in-addr.arpa', '', '', 'both'],
+      [ONES, '', '', 'both'],
     ])
   })
 })

@@ -297,6 +297,19 @@ test('a server is healthy while one worker gets answers from it, and a label use
   expect(valueOf(parsed, 'byname_upstream_requests_total', { server: 'a:53', proto: 'tcp' })).toBe(4)
 })
 
+test('the round-trip time of a server is the mean of the workers that know one, and absent where none does', async () => {
+  const sources = fakeSources()
+  const [first, second] = sources.counters()
+  first!.upstreamSet(0, UpstreamField.rttSeconds, 0.004)
+  second!.upstreamSet(0, UpstreamField.rttSeconds, 0.002)
+  const { parsed } = await scrape(sources)
+  const [known, unknown] = sources.serverLabels()
+  expect(valueOf(parsed, 'byname_upstream_rtt_seconds', { server: known! })).toBeCloseTo(0.003)
+  expect(valueOf(parsed, 'byname_upstream_rtt_seconds', { server: unknown! })).toBeUndefined()
+  second!.upstreamSet(0, UpstreamField.rttSeconds, 0)
+  expect(valueOf((await scrape(sources)).parsed, 'byname_upstream_rtt_seconds', { server: known! })).toBeCloseTo(0.004)
+})
+
 test('each route of a server has a line', async () => {
   const { parsed } = await scrape(fakeSources())
   const [first, second] = fakeSources().serverLabels()

@@ -66,6 +66,31 @@ test('the node decides what is seen and how it is called', async () => {
   expect(await hostsOf()).toEqual(['db.shop.svc.example.internal'])
 })
 
+test('a sink that fails costs nothing: the next table is offered, and what the state says stays', async () => {
+  folder.write('web.yaml', service())
+  let failures = 0
+  source = new MeshFilesOrigin({
+    folder: folder.path,
+    node: { namespace: 'shop', cluster: '', network: '' },
+    sink: {
+      accept(bytes, version) {
+        if (failures++ === 0) throw new Error('out of luck')
+        tables.put({ table: decodeNameTable(bytes), version })
+        return verdict
+      },
+    },
+    log,
+    watchFolder,
+  })
+  await source.start()
+  expect(log.of('error')).toEqual([
+    expect.stringMatching(/^the name table from the mesh files is refused; the one in use stays \(.*out of luck.*\)$/),
+  ])
+  expect(source.state()).toMatchObject({ version: '', hosts: 0, files: 1 })
+  folder.write('db.yaml', service({ name: 'db' }))
+  expect(await hostsOf()).toHaveLength(2)
+})
+
 test('a table that is refused is told, and the next one is offered', async () => {
   verdict = { accepted: false, reason: 'too large' }
   folder.write('web.yaml', service())

@@ -143,3 +143,17 @@ describe('a name table file', () => {
     expect([files.watched, tables.length]).toEqual([[], 1])
   })
 })
+
+it.each<[content: string | null, line: RegExp]>([
+  ['{', /^error name table file \/etc\/byname\/table\.json: not JSON: .*; the name table in use stays$/],
+  [
+    null,
+    /^error name table file \/etc\/byname\/table\.json: cannot be read: it does not exist; name an existing file; /,
+  ],
+])('%j is told with what is wrong: with the file itself, or with what it holds', (content, line) => {
+  if (content !== null) files.write(PATH, content)
+  const { source, logs } = rig()
+  source.start()
+  expect(logs).toEqual([expect.stringMatching(line)])
+  source.stop()
+})
