@@ -9,7 +9,7 @@
  */
 import { Answer } from '../dns/answer.ts'
 import { Ede, Flag, HEADER_BYTES, Opcode, Rcode } from '../dns/constants.ts'
-import { writeCookie } from '../dns/cookie.ts'
+import { isOwnCookie, writeCookie } from '../dns/cookie.ts'
 import type { ScannedName } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
 import { rcodeOf } from '../dns/reply.ts'
@@ -346,10 +346,27 @@ export class Engine {
     return !this.#rateLimit!.take(this.#address, this.#addressAt, this.#addressLength, this.now)
   }
 
-  /** The source address of a datagram may be forged, and a reply would hit its owner: only clients over a stream get one. */
+  /** The source address of a datagram may be forged, and a reply would hit its owner: only a client that has proven its own gets one. */
   #refuseOverLimit(query: ClientQuery, out: Uint8Array, outAt: number): number {
     this.counters.drop(Drop.rateLimited)
-    return query.proto === 1 ? this.#refuse(query, out, outAt) : 0
+    return query.proto === 1 || this.#isProven(query) ? this.#refuse(query, out, outAt) : 0
+  }
+
+  /** Whether a server cookie proves the address of the query's client (RFC 7873 §5.2.4). */
+  #isProven({ packet, cookieAt, cookieLength }: ClientQuery): boolean {
+    const { cookieSecret } = this.#settings
+    if (cookieSecret === undefined || cookieAt === 0) return false
+    const seconds = Math.floor(this.now / 1000)
+    return isOwnCookie(
+      cookieSecret,
+      packet,
+      cookieAt,
+      cookieLength,
+      seconds,
+      this.#address,
+      this.#addressAt,
+      this.#addressLength,
+    )
   }
 
   #setLimit(query: ClientQuery): void {
@@ -361,8 +378,8 @@ export class Engine {
   }
 
   /**
-   * The cookie for the reply: a fresh one, whatever server cookie came with the query (RFC 9018 §4.3 allows it), as we
-   * never make a client prove its address. Its time is the engine's own: only we read it.
+   * The cookie for the reply: a fresh one, whatever server cookie came with the query (RFC 9018 §4.3 allows it). One that comes
+   * back proves its client's address, which matters only where the client is over its limit. Its time is the engine's own: only we read it.
    */
   #makeCookie(query: ClientQuery): void {
     const secret = this.#settings.cookieSecret

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { EdnsOption, Rcode, Type } from '../../src/dns/constants.ts'
 import { writeCookie } from '../../src/dns/cookie.ts'
 import { a, type DecodedMessage, message, opt, record } from '../dns/messages.ts'
@@ -108,4 +108,34 @@ test('the cookie counts towards the size limit', () => {
 test('without a secret cookies go unanswered', () => {
   const byname = new EngineUnderTest()
   expect(cookieOf(byname.ask('localhost', Type.A, { edns: withCookie() }).reply)).toBeNull()
+})
+
+describe('a client over its limit', () => {
+  const other = Uint8Array.of(192, 0, 2, 7)
+  const cases: [what: string, cookie: () => number[] | null, isTold: boolean][] = [
+    ['without a cookie', () => null, false],
+    ['with a client cookie alone', () => [...CLIENT], false],
+    ['with a server cookie of ours', () => cookieAt(7200), true],
+    ['with one that is an hour old', () => cookieAt(7200 - 3600), true],
+    ['with one that is older', () => cookieAt(7200 - 3601), false],
+    ['with one of a clock five minutes ahead', () => cookieAt(7200 + 300), true],
+    ['with one of a clock further ahead', () => cookieAt(7200 + 301), false],
+    ['with the cookie of another address', () => cookieAt(7200, other), false],
+    [
+      'with another client cookie beside it',
+      () => [...CLIENT.map((byte) => byte ^ 1), ...cookieAt(7200).slice(8)],
+      false,
+    ],
+    ['with one bit changed', () => cookieAt(7200).map((byte, k) => (k === 23 ? byte ^ 1 : byte)), false],
+    ['with a longer cookie', () => [...cookieAt(7200), 0], false],
+  ]
+  test.each(cases)('%s: told REFUSED only where its address is proven', (_, cookie, isTold) => {
+    const byname = new EngineUnderTest({ cookieSecret, rateLimit: { queriesPerSecond: 1, burst: 1 } })
+    byname.advance(7_200_000)
+    byname.ask('localhost')
+    const data = cookie()
+    const asked = byname.ask('localhost', Type.A, data === null ? {} : { edns: withCookie(Uint8Array.from(data)) })
+    expect(asked.reply?.rcode ?? null).toBe(isTold ? Rcode.REFUSED : null)
+    expect(byname.dropped('rateLimited')).toBe(1)
+  })
 })
