@@ -483,7 +483,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'who asks too much is told so over UDP as well',
-    find: 'return query.proto === 1 ? this.#refuse(query, out, outAt) : 0',
+    find: 'return query.proto === 1 || this.#isProven(query) ? this.#refuse(query, out, outAt) : 0',
     replace: 'return this.#refuse(query, out, outAt)',
     seeds: 20,
   },

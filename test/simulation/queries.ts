@@ -17,6 +17,8 @@ export interface Asked {
   verdict: 'ok' | 'empty' | 'drop' | number
   /** True where a reply may leave out the question: it could not be read. */
   isBroken: boolean
+  /** It carries a whole cookie that may be one of ours, as queries do that have come back to us. */
+  isPerhapsProven?: boolean
 }
 
 const COOKIE = 10
@@ -97,9 +99,10 @@ export function askedBy(bytes: Buffer): Asked | null {
   const query = parseMessage(bytes, 0, bytes.length)
   if (typeof query === 'string' || query.question === '') return null
   const { id, flags, question, name, type, opt } = query
-  const cookie = opt?.options.get(COOKIE)?.slice(0, 8) ?? ''
+  const data = opt?.options.get(COOKIE) ?? ''
+  const cookie = data.slice(0, 8)
   const edns = opt === null ? null : { payload: opt.payload, version: opt.version, dnssecOk: opt.dnssecOk, cookie }
-  return { id, flags, question, name, type, edns, verdict: 'ok', isBroken: false }
+  return { id, flags, question, name, type, edns, verdict: 'ok', isBroken: false, isPerhapsProven: data.length === 24 }
 }
 
 function addEdns(random: Random, asked: Asked): void {

@@ -204,7 +204,10 @@ export class Referee {
     // After a few forged replies to it a question is asked over TCP, and its datagram does not count any more.
     const isOutOfReach = isStream && this.settings.servers[index]!.transport === 'udp'
     const isStray = context.kind === 'message' && context.verdict.kind === 'stray'
-    if (isStray && isOutOfReach) this.see('asked over TCP because of forged replies')
+    if (isStray && isOutOfReach) {
+      this.see('asked over TCP because of forged replies')
+      network.retries.turnedToStream(keys, server)
+    }
     if (isStray && !isOutOfReach)
       throw new Violation('a query to a server because of a message that has nothing to do with it')
     // Without OPT it cannot be seen which of the two questions it is for.
@@ -368,8 +371,13 @@ export class Referee {
   private checkReply(pending: Pending, reply: ParsedMessage, now: number): string | null {
     const { asked, expectation, limits } = pending
     switch (expectation.kind) {
-      case 'drop':
       case 'limited':
+        // Whoever shows a server cookie of ours is told.
+        if (asked.isPerhapsProven !== true || reply.rcode !== REFUSED) return 'a reply to what deserves none'
+        this.ledger.limited--
+        this.ledger.limitedTold++
+        return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
+      case 'drop':
         return 'a reply to what deserves none'
       case 'error': {
         const { rcode } = reply

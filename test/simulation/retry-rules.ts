@@ -30,6 +30,14 @@ export class RetryRules {
     this.datagrams.delete(key)
   }
 
+  /** A question goes over TCP because somebody guesses at a reply to one of its datagrams: that one is not listened for any more. */
+  turnedToStream(keys: readonly string[], server: number): void {
+    const open = keys
+      .flatMap((key) => this.datagrams.get(key) ?? [])
+      .findLast((datagram) => datagram.sent.server === server && this.isUnanswered(datagram))
+    if (open !== undefined) open.sent.mayBeSettled = true
+  }
+
   socketFailed(socket: number, now: number): void {
     this.failedAt.set(socket, now)
   }
