@@ -94,13 +94,14 @@ const xds = section({
   tls: optionalGroup(
     section({
       rootCert: setting(file, '', {
-        about: "File of root certificates, or SYSTEM for the system's; empty: where Istio's agent looks.",
+        about:
+          "File of root certificates, or SYSTEM for the system's; empty: XDS_ROOT_CA, else where Istio's agent looks.",
         reload: 'handover',
       }),
       cert: setting(file, '', { about: "File of the client's certificate (PEM).", reload: 'handover' }),
       key: setting(file, '', { about: 'File of its key.', reload: 'handover' }),
       serverName: setting(text, '', {
-        about: "Name that the control plane's certificate must carry; empty: the address's host.",
+        about: "Name that the control plane's certificate must carry; empty: ISTIOD_SAN, else the address's host.",
         reload: 'handover',
       }),
     }),
@@ -109,21 +110,21 @@ const xds = section({
   token: setting(file, '', { about: 'File of a bearer token, read afresh for every connection.', reload: 'handover' }),
   certificate: setting(oneOf('none', 'istiod'), 'none', {
     about:
-      'Whether byname has a certificate of its own signed (istiod: for the token first, later for the certificate itself) or not (none). On a VM of Istio it is istiod unless set.',
+      'Whether byname has istiod sign a client certificate for it: istiod (the token vouches for the first certificate, each certificate for the next) or none. On a VM of Istio the default is istiod.',
     reload: 'handover',
   }),
   certificateAuthority: setting(authorityOrEmpty, '', {
-    about: 'HOST:PORT of who signs it; empty: CA_ADDR, else the control plane.',
+    about: 'HOST:PORT of the authority that signs it; empty: CA_ADDR, else the control plane.',
     reload: 'handover',
   }),
   certificateFolder: setting(file, '', {
-    about: 'Folder that keeps it for the next start; empty: OUTPUT_CERTS, else memory alone.',
+    about: 'Folder that keeps the certificate for the next start; empty: OUTPUT_CERTS, else only memory.',
     reload: 'handover',
   }),
   delta: setting(flag, true, { about: 'Delta xDS; false: state of the world.', reload: 'handover' }),
   automaticVips: setting(flagOrAuto, 'auto', {
     about:
-      'Ask for the addresses that istiod makes up for hosts without one. They lead nowhere unless Envoy or ztunnel routes them. auto: as ISTIO_META_DNS_CAPTURE says, true without it.',
+      'Ask for the automatic addresses that istiod gives to hosts without one. They lead nowhere unless Envoy or ztunnel routes them. auto: as ISTIO_META_DNS_CAPTURE says, true without it.',
     reload: 'handover',
   }),
 })
@@ -136,7 +137,7 @@ const source = section({
     reload: 'handover',
   }),
   files: optionalSetting(requiredPath, {
-    about: 'Folder of Service, EndpointSlice, ServiceEntry and WorkloadEntry YAML; watched.',
+    about: 'Folder of Service, EndpointSlice, Pod, ServiceEntry and WorkloadEntry YAML or JSON; watched.',
     example: 'mesh/',
     reload: 'handover',
   }),
@@ -210,7 +211,7 @@ const upstream = section({
     reload: 'live',
   }),
   attemptTimeoutMs: optionalSetting(quantity('ms', 10, 60_000), {
-    about: 'How long one server may take. Unless set: what "options timeout" of resolv.conf says, else 1000.',
+    about: 'How long one attempt may take. Unless set: what "options timeout" of resolv.conf says, else 1000.',
     example: '1000',
     istio: 'DNS_FORWARD_TIMEOUT',
     reload: 'live',
@@ -272,7 +273,7 @@ const cache = section({
     reload: 'live',
   }),
   maxNegativeTtlSeconds: setting(quantity('seconds', 0, 86_400), 300, {
-    about: 'Longest time the answer that a name or record does not exist is kept.',
+    about: 'Longest time a negative answer (no such name, no such record) is kept.',
     reload: 'live',
   }),
   staleSeconds: setting(quantity('seconds', 0, 604_800), 3600, {

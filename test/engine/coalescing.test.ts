@@ -1,4 +1,4 @@
-/** Equal questions in flight are one exchange, whose answer goes to all who wait: each in its own way, or not at all. */
+/** Equal questions in flight are one pending query, whose answer goes to all who wait: each in its own way, or not at all. */
 import { describe, expect, it } from 'vitest'
 import { Rcode, Type } from '../../src/dns/constants.ts'
 import { a } from '../dns/messages.ts'
@@ -8,7 +8,7 @@ const NAME = 'example.org'
 const ANSWER = { answers: [a(1)] }
 
 describe('equal questions in flight', () => {
-  it('are one exchange; each client gets its own id, case, flags and limit', () => {
+  it('are one pending query; each client gets its own id, case, flags and limit', () => {
     const byname = new EngineUnderTest()
     const plain = byname.ask('example.org', Type.A, { id: 1 })
     const upper = byname.ask('EXAMPLE.ORG', Type.A, { id: 2, flags: 0x0120 })

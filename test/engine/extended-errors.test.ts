@@ -132,7 +132,7 @@ test('that an answer is stale, or a failure is remembered, is what clients are t
   expect(errorsOf(ask(byname, 'bogus.example').reply)).toEqual([[0, Ede.CACHED_ERROR]])
 })
 
-test('over a stream, and in half an answer, it is read as well', () => {
+test('over a stream, and in a partial answer, it is read as well', () => {
   const streamed = new EngineUnderTest({ servers: [server('one', 'tls')] })
   const failed = ask(streamed)
   streamed.answerStream(failure(Rcode.SERVFAIL, DNSSEC_BOGUS))

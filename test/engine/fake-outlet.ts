@@ -7,7 +7,7 @@ export interface SentQuery {
   bytes: Uint8Array
 }
 
-/** An exchange asked for over a stream. */
+/** An upstream query over a stream. */
 export interface SentStream {
   token: number
   server: number

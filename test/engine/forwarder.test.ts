@@ -176,7 +176,7 @@ describe('a stream', () => {
     expect(asked.reply!.rcode).toBe(0)
   })
 
-  it('that ends after its exchange has ended is a late reply', () => {
+  it('that ends after its pending query has ended is a late reply', () => {
     const byname = new EngineUnderTest({ servers: [server('one', 'tls')] })
     byname.ask(NAME)
     byname.answerStream(ANSWER)

@@ -61,7 +61,7 @@ describe('while the servers are silent', () => {
     expect(byname.outlet.queries.length).toBeGreaterThan(asked)
   })
 
-  test('the exchange goes on, and its answer is the fresh one', () => {
+  test('the pending query goes on, and its answer is the fresh one', () => {
     const byname = withStale()
     expect(ask(byname).reply).toBeNull()
     pass(byname, 2500)

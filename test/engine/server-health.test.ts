@@ -197,7 +197,7 @@ describe('a server that fails', () => {
     expect(byname.upstream(0, 'healthy')).toBe(1)
   })
 
-  it('a time-out is counted once, however long the exchange goes on', () => {
+  it('a time-out is counted once, however long the pending query goes on', () => {
     const byname = new EngineUnderTest(serversWith(1, 'random', { deadlineMs: 4500 }))
     byname.ask('example.org')
     pass(byname, 5000)

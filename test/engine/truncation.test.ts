@@ -117,7 +117,7 @@ describe('a server that has no TCP for what it cut off', () => {
     ['REFUSED', (byname) => byname.fail(Rcode.REFUSED)],
     ['silence', (byname) => pass(byname, 2000)],
     [
-      'half an answer as well',
+      'a partial answer as well',
       (byname) => {
         byname.answer(HALF)
         byname.failStream('refused')

@@ -369,7 +369,7 @@ export class FramingTarget implements FuzzTarget, ConnectionOwner {
       const next: { message: ToStream } | undefined = receiveMessageOnPort(this.#channel.port2)
       if (next === undefined) break
       if (next.message.kind === 'replies') this.#replied(next.message.writes, flushed)
-      // `exchange` messages are those of the desk, which the outlet above does not use.
+      // `upstreamQuery` messages are those of the stream worker link, which the outlet above does not use.
     }
     for (const connection of flushed) connection.flush()
   }

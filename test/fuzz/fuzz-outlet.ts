@@ -101,7 +101,7 @@ export class FuzzOutlet implements Outlet {
     length: number,
     timeoutMs: number,
   ): void {
-    if (!(timeoutMs > 0)) throw new Violation(`a stream exchange with ${timeoutMs} ms of time`)
+    if (!(timeoutMs > 0)) throw new Violation(`an upstream query with ${timeoutMs} ms of time`)
     const sent = this.#keep(server, length)
     sent.token = token
     sent.isStream = true

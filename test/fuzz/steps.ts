@@ -4,7 +4,7 @@
  * ```
  *  q3:0001…     a query of client 3 (harness.ts)          x3:0001…   its first bytes, the datagram was too large
  *  r9.0:0001…   a reply to the message sent last (.1: to the one before), flags 9 (ReplyFlag)
- *  s2.0         the stream exchange asked for last fails  e0.0       its socket reports an error
+ *  s2.0         the upstream query asked for last fails  e0.0       its socket reports an error
  *  t250         250 ms pass                               z          nothing comes until all is quiet
  *  c17          settings of seed 17                       a1         name table 1
  * ```

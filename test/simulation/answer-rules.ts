@@ -259,7 +259,7 @@ export class AnswerRules {
     // Over TCP nobody could ask for more: it is an answer out of nothing there.
     const makesRoom = context.kind === 'query' && this.room.isRefused
     if (!pending.isStream && this.isCutOff(pending, reply, now)) {
-      this.see(pending.isLatecomer ? 'half an answer for a latecomer' : 'half an answer')
+      this.see(pending.isLatecomer ? 'a partial answer for a latecomer' : 'a partial answer')
       return makesRoom ? null : this.checkFailure(pending, now)
     }
     if (reply.rcode !== SERVFAIL || reply.sections.some((section) => section.length > 0)) return wrong
@@ -317,7 +317,7 @@ export class AnswerRules {
     if (now >= deadlineAt - SLACK_MS) return false
     const { deadlineMs } = this.settings
     const attemptTimeoutMs = routeOf(asked.name, this.settings).attemptTimeoutMs ?? this.settings.attemptTimeoutMs
-    // An exchange that began before the last one's end may have been joined: only the oldest message counts.
+    // A pending query that began before the last one's end may have been joined: only the oldest message counts.
     const isLong =
       now >= Math.min(...this.budget.triedAt(key, plain)) + Math.min(CLIENT_RESPONSE_MS, deadlineMs) - SLACK_MS
     const sentAt = this.budget.sentAt(key, plain)

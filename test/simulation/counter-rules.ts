@@ -88,7 +88,9 @@ export function checkCounters(counters: WorkerCounters, ledger: Ledger, engine: 
   expect('loops counted', counters.get(Cell.loopsDetected), ledger.loops)
   const shown = counters.get(Cell.inFlight)
   if (shown > 0 ? engine.isQuiet : waiting > 0)
-    throw new Violation(`${shown} exchanges shown, ${waiting} clients wait${engine.isQuiet ? ', all is quiet' : ''}`)
+    throw new Violation(
+      `${shown} pending queries shown, ${waiting} clients wait${engine.isQuiet ? ', all is quiet' : ''}`,
+    )
   expect('answers kept shown', counters.get(Cell.cacheEntries), engine.cache?.entries ?? 0)
 }
 

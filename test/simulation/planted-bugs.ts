@@ -643,19 +643,19 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 60,
   },
   {
-    name: 'half an answer is kept',
+    name: 'a partial answer is kept',
     find: '    this.#storeAnswer(p)\n    this.#deliver(p, Flag.TC)\n',
     replace: '    if (this.#storeAnswer(p) > 0) context.cache?.put(this.#scratch, 0)\n    this.#deliver(p, Flag.TC)\n',
     seeds: 60,
   },
   {
-    name: 'half an answer goes to clients over TCP as well',
+    name: 'a partial answer goes to clients over TCP as well',
     find: 'if (flags !== 0 && waiter.proto === TCP) {',
     replace: 'if (flags !== 0 && waiter.proto < 0) {',
     seeds: 20,
   },
   {
-    name: 'half an answer passes for the whole',
+    name: 'a partial answer passes for the whole',
     find: 'this.#deliver(p, Flag.TC)',
     replace: 'this.#deliver(p, 0)',
     seeds: 20,

@@ -423,11 +423,12 @@ export class Referee {
   checkRound(engine: Engine, counters: WorkerCounters, now: number): void {
     const { inFlight, timers } = engine.forwarder
     if (inFlight.open > inFlight.capacity || inFlight.open < 0)
-      throw new Violation(`${inFlight.open} exchanges of ${inFlight.capacity}`)
+      throw new Violation(`${inFlight.open} pending queries of ${inFlight.capacity}`)
     const { maxInFlight } = this.settings
     if (counters.get(Cell.inFlight) > maxInFlight)
-      throw new Violation(`clients wait for ${counters.get(Cell.inFlight)} exchanges, ${maxInFlight} are allowed`)
-    if (timers.armed !== inFlight.open) throw new Violation(`${timers.armed} timers for ${inFlight.open} exchanges`)
+      throw new Violation(`clients wait for ${counters.get(Cell.inFlight)} pending queries, ${maxInFlight} are allowed`)
+    if (timers.armed !== inFlight.open)
+      throw new Violation(`${timers.armed} timers for ${inFlight.open} pending queries`)
     if (inFlight.attempts.open >= inFlight.attempts.capacity - 1) this.disturbed(now)
     const { cache } = engine
     if (cache !== null && (cache.bytes > cache.maxBytes || cache.entries < 0))
@@ -438,7 +439,7 @@ export class Referee {
   checkQuiet(engine: Engine, counters: WorkerCounters): void {
     const left = this.waiting.filter((pending) => !pending.isDone && !(pending.isGone && pending.answeredIn !== null))
     if (left.length > 0) this.fail(left[0]!, 'no reply, and nothing is under way any more')
-    if (!engine.isQuiet) throw new Violation(`${engine.forwarder.inFlight.open} exchanges that do not end`)
+    if (!engine.isQuiet) throw new Violation(`${engine.forwarder.inFlight.open} pending queries that do not end`)
     void counters
   }
 

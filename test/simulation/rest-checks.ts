@@ -25,12 +25,12 @@ function checkCache(cache: Cache): void {
 /** Tables are empty, and every place in them is free. Ends the engine's usefulness. */
 export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
   const { inFlight, timers } = engine.forwarder
-  expect('exchanges at rest', inFlight.open, 0)
+  expect('pending queries at rest', inFlight.open, 0)
   expect('waiters at rest', inFlight.waiters.held, 0)
   expect('attempts at rest', inFlight.attempts.open, 0)
   expect('timers at rest', timers.armed, 0)
   expect('next timer at rest', engine.nextDue, Number.POSITIVE_INFINITY)
-  expect('exchanges shown at rest', counters.get(Cell.inFlight), 0)
+  expect('pending queries shown at rest', counters.get(Cell.inFlight), 0)
   if (engine.cache !== null) checkCache(engine.cache)
   const query = new ClientQuery()
   query.packet = new Uint8Array(64)
@@ -41,12 +41,12 @@ export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
     key[0] = k
     key[1] = k >> 8
     const x = inFlight.start(k, key, 8, true)
-    if (x === NONE) throw new Violation(`only ${k} of ${inFlight.capacity} exchanges can be opened`)
+    if (x === NONE) throw new Violation(`only ${k} of ${inFlight.capacity} pending queries can be opened`)
     for (let n = 0; n < 3; n++) if (inFlight.waiters.add(x, query) !== NONE) waiters++
     for (let n = 0; n < MAX_ATTEMPTS; n++) inFlight.attempts.start(x, 0, 0, () => k * MAX_ATTEMPTS + n)
     if (inFlight.attempts.openOf(x) === 0) throw new Violation('an exchange finds no room for its first attempt')
   }
-  if (inFlight.start(0, key, 8, true) !== NONE) throw new Violation('more exchanges than there is room for')
+  if (inFlight.start(0, key, 8, true) !== NONE) throw new Violation('more pending queries than there is room for')
   expect('waiters that find room', waiters, inFlight.waiters.capacity)
   const most = Math.min(inFlight.attempts.capacity, inFlight.capacity * MAX_ATTEMPTS)
   expect('attempts that find room', inFlight.attempts.open, most)

@@ -30,7 +30,7 @@ const WANTED = [
   'loop probe',
   'identity adopted',
   'denial of a name above',
-  'half an answer',
+  'a partial answer',
   'reply: bad cookie',
   'reply: doubtful cookie',
   'reply: doubtful case',

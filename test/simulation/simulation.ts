@@ -3,7 +3,7 @@
  * reference resolver looking at every step.
  *
  * ```
- *  actions ─┐                     ┌─ Outlet: held clients, datagrams and stream exchanges to servers
+ *  actions ─┐                     ┌─ Outlet: held clients, datagrams and upstream queries over streams
  *  network ─┼─→ clock ─→ engine ──┤                     │
  *  timers  ─┘                     └─ replies ─→ checks  └─→ virtual network ─→ later, or never
  * ```

@@ -166,7 +166,7 @@ export class VirtualNetwork {
     return socket.number
   }
 
-  /** The same for an exchange over a stream; it always ends, at the latest after `timeoutMs`. */
+  /** The same for an upstream query over a stream; it always ends, at the latest after `timeoutMs`. */
   stream(
     index: number,
     token: number,

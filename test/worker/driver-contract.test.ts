@@ -120,7 +120,7 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
     for (const { packet } of answers) expect(addressesOf(packet)).toEqual(['192.0.2.7'])
   })
 
-  test('equal questions of several clients are one exchange', async () => {
+  test('equal questions of several clients are one pending query', async () => {
     const held = Promise.withResolvers<ReceivedQuery>()
     const upstream = await resolver(held.resolve)
     const plane = await start({ settings: { servers: [udpServer(upstream.port)] } })
