@@ -14,7 +14,7 @@ const BACKENDS: readonly string[] = ['iptables', 'nftables', 'iptables-nft', 'ip
 
 /** The options that say what is captured. */
 export const CAPTURE_OPTIONS: Readonly<Record<string, CommandOption>> = {
-  backend: { value: 'NAME', help: `${BACKENDS.join(', ')} (default: what the machine uses)` },
+  backend: { value: 'NAME', help: `${BACKENDS.join(', ')} (default: the machine's)` },
   port: { value: 'PORT', help: `where byname listens on loopback (default ${DEFAULT_PORT})` },
   'all-dns': { help: 'capture all of port 53, not only what goes to the name servers of resolv.conf' },
   'resolv-conf': { value: 'FILE', help: `whose name servers are meant (default ${RESOLV_CONF})` },

@@ -38,7 +38,7 @@ export const captureCommand: Command = {
     force: { help: 'apply although nothing answers at the port' },
   },
   details: `"apply" puts the rules in place, or repairs them; "check" explains each difference from what "apply" with the
-same options would make (exit code 1 if there is any); "remove" takes away whatever is byname's, in all back ends.
+same options would make (exit code 1 if there is any); "remove" removes what is byname's, in all back ends.
 Rules of others stay as they are. byname itself must run as the user or group whose queries pass.`,
   examples: [
     'byname capture apply',

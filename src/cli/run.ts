@@ -21,7 +21,7 @@ export const runCommand: Command = {
     set: SET_OPTION,
     'istio-dir': ISTIO_DIR_OPTION,
     capture: {
-      help: 'redirect DNS to it while it answers, as "byname capture apply" does; the options below are its own',
+      help: 'redirect DNS to it while it answers ("byname capture"); further options',
     },
     ...CAPTURE_OPTIONS,
   },
@@ -32,8 +32,9 @@ SIGTERM and SIGINT let it answer what it has taken in, then end; a second SIGINT
 reads the configuration again, as does a change of its file. SIGUSR2 starts a new process that takes over
 without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
 first process (systemd, tini), restart it instead.
-With --capture it takes root: a process with root's rights holds the redirect and starts the daemon as the user
-that --uid names. The redirect is withdrawn while the daemon does not answer, and when it ends, however it ends.`,
+With --capture it needs root: a process with root's rights holds the redirect and starts the daemon as the
+user that --uid names. The redirect is withdrawn while the daemon does not answer, and when it ends, however
+it ends.`,
   settings: settingsHelp,
   examples: [
     'byname run --config byname.yaml',

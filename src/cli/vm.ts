@@ -39,9 +39,9 @@ export const vmCommand: Command = {
     'no-dns-capture': { help: 'leave ISTIO_META_DNS_CAPTURE out' },
   },
   details:
-    'Writes what "istioctl x workload entry configure" writes, from files instead of a cluster. Copy the folder to the\nmachine and start byname there with "byname run --istio-dir DIR".',
+    'Writes what "istioctl x workload entry configure" writes, from files instead of a cluster. Copy the folder to\nthe machine and start byname there with "byname run --istio-dir DIR".',
   examples: [
-    'byname vm configure --file workloadgroup.yaml --output vm --root-cert root-cert.pem --token istio-token --ingress-ip 203.0.113.9',
+    'byname vm configure --file group.yaml --output vm --root-cert root.pem --token token --ingress-ip 192.0.2.9',
   ],
   run(given, context) {
     const [what] = given.positionals

@@ -14,7 +14,9 @@ function write(name: string, text: string): string {
   return path
 }
 
-const COMMANDS = `run demo control-plane check query table status upstreams cache reload stop version`.split(' ')
+const COMMANDS = `run demo control-plane check query table status upstreams vm capture cache reload stop version`.split(
+  ' ',
+)
 
 describe('help', () => {
   test('--help lists every command and the exit codes', async () => {
