@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs'
 import type { BackendName } from '../capture/capture.ts'
-import { hasIpv6, type Machine } from '../capture/machine.ts'
+import { CaptureError, hasIpv6, type Machine } from '../capture/machine.ts'
 import type { CaptureOptions } from '../capture/plan.ts'
+import { findStubs } from '../capture/stubs.ts'
 import { parsePrefix } from '../config/address.ts'
 import { parseResolvConf } from '../config/resolv-conf.ts'
 import { type CommandArguments, type CommandOption, UsageError } from './arguments.ts'
@@ -43,15 +45,30 @@ export function readBackend(given: CommandArguments): BackendName | 'iptables' |
 
 /** What to capture, for whom. @throws UsageError, ConfigError (resolv.conf cannot be read) */
 export function readCaptureOptions(given: CommandArguments, machine: Machine): CaptureOptions {
+  const servers = readNameservers(given.text('resolv-conf') ?? RESOLV_CONF, given.has('all-dns'))
   return {
     port: given.has('port') ? readNumber(given.text('port')!, '--port', 1, 65_535) : DEFAULT_PORT,
-    uids: readOwners(given, 'uid'),
+    uids: [
+      ...new Set([...readOwners(given, 'uid'), ...(given.has('all-dns') ? stubOwners(given, servers, machine) : [])]),
+    ],
     gids: readOwners(given, 'gid'),
-    nameservers: given.has('all-dns') ? null : readNameservers(given.text('resolv-conf') ?? RESOLV_CONF),
+    nameservers: given.has('all-dns') ? null : servers,
     exemptPrefixes: [...new Set(given.texts('exclude').map(readPrefix))],
     exemptInterfaces: [...new Set(given.texts('exclude-interface').map(readInterface))],
     hasIpv6: !given.has('no-ipv6') && hasIpv6(machine),
   }
+}
+
+/** Users of the stubs that byname would ask. @throws CaptureError if a stub's is not to be known, and none is named */
+function stubOwners(given: CommandArguments, servers: readonly string[], machine: Machine): number[] {
+  const sockets = ['/proc/net/udp', '/proc/net/udp6'].map((path) => machine.read(path) ?? '').join('\n')
+  const stubs = findStubs(servers, sockets).filter(({ uid }) => uid !== null)
+  const ofRoot = stubs.find(({ uid }) => uid === 0)
+  if (ofRoot !== undefined && !given.has('uid') && !given.has('force'))
+    throw new CaptureError(
+      `the resolver at ${ofRoot.address} (resolv.conf) listens as root, and what it asks as whichever user would come back to it: exempt its user with --uid, beside byname's, or leave out --all-dns`,
+    )
+  return stubs.flatMap(({ uid }) => (uid === null || uid === 0 ? [] : [uid]))
 }
 
 function readOwners(given: CommandArguments, option: 'uid' | 'gid'): number[] {
@@ -80,9 +97,11 @@ function readInterface(text: string): string {
   return text
 }
 
-function readNameservers(file: string): string[] {
-  const addresses = parseResolvConf(readInput(file)).servers.map(({ address }) => address.replace(/%.*$/, ''))
-  if (addresses.length === 0)
+/** `isOptional`: a file that is not there, or names none, is as good. */
+function readNameservers(file: string, isOptional: boolean): string[] {
+  const text = isOptional && !existsSync(file) ? '' : readInput(file)
+  const addresses = parseResolvConf(text).servers.map(({ address }) => address.replace(/%.*$/, ''))
+  if (addresses.length === 0 && !isOptional)
     throw new UsageError(
       `${file} names no name server; name another file with --resolv-conf, or capture with --all-dns`,
     )

@@ -19,10 +19,12 @@ export function putInForce(options: CaptureOptions, backend: BackendName, found:
   return steps.length
 }
 
-/** `DNS for 10.96.0.10 over IPv4 goes to port 15053`. */
-export function redirectText({ nameservers, hasIpv6, port }: CaptureOptions): string {
+/** `DNS for 10.96.0.10 over IPv4 goes to port 15053, but for uid 1337, gid 1337`. */
+export function redirectText({ nameservers, hasIpv6, port, uids, gids }: CaptureOptions): string {
   const families = hasIpv6 ? 'IPv4 and IPv6' : 'IPv4'
-  return `${nameservers === null ? 'all DNS' : `DNS for ${nameservers.join(', ')}`} over ${families} goes to port ${port}`
+  const what = nameservers === null ? 'all DNS' : `DNS for ${nameservers.join(', ')}`
+  const passing = [...uids.map((uid) => `uid ${uid}`), ...gids.map((gid) => `gid ${gid}`)].join(', ')
+  return `${what} over ${families} goes to port ${port}, but for ${passing}`
 }
 
 /** @throws CaptureError if Istio captures DNS here */

@@ -325,6 +325,31 @@ describe.skipIf(!canRun)('captured', () => {
     expect(ruleset()).toBe(before)
   }, 60_000)
 
+  test.each(BACKENDS)(
+    "%s, all DNS behind a stub: the stub's own queries are not captured, so there is no loop",
+    async (backend) => {
+      const stub = '991'
+      inside(['sh', '-c', 'echo 53 > /proc/sys/net/ipv4/ip_unprivileged_port_start'])
+      const server53 = "require('dgram').createSocket('udp4').bind(53, '127.0.0.53')"
+      const as = ['setpriv', `--reuid=${stub}`, `--regid=${stub}`, '--clear-groups']
+      const child = start(machine, [...as, process.execPath, '-e', server53])
+      const conf = join(folder, 'stub.conf')
+      writeFileSync(conf, 'nameserver 127.0.0.53\n')
+      const options = ['--backend', backend, '--all-dns', '--resolv-conf', conf]
+      await until('the stub is there', () => capture('apply', '--dry-run', ...options).out.includes(stub))
+      expect(capture('apply', ...options)).toMatchObject({ code: 0, out: expect.stringContaining(`uid ${stub}`) })
+      try {
+        const ask = ['dig', `@${SERVERS[0]}`, '+short', '+tries=1', 'web.mesh.test']
+        expect(inside([...as, ...ask]).out.trim()).toBe(FALSE)
+        expect(inside(ask).out.trim()).toBe(MESH.A)
+        expect(capture('check', ...options).code).toBe(0)
+      } finally {
+        expect(capture('remove').code).toBe(0)
+        child.kill()
+      }
+    },
+  )
+
   test('nothing is applied while nothing answers at the port, or where Istio captures', () => {
     const before = ruleset()
     expect(capture('apply', '--port', '15999')).toMatchObject({
