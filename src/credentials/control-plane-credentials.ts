@@ -140,7 +140,9 @@ export class ControlPlaneCredentials implements CredentialsProvider {
     const secure = secureChannel(roots, serverName, presented)
     this.#used = fingerprint(roots, presented)
     const metadata = new Metadata()
-    if (token !== null) metadata.set('authorization', `Bearer ${token}`)
+    // Beside a certificate that serves, a token that has expired could only be refused.
+    const isTokenOfUse = presented === null || this.#token?.problem === null
+    if (token !== null && isTokenOfUse) metadata.set('authorization', `Bearer ${token}`)
     if (this.#options.clusterId !== '') metadata.set('clusterid', this.#options.clusterId)
     return { ...secure, metadata, explain: (reason) => this.#explain(secure.explain(reason)) }
   }

@@ -315,7 +315,12 @@ class Daemon {
    */
   reload(why: string): void {
     const log = this.#log
-    if (this.#load === undefined) return log.info({}, `${why}: there is no configuration to read again`)
+    if (this.#load === undefined) {
+      const problem = 'there is no configuration to read again'
+      // Whoever asked is told, and nothing is wrong from now on.
+      this.#lastReload = { ...nextReload(this.#lastReload, Date.now(), [problem], []), refusedSinceMs: null }
+      return log.info({}, `${why}: ${problem}`)
+    }
     try {
       const loaded = this.#load()
       const examined = examineStart(loaded, () => this.#sys ?? this.#sysProblem)

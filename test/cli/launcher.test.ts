@@ -96,6 +96,14 @@ describe('the launcher by its name', () => {
     expect(start(['run'])).toEqual(['another', launcher, 'run', 'memory [] []'])
   })
 
+  test('certificates that Node is to read from what is no file are left out: it would wait for ever', () => {
+    own('#!/bin/sh\necho "[$NODE_EXTRA_CA_CERTS]"\n')
+    const real = join(folder, 'extra.pem')
+    writeFileSync(real, '')
+    const given = [real, '/dev/null', folder].map((file) => start(['status'], { NODE_EXTRA_CA_CERTS: file })[0])
+    expect(given).toEqual([`[${real}]`, '[]', '[]'])
+  })
+
   test('without any Node it says where to get one', () => {
     const { status, stderr } = spawnSync(launcher, ['run'], {
       encoding: 'utf8',

@@ -123,6 +123,15 @@ describe('a secured control plane sends its table', () => {
     })
   })
 
+  test('to a certificate alone where the token beside it has expired: it is kept back', async () => {
+    const { cert, key } = authority.issue({ names: ['URI:spiffe://td/ns/shop/sa/default'] })
+    Object.assign(files, { '/cert.pem': cert, '/key.pem': key, '/token': jwt({ exp: 1000 }) })
+    const pair = { cert: '/cert.pem', key: '/key.pem' }
+    const connected = await connect({ wantsCertificate: true, tokens: [] }, { certificates: [pair] })
+    expect(await outcome(connected)).toBe('table')
+    expect(await connected.server.streams.next()).toMatchObject({ authorization: '' })
+  })
+
   test('by the name that is configured', async () => {
     const connected = await connect({ tokens: [token] }, { serverName: 'istiod' }, 'gateway.example')
     expect(await outcome(connected)).toBe('table')
