@@ -125,7 +125,7 @@ export class OwnCertificate {
     }
     const { fromMs, toMs } = validity(value.leaf)
     this.#held = { ...value, from: files.cert, fromMs, toMs }
-    this.#renewLater()
+    this.#renewLater(fromMs)
   }
 
   /** One request at a time; whoever comes meanwhile waits for it. Never rejects. */
@@ -143,7 +143,7 @@ export class OwnCertificate {
       if (this.#problem !== null) log.info({ from: this.#name() }, 'a certificate was signed again')
       this.#problem = null
       this.#retryMs = RETRY_FIRST_MS
-      this.#renewLater()
+      this.#renewLater(clock.now())
       return
     }
     const leftMs = this.#held === null ? Infinity : Math.max(0, this.#held.toMs - clock.now())
@@ -209,11 +209,14 @@ export class OwnCertificate {
     }
   }
 
-  #renewLater(): void {
+  /**
+   * The life of one that has just been signed begins at `sinceMs`, now: it is dated back by minutes, for clocks that go wrong, and
+   * half of a short life counted from there would always be over.
+   */
+  #renewLater(sinceMs: number): void {
     const { clock, random } = this.#options
-    const { fromMs, toMs } = this.#held!
     const part = RENEW_PART + RENEW_JITTER * (2 * random() - 1)
-    this.#setTimer(Math.max(0, fromMs + (toMs - fromMs) * part - clock.now()))
+    this.#setTimer(Math.max(RETRY_FIRST_MS, sinceMs + (this.#held!.toMs - sinceMs) * part - clock.now()))
   }
 
   #setTimer(delayMs: number): void {

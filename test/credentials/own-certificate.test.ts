@@ -136,8 +136,19 @@ describe('renewal', () => {
   ])('is spread over a fifth of the life (random %d)', async (random, part) => {
     const { own, clock } = await make({}, { random: () => random })
     await own.current()
-    const { issuedAtMs, expiresAtMs } = own.credential()
-    expect(clock.pending[0]).toBeCloseTo(issuedAtMs! + (expiresAtMs! - issuedAtMs!) * part - clock.now(), -1)
+    const { expiresAtMs } = own.credential()
+    expect(clock.pending[0]).toBeCloseTo((expiresAtMs! - clock.now()) * part, -1)
+  })
+
+  test('of a short life that is dated back comes at half of what is left, and not at once again and again', async () => {
+    const { own, clock, server, renewals } = await make({
+      wanted: () => ({ names: [`URI:${IDENTITY}`], fromMs: clock.now() - 2 * MINUTE, toMs: clock.now() + 40_000 }),
+    })
+    await own.current()
+    await renewals.next()
+    expect(clock.pending[0]).toBeGreaterThan(19_000)
+    expect(clock.pending[0]).toBeLessThanOrEqual(20_000)
+    expect(server.requests.waiting).toBe(1)
   })
 
   test('shows the certificate, and no token', async () => {
