@@ -6,6 +6,7 @@ import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { wallClock } from '../base/clock.ts'
 import { type FileWatch, watchFile } from '../base/file-watch.ts'
 import type { Log } from '../base/log.ts'
+import { socketText } from '../config/address.ts'
 import { parseHostsFile } from '../config/hosts-file.ts'
 import type { Config, MeshSourceConfig } from '../config/schema.ts'
 import type { ControlPlaneCredentials } from '../credentials/control-plane-credentials.ts'
@@ -128,7 +129,7 @@ function nameSettings(hostsFiles: readonly string[], { engine, search }: Resolve
         .at(-1)!
         .servers.map((index) => servers[index]!)
         .filter(({ transport }) => transport === 'udp' || transport === 'tcp')
-      return plain.map(({ address, port }) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
+      return plain.map(({ address, port }) => socketText(address, port))
     },
     search,
   }

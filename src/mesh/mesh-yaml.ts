@@ -1,4 +1,5 @@
-import { isMap, isNode, isPair, isScalar, isSeq, LineCounter } from 'yaml'
+import { LineCounter } from 'yaml'
+import { offsetOf } from '../yaml/node-offset.ts'
 import { readYaml } from '../yaml/plain-yaml.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { readResource } from './resource-schema.ts'
@@ -110,28 +111,4 @@ function pathPrefix(path: readonly PropertyKey[]): string {
     else text += `[${JSON.stringify(shortened(String(key)))}]`
   }
   return text === '' ? '' : `${text}: `
-}
-
-/** Offset of the value at `path`, or of the nearest thing above it that exists. */
-function offsetOf(root: unknown, path: readonly PropertyKey[]): number {
-  let node = root
-  let found = startOf(root) ?? 0
-  for (const key of path) {
-    if (isMap(node)) {
-      const pair = node.items.find(
-        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === String(key),
-      )
-      if (pair === undefined) break
-      found = startOf(pair.value) ?? startOf(pair.key) ?? found
-      node = pair.value
-    } else if (isSeq(node)) {
-      node = node.items[Number(key)]
-      found = startOf(node) ?? found
-    } else break
-  }
-  return found
-}
-
-function startOf(node: unknown): number | null {
-  return isNode(node) ? (node.range?.[0] ?? null) : null
 }
