@@ -47,11 +47,11 @@ await build({
   format: 'esm',
   plugins: [builtins],
 })
-// A script, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run. Last: the
-// launcher takes it for the sign that all is there.
+// Scripts, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run. Last: the
+// launcher takes them for the sign that all is there.
 await build({
   ...options,
-  entryPoints: { byname: 'src/main.ts' },
+  entryPoints: { health: 'src/health.ts', byname: 'src/main.ts' },
   outExtension: { '.js': '.cjs' },
   format: 'cjs',
   define: { 'import.meta.url': '__url' },

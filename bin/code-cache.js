@@ -4,15 +4,15 @@
  * compiling. Node's own compile cache is made before anything has run, and so holds none of the functions that are compiled
  * when they are first called.
  *
- * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. Its name ends with V8's word for its
- * version and flags: it takes no code of others.
+ * A file of code is the hashes (SHA-1) of the bundle and of the code, then the code. Its name ends with a hash of V8's
+ * version and flags: it takes no code of others. (v8.cachedDataVersionTag would add the features of the processor. The
+ * code does not depend on them, and an image or a package runs on another machine than the one that made it.)
  */
 
 const { hash } = require('node:crypto')
 const { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } = require('node:fs')
 const { createRequire } = require('node:module')
 const { dirname } = require('node:path')
-const { cachedDataVersionTag } = require('node:v8')
 const vm = require('node:vm')
 
 /** A service has started by then, and V8 has not dropped yet what ran only at the start. */
@@ -27,7 +27,7 @@ const WRITABLE_BY_OTHERS = 0o022
  */
 function loadWithCode(bundle, file, isService) {
   const source = readFileSync(bundle, 'utf8')
-  const codeFile = file === null ? null : `${file}-${cachedDataVersionTag().toString(16)}`
+  const codeFile = file === null ? null : `${file}-${engineTag()}`
   const known = codeFile === null ? null : readCode(codeFile, source)
   const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
     filename: bundle,
@@ -79,6 +79,12 @@ function writeCode(file, source, script) {
       // It became read-only meanwhile.
     }
   }
+}
+
+/** Eight hex digits for this Node's V8, processor family and flags. */
+function engineTag() {
+  const { execArgv, arch, versions, env } = process
+  return hash('sha1', JSON.stringify([versions.node, versions.v8, arch, execArgv, env.NODE_OPTIONS ?? ''])).slice(0, 8)
 }
 
 function hashOf(source, code) {

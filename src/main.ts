@@ -1,7 +1,6 @@
-import { parseArguments, UsageError } from './cli/arguments.ts'
 import { type Command, type CommandContext, ExitCode } from './cli/command.ts'
-import { commandHelp, globalHelp } from './cli/help.ts'
-import { ConfigError } from './config/config-error.ts'
+import { globalHelp } from './cli/help.ts'
+import { processContext, runCommand } from './cli/run-command.ts'
 import { nearestOf } from './config/spelling.ts'
 import { version } from './version.ts'
 
@@ -14,6 +13,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['query', async () => (await import('./cli/query.ts')).queryCommand],
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
+  ['health', async () => (await import('./cli/health.ts')).healthCommand],
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
   ['vm', async () => (await import('./cli/vm.ts')).vmCommand],
   ['capture', async () => (await import('./cli/capture.ts')).captureCommand],
@@ -35,12 +35,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   // `byname table | head` closes the pipe early: nothing to report, nobody to report to.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
   const ending = new AbortController()
-  const context: CommandContext = {
-    env: process.env,
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
-    signal: ending.signal,
-  }
+  const context = processContext(ending.signal)
   let isService = false
   const code = await runCommandLine(argv, context, () => {
     isService = true
@@ -79,42 +74,11 @@ export async function runCommandLine(
     context.err(`byname: unknown ${first.startsWith('-') ? 'option' : 'command'} ${first}; ${hint}\n`)
     return ExitCode.usage
   }
-  const command = await load()
-  try {
-    const given = parseArguments(command, rest)
-    if (given.has('help')) {
-      context.out(await commandHelp(command))
-      return ExitCode.done
-    }
-    if (command.isService) beforeService()
-    return await command.run(given, context)
-  } catch (error) {
-    return showError(error, command, context)
-  }
+  return await runCommand(await load(), rest, context, beforeService)
 }
 
 async function helpOfAll(): Promise<string> {
   return globalHelp(await Promise.all([...COMMANDS.values()].map(async (load) => await load())))
-}
-
-function showError(error: unknown, command: Command, context: CommandContext): number {
-  const prefix = `byname ${command.name}: `
-  if (context.env['BYNAME_DEBUG'] === '1' && error instanceof Error) context.err(`${error.stack}\n`)
-  if (error instanceof ConfigError) {
-    for (const problem of error.problems) context.err(`${prefix}${oneLine(problem)}\n`)
-    return ExitCode.usage
-  }
-  const message = oneLine(error instanceof Error ? error.message : String(error))
-  if (error instanceof UsageError) {
-    context.err(`${prefix}${message}; byname ${command.name} --help shows what there is\n`)
-    return ExitCode.usage
-  }
-  context.err(`${prefix}${message}\n`)
-  return ExitCode.failed
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s*[\r\n]+\s*/g, ' ')
 }
 
 function ownSignals(ending: AbortController): void {

@@ -1,9 +1,10 @@
 import { type IncomingMessage, request } from 'node:http'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
-import { type HostPort, parseHostPort } from '../config/address.ts'
+import type { HostPort } from '../config/address.ts'
 import { version } from '../version.ts'
 import { type CommandArguments, type CommandOption, UsageError } from './arguments.ts'
 import type { CommandContext } from './command.ts'
+import { endpointAddress } from './endpoint-address.ts'
 
 /** Options of commands that ask a running byname. */
 export const ADMIN_OPTIONS: Readonly<Record<'admin' | 'token', CommandOption>> = {
@@ -98,13 +99,9 @@ async function askAdmin(
   throw new Error(`http://${address.text}${path} answers ${answer.status}: ${line}${advice}`)
 }
 
-/** Where the admin endpoint is. One that listens on every address is asked on loopback. @throws UsageError */
-export function adminAddress(given: CommandArguments, context: CommandContext): HostPort {
-  const written = given.text('admin') ?? (context.env.BYNAME_ADMIN_LISTEN || '127.0.0.1:15054')
-  const parsed = parseHostPort(written)
-  if ('reason' in parsed) throw new UsageError(`--admin: ${parsed.reason}`)
-  const { host } = parsed.value
-  return { ...parsed.value, host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host }
+/** Where the admin endpoint is. @throws UsageError */
+export function adminAddress(given: CommandArguments, { env }: CommandContext): HostPort {
+  return endpointAddress('admin', given.text('admin') ?? (env.BYNAME_ADMIN_LISTEN || '127.0.0.1:15054'))
 }
 
 /** @throws UsageError for a file that cannot be read */

@@ -237,8 +237,8 @@ describe('what is bundled', () => {
   const files = readdirSync(dist).filter((name) => /\.c?js$/.test(name))
   const text = (name: string): string => readFileSync(join(dist, name), 'latin1')
 
-  test('is a script and two threads', () =>
-    expect(files.toSorted()).toEqual(['byname.cjs', 'data-worker.js', 'stream-worker.js']))
+  test('is the commands, the health check apart, and two threads', () =>
+    expect(files.toSorted()).toEqual(['byname.cjs', 'data-worker.js', 'health.cjs', 'stream-worker.js']))
   test('is ASCII: of any other V8 keeps two bytes a character', () => {
     for (const name of files) expect(text(name)).not.toMatch(/[^\0-\x7f]/)
   })
