@@ -9,14 +9,12 @@ import {
   type CapturePlan,
   type CaptureRule,
   describeRule,
-  RULE_PLACES,
+  RULE_TABLES,
   type RuleAction,
   type RuleMatch,
-  type RulePlace,
-  rulesAt,
+  type RuleTable,
+  rulesOf,
 } from './plan.ts'
-
-type Table = RulePlace['table']
 
 /** What iptables-save says of the tables of one family. Lines of rules are as it wrote them, `-A CHAIN …`. */
 export interface SavedTables {
@@ -26,11 +24,8 @@ export interface SavedTables {
 
 /** All chains of ours have it; nobody else's do. */
 const PREFIX = 'BYNAME_'
-const TABLES: readonly Table[] = ['raw', 'nat']
-
-function chainOf(place: RulePlace): string {
-  return `${PREFIX}${place.hook.toUpperCase()}`
-}
+const CHAIN = `${PREFIX}OUTPUT`
+const JUMP = `-A OUTPUT -j ${CHAIN}`
 
 /** Reads what iptables-save prints, of any tables. Lines that mean nothing are ignored; counters, too. */
 export function readSaved(text: string): SavedTables {
@@ -50,7 +45,7 @@ export function readSaved(text: string): SavedTables {
 
 /** True if there is anything of byname's. */
 export function hasOwnChains(saved: SavedTables): boolean {
-  return TABLES.some((table) => ownParts(saved, table) !== null)
+  return RULE_TABLES.some((table) => ownParts(saved, table) !== null)
 }
 
 /** True if there are any tables, even empty ones. */
@@ -74,28 +69,26 @@ export function istioChain(saved: SavedTables): string | null {
  * The text for `iptables-restore --noflush` that brings one table from what `saved` says to what `plan` says, in one
  * transaction. Foreign rules and chains stay as they are.
  */
-export function writeTable(plan: CapturePlan, family: 4 | 6, table: Table, saved: SavedTables): string {
-  const places = RULE_PLACES.filter((place) => place.table === table)
-  const chains = places.map(chainOf)
+export function writeTable(plan: CapturePlan, family: 4 | 6, table: RuleTable, saved: SavedTables): string {
   const own = ownParts(saved, table)
   const jumps = own?.jumps ?? []
-  const leftOver = (own?.chains ?? []).filter((chain) => !chains.includes(chain))
-  const expected = places.map(jumpOf)
+  // An older byname had more.
+  const leftOver = (own?.chains ?? []).filter((chain) => chain !== CHAIN)
   // A jump that is right stays where it is; any other goes.
-  const kept = expected.filter((jump) => jumps.filter((each) => each === jump).length === 1)
+  const isKept = jumps.filter((each) => each === JUMP).length === 1
   return restoreText(table, [
     // Makes the chain, or empties it.
-    ...[...chains, ...leftOver].map((chain) => `:${chain} - [0:0]`),
-    ...jumps.filter((jump) => !kept.includes(jump)).map((jump) => jump.replace(/^-A/, '-D')),
+    ...[CHAIN, ...leftOver].map((chain) => `:${chain} - [0:0]`),
+    ...jumps.filter((jump) => !(isKept && jump === JUMP)).map((jump) => jump.replace(/^-A/, '-D')),
     ...leftOver.map((chain) => `-X ${chain}`),
-    ...places.flatMap((place) => rulesAt(plan, place, family).map((rule) => `-A ${chainOf(place)} ${ruleText(rule)}`)),
+    ...rulesOf(plan, table, family).map((rule) => `-A ${CHAIN} ${ruleText(rule)}`),
     // Before foreign rules: the first one that takes a packet decides.
-    ...expected.filter((jump) => !kept.includes(jump)).map((jump) => jump.replace(/^-A (\S+)/, '-I $1 1')),
+    ...(isKept ? [] : [JUMP.replace(/^-A (\S+)/, '-I $1 1')]),
   ])
 }
 
 /** The text that removes what byname has in one table; null if there is nothing. */
-export function writeRemoval(table: Table, saved: SavedTables): string | null {
+export function writeRemoval(table: RuleTable, saved: SavedTables): string | null {
   const own = ownParts(saved, table)
   if (own === null) return null
   return restoreText(table, [
@@ -107,18 +100,15 @@ export function writeRemoval(table: Table, saved: SavedTables): string | null {
 
 /** What should be there in one family, in words. */
 export function expectedLists(plan: CapturePlan, family: 4 | 6): RuleList[] {
-  return RULE_PLACES.flatMap((place) => [
-    { chain: chainName(family, place.table, chainOf(place)), rules: rulesAt(plan, place, family).map(describeRule) },
-    {
-      chain: chainName(family, place.table, place.hook.toUpperCase()),
-      rules: [describeJump(jumpOf(place))],
-    },
+  return RULE_TABLES.flatMap((table) => [
+    { chain: chainName(family, table, CHAIN), rules: rulesOf(plan, table, family).map(describeRule) },
+    { chain: chainName(family, table, 'OUTPUT'), rules: [describeJump(JUMP)] },
   ])
 }
 
 /** What of byname's is there in one family, in words. */
 export function actualLists(saved: SavedTables, family: 4 | 6): RuleList[] {
-  return TABLES.flatMap((table) => {
+  return RULE_TABLES.flatMap((table) => {
     const own = ownParts(saved, table)
     if (own === null) return []
     const callers = new Set(own.jumps.map((jump) => /^-A (\S+)/.exec(jump)![1]!))
@@ -138,12 +128,12 @@ export function actualLists(saved: SavedTables, family: 4 | 6): RuleList[] {
   })
 }
 
-function chainName(family: 4 | 6, table: Table, chain: string): string {
+function chainName(family: 4 | 6, table: RuleTable, chain: string): string {
   return `IPv${family}, table ${table}, chain ${chain}`
 }
 
 /** Our chains in a table, and the lines of other chains that call them; null if there are none of either. */
-function ownParts(saved: SavedTables, table: Table): { chains: string[]; jumps: string[] } | null {
+function ownParts(saved: SavedTables, table: RuleTable): { chains: string[]; jumps: string[] } | null {
   const all = saved.tables.get(table)
   if (all === undefined) return null
   const chains = [...all.keys()].filter((chain) => chain.startsWith(PREFIX))
@@ -153,16 +143,12 @@ function ownParts(saved: SavedTables, table: Table): { chains: string[]; jumps: 
   return chains.length + jumps.length === 0 ? null : { chains, jumps }
 }
 
-function jumpOf(place: RulePlace): string {
-  return `-A ${place.hook.toUpperCase()} -j ${chainOf(place)}`
-}
-
 function describeJump(line: string): string {
   const [, chain] = /^-A \S+ -j (BYNAME_\S+)$/.exec(line) ?? []
   return chain === undefined ? `the rule "${line}"` : `all traffic goes through ${chain}`
 }
 
-function restoreText(table: Table, lines: readonly string[]): string {
+function restoreText(table: RuleTable, lines: readonly string[]): string {
   return [`*${table}`, ...lines, 'COMMIT', ''].join('\n')
 }
 
@@ -176,12 +162,8 @@ function matchText(match: RuleMatch): string {
   switch (match.on) {
     case 'outInterface':
       return `-o ${match.name}`
-    case 'inInterface':
-      return `-i ${match.name}`
     case 'destination':
       return `-d ${match.prefix}`
-    case 'source':
-      return `-s ${match.prefix}`
     case 'destinationPort':
       return `-p ${match.protocol} -m ${match.protocol} --dport ${match.port}`
     case 'sourcePort':
@@ -205,9 +187,7 @@ function describeLine(line: string, chain: string): string {
 
 const MATCH_ORDER: readonly RuleMatch['on'][] = [
   'outInterface',
-  'inInterface',
   'destination',
-  'source',
   'destinationPort',
   'sourcePort',
   'uid',
@@ -225,9 +205,7 @@ function readRule(text: string): Pick<CaptureRule, 'matches' | 'action'> | null 
     if (value === undefined || action !== null) return null
     const port = Number(value)
     if (option === '-o') matches.push({ on: 'outInterface', name: value })
-    else if (option === '-i') matches.push({ on: 'inInterface', name: value })
     else if (option === '-d') matches.push({ on: 'destination', prefix: prefixText(value) })
-    else if (option === '-s') matches.push({ on: 'source', prefix: prefixText(value) })
     else if (option === '-p') protocol = value
     else if (option === '-m' && (value === protocol || value === 'owner')) continue
     else if (option === '--uid-owner') matches.push({ on: 'uid', id: port })

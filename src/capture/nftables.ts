@@ -8,11 +8,11 @@ import {
   type CapturePlan,
   type CaptureRule,
   describeRule,
-  RULE_PLACES,
+  RULE_TABLES,
   type RuleAction,
   type RuleMatch,
-  type RulePlace,
-  rulesAt,
+  type RuleTable,
+  rulesOf,
 } from './plan.ts'
 
 /** A table of byname's that is there. */
@@ -32,10 +32,10 @@ export interface SavedRuleset {
 
 const PREFIX = 'BYNAME_'
 /** Zones are set before connection tracking (−200); queries are redirected before others' rules at −100 see them. */
-const PRIORITY: Readonly<Record<RulePlace['table'], number>> = { raw: -300, nat: -105 }
+const PRIORITY: Readonly<Record<RuleTable, number>> = { raw: -300, nat: -105 }
 const ISTIO_TABLE = /^istio-(proxy-nat|proxy-raw|ambient-.*)$/
 
-function tableOf(table: RulePlace['table']): string {
+function tableOf(table: RuleTable): string {
   return `${PREFIX}${table.toUpperCase()}`
 }
 
@@ -46,11 +46,8 @@ function familyOf(plan: CapturePlan): string {
 /** The text for `nft -f` that removes what `saved` has of byname's, whatever it is, and makes what `plan` says. */
 export function writeRuleset(plan: CapturePlan, saved: SavedRuleset): string {
   const family = familyOf(plan)
-  const tables = (['raw', 'nat'] as const).map((table) => {
-    const chains = RULE_PLACES.filter((place) => place.table === table).map((place) => chainText(plan, place))
-    return `table ${family} ${tableOf(table)} {\n${chains.join('\n')}}\n`
-  })
-  const replaced = (['raw', 'nat'] as const).map((table) => ({ family, name: tableOf(table) }))
+  const tables = RULE_TABLES.map((table) => `table ${family} ${tableOf(table)} {\n${chainText(plan, table)}}\n`)
+  const replaced = RULE_TABLES.map((table) => ({ family, name: tableOf(table) }))
   const others = saved.own.filter(
     (own) => !replaced.some((each) => each.family === own.family && each.name === own.name),
   )
@@ -70,13 +67,16 @@ function deletion({ family, name }: OwnTable): string {
   return `delete table ${family} ${name}\n`
 }
 
-function chainText(plan: CapturePlan, place: RulePlace): string {
-  const type = place.table === 'nat' ? 'nat' : 'filter'
+function chainText(plan: CapturePlan, table: RuleTable): string {
   const lines = [
-    `type ${type} hook ${place.hook} priority ${PRIORITY[place.table]}; policy accept;`,
-    ...rulesAt(plan, place).map(ruleText),
+    `type ${typeOf(table)} hook output priority ${PRIORITY[table]}; policy accept;`,
+    ...rulesOf(plan, table).map(ruleText),
   ]
-  return `  chain ${place.hook} {\n${lines.map((line) => `    ${line}\n`).join('')}  }\n`
+  return `  chain output {\n${lines.map((line) => `    ${line}\n`).join('')}  }\n`
+}
+
+function typeOf(table: RuleTable): string {
+  return table === 'nat' ? 'nat' : 'filter'
 }
 
 function ruleText({ matches, action, family }: CaptureRule): string {
@@ -88,12 +88,8 @@ function matchText(match: RuleMatch, family: CaptureRule['family']): string {
   switch (match.on) {
     case 'outInterface':
       return `oifname "${match.name}"`
-    case 'inInterface':
-      return `iifname "${match.name}"`
     case 'destination':
       return `${ip} daddr ${match.prefix}`
-    case 'source':
-      return `${ip} saddr ${match.prefix}`
     case 'destinationPort':
       return `${match.protocol} dport ${match.port}`
     case 'sourcePort':
@@ -112,12 +108,9 @@ function actionText(action: RuleAction): string {
 
 /** What should be there, in words. */
 export function expectedRulesetLists(plan: CapturePlan): RuleList[] {
-  return RULE_PLACES.map((place) => ({
-    chain: chainName(familyOf(plan), tableOf(place.table), place.hook),
-    rules: [
-      hookText(place.table === 'nat' ? 'nat' : 'filter', place.hook, PRIORITY[place.table]),
-      ...rulesAt(plan, place).map(describeRule),
-    ],
+  return RULE_TABLES.map((table) => ({
+    chain: chainName(familyOf(plan), tableOf(table), 'output'),
+    rules: [hookText(typeOf(table), 'output', PRIORITY[table]), ...rulesOf(plan, table).map(describeRule)],
   }))
 }
 
@@ -210,7 +203,6 @@ function readMatch(expression: Json): RuleMatch | null {
   const left = objectAt(match, 'left')
   const meta = objectAt(left, 'meta')?.['key']
   if (meta === 'oifname' && typeof right === 'string') return { on: 'outInterface', name: right }
-  if (meta === 'iifname' && typeof right === 'string') return { on: 'inInterface', name: right }
   if ((meta === 'skuid' || meta === 'skgid') && typeof right === 'number')
     return { on: meta === 'skuid' ? 'uid' : 'gid', id: right }
   const payload = objectAt(left, 'payload')
@@ -222,8 +214,7 @@ function readMatch(expression: Json): RuleMatch | null {
   if (protocol !== 'ip' && protocol !== 'ip6') return null
   const prefix = prefixOf(right)
   if (prefix === null) return null
-  if (field === 'daddr') return { on: 'destination', prefix }
-  return field === 'saddr' ? { on: 'source', prefix } : null
+  return field === 'daddr' ? { on: 'destination', prefix } : null
 }
 
 function prefixOf(right: unknown): string | null {

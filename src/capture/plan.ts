@@ -3,15 +3,17 @@
  * (iptables.ts, nftables.ts) put the rules into words, the readers get them back, and describeRule says them to people.
  *
  * ```
- *  nat  output      own uid or gid, exempt addresses and interfaces → left alone; UDP and TCP to port 53 → redirected
- *  raw  output      exempt → left alone; own queries → zone 1; own replies → zone 2; other queries → zone 2
- *  raw  prerouting  exempt → left alone; replies of name servers → zone 1
+ *  nat  output   own uid or gid, exempt addresses and interfaces → left alone; UDP and TCP to port 53 → redirected
+ *  raw  output   exempt and own queries → left alone; own replies on loopback, and queries to port 53 or to byname's port → zone 2
  * ```
  *
  * Conntrack zones: an application and byname may ask one name server from one source port. In one zone the second of them would
- * be taken for the first: it would bypass the redirect, or its reply would go astray (Istio 33469, 46935). So what the
- * application says is tracked in zone 2, and what byname says to name servers in zone 1. Only UDP: over TCP the kernel
- * gives no two connections the same addresses and ports.
+ * be taken for the first: it would bypass the redirect, or its reply would go astray (Istio 33469, 46935). So what applications and
+ * byname say to each other is tracked in zone 2, and all else, byname's own queries too, where it would be without byname. Only UDP: over TCP
+ * the kernel gives no two connections the same addresses and ports.
+ *
+ * Istio's agent has its own queries in zone 1, and so every reply of the name servers: those, too, that are for containers and virtual
+ * machines behind NAT on this machine, whose queries are in no zone, and which would have no DNS.
  */
 
 /** What to capture, for whom, and what to leave alone. */
@@ -34,10 +36,8 @@ export interface CaptureOptions {
 /** What a packet must be for a rule to count. */
 export type RuleMatch =
   | { on: 'outInterface'; name: string }
-  | { on: 'inInterface'; name: string }
   /** With its length, also that of a single address: `10.0.0.1/32`. */
   | { on: 'destination'; prefix: string }
-  | { on: 'source'; prefix: string }
   | { on: 'destinationPort'; protocol: 'udp' | 'tcp'; port: number }
   | { on: 'sourcePort'; protocol: 'udp' | 'tcp'; port: number }
   | { on: 'uid'; id: number }
@@ -46,14 +46,12 @@ export type RuleMatch =
 /** What becomes of a packet. */
 export type RuleAction = { do: 'pass' } | { do: 'redirect'; port: number } | { do: 'zone'; zone: number }
 
-/** A place of the kernel's that packets come through. */
-export interface RulePlace {
-  table: 'raw' | 'nat'
-  hook: 'output' | 'prerouting'
-}
+/** The kernel's tables, of which byname has rules for what this machine sends. */
+export type RuleTable = 'raw' | 'nat'
 
 /** One rule. */
-export interface CaptureRule extends RulePlace {
+export interface CaptureRule {
+  table: RuleTable
   /** Null: of both families. */
   family: 4 | 6 | null
   /** All must hold, in the order of RuleMatch. */
@@ -61,115 +59,88 @@ export interface CaptureRule extends RulePlace {
   action: RuleAction
 }
 
-/** Rules in the order in which they count, place by place. */
+/** Rules in the order in which they count, table by table. */
 export interface CapturePlan {
   rules: readonly CaptureRule[]
   hasIpv6: boolean
 }
 
-/** Where there are rules, in the order in which they must come into force: never a redirect without its zones. */
-export const RULE_PLACES: readonly RulePlace[] = [
-  { table: 'raw', hook: 'output' },
-  { table: 'raw', hook: 'prerouting' },
-  { table: 'nat', hook: 'output' },
-]
+/** In the order in which they must come into force: never a redirect without its zone. */
+export const RULE_TABLES: readonly RuleTable[] = ['raw', 'nat']
 
 const DNS_PORT = 53
-/** What byname asks name servers. */
-const UPSTREAM_ZONE = 1
-/** What applications ask byname. */
+/** Of what applications and byname say to each other. Not 1: that is Istio's for its agent's own queries. */
 const CLIENT_ZONE = 2
+const LOOPBACK: RuleMatch = { on: 'outInterface', name: 'lo' }
 
 /** Makes the rules of `options`. */
 export function planCapture(options: CaptureOptions): CapturePlan {
   const { hasIpv6 } = options
-  const rules = [...rawOutput(options), ...rawPrerouting(options), ...natOutput(options)]
+  const rules = [...rawRules(options), ...natRules(options)]
   return { rules: hasIpv6 ? rules : rules.filter(({ family }) => family !== 6), hasIpv6 }
 }
 
-function rawOutput(options: CaptureOptions): CaptureRule[] {
-  const place: RulePlace = { table: 'raw', hook: 'output' }
+function rawRules(options: CaptureOptions): CaptureRule[] {
   const query: RuleMatch = { on: 'destinationPort', protocol: 'udp', port: DNS_PORT }
+  const toByname: RuleMatch = { on: 'destinationPort', protocol: 'udp', port: options.port }
   const reply: RuleMatch = { on: 'sourcePort', protocol: 'udp', port: options.port }
-  const to = captured(options, 'destination')
+  const zone: RuleAction = { do: 'zone', zone: CLIENT_ZONE }
   return [
-    ...exempt(options, place, 'outInterface', 'destination', query),
-    // Only to captured servers: a reply of any other is not known below, and would be nobody's in zone 1.
-    ...to.flatMap(({ family, addresses }) =>
-      owners(options).map((owner) => rule(place, family, [...addresses, query, owner], zone(UPSTREAM_ZONE))),
-    ),
-    ...owners(options).map((owner) => rule(place, null, [reply, owner], zone(CLIENT_ZONE))),
-    ...to.map(({ family, addresses }) => rule(place, family, [...addresses, query], zone(CLIENT_ZONE))),
+    ...exempt(options, 'raw', query),
+    ...owners(options).map((owner) => rule('raw', null, [query, owner], { do: 'pass' })),
+    // On loopback alone: a reply to another machine belongs to a query that came in without a zone, perhaps through NAT.
+    ...owners(options).map((owner) => rule('raw', null, [LOOPBACK, reply, owner], zone)),
+    // Asked directly, from a port that had a query redirected a moment ago, its reply would be taken for the redirected one's.
+    rule('raw', null, [LOOPBACK, toByname], zone),
+    ...captured(options).map(({ family, addresses }) => rule('raw', family, [...addresses, query], zone)),
   ]
 }
 
-function rawPrerouting(options: CaptureOptions): CaptureRule[] {
-  const place: RulePlace = { table: 'raw', hook: 'prerouting' }
-  const reply: RuleMatch = { on: 'sourcePort', protocol: 'udp', port: DNS_PORT }
-  return [
-    ...exempt(options, place, 'inInterface', 'source', reply),
-    ...captured(options, 'source').map(({ family, addresses }) =>
-      rule(place, family, [...addresses, reply], zone(UPSTREAM_ZONE)),
-    ),
-  ]
-}
-
-function natOutput(options: CaptureOptions): CaptureRule[] {
-  const place: RulePlace = { table: 'nat', hook: 'output' }
+function natRules(options: CaptureOptions): CaptureRule[] {
   const redirect: RuleAction = { do: 'redirect', port: options.port }
   const protocols = ['udp', 'tcp'] as const
   const queries = protocols.map((protocol): RuleMatch => ({ on: 'destinationPort', protocol, port: DNS_PORT }))
   return [
-    ...owners(options).map((owner) => rule(place, null, [owner], { do: 'pass' })),
-    ...queries.flatMap((query) => exempt(options, place, 'outInterface', 'destination', query)),
-    ...captured(options, 'destination').flatMap(({ family, addresses }) =>
-      queries.map((query) => rule(place, family, [...addresses, query], redirect)),
+    ...owners(options).map((owner) => rule('nat', null, [owner], { do: 'pass' })),
+    ...queries.flatMap((query) => exempt(options, 'nat', query)),
+    ...captured(options).flatMap(({ family, addresses }) =>
+      queries.map((query) => rule('nat', family, [...addresses, query], redirect)),
     ),
   ]
 }
 
 function rule(
-  place: RulePlace,
+  table: RuleTable,
   family: CaptureRule['family'],
   matches: readonly RuleMatch[],
   action: RuleAction,
 ): CaptureRule {
-  return { ...place, family, matches, action }
-}
-
-function zone(number: number): RuleAction {
-  return { do: 'zone', zone: number }
+  return { table, family, matches, action }
 }
 
 function owners({ uids, gids }: CaptureOptions): RuleMatch[] {
   return [...uids.map((id): RuleMatch => ({ on: 'uid', id })), ...gids.map((id): RuleMatch => ({ on: 'gid', id }))]
 }
 
-/** Exempt traffic stays in the zone of all other traffic, both ways. */
 function exempt(
-  options: CaptureOptions,
-  place: RulePlace,
-  interfaceOn: 'outInterface' | 'inInterface',
-  addressOn: 'destination' | 'source',
-  packets: RuleMatch,
+  { exemptInterfaces, exemptPrefixes }: CaptureOptions,
+  table: RuleTable,
+  query: RuleMatch,
 ): CaptureRule[] {
   return [
-    ...options.exemptInterfaces.map((name) => rule(place, null, [{ on: interfaceOn, name }, packets], { do: 'pass' })),
-    ...options.exemptPrefixes.map((prefix) =>
-      rule(place, familyOf(prefix), [{ on: addressOn, prefix }, packets], { do: 'pass' }),
+    ...exemptInterfaces.map((name) => rule(table, null, [{ on: 'outInterface', name }, query], { do: 'pass' })),
+    ...exemptPrefixes.map((prefix) =>
+      rule(table, familyOf(prefix), [{ on: 'destination', prefix }, query], { do: 'pass' }),
     ),
   ]
 }
 
 /** One entry for all queries, or one for each name server. */
-function captured(
-  { nameservers }: CaptureOptions,
-  on: 'destination' | 'source',
-): { family: CaptureRule['family']; addresses: RuleMatch[] }[] {
+function captured({ nameservers }: CaptureOptions): { family: CaptureRule['family']; addresses: RuleMatch[] }[] {
   if (nameservers === null) return [{ family: null, addresses: [] }]
   return nameservers.map((address) => {
     const family = familyOf(address)
-    return { family, addresses: [{ on, prefix: `${address}/${family === 4 ? 32 : 128}` }] }
+    return { family, addresses: [{ on: 'destination', prefix: `${address}/${family === 4 ? 32 : 128}` }] }
   })
 }
 
@@ -177,13 +148,10 @@ function familyOf(address: string): 4 | 6 {
   return address.includes(':') ? 6 : 4
 }
 
-/** The rules of one place in the order in which they count; with `family`, those that count for it. */
-export function rulesAt(plan: CapturePlan, place: RulePlace, family?: 4 | 6): CaptureRule[] {
+/** The rules of one table in the order in which they count; with `family`, those that count for it. */
+export function rulesOf(plan: CapturePlan, table: RuleTable, family?: 4 | 6): CaptureRule[] {
   return plan.rules.filter(
-    (each) =>
-      each.table === place.table &&
-      each.hook === place.hook &&
-      (family === undefined || each.family === null || each.family === family),
+    (each) => each.table === table && (family === undefined || each.family === null || each.family === family),
   )
 }
 
@@ -194,9 +162,7 @@ export function describeRule({ matches, action }: Pick<CaptureRule, 'matches' | 
     if (match.on === 'destinationPort') words.packets = `${match.protocol.toUpperCase()} to port ${match.port}`
     else if (match.on === 'sourcePort') words.packets = `${match.protocol.toUpperCase()} from port ${match.port}`
     else if (match.on === 'destination') words.peer += ` of ${shortPrefix(match.prefix)}`
-    else if (match.on === 'source') words.peer += ` of ${shortPrefix(match.prefix)}`
     else if (match.on === 'outInterface') words.way += ` out through ${match.name}`
-    else if (match.on === 'inInterface') words.way += ` in through ${match.name}`
     else words.owner += ` by ${match.on} ${match.id}`
   }
   return `${words.packets}${words.peer}${words.way}${words.owner} ${describeAction(action)}`

@@ -74,15 +74,13 @@ function differences(saved: SavedTables, plan: CapturePlan = PLAN, family: 4 | 6
 test('the text of each table, from nothing', () => {
   expect(writeTable(PLAN, 4, 'raw', NOTHING)).toBe(`*raw
 :BYNAME_OUTPUT - [0:0]
-:BYNAME_PREROUTING - [0:0]
--A BYNAME_OUTPUT -d 10.96.0.10/32 -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j CT --zone 1
--A BYNAME_OUTPUT -d 10.96.0.10/32 -p udp -m udp --dport 53 -m owner --gid-owner 1337 -j CT --zone 1
--A BYNAME_OUTPUT -p udp -m udp --sport 15053 -m owner --uid-owner 1337 -j CT --zone 2
--A BYNAME_OUTPUT -p udp -m udp --sport 15053 -m owner --gid-owner 1337 -j CT --zone 2
+-A BYNAME_OUTPUT -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j RETURN
+-A BYNAME_OUTPUT -p udp -m udp --dport 53 -m owner --gid-owner 1337 -j RETURN
+-A BYNAME_OUTPUT -o lo -p udp -m udp --sport 15053 -m owner --uid-owner 1337 -j CT --zone 2
+-A BYNAME_OUTPUT -o lo -p udp -m udp --sport 15053 -m owner --gid-owner 1337 -j CT --zone 2
+-A BYNAME_OUTPUT -o lo -p udp -m udp --dport 15053 -j CT --zone 2
 -A BYNAME_OUTPUT -d 10.96.0.10/32 -p udp -m udp --dport 53 -j CT --zone 2
--A BYNAME_PREROUTING -s 10.96.0.10/32 -p udp -m udp --sport 53 -j CT --zone 1
 -I OUTPUT 1 -j BYNAME_OUTPUT
--I PREROUTING 1 -j BYNAME_PREROUTING
 COMMIT
 `)
   expect(writeTable(PLAN, 6, 'nat', NOTHING)).toBe(`*nat

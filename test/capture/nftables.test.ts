@@ -30,19 +30,11 @@ table inet BYNAME_RAW {
     type filter hook output priority -300; policy accept;
     oifname "tun0" udp dport 53 counter return
     ip daddr 10.0.0.0/8 udp dport 53 counter return
-    ip daddr 10.96.0.10/32 udp dport 53 meta skuid 1337 counter ct zone set 1
-    ip6 daddr fd00::10/128 udp dport 53 meta skuid 1337 counter ct zone set 1
-    udp sport 15053 meta skuid 1337 counter ct zone set 2
+    udp dport 53 meta skuid 1337 counter return
+    oifname "lo" udp sport 15053 meta skuid 1337 counter ct zone set 2
+    oifname "lo" udp dport 15053 counter ct zone set 2
     ip daddr 10.96.0.10/32 udp dport 53 counter ct zone set 2
     ip6 daddr fd00::10/128 udp dport 53 counter ct zone set 2
-  }
-
-  chain prerouting {
-    type filter hook prerouting priority -300; policy accept;
-    iifname "tun0" udp sport 53 counter return
-    ip saddr 10.0.0.0/8 udp sport 53 counter return
-    ip saddr 10.96.0.10/32 udp sport 53 counter ct zone set 1
-    ip6 saddr fd00::10/128 udp sport 53 counter ct zone set 1
   }
 }
 table inet BYNAME_NAT {

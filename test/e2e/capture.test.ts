@@ -1,93 +1,37 @@
-/**
- * The redirect in real network namespaces: a machine with byname and a firewall that takes replies alone, and a name server.
- *
- * ```
- *  machine 10.98.0.1, fd98::1                                        server 10.98.0.53, fd98::53
- *    application ─port 53→ redirect → byname (uid 1337) ──port 53──→   dnsmasq: outside.test, and a false web.mesh.test
- * ```
- */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+/** The redirect in real network namespaces: a machine with byname and a firewall that takes replies alone (redirected-machine.ts). */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LAUNCHER } from '../cli/byname-process.ts'
+import {
+  canRedirect,
+  FALSE,
+  MESH,
+  OUTSIDE,
+  OWN,
+  type Ran,
+  RedirectedMachine,
+  run,
+  SERVERS,
+} from './redirected-machine.ts'
 
-const SERVERS = ['10.98.0.53', 'fd98::53'] as const
-const MESH = { A: '10.50.0.1', AAAA: 'fd50::1' } as const
-const OUTSIDE = { A: '203.0.113.9', AAAA: '2001:db8::9' } as const
-/** What the name server says of the mesh's name: whoever gets it has bypassed byname. */
-const FALSE = '203.0.113.66'
-const OWN = '1337'
-const WAIT_MS = 20_000
+/** A hundred with `.ci/run --long`. */
+const ROUNDS = process.env['CAPTURE_ROUNDS'] ?? '10'
 
-/** Unique, so that tests side by side have networks of their own. */
-const tag = `bnc${process.pid}`
-const machine = `${tag}-machine`
-const server = `${tag}-server`
-
-interface Ran {
-  code: number | null
-  out: string
-  err: string
-}
-
-function run(program: string, args: readonly string[], input = ''): Ran {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input })
-  return { code: status, out: stdout ?? '', err: stderr ?? '' }
-}
-
-function ip(...args: string[]): void {
-  expect(run('ip', args)).toEqual({ code: 0, out: '', err: '' })
-}
-
-/** Runs a program in the machine. */
-function inside(args: readonly string[], input = ''): Ran {
-  return run('ip', ['netns', 'exec', machine, ...args], input)
-}
-
-/** Needs root and the programs. */
-const canRun =
-  run('ip', ['netns', 'add', `${tag}-try`]).code === 0 &&
-  run('ip', ['netns', 'del', `${tag}-try`]).code === 0 &&
-  ['nft', 'iptables-nft', 'iptables-legacy', 'dnsmasq', 'setpriv'].every((each) => run(each, ['--version']).code === 0)
-
-const folder = mkdtempSync(join(tmpdir(), 'byname-capture-'))
-const children: ChildProcess[] = []
-const output: string[] = []
-
-function start(namespace: string, args: readonly string[]): ChildProcess {
-  const child = spawn('ip', ['netns', 'exec', namespace, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  children.push(child)
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => output.push(chunk.toString()))
-  return child
-}
-
-/** What `dig` prints for a name, asked of the name server's own address. */
-function dig(address: string, ...question: string[]): string {
-  return inside(['dig', `@${address}`, '+short', '+tries=1', '+time=5', ...question]).out.trim()
-}
-
-async function until(what: string, isSo: () => boolean): Promise<void> {
-  const end = Date.now() + WAIT_MS
-  while (!isSo()) {
-    if (Date.now() > end) throw new Error(`${what}\n${output.join('').slice(-4000)}`)
-    await sleep(50)
-  }
-}
+let machine: RedirectedMachine
+const inside = (args: readonly string[], input?: string): Ran => machine.inside(args, input)
+const dig = (address: string, ...question: string[]): string => machine.dig(address, ...question)
+const ruleset = (): string => machine.ruleset()
 
 function capture(...args: string[]): Ran {
   return inside([LAUNCHER, 'capture', ...args])
 }
 
-/** Everything that holds rules, without counters; iptables' tables may be there or not while they are empty. */
-function ruleset(): string {
-  const saved = ['iptables-legacy-save', 'ip6tables-legacy-save'].map((program) => inside([program]).out)
-  return [inside(['nft', '-s', 'list', 'ruleset']).out, ...saved]
-    .join('\n')
-    .replace(/^#.*\n/gm, '')
-    .replace(/\[\d+:\d+\]/g, '')
+/** From ports of the system's choice and such as the machine uses itself. */
+function askFromContainer(): string[] {
+  return ['0', '40001', '40002'].map((port) => machine.digFromContainer('-b', `0.0.0.0#${port}`, 'web.mesh.test'))
 }
 
 /** Rules of others in all back ends, a firewall among them that takes only replies and what is on loopback. */
@@ -101,6 +45,7 @@ function addForeignRules(): void {
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
   }
 }
+table ip docker { chain post { type nat hook postrouting priority 100; ip saddr 172.30.0.0/24 masquerade; }; }
 table ip byname { chain mine { type nat hook output priority -100; policy accept; tcp dport 8080 redirect to :80; }; }
 `
   expect(inside(['nft', '-f', '-'], nft)).toEqual({ code: 0, out: '', err: '' })
@@ -133,70 +78,19 @@ function packets(backend: string, table: 'raw' | 'nat', pattern: RegExp): number
   return lines.reduce((sum, line) => sum + Number(/^\[(\d+):|packets (\d+)/.exec(line)!.slice(1).find(Boolean)), 0)
 }
 
-describe.skipIf(!canRun)('captured', () => {
+describe.skipIf(!canRedirect())('captured', () => {
   beforeAll(async () => {
-    chmodSync(folder, 0o755)
-    for (const name of [machine, server]) ip('netns', 'add', name)
-    ip('-n', machine, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', server)
-    for (const [name, number, first] of [
-      [machine, '1', '1'],
-      [server, '53', '53'],
-    ] as const) {
-      ip('-n', name, 'link', 'set', 'lo', 'up')
-      ip('-n', name, 'link', 'set', 'eth0', 'up')
-      ip('-n', name, 'addr', 'add', `10.98.0.${number}/24`, 'dev', 'eth0')
-      ip('-n', name, 'addr', 'add', `fd98::${first}/64`, 'dev', 'eth0', 'nodad')
-    }
-    // ip netns exec shows it as /etc/resolv.conf.
-    mkdirSync(`/etc/netns/${machine}`, { recursive: true })
-    writeFileSync(
-      `/etc/netns/${machine}/resolv.conf`,
-      `${SERVERS.map((each) => `nameserver ${each}\n`).join('')}options timeout:2 attempts:1\n`,
-    )
+    machine = new RedirectedMachine('bnc')
     // byname's own ports come from those that the test uses.
     inside(['sh', '-c', 'echo "40000 40127" > /proc/sys/net/ipv4/ip_local_port_range'])
-    start(server, [
-      'dnsmasq',
-      '--keep-in-foreground',
-      '--conf-file=/dev/null',
-      '--no-resolv',
-      '--no-hosts',
-      '--user=root',
-      '--pid-file=',
-      '--listen-address=10.98.0.53,fd98::53',
-      '--bind-interfaces',
-      ...Object.values(OUTSIDE).map((address) => `--address=/outside.test/${address}`),
-      `--address=/web.mesh.test/${FALSE}`,
-    ])
     addForeignRules()
-    const table = join(folder, 'table.json')
-    writeFileSync(table, JSON.stringify({ table: { 'web.mesh.test': { ips: Object.values(MESH) } } }))
-    const config = join(folder, 'byname.yaml')
-    writeFileSync(
-      config,
-      JSON.stringify({ mesh: { source: { table } }, metrics: { listen: 'off' }, admin: { listen: 'off' } }),
-    )
-    await until('the name server answers', () => dig(SERVERS[0], 'web.mesh.test') === FALSE)
-    start(machine, [
-      'setpriv',
-      `--reuid=${OWN}`,
-      `--regid=${OWN}`,
-      '--clear-groups',
-      LAUNCHER,
-      'run',
-      '--config',
-      config,
-    ])
-    await until('byname answers', () => dig('127.0.0.1', '-p', '15053', 'web.mesh.test') === MESH.A)
+    await machine.until('the name server answers', () => dig(SERVERS[0], 'web.mesh.test') === FALSE)
+    const as = ['setpriv', `--reuid=${OWN}`, `--regid=${OWN}`, '--clear-groups']
+    machine.start([...as, LAUNCHER, 'run', '--config', machine.writeConfig()])
+    await machine.until('byname answers', () => dig('127.0.0.1', '-p', '15053', 'web.mesh.test') === MESH.A)
   }, 60_000)
 
-  afterAll(() => {
-    for (const child of children) child.kill()
-    // A program under ip netns exec is that process itself; byname's launcher has a child that ends with it.
-    for (const name of [machine, server]) run('ip', ['netns', 'del', name])
-    rmSync(`/etc/netns/${machine}`, { recursive: true, force: true })
-    rmSync(folder, { recursive: true, force: true })
-  })
+  afterAll(() => machine.remove())
 
   const BACKENDS = ['nftables', 'iptables-nft', 'iptables-legacy']
   const SCOPES = [[], ['--all-dns']]
@@ -238,6 +132,41 @@ describe.skipIf(!canRun)('captured', () => {
     60_000,
   )
 
+  test.each(BACKENDS.flatMap((backend) => SCOPES.map((scope) => [backend, scope] as const)))(
+    "%s %j: containers behind this machine's NAT go on asking the same name servers, from any port",
+    (backend, scope) => {
+      const before = askFromContainer()
+      expect(new Set(before)).toEqual(new Set([FALSE]))
+      expect(capture('apply', '--backend', backend, ...scope).code).toBe(0)
+      try {
+        // The machine has the ports in use, too.
+        expect(dig(SERVERS[0], '-b', '0.0.0.0#40001', 'web.mesh.test')).toBe(MESH.A)
+        expect(askFromContainer()).toEqual(before)
+      } finally {
+        expect(capture('remove').code).toBe(0)
+      }
+      expect(askFromContainer()).toEqual(before)
+    },
+  )
+
+  test.each(BACKENDS)(
+    '%s: byname asked directly, from a port whose query was redirected a moment ago, answers by itself',
+    (backend) => {
+      const conf = join(machine.folder, 'loopback.conf')
+      writeFileSync(conf, 'nameserver 127.0.0.53\n')
+      expect(capture('apply', '--backend', backend, '--resolv-conf', conf).code).toBe(0)
+      try {
+        for (const port of ['40011', '40012', '40013']) {
+          const from = ['-b', `127.0.0.1#${port}`, 'web.mesh.test']
+          expect(dig('127.0.0.53', ...from)).toBe(MESH.A)
+          expect(dig('127.0.0.1', '-p', '15053', ...from)).toBe(MESH.A)
+        }
+      } finally {
+        expect(capture('remove').code).toBe(0)
+      }
+    },
+  )
+
   test.each(BACKENDS)(
     '%s: 5,000 queries from reused ports: none bypasses, none goes astray',
     (backend) => {
@@ -260,12 +189,12 @@ describe.skipIf(!canRun)('captured', () => {
   )
 
   test.each(BACKENDS)(
-    '%s: apply, check, apply and remove, 20 times among foreign rules, leave these as they were',
+    '%s: apply, check, apply and remove, again and again among foreign rules, leave these as they were',
     (backend) => {
       const script = join(import.meta.dirname, 'capture-rounds-inside.ts')
-      expect(inside([process.execPath, script, backend, '20'])).toEqual({ code: 0, out: '', err: '' })
+      expect(inside([process.execPath, script, backend, ROUNDS])).toEqual({ code: 0, out: '', err: '' })
     },
-    120_000,
+    600_000,
   )
 
   test.each(BACKENDS)(
@@ -273,7 +202,7 @@ describe.skipIf(!canRun)('captured', () => {
     async (backend) => {
       const before = ruleset()
       for (let round = 0; round < 6; round++) {
-        const child = spawn('ip', ['netns', 'exec', machine, LAUNCHER, 'capture', 'apply', '--backend', backend], {
+        const child = spawn('ip', ['netns', 'exec', machine.name, LAUNCHER, 'capture', 'apply', '--backend', backend], {
           detached: true,
           stdio: 'ignore',
         })
@@ -299,21 +228,21 @@ describe.skipIf(!canRun)('captured', () => {
   test('run --capture: redirected while the daemon answers, and at no other time, however it ends', async () => {
     const before = ruleset()
     const listen = ['127.0.0.1:15153', '[::1]:15153'].flatMap((address) => ['--listen', address])
-    const config = join(folder, 'byname.yaml')
+    const config = join(machine.folder, 'byname.yaml')
     const begin = async (): Promise<{ holder: ChildProcess; daemon: number; ended: Promise<unknown> }> => {
       const args = ['run', '--capture', '--port', '15153', '--config', config, ...listen]
-      const holder = start(machine, [LAUNCHER, ...args])
+      const holder = machine.start([LAUNCHER, ...args])
       const ended = new Promise((resolve) => holder.once('exit', resolve))
-      await until('it is captured', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
+      await machine.until('it is captured', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
       return { holder, daemon: Number(run('pgrep', ['-P', String(holder.pid)]).out), ended }
     }
     const first = await begin()
     expect(run('ps', ['-o', 'uid=', '-p', String(first.daemon)]).out.trim()).toBe(OWN)
     process.kill(first.daemon, 'SIGSTOP')
-    await until('the redirect is withdrawn', () => ruleset() === before)
+    await machine.until('the redirect is withdrawn', () => ruleset() === before)
     expect(dig(SERVERS[0], 'web.mesh.test')).toBe(FALSE)
     process.kill(first.daemon, 'SIGCONT')
-    await until('the redirect is back', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
+    await machine.until('the redirect is back', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
     const killedAt = performance.now()
     process.kill(first.daemon, 'SIGKILL')
     expect(await first.ended).toBe(1)
@@ -332,11 +261,11 @@ describe.skipIf(!canRun)('captured', () => {
       inside(['sh', '-c', 'echo 53 > /proc/sys/net/ipv4/ip_unprivileged_port_start'])
       const server53 = "require('dgram').createSocket('udp4').bind(53, '127.0.0.53')"
       const as = ['setpriv', `--reuid=${stub}`, `--regid=${stub}`, '--clear-groups']
-      const child = start(machine, [...as, process.execPath, '-e', server53])
-      const conf = join(folder, 'stub.conf')
+      const child = machine.start([...as, process.execPath, '-e', server53])
+      const conf = join(machine.folder, 'stub.conf')
       writeFileSync(conf, 'nameserver 127.0.0.53\n')
       const options = ['--backend', backend, '--all-dns', '--resolv-conf', conf]
-      await until('the stub is there', () => capture('apply', '--dry-run', ...options).out.includes(stub))
+      await machine.until('the stub is there', () => capture('apply', '--dry-run', ...options).out.includes(stub))
       expect(capture('apply', ...options)).toMatchObject({ code: 0, out: expect.stringContaining(`uid ${stub}`) })
       try {
         const ask = ['dig', `@${SERVERS[0]}`, '+short', '+tries=1', 'web.mesh.test']
