@@ -396,12 +396,17 @@ class Daemon {
     this.#settings.stop()
     this.#configFile.watch(false)
     await this.#origin?.stop(ORIGIN_STOP_MS)
+    // First: when the stream worker listens no more, nobody does, and who connects is refused at once instead of being reset later.
+    this.#close(this.#listeners.map(({ tcpFd }) => tcpFd))
     await this.#threads?.stop()
-    for (const fd of this.#listeners.flatMap(({ tcpFd, udpFds }) => [tcpFd, ...udpFds]))
-      if (fd >= 0) this.#sys?.close(fd)
+    this.#close(this.#listeners.flatMap(({ udpFds }) => udpFds))
     await this.#keeper?.stop()
     if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)
     this.#log.info({}, 'byname has stopped')
+  }
+
+  #close(fds: readonly number[]): void {
+    for (const fd of fds) if (fd >= 0) this.#sys?.close(fd)
   }
 }
 

@@ -2,6 +2,7 @@
  * Entry of the stream worker's thread: an ordinary event loop that owns every connection, of clients and to upstream
  * servers, and passes whole messages to and from the data workers.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
@@ -79,6 +80,9 @@ async function open(wanted: readonly StreamListener[]): ReturnType<ClientListene
 
 /** Lets clients have the answers that are under way, for at most `deadlineMs`. Returns how many connections were cut then. */
 async function drain(deadlineMs: number): Promise<number> {
+  // Connections that wait to be accepted would be reset: two turns of the event loop accept them all.
+  await nextTurn()
+  await nextTurn()
   listeners.close()
   const deadline = Promise.withResolvers<void>()
   const timer = setTimeout(deadline.resolve, deadlineMs)

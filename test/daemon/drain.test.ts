@@ -8,6 +8,7 @@ import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
 import { services, Stage, until } from '../scenario/scenario.ts'
 import { ScriptedUpstream } from '../stream/scripted-upstream.ts'
+import { TestClient } from '../stream/test-client.ts'
 import { rcodeOf } from '../worker/dns-client.ts'
 
 /** The server takes so much longer than whatever could end without it. */
@@ -82,5 +83,26 @@ test.each([
   setTimeout(answer, ANSWER_AFTER_MS)
   const { packet } = await reply
   expect([rcodeOf(packet), packet.flag_tc]).toEqual(['NOERROR', false])
+  await daemon.line('byname has stopped')
+})
+
+test('who connects while the daemon drains is refused at once, and not reset at its end', async () => {
+  const { upstream, asked, answer } = await overTls()
+  const daemon = await stage.daemon({
+    config: { mesh: { source: { table: tableFile() } }, upstream: { ...upstream, attemptTimeoutMs: 4000 } },
+  })
+  const client = await stage.client()
+  const reply = client.ask(daemon.at(), NAME)
+  await until(() => expect(asked()).toBe(1))
+  daemon.child.kill('SIGTERM')
+  await daemon.line('draining')
+  const { address, port } = daemon.at()
+  await until(async () => {
+    const late = new TestClient(port, address)
+    await until(() => expect(late.closed).toBe(true))
+    expect(late.error?.code).toBe('ECONNREFUSED')
+  })
+  answer()
+  expect(rcodeOf((await reply).packet)).toBe('NOERROR')
   await daemon.line('byname has stopped')
 })

@@ -79,6 +79,16 @@ class Bench {
     return client
   }
 
+  /** A client who was answered and asks no more. */
+  async acceptedAndAnswered(): Promise<TestClient> {
+    const client = await this.accepted()
+    client.send(query(0, 'first.'))
+    await vi.waitFor(() => expect(this.worker.queries).toHaveLength(1))
+    this.worker.answer(this.worker.queries.splice(0))
+    await vi.waitFor(() => expect(client.replies).toHaveLength(1))
+    return client
+  }
+
   count(cell: StreamCell): number {
     return this.counters.get(cell)
   }
@@ -517,7 +527,7 @@ describe('a data worker that is gone', () => {
 describe('draining', () => {
   it('closes idle connections at once and others after their answers', async () => {
     const bench = await Bench.start()
-    const [idle, busy] = [await bench.accepted(), await bench.accepted()]
+    const [idle, busy] = [await bench.acceptedAndAnswered(), await bench.accepted()]
     busy.send(...FOUR)
     await until(() => expect(bench.worker.queries).toHaveLength(4))
     let drained = false
@@ -543,9 +553,9 @@ describe('draining', () => {
 
   it('resets nobody who asks once more before he sees the end, and waits a bounded time for his', async () => {
     const bench = await Bench.start()
-    bench.worker.echoes = true
-    const client = await bench.accepted()
+    const client = await bench.acceptedAndAnswered()
     client.endsWithServer = false
+    bench.worker.echoes = true
     const drained = bench.clients.drain()
     await until(() => expect(client.ended).toBe(true))
     client.send(...FOUR)
@@ -555,7 +565,22 @@ describe('draining', () => {
     bench.pass(1)
     await drained
     expect(client.error).toBeNull()
-    expect(client.replies).toEqual([])
+    expect(client.replies.map(idOf)).toEqual([0])
+  })
+
+  it('answers the first query of a connection that was opened a moment ago', async () => {
+    const bench = await Bench.start()
+    bench.worker.echoes = true
+    const [client, silent] = [await bench.accepted(), await bench.accepted()]
+    const drained = bench.clients.drain()
+    bench.pass(499)
+    expect([client.ended, silent.ended]).toEqual([false, false])
+    client.send(FOUR[0]!)
+    await until(() => expect(client.closed).toBe(true))
+    expect([client.replies.map(idOf), client.error]).toEqual([[1], null])
+    bench.pass(1)
+    await drained
+    await until(() => expect(silent.closed).toBe(true))
   })
 
   it('takes no more from a client that stays above the limit', async () => {

@@ -25,6 +25,8 @@ const PAUSE_QUEUED_BYTES = 1 << 16
 const DRAIN_TURNS = 2
 /** A connection that is drained is read for at most this long: its client may never stop asking. */
 const DRAIN_READ_MS = 1000
+/** A drained connection on which nothing was asked yet is waited for this long: its client has only just opened it to ask. */
+const DRAIN_FIRST_QUERY_MS = 500
 /** How long a client may take to end its side of a connection that was drained. */
 const DRAIN_LINGER_MS = 500
 
@@ -53,6 +55,8 @@ export class ClientConnection {
   /** The client has sent its FIN: it may still want answers. */
   #clientDone = false
   #finishing = false
+  /** A whole query has come. */
+  #hasAsked = false
   /** When a connection that is being drained takes no more queries; Infinity: it is not. */
   #drainReadUntilMs = Number.POSITIVE_INFINITY
   /** When a drained connection is given up, our FIN being sent. */
@@ -152,14 +156,14 @@ export class ClientConnection {
   }
 
   /**
-   * Answers what the client has sent so far, then ends our side and waits a moment for the client to end its own. What it
-   * asks meanwhile is read and not answered: closing a socket with something unread resets the connection, and may take
+   * Answers what the client has sent so far, or the first that it is about to send, then ends our side and waits a moment for the client to
+   * end its own. What it asks meanwhile is read and not answered: closing a socket with something unread resets the connection, and may take
    * answers with it that the client has not read. It asks again by another (RFC 7766 §6.2.4).
    */
   drain(): void {
     this.endReason = 'drained'
-    this.#drainReadUntilMs = this.#owner.now() + DRAIN_READ_MS
-    this.#endDrainingIn(DRAIN_TURNS)
+    this.#drainReadUntilMs = this.#owner.now() + (this.#hasAsked ? DRAIN_READ_MS : DRAIN_FIRST_QUERY_MS)
+    if (this.#hasAsked) this.#endDrainingIn(DRAIN_TURNS)
   }
 
   /** Ends the connection at once with a reset: the kernel need not keep what the client does not read. */
@@ -197,6 +201,8 @@ export class ClientConnection {
       return
     }
     this.activeAtMs = this.#owner.now()
+    if (!this.#hasAsked && this.#isDraining) this.#endDrainingIn(DRAIN_TURNS)
+    this.#hasAsked = true
     const { count } = this.#reader
     const room = this.#owner.settings.maxInFlight - this.inFlight
     // A read that was already on its way when the socket was paused joins what waits.
