@@ -1,0 +1,78 @@
+{{/*
+Environment variables of byname's own settings, as a JSON list of { name, value }: those that the chart sets (`fixed`, a
+map), then `config` by path (cache.maxBytes is BYNAME_CACHE_MAX_BYTES), then `env`.
+*/}}
+{{- define "byname.settings" -}}
+{{- $variables := list -}}
+{{- range $name, $value := .fixed -}}
+{{- $variables = append $variables (dict "name" $name "value" (toString $value)) -}}
+{{- end -}}
+{{- $read := dict "variables" list -}}
+{{- include "byname.settings.of" (dict "prefix" "BYNAME" "section" .root.Values.config "into" $read) -}}
+{{- $variables = concat $variables $read.variables -}}
+{{- range $name, $value := .root.Values.env -}}
+{{- $variables = append $variables (dict "name" $name "value" (toString $value)) -}}
+{{- end -}}
+{{- toJson $variables -}}
+{{- end -}}
+
+{{/* Adds the leaves of `section` to `into.variables`. Whole numbers arrive as floats. */}}
+{{- define "byname.settings.of" -}}
+{{- $into := .into -}}
+{{- range $key, $value := .section -}}
+{{- $name := printf "%s_%s" $.prefix (snakecase $key | upper) -}}
+{{- if and (kindIs "map" $value) (ne $key "labels") -}}
+{{- include "byname.settings.of" (dict "prefix" $name "section" $value "into" $into) -}}
+{{- else -}}
+{{- $_ := set $into "variables" (append $into.variables (dict "name" $name "value" (include "byname.settings.text" $value))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A value as byname reads it from one line of text: lists by commas, labels as a=b,c=d, lists of sections as YAML. */}}
+{{- define "byname.settings.text" -}}
+{{- if kindIs "map" . -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}{{- $pairs = append $pairs (printf "%s=%v" $key $value) -}}{{- end -}}
+{{- join "," $pairs -}}
+{{- else if kindIs "slice" . -}}
+{{- if not . -}}[]{{- else if kindIs "map" (first .) -}}{{ toJson . }}{{- else -}}{{ join "," . }}{{- end -}}
+{{- else if kindIs "float64" . -}}
+{{- if eq (floor .) . -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
+{{- else if and (kindIs "string" .) (eq . "") -}}
+""
+{{- else -}}
+{{- toString . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the chart sets in every sidecar, as a map. */}}
+{{- define "byname.sidecar.fixed" -}}
+BYNAME_MESH_LAST_KNOWN_GOOD: /var/lib/byname/table
+BYNAME_METRICS_LISTEN: "[::]:{{ .Values.metrics.port }}"
+{{- end -}}
+
+{{- define "byname.startupCommand" -}}
+{{- $command := list "byname" "health" -}}
+{{- if eq .Values.startup.waitFor "table" -}}{{- $command = append $command "--ready" -}}{{- end -}}
+{{- toJson $command -}}
+{{- end -}}
+
+{{/* What files/sidecar-template.yaml reads as $byname, as JSON. */}}
+{{- define "byname.sidecar.data" -}}
+{{- $fixed := include "byname.sidecar.fixed" . | fromYaml -}}
+{{- dict
+  "image" (include "byname.image" .)
+  "imagePullPolicy" .Values.image.pullPolicy
+  "imagePullSecrets" .Values.image.pullSecrets
+  "clusterName" .Values.istio.clusterName
+  "network" .Values.istio.network
+  "env" (include "byname.settings" (dict "root" . "fixed" $fixed) | fromJsonArray)
+  "startupCommand" (include "byname.startupCommand" . | fromJsonArray)
+  "startupFailures" (int .Values.startup.seconds)
+  "resources" .Values.resources
+  "metricsPort" (int .Values.metrics.port)
+  "isScrapeMerged" (eq .Values.metrics.scrape "merged")
+  "stateSizeLimit" "64Mi"
+  | toJson -}}
+{{- end -}}
