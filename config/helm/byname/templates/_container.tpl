@@ -70,9 +70,20 @@ BYNAME_METRICS_LISTEN: "[::]:{{ .Values.metrics.port }}"
   "env" (include "byname.settings" (dict "root" . "fixed" $fixed) | fromJsonArray)
   "startupCommand" (include "byname.startupCommand" . | fromJsonArray)
   "startupFailures" (int .Values.startup.seconds)
-  "resources" .Values.resources
+  "resources" (include "byname.resources" . | fromJson)
   "metricsPort" (int .Values.metrics.port)
   "isScrapeMerged" (eq .Values.metrics.scrape "merged")
   "stateSizeLimit" "64Mi"
   | toJson -}}
+{{- end -}}
+
+{{/* The container's resources as JSON, every amount a text. */}}
+{{- define "byname.resources" -}}
+{{- $all := dict -}}
+{{- range $kind, $amounts := .Values.resources -}}
+{{- $texts := dict -}}
+{{- range $name, $amount := $amounts -}}{{- $_ := set $texts $name (toString $amount) -}}{{- end -}}
+{{- $_ := set $all $kind $texts -}}
+{{- end -}}
+{{- toJson $all -}}
 {{- end -}}
