@@ -168,6 +168,11 @@ const mesh = section({
     about: 'HTTPS and SVCB records of mesh names: nodata (there are none) or forward (asked upstream).',
     reload: 'live',
   }),
+  shortNames: setting(oneOf('all', 'none'), 'all', {
+    about:
+      "Which names of a Kubernetes host are answered besides its full one: all (SHORT in identity.namespace, SHORT.NAMESPACE, and those with the search domain) or none, for a byname that serves workloads of every namespace.",
+    reload: 'handover',
+  }),
   beforeSync: setting(oneOf('auto', 'servfail', 'forward'), 'auto', {
     about: 'Queries before the first table: servfail, forward, or auto (SERVFAIL for at most 5 s, then forward).',
     reload: 'live',

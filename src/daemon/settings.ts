@@ -24,7 +24,7 @@ import type { Problem } from '../observe/sources.ts'
 import { fileProblems } from './problems.ts'
 import { addressText } from '../dns/address.ts'
 import { interfaceAddresses, leftOutMessage } from './start-check.ts'
-import type { TableIdentity } from '../table/identity.ts'
+import { NO_IDENTITY, type TableIdentity } from '../table/identity.ts'
 
 /** What the settings are made from, and who is told when they change. */
 export interface DaemonSettingsOptions {
@@ -100,7 +100,9 @@ export class DaemonSettings {
 
   /** Whose names are short names in the table. */
   get identity(): TableIdentity {
-    const { namespace, domain } = this.#config.identity
+    const { identity, mesh } = this.#config
+    if (mesh.shortNames === 'none') return NO_IDENTITY
+    const { namespace, domain } = identity
     return { namespace, domain, searchDomain: this.#resolvConf.value?.search[0] ?? null }
   }
 
