@@ -170,7 +170,7 @@ const mesh = section({
   }),
   shortNames: setting(oneOf('all', 'none'), 'all', {
     about:
-      "Which names of a Kubernetes host are answered besides its full one: all (SHORT in identity.namespace, SHORT.NAMESPACE, and those with the search domain) or none, for a byname that serves workloads of every namespace.",
+      'Which names of a Kubernetes host are answered besides its full one: all (SHORT in identity.namespace, SHORT.NAMESPACE, and those with the search domain) or none, for a byname that serves workloads of every namespace.',
     reload: 'handover',
   }),
   beforeSync: setting(oneOf('auto', 'servfail', 'forward'), 'auto', {

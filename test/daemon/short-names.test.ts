@@ -10,7 +10,7 @@ import { addressesOf } from '../worker/dns-client.ts'
 const stage = new Stage()
 const FULL = 'web.default.svc.cluster.local'
 /** Every other form that a workload of namespace "default" may use. */
-const SHORT = ['web', 'web.default', 'web.default.svc', `${FULL}.default.svc.cluster.local`]
+const SHORT = ['web', 'web.default', 'web.default.svc', 'web.default.default.svc.cluster.local']
 
 test.each<[setting: string | undefined, isAnswered: boolean]>([
   [undefined, true],
