@@ -2,9 +2,10 @@
  * Bundles src into dist, one file a thread. What runs is then plain JavaScript, which starts in a third of the time and a
  * third of the memory that stripping types at start takes, in every thread.
  */
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { bundledPackages, thirdPartyText } from '../packaging/third-party.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -16,7 +17,9 @@ const options = {
   target: 'node24',
   // Ships a binary of its own for each platform.
   external: ['koffi'],
+  // Licences are in dist/THIRD-PARTY, whole.
   legalComments: 'none',
+  metafile: true,
   minify: true,
   keepNames: true,
   logLevel: 'warning',
@@ -41,7 +44,7 @@ const builtins = {
 
 rmSync(`${root}dist`, { recursive: true, force: true })
 // Modules, for the speed of what runs in them.
-await build({
+const threads = await build({
   ...options,
   entryPoints: { 'data-worker': 'src/worker/data-worker.ts', 'stream-worker': 'src/stream/stream-worker.ts' },
   format: 'esm',
@@ -49,11 +52,17 @@ await build({
 })
 // Scripts, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run. Last: the
 // launcher takes them for the sign that all is there.
-await build({
+const scripts = await build({
   ...options,
+  write: false,
   entryPoints: { health: 'src/health.ts', byname: 'src/main.ts' },
   outExtension: { '.js': '.cjs' },
   format: 'cjs',
   define: { 'import.meta.url': '__url' },
   banner: { js: "'use strict';const __url=require('node:url').pathToFileURL(__filename).href;" },
 })
+
+const packages = bundledPackages([threads.metafile, scripts.metafile], root)
+writeFileSync(`${root}dist/THIRD-PARTY`, thirdPartyText(packages))
+writeFileSync(`${root}dist/bundled.json`, `${JSON.stringify(packages.map(({ name, version }) => ({ name, version })))}\n`)
+for (const { path, contents } of scripts.outputFiles) writeFileSync(path, contents)

@@ -96,6 +96,17 @@ describe('the launcher by its name', () => {
     expect(start(['run'])).toEqual(['another', launcher, 'run', 'memory [] []'])
   })
 
+  test('a Node that lacks a library here gets the one that the package brings; with all of its own it gets none', () => {
+    own('#!/bin/sh\n[ -n "$LD_LIBRARY_PATH" ] || exit 127\necho "$LD_LIBRARY_PATH"\n')
+    expect(start(['status'])).toEqual(['another', launcher, 'status', 'memory [] []'])
+    const lib = join(folder, 'the package', 'lib')
+    mkdirSync(lib)
+    expect(start(['status'])).toEqual([lib])
+    expect(start(['status'], { LD_LIBRARY_PATH: '/opt/lib' })).toEqual(['/opt/lib'])
+    own('#!/bin/sh\necho "[$LD_LIBRARY_PATH]"\n')
+    expect(start(['status'])).toEqual(['[]'])
+  })
+
   test('certificates that Node is to read from what is no file are left out: it would wait for ever', () => {
     own('#!/bin/sh\necho "[$NODE_EXTRA_CA_CERTS]"\n')
     const real = join(folder, 'extra.pem')
