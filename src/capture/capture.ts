@@ -19,7 +19,7 @@ import {
   writeRemoval,
   writeTable,
 } from './iptables.ts'
-import { CaptureError, type Machine, type Step } from './machine.ts'
+import { CaptureError, explainRefusal, type Machine, type ProgramResult, type Step } from './machine.ts'
 import { expectedRulesetLists, readRuleset, type SavedRuleset, writeRuleset, writeRulesetRemoval } from './nftables.ts'
 import type { CapturePlan } from './plan.ts'
 
@@ -46,6 +46,7 @@ const NAMES: readonly BackendName[] = ['nftables', 'iptables-nft', 'iptables-leg
 const IPTABLES: readonly IptablesName[] = ['iptables-nft', 'iptables-legacy']
 const NO_TABLES: SavedTables = { tables: new Map() }
 const NO_RULESET: SavedRuleset = { own: [], lists: [], istioTable: null }
+const REMOVE_TRIES = 3
 /** Another program that holds iptables' lock has so long. */
 const LOCK_SECONDS = '10'
 
@@ -59,7 +60,10 @@ function emptyKind(programs: string): IptablesFound {
   return { programs, saved: { 4: NO_TABLES, 6: NO_TABLES }, ipv6Problem: '' }
 }
 
-/** Looks at all back ends. Changes nothing, and loads no table that is not in use. */
+/**
+ * Looks at all back ends. Changes nothing, and loads no table that is not in use.
+ * @throws CaptureError if the machine cannot run a program now: what is there is not known then
+ */
 export function survey(machine: Machine): Survey {
   return {
     nftables: surveyNftables(machine),
@@ -70,9 +74,16 @@ export function survey(machine: Machine): Survey {
   }
 }
 
+/** What a program says. @throws CaptureError if it is there, and could not run now */
+function ask(machine: Machine, program: string, args: readonly string[]): ProgramResult {
+  const result = machine.run({ program, args, input: '' })
+  if (result.isTransient) throw new CaptureError(`${program} cannot be run now: ${result.problem}`)
+  return result
+}
+
 function surveyNftables(machine: Machine): SavedRuleset | string {
   const list = (...what: string[]): string | { problem: string } => {
-    const { isDone, stdout, problem } = machine.run({ program: 'nft', args: ['-j', 'list', ...what], input: '' })
+    const { isDone, stdout, problem } = ask(machine, 'nft', ['-j', 'list', ...what])
     return isDone ? stdout : { problem }
   }
   const tables = list('tables')
@@ -89,14 +100,14 @@ function surveyNftables(machine: Machine): SavedRuleset | string {
 function surveyIptables(machine: Machine, name: IptablesName): IptablesFound | string {
   const kind = name === 'iptables-nft' ? 'nf_tables' : 'legacy'
   const programs = [name.slice(2), 'tables'].find((each) => {
-    const { isDone, stdout } = machine.run({ program: `ip${each}`, args: ['--version'], input: '' })
+    const { isDone, stdout } = ask(machine, `ip${each}`, ['--version'])
     // Versions before 1.8 know one kind and do not name it.
     return isDone && (stdout.includes(`(${kind})`) || (kind === 'legacy' && !stdout.includes('(')))
   })
   if (programs === undefined) return `${name} is not installed`
-  const ipv4 = machine.run({ program: `ip${programs}-save`, args: [], input: '' })
+  const ipv4 = ask(machine, `ip${programs}-save`, [])
   if (!ipv4.isDone) return `ip${programs}-save: ${ipv4.problem}`
-  const ipv6 = machine.run({ program: `ip6${programs}-save`, args: [], input: '' })
+  const ipv6 = ask(machine, `ip6${programs}-save`, [])
   return {
     programs,
     saved: { 4: readSaved(ipv4.stdout), 6: ipv6.isDone ? readSaved(ipv6.stdout) : NO_TABLES },
@@ -177,6 +188,23 @@ export function applySteps(plan: CapturePlan, backend: BackendName, found: Surve
 /** The programs to run, so that nothing of byname's is left, whoever holds it. */
 export function removeSteps(found: Survey): Step[] {
   return NAMES.flatMap((name) => removalOf(found, name))
+}
+
+/**
+ * Removes what is byname's, whoever holds it, as far as it can be removed. Returns how many programs had to run.
+ * @throws CaptureError if something is left: the first reason
+ */
+export function removeRedirect(machine: Machine): number {
+  for (let tries = 1; ; tries++) {
+    const steps = removeSteps(survey(machine))
+    const problems = steps.flatMap((step) => {
+      const { isDone, problem } = machine.run(step)
+      return isDone ? [] : [explainRefusal(step, problem)]
+    })
+    if (problems.length === 0) return steps.length
+    // Another process may have removed it in the meantime, or changed the tables under it.
+    if (tries === REMOVE_TRIES) throw new CaptureError(problems[0])
+  }
 }
 
 /** What is otherwise than `plan` says, a line each, in `backend` and in all others. */

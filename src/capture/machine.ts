@@ -14,7 +14,8 @@ export interface ProgramResult {
   stdout: string
   /** In one line; says that the program is missing if it is. */
   problem: string
-  isMissing: boolean
+  /** The machine had no memory, process or descriptor to spare, or the program took too long: the next time may go well. */
+  isTransient: boolean
 }
 
 /** A program to run, with what it reads. */
@@ -27,13 +28,18 @@ export interface Step {
 
 /** The machine, passed in so that tests can have one of their own. */
 export interface Machine {
-  /** Runs a program to its end, at most 30 s. Never throws. */
+  /** Runs a program to its end, at most 30 s; for want of memory or processes up to five times. Never throws. */
   run(step: Step): ProgramResult
   /** A small file, null if it cannot be read. */
   read(path: string): string | null
 }
 
 const RUN_MS = 30_000
+/** Between the tries of a program that could not run, five in all: 750 ms. */
+const PAUSES_MS = [50, 100, 200, 400]
+const SCARCE_CODES = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'])
+/** What a program says that has started and then got no memory, or lost a race with another one. */
+const SCARCE = /Cannot allocate memory|Resource temporarily unavailable|No buffer space|Interrupted system call/
 /** A node of Kubernetes has some 100,000 rules. */
 const MAX_OUTPUT_BYTES = 512 * 1024 * 1024
 
@@ -43,18 +49,31 @@ export function thisMachine(path: string): Machine {
     PATH: [path, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter((each) => each !== '').join(':'),
     LC_ALL: 'C',
   }
+  const once = ({ program, args, input }: Step): ProgramResult & { isScarce: boolean } => {
+    const ended = spawnSync(program, args, {
+      input,
+      env,
+      encoding: 'utf8',
+      timeout: RUN_MS,
+      maxBuffer: MAX_OUTPUT_BYTES,
+    })
+    const code = ended.error !== undefined && 'code' in ended.error ? ended.error.code : undefined
+    const isMissing = code === 'ENOENT'
+    const problem = isMissing ? `${program} is not installed` : (ended.error?.message ?? oneLine(ended.stderr))
+    const isDone = ended.status === 0
+    const isScarce = !isDone && (SCARCE_CODES.has(String(code)) || SCARCE.test(problem))
+    // Killed: by its timeout, or by the kernel, which was short of memory.
+    const isTransient = isScarce || (!isDone && ended.signal !== null)
+    return { isDone, stdout: ended.stdout ?? '', problem, isTransient, isScarce }
+  }
   return {
-    run({ program, args, input }) {
-      const ended = spawnSync(program, args, {
-        input,
-        env,
-        encoding: 'utf8',
-        timeout: RUN_MS,
-        maxBuffer: MAX_OUTPUT_BYTES,
-      })
-      const isMissing = ended.error !== undefined && 'code' in ended.error && ended.error.code === 'ENOENT'
-      const problem = isMissing ? `${program} is not installed` : (ended.error?.message ?? oneLine(ended.stderr))
-      return { isDone: ended.status === 0, stdout: ended.stdout ?? '', problem, isMissing }
+    run(step) {
+      for (const pauseMs of PAUSES_MS) {
+        const result = once(step)
+        if (!result.isScarce) return result
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs)
+      }
+      return once(step)
     },
     read(file) {
       const reading = readBoundedText(file, MAX_FILE_BYTES.kernelTable)

@@ -4,6 +4,7 @@ import {
   differences,
   istioCapture,
   NOTHING_FOUND,
+  removeRedirect,
   removeSteps,
   type Survey,
   survey,
@@ -12,7 +13,6 @@ import {
   CaptureError,
   type Machine,
   missingCapabilities,
-  runSteps,
   type Step,
   stepText,
   thisMachine,
@@ -86,10 +86,9 @@ function check(given: CommandArguments, context: CommandContext, machine: Machin
 
 function remove(given: CommandArguments, context: CommandContext, machine: Machine): number {
   const isDry = given.has('dry-run')
-  const steps = removeSteps(look(machine, context, isDry))
-  if (isDry) return print(steps, context, 'there are no rules of byname')
-  runSteps(machine, steps)
-  context.out(steps.length === 0 ? 'there was nothing to remove\n' : 'the redirect is removed\n')
+  if (isDry) return print(removeSteps(look(machine, context, isDry)), context, 'there are no rules of byname')
+  mustBeAllowed(machine)
+  context.out(removeRedirect(machine) === 0 ? 'there was nothing to remove\n' : 'the redirect is removed\n')
   return ExitCode.done
 }
 
@@ -101,10 +100,18 @@ function print(steps: readonly Step[], context: CommandContext, nothing: string)
 
 /** Looks at what is there. Whoever only prints may do without. */
 function look(machine: Machine, context: CommandContext, isDry: boolean): Survey {
+  if (!isDry) mustBeAllowed(machine)
+  else if (missingCapabilities(machine).includes('CAP_NET_ADMIN')) {
+    context.err(`byname capture: without CAP_NET_ADMIN the rules that are there cannot be seen; taken for none\n`)
+    return NOTHING_FOUND
+  }
+  return survey(machine)
+}
+
+/** @throws CaptureError if this process may not look at rules */
+function mustBeAllowed(machine: Machine): void {
   const missing = missingCapabilities(machine)
-  if (!missing.includes('CAP_NET_ADMIN')) return survey(machine)
+  if (!missing.includes('CAP_NET_ADMIN')) return
   const remedy = 'run it as root, or give the container NET_ADMIN and NET_RAW'
-  if (!isDry) throw new CaptureError(`this process lacks ${missing.join(' and ')}: ${remedy}`)
-  context.err(`byname capture: without CAP_NET_ADMIN the rules that are there cannot be seen; taken for none\n`)
-  return NOTHING_FOUND
+  throw new CaptureError(`this process lacks ${missing.join(' and ')}: ${remedy}`)
 }

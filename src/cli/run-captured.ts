@@ -1,20 +1,23 @@
 /**
- * `byname run --capture`: two processes. The first keeps root's rights and holds the redirect; the second is the daemon, as the user whose
- * queries pass. The redirect is there while the daemon answers, and at no other time:
+ * `byname run --capture`: the guard, which keeps root's rights and holds the redirect, and the daemon, as the user whose queries pass. The
+ * redirect is there while the daemon answers, and at no other time:
  *
  * ```
- *  daemon starts ─→ answers ─→ applied ⇄ withdrawn while it does not answer ─→ removed, at its end or ours, however it ends
+ *  daemon starts ─→ is ready ─→ answers ─→ applied ⇄ withdrawn while it does not answer ─→ removed, however it ends
+ *
+ *  guard ──signals──→ daemon ──SIGUSR2──→ daemon that takes over
+ *    ↑ └──────────────── link (daemon/guard-link.ts) ───────┘      one ends: so does the other
+ *    └── remover (held-redirect.ts): a shell that removes the redirect if the guard is killed
  * ```
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BackendName, chooseBackend, removeSteps, survey } from '../capture/capture.ts'
-import { CaptureError, type Machine, missingCapabilities, runSteps, thisMachine } from '../capture/machine.ts'
-import type { CaptureOptions } from '../capture/plan.ts'
+import { CaptureError, missingCapabilities, thisMachine } from '../capture/machine.ts'
 import type { CommandArguments } from './arguments.ts'
-import { readBackend, readCaptureOptions } from './capture-options.ts'
-import { type CommandContext, ExitCode } from './command.ts'
-import { mustNotStack, putInForce, redirectText, whyNoAnswer } from './redirect.ts'
+import type { CommandContext } from './command.ts'
+import { GuardedDaemon } from './guarded-daemon.ts'
+import { HeldRedirect } from './held-redirect.ts'
+import { whyNoAnswer } from './redirect.ts'
+import { whenAborted } from './when-aborted.ts'
 
 /** Between two looks whether the daemon answers; a look that fails takes as long again. */
 const CHECK_MS = 500
@@ -22,130 +25,102 @@ const ANSWER_MS = 1000
 /** Looks in a row. One query may get lost. */
 const FAILURES_TO_WITHDRAW = 2
 const ANSWERS_TO_RESTORE = 2
-/** A daemon that is slow to start is no news, one that listens elsewhere is. */
+/** A daemon that is slow to answer is no news, one that listens elsewhere is. */
 const FAILURES_TO_TELL = 50
+/** Of the first application: what fails so often is no passing want of memory. A restoration is tried for ever. */
+const TRIES_TO_APPLY = 5
+/** Rules that somebody else has flushed are back after so many looks. */
+const LOOKS_TO_VERIFY = 20
+const TRIES_TO_WITHDRAW = 20
 
 /** Options of `run` that the daemon itself gets. */
 const DAEMON_OPTIONS = ['config', 'listen', 'set', 'istio-dir'] as const
+/** Passed on. SIGTERM and SIGINT come as `context.signal`. */
+const PASSED_ON = ['SIGHUP', 'SIGUSR2'] as const
 
 /** Runs the daemon as a process of its own, captured. Returns its exit code. @throws CaptureError, UsageError, ConfigError */
 export async function runCaptured(given: CommandArguments, context: CommandContext): Promise<number> {
   const machine = thisMachine(context.env['PATH'] ?? '')
-  const options = readCaptureOptions(given, machine)
   const missing = missingCapabilities(machine)
   if (missing.length > 0) throw new CaptureError(`this process lacks ${missing.join(' and ')}: run it as root`)
-  const found = survey(machine)
-  mustNotStack(found)
-  const redirect = new Redirect(options, chooseBackend(found, readBackend(given)), machine, context)
-  const daemon = startDaemon(given, options, context)
+  const redirect = new HeldRedirect(given, machine, context)
+  const { uids, gids } = redirect.options
+  const args = DAEMON_OPTIONS.flatMap((name) => given.texts(name).map((value) => `--${name}=${value}`))
+  const ready = new AbortController()
+  const user = { uid: uids[0]!, gid: gids[0] ?? uids[0]! }
+  const daemon = new GuardedDaemon(['run', ...args], user, machine, context, (pid) => {
+    if (ready.signal.aborted) redirect.say(`process ${pid} has taken over`)
+    ready.abort()
+  })
   // At once, whoever waits for what: a second interrupt ends this process.
   const onEnd = (): void => {
     redirect.withdraw('byname is to end')
-    daemon.process.kill('SIGTERM')
+    if (!redirect.isInForce) daemon.signal('SIGTERM')
   }
-  const onHangUp = (): void => void daemon.process.kill('SIGHUP')
+  const passOn = (signal: NodeJS.Signals): void => daemon.signal(signal)
   context.signal.addEventListener('abort', onEnd)
-  process.on('SIGHUP', onHangUp)
+  for (const signal of PASSED_ON) process.on(signal, passOn)
   try {
-    await watch(redirect, options, AbortSignal.any([context.signal, daemon.ended]))
+    await watch(redirect, ready.signal, AbortSignal.any([context.signal, daemon.ended]))
+    await withdraw(redirect, 'byname has ended')
+    if (context.signal.aborted) daemon.signal('SIGTERM')
     return await daemon.code
   } catch (error) {
     // Rules that cannot be applied: the daemon ends as well, and whoever started this decides.
-    redirect.withdraw('it cannot be applied')
-    daemon.process.kill('SIGTERM')
+    await withdraw(redirect, 'it cannot be applied')
+    daemon.signal('SIGTERM')
     await daemon.code
     throw error
   } finally {
+    redirect.release()
     context.signal.removeEventListener('abort', onEnd)
-    process.off('SIGHUP', onHangUp)
+    for (const signal of PASSED_ON) process.off(signal, passOn)
   }
 }
 
-/** Applies and withdraws as the daemon answers or not, until `ended`; nothing is left then. */
-async function watch(redirect: Redirect, options: CaptureOptions, ended: AbortSignal): Promise<void> {
+/**
+ * Applies and withdraws as the daemon answers or not, from when it is `ready` until `ended`.
+ * @throws CaptureError if the redirect has never been in force, and cannot be
+ */
+async function watch(redirect: HeldRedirect, ready: AbortSignal, ended: AbortSignal): Promise<void> {
+  // Before that, who answers may be another program, at whose address the daemon cannot listen.
+  await whenAborted(AbortSignal.any([ready, ended]))
   let answers = 0
   let failures = 0
-  while (!ended.aborted) {
-    const problem = await whyNoAnswer(options, ANSWER_MS, !redirect.isInForce)
+  let failedApplications = 0
+  for (let looks = 1; !ended.aborted; looks++) {
+    redirect.refresh()
+    const problem = await whyNoAnswer(redirect.options, ANSWER_MS, !redirect.isInForce)
     if (ended.aborted) break
     answers = problem === null ? answers + 1 : 0
     failures = problem === null ? 0 : failures + 1
-    if (!redirect.isInForce && answers >= (redirect.wasInForce ? ANSWERS_TO_RESTORE : 1)) redirect.apply()
+    const isDue = redirect.isInForce
+      ? redirect.isStale || looks % LOOKS_TO_VERIFY === 0
+      : answers >= (redirect.wasInForce ? ANSWERS_TO_RESTORE : 1)
+    if (problem === null && isDue) failedApplications = apply(redirect, failedApplications)
     if (redirect.isInForce && failures >= FAILURES_TO_WITHDRAW) redirect.withdraw(problem!)
     if (!redirect.wasInForce && failures === FAILURES_TO_TELL) redirect.say(`no redirect yet: ${problem}`)
     await sleep(redirect.wasInForce ? CHECK_MS : CHECK_MS / 5, undefined, { signal: ended }).catch(() => {})
   }
-  redirect.withdraw('byname has ended')
 }
 
-/** The rules, and whether they are there. */
-class Redirect {
-  isInForce = false
-  wasInForce = false
-  readonly #options: CaptureOptions
-  readonly #backend: BackendName
-  readonly #machine: Machine
-  readonly #context: CommandContext
-
-  constructor(options: CaptureOptions, backend: BackendName, machine: Machine, context: CommandContext) {
-    this.#options = options
-    this.#backend = backend
-    this.#machine = machine
-    this.#context = context
-    // Of a process that was killed with its parent.
-    runSteps(machine, removeSteps(survey(machine)))
-  }
-
-  /** @throws CaptureError */
-  apply(): void {
-    // Before anything is there: what is half done is to be withdrawn as well.
-    this.isInForce = true
-    this.wasInForce = true
-    putInForce(this.#options, this.#backend, survey(this.#machine), this.#machine)
-    this.say(`${redirectText(this.#options)} (${this.#backend})`)
-  }
-
-  /** Takes away whatever is there, if anything is. */
-  withdraw(why: string): void {
-    if (!this.isInForce) return
-    this.isInForce = false
-    try {
-      runSteps(this.#machine, removeSteps(survey(this.#machine)))
-      this.say(`the redirect is withdrawn: ${why}`)
-    } catch (error) {
-      this.isInForce = true
-      this.say(`the redirect cannot be withdrawn: ${error instanceof Error ? error.message : String(error)}`)
-    }
-  }
-
-  say(text: string): void {
-    this.#context.err(`byname run: ${text}\n`)
+/** Returns how often this has failed in a row. @throws CaptureError if that is too often */
+function apply(redirect: HeldRedirect, failed: number): number {
+  try {
+    redirect.apply()
+    return 0
+  } catch (error) {
+    if (!redirect.wasInForce && failed + 1 >= TRIES_TO_APPLY) throw error
+    redirect.say(`the redirect cannot be applied now: ${error instanceof Error ? error.message : String(error)}`)
+    redirect.withdraw('it is not whole')
+    return failed + 1
   }
 }
 
-/** The daemon, as the first of the users and groups whose queries pass; `ended` is aborted when it is gone, however. */
-function startDaemon(
-  given: CommandArguments,
-  { uids, gids }: CaptureOptions,
-  context: CommandContext,
-): { process: ChildProcess; ended: AbortSignal; code: Promise<number> } {
-  const args = DAEMON_OPTIONS.flatMap((name) => given.texts(name).map((value) => `--${name}=${value}`))
-  const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, 'run', ...args], {
-    stdio: 'inherit',
-    env: { ...context.env },
-    uid: uids[0]!,
-    gid: gids[0] ?? uids[0]!,
-  })
-  const ended = new AbortController()
-  const code = new Promise<number>((resolve, reject) => {
-    child.once('exit', (status) => {
-      ended.abort()
-      resolve(status ?? ExitCode.failed)
-    })
-    child.once('error', (error) => {
-      ended.abort()
-      reject(new CaptureError(`the daemon cannot be started: ${error.message}`))
-    })
-  })
-  return { process: child, ended: ended.signal, code }
+/** What cannot be removed by then is the remover's. */
+async function withdraw(redirect: HeldRedirect, why: string): Promise<void> {
+  for (let tries = 0; redirect.isInForce && tries < TRIES_TO_WITHDRAW; tries++) {
+    if (tries > 0) await sleep(CHECK_MS)
+    redirect.withdraw(why)
+  }
 }

@@ -33,8 +33,8 @@ reads the configuration again, as does a change of its file. SIGUSR2 starts a ne
 without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
 first process (systemd, tini), restart it instead.
 With --capture it needs root: a process with root's rights holds the redirect and starts the daemon as the
-user that --uid names. The redirect is withdrawn while the daemon does not answer, and when it ends, however
-it ends.`,
+user that --uid names, without capabilities. The redirect is withdrawn while the daemon does not answer, and
+when it ends, however it ends.`,
   settings: settingsHelp,
   examples: [
     'byname run --config byname.yaml',

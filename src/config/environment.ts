@@ -9,7 +9,7 @@ import { nearestOf } from './spelling.ts'
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Variables that start with BYNAME_ and are no keys of the configuration. */
-const OTHERS = new Set(['BYNAME_ADMIN_TOKEN_FILE', 'BYNAME_CONFIG', 'BYNAME_DEBUG', 'BYNAME_HANDOVER'])
+const OTHERS = new Set(['BYNAME_ADMIN_TOKEN_FILE', 'BYNAME_CONFIG', 'BYNAME_DEBUG', 'BYNAME_GUARD', 'BYNAME_HANDOVER'])
 
 /**
  * What Kubernetes sets in every pod beside a service called `byname`: BYNAME_PORT=tcp://10.96.7.7:53,

@@ -30,6 +30,7 @@ import {
   mustNotBeOlder,
   takeEndpoint,
 } from './handover.ts'
+import { type GuardLink, linkToGuard } from './guard-link.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
@@ -69,6 +70,8 @@ const ORIGIN_STOP_MS = 1000
 const PREDECESSOR_STOP_MS = 3 * DRAIN_MS
 /** After a handover the new process waits so long for its table before it takes queries. */
 const FIRST_TABLE_MS = 15_000
+/** After the end of its guard a daemon answers for so long: until then the redirect is gone. */
+const WITHOUT_GUARD_MS = 5000
 /** Whoever wants to be told of the start is told after so long without a table. */
 const SHOWN_TABLE_MS = 5000
 
@@ -76,9 +79,14 @@ const SHOWN_TABLE_MS = 5000
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const log = await createLog(options.config.log)
   const inherited = inherit(options.env)
-  const daemon = new Daemon(options, log, inherited)
+  const unguarded = new AbortController()
+  const guard = linkToGuard(options.env, () => {
+    log.error({}, 'the process that held the redirect is gone, and with it the redirect: this one ends as well')
+    setTimeout(() => unguarded.abort(), WITHOUT_GUARD_MS)
+  })
+  const daemon = new Daemon(options, log, inherited, guard)
   const handedOver = new AbortController()
-  const ending = AbortSignal.any([options.signal, handedOver.signal])
+  const ending = AbortSignal.any([options.signal, handedOver.signal, unguarded.signal])
   // They are there to the end: without them these signals end the process at once.
   const onHangUp = (): void => {
     if (!ending.aborted) daemon.reload('SIGHUP')
@@ -90,7 +98,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.on('SIGUSR2', onHandOver)
   try {
     await daemon.start(ending)
-    if (!ending.aborted) inherited?.reportReady()
+    if (!ending.aborted) {
+      guard?.reportReady()
+      inherited?.reportReady()
+    }
     if (options.onStarted !== undefined) {
       await daemon.firstTable(SHOWN_TABLE_MS, ending)
       options.onStarted(await daemon.started())
@@ -102,6 +113,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     process.off('SIGHUP', onHangUp)
     process.off('SIGUSR2', onHandOver)
   }
+  if (!handedOver.signal.aborted) guard?.reportEnd()
 }
 
 class Daemon {
@@ -110,6 +122,7 @@ class Daemon {
   #warnings: string[]
   readonly #configFile: ConfigFile
   readonly #inherited: Inherited | null
+  readonly #guard: GuardLink | null
   #isHandingOver = false
   readonly #startedAtMs: number = Date.now()
   readonly #driver: Driver
@@ -133,8 +146,9 @@ class Daemon {
   #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
   #credentials: () => CredentialState[] = () => []
 
-  constructor(options: DaemonOptions, log: Log, inherited: Inherited | null) {
+  constructor(options: DaemonOptions, log: Log, inherited: Inherited | null, guard: GuardLink | null) {
     const { config } = options
+    this.#guard = guard
     this.#inherited = inherited
     this.#log = log
     this.#load = options.reload
@@ -368,7 +382,8 @@ class Daemon {
     this.#isHandingOver = true
     try {
       const tableTimeMs = this.#keeper?.image?.timeMs ?? null
-      const pid = await handOver({ listeners: this.#listeners, endpoints: this.#lentEndpoints(), tableTimeMs }, signal)
+      const given = { listeners: this.#listeners, endpoints: this.#lentEndpoints(), tableTimeMs }
+      const pid = await handOver(given, this.#guard?.fd ?? null, signal)
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {

@@ -13,6 +13,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, writeSync } from 'node:fs'
 import type { Syscalls } from '../os/syscalls.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
+import { GUARD_VARIABLE } from './guard-link.ts'
 import type { OpenListener } from './listener-sockets.ts'
 
 /** What the new process is told, as JSON (`Lent`). */
@@ -108,11 +109,11 @@ export function mustNotBeOlder(
 }
 
 /**
- * Starts a new process like this one with the listeners. Resolves with its process id once it answers. `signal`: this
- * process is to end, and the new one with it.
+ * Starts a new process like this one with the listeners. Resolves with its process id once it answers. `guardFd`: the link to the
+ * guard, null without one. `signal`: this process is to end, and the new one with it.
  * @throws Error in one line if it ends or is not ready in time; it is gone then.
  */
-export async function handOver(given: Lent, signal: AbortSignal): Promise<number> {
+export async function handOver(given: Lent, guardFd: number | null, signal: AbortSignal): Promise<number> {
   const listeners: OpenListener[] = []
   const fds: number[] = []
   const lend = (fd: number): number => FIRST_FD + fds.push(fd) - 1
@@ -120,9 +121,10 @@ export async function handOver(given: Lent, signal: AbortSignal): Promise<number
     listeners.push({ ...listener, tcpFd: lend(listener.tcpFd), udpFds: listener.udpFds.map(lend) })
   }
   const endpoints = given.endpoints.map((endpoint) => ({ ...endpoint, fd: lend(endpoint.fd) }))
+  const guard = guardFd === null ? {} : { [GUARD_VARIABLE]: String(lend(guardFd)) }
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe', ...fds],
-    env: { ...process.env, [VARIABLE]: JSON.stringify({ ...given, listeners, endpoints }) },
+    env: { ...process.env, ...guard, [VARIABLE]: JSON.stringify({ ...given, listeners, endpoints }) },
     // It outlives this process.
     detached: true,
   })

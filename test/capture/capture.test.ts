@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest'
-import { applySteps, chooseBackend, istioCapture, removeSteps, survey } from '../../src/capture/capture.ts'
+import {
+  applySteps,
+  chooseBackend,
+  istioCapture,
+  removeRedirect,
+  removeSteps,
+  survey,
+} from '../../src/capture/capture.ts'
 import {
   explainRefusal,
   type Machine,
@@ -31,8 +38,8 @@ function machine(programs: Readonly<Record<string, string>>): Machine {
     run({ program, args }): ProgramResult {
       const stdout = programs[args.includes('--version') ? `${program} --version` : program]
       if (stdout === undefined)
-        return { isDone: false, stdout: '', problem: `${program} is not installed`, isMissing: true }
-      return { isDone: true, stdout, problem: '', isMissing: false }
+        return { isDone: false, stdout: '', problem: `${program} is not installed`, isTransient: false }
+      return { isDone: true, stdout, problem: '', isTransient: false }
     },
     read: () => null,
   }
@@ -173,7 +180,7 @@ test('the first step that fails ends the run', () => {
     read: () => null,
     run: ({ input }) => {
       ran.push(input)
-      return { isDone: input !== 'b', stdout: '', problem: 'no', isMissing: false }
+      return { isDone: input !== 'b', stdout: '', problem: 'no', isTransient: false }
     },
   }
   const steps = ['a', 'b', 'c'].map((input) => ({ program: 'nft', args: [], input }))
@@ -185,4 +192,32 @@ test('a step can be pasted into a shell', () => {
   expect(stepText({ program: 'nft', args: ['-f', '-'], input: 'add table ip x\n' })).toBe(
     "nft -f - <<'END'\nadd table ip x\nEND\n",
   )
+})
+
+test('what cannot be looked at now is not taken for nothing', () => {
+  const busy: Machine = {
+    read: () => null,
+    run: ({ program }) => ({ isDone: false, stdout: '', problem: `${program}: no memory`, isTransient: true }),
+  }
+  expect(() => survey(busy)).toThrow('nft cannot be run now')
+  expect(() => removeRedirect(busy)).toThrow('nft cannot be run now')
+})
+
+test('a removal goes through all back ends, and what another process has removed meanwhile is removed', () => {
+  const inputs: string[] = []
+  let own = OWN_NFT
+  const racing: Machine = {
+    read: () => null,
+    run: (step) => {
+      if (step.input !== '') {
+        inputs.push(step.input)
+        const isDone = !step.program.startsWith('nft')
+        own = NO_TABLES
+        return { isDone, stdout: '', problem: 'No such file or directory', isTransient: false }
+      }
+      return machine({ ...BOTH, nft: own, 'iptables-legacy-save': inputs.length > 0 ? '' : OWN_CHAIN }).run(step)
+    },
+  }
+  expect(removeRedirect(racing)).toBe(0)
+  expect(inputs.map((input) => input.split('\n')[0])).toEqual(['delete table inet BYNAME_NAT', '*nat'])
 })

@@ -1,21 +1,11 @@
 /** The redirect in real network namespaces: a machine with byname and a firewall that takes replies alone (redirected-machine.ts). */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LAUNCHER } from '../cli/byname-process.ts'
-import {
-  canRedirect,
-  FALSE,
-  MESH,
-  OUTSIDE,
-  OWN,
-  type Ran,
-  RedirectedMachine,
-  run,
-  SERVERS,
-} from './redirected-machine.ts'
+import { canRedirect, FALSE, MESH, OUTSIDE, OWN, type Ran, RedirectedMachine, SERVERS } from './redirected-machine.ts'
 
 /** A hundred with `.ci/run --long`. */
 const ROUNDS = process.env['CAPTURE_ROUNDS'] ?? '10'
@@ -224,35 +214,6 @@ describe.skipIf(!canRedirect())('captured', () => {
     },
     120_000,
   )
-
-  test('run --capture: redirected while the daemon answers, and at no other time, however it ends', async () => {
-    const before = ruleset()
-    const listen = ['127.0.0.1:15153', '[::1]:15153'].flatMap((address) => ['--listen', address])
-    const config = join(machine.folder, 'byname.yaml')
-    const begin = async (): Promise<{ holder: ChildProcess; daemon: number; ended: Promise<unknown> }> => {
-      const args = ['run', '--capture', '--port', '15153', '--config', config, ...listen]
-      const holder = machine.start([LAUNCHER, ...args])
-      const ended = new Promise((resolve) => holder.once('exit', resolve))
-      await machine.until('it is captured', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
-      return { holder, daemon: Number(run('pgrep', ['-P', String(holder.pid)]).out), ended }
-    }
-    const first = await begin()
-    expect(run('ps', ['-o', 'uid=', '-p', String(first.daemon)]).out.trim()).toBe(OWN)
-    process.kill(first.daemon, 'SIGSTOP')
-    await machine.until('the redirect is withdrawn', () => ruleset() === before)
-    expect(dig(SERVERS[0], 'web.mesh.test')).toBe(FALSE)
-    process.kill(first.daemon, 'SIGCONT')
-    await machine.until('the redirect is back', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
-    const killedAt = performance.now()
-    process.kill(first.daemon, 'SIGKILL')
-    expect(await first.ended).toBe(1)
-    expect(ruleset()).toBe(before)
-    expect(performance.now() - killedAt).toBeLessThan(5000)
-    const second = await begin()
-    second.holder.kill('SIGTERM')
-    expect(await second.ended).toBe(0)
-    expect(ruleset()).toBe(before)
-  }, 60_000)
 
   test.each(BACKENDS)(
     "%s, all DNS behind a stub: the stub's own queries are not captured, so there is no loop",

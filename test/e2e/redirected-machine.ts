@@ -23,7 +23,7 @@ export const FALSE = '203.0.113.66'
 /** Of byname: user and group. */
 export const OWN = '1337'
 
-const WAIT_MS = 20_000
+const WAIT_MS = 60_000
 
 /** How a program ended, and what it said. */
 export interface Ran {
@@ -163,7 +163,7 @@ export class RedirectedMachine {
     return run('ip', ['netns', 'exec', this.#container, ...dig]).out.trim()
   }
 
-  /** Waits for a condition. @throws Error after 20 s, with what the programs said */
+  /** Waits for a condition. @throws Error after a minute, with what the programs said */
   async until(what: string, isSo: () => boolean): Promise<void> {
     const end = Date.now() + WAIT_MS
     while (!isSo()) {
