@@ -33,10 +33,12 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   credentials: { imports: ['xds/credentials.ts', 'xds/ads-stream.ts', 'proto', 'base'] },
   mesh: { imports: ['table', 'dns', 'proto', 'yaml', 'base'] },
   tables: { imports: ['xds', 'mesh', 'table', 'base'] },
-  observe: { imports: ['http', 'dns', 'stats', 'base'] },
+  explain: { imports: ['engine/explain.ts', 'dns', 'stats', 'base'] },
+  observe: { imports: ['explain', 'http', 'dns', 'stats', 'base'] },
   daemon: {
     imports: [
       'observe',
+      'explain',
       'credentials',
       'tables',
       'mesh',
@@ -48,5 +50,19 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'config',
     ].concat(['http', 'proto', 'stats', 'os', 'dns', 'base', 'version.ts']),
   },
-  cli: { imports: ['daemon', 'capture', 'istio', 'observe', 'mesh', 'config', 'stats', 'dns', 'base', 'version.ts'] },
+  cli: {
+    imports: [
+      'daemon',
+      'capture',
+      'istio',
+      'observe',
+      'explain',
+      'mesh',
+      'config',
+      'stats',
+      'dns',
+      'base',
+      'version.ts',
+    ],
+  },
 }

@@ -11,6 +11,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['control-plane', async () => (await import('./cli/control-plane.ts')).controlPlaneCommand],
   ['check', async () => (await import('./cli/check.ts')).checkCommand],
   ['query', async () => (await import('./cli/query.ts')).queryCommand],
+  ['explain', async () => (await import('./cli/explain.ts')).explainCommand],
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
   ['health', async () => (await import('./cli/health.ts')).healthCommand],

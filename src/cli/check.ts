@@ -10,7 +10,8 @@ import {
   SET_OPTION,
   settingsHelp,
 } from './config-options.ts'
-import { alignColumns, printable } from './text-columns.ts'
+import { alignColumns } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 /** `byname check`: validates configuration and environment. */
 export const checkCommand: Command = {

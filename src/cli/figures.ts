@@ -16,3 +16,11 @@ export function amount(count: number): string {
 export function plural(count: number, one: string, many: string = `${one}s`): string {
   return `${amount(count)} ${count === 1 ? one : many}`
 }
+
+/** A time span in the largest units that tell enough. */
+export function durationText(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
+}

@@ -5,7 +5,7 @@ import { parseServer, socketText } from '../config/address.ts'
 import { nameToWire } from '../dns/name.ts'
 import { type CommandArguments, UsageError } from './arguments.ts'
 import type { ExchangeServer } from './dns-exchange.ts'
-import { packetType } from './dns-text.ts'
+import { packetType } from '../explain/dns-text.ts'
 
 /** Whom `byname query` asks unless told otherwise. */
 export const DEFAULT_SERVER = '127.0.0.1:15053'

@@ -1,15 +1,20 @@
-import { randomInt } from 'node:crypto'
-import dnsPacket, { type DecodedPacket, type RecordType } from 'dns-packet'
+import dnsPacket, { type DecodedPacket } from 'dns-packet'
 import { ADMIN_OPTIONS } from './admin-client.ts'
 import { AnswerWitness, answerSource, type Evidence, type ReplyFacts } from './answer-source.ts'
 import { type Command, ExitCode } from './command.ts'
 import { type Exchange, type ExchangeServer, exchangeTcp, exchangeUdp } from './dns-exchange.ts'
-import { extendedErrors, flagsOf, nameText, rcodeText, recordText, typeText } from './dns-text.ts'
+import {
+  encodeQuery,
+  extendedErrors,
+  flagsOf,
+  nameText,
+  rcodeText,
+  recordsText,
+  typeText,
+} from '../explain/dns-text.ts'
 import { DEFAULT_SERVER, DEFAULT_TIMEOUT_SECONDS, type Question, readQueryArguments } from './query-arguments.ts'
-import { alignColumns, printable } from './text-columns.ts'
-
-/** What byname itself asks upstream with, so that a reply shown is a reply that it would get. */
-const PAYLOAD_BYTES = 1232
+import { alignColumns } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 /** `byname query`: asks one question. */
 export const queryCommand: Command = {
@@ -39,7 +44,7 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
   ],
   async run(given, context) {
     const { question, server, isTcp, isShort, timeoutMs } = readQueryArguments(given)
-    const query = encode(question)
+    const query = encodeQuery(question)
     const witness = isShort ? null : await AnswerWitness.begin(server, given, context)
     let exchange = await (isTcp ? exchangeTcp : exchangeUdp)(server, query, timeoutMs)
     let packet = decode(exchange, server)
@@ -52,7 +57,7 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
     const isFailure = rcode !== 'NOERROR' && rcode !== 'NXDOMAIN'
     if (witness === null) {
       context.out(
-        records(packet.answers)
+        recordsText(packet.answers)
           .map(({ data }) => `${data}\n`)
           .join(''),
       )
@@ -69,8 +74,8 @@ interface QueryReport {
   question: { name: string; type: string }
   rcode: string
   flags: string[]
-  answers: ReturnType<typeof records>
-  authority: ReturnType<typeof records>
+  answers: ReturnType<typeof recordsText>
+  authority: ReturnType<typeof recordsText>
   /** Where the answer came from. */
   source: string
   /** Why the source is not certain; null where it is. */
@@ -83,39 +88,12 @@ interface QueryReport {
   bytes: number
 }
 
-function encode({ name, type }: Question): Buffer {
-  return dnsPacket.encode({
-    type: 'query',
-    id: randomInt(65_536),
-    flags: dnsPacket.RECURSION_DESIRED,
-    // dns-packet reads types by name and knows more of them than its types say.
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-    questions: [{ name, type: type as RecordType }],
-    additionals: [
-      {
-        type: 'OPT',
-        name: '.',
-        udpPayloadSize: PAYLOAD_BYTES,
-        extendedRcode: 0,
-        ednsVersion: 0,
-        flags: 0,
-        flag_do: false,
-        options: [],
-      },
-    ],
-  })
-}
-
 function decode(exchange: Exchange, server: ExchangeServer): DecodedPacket {
   try {
     return dnsPacket.decode(exchange.reply)
   } catch (cause) {
     throw new Error(`the reply of ${server.text} is malformed (${exchange.reply.length} bytes)`, { cause })
   }
-}
-
-function records(section: DecodedPacket['answers']): { name: string; ttl: number; type: string; data: string }[] {
-  return (section ?? []).flatMap((record) => recordText(record) ?? [])
 }
 
 function reportOf(
@@ -140,8 +118,8 @@ function reportOf(
     question: { name: nameText(question.name), type: typeText(question.type) },
     rcode,
     flags: flagsOf(packet),
-    answers: records(packet.answers),
-    authority: records(packet.authorities),
+    answers: recordsText(packet.answers),
+    authority: recordsText(packet.authorities),
     source,
     sourceDoubt: doubt,
     extendedErrors: errors,

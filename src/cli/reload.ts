@@ -2,7 +2,7 @@ import type { StatusReport } from '../observe/status.ts'
 import { ADMIN_OPTIONS, getJson } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
 import { findDaemon, poll, signalDaemon } from './running-daemon.ts'
-import { printable } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 const RELOAD_MS = 10_000
 

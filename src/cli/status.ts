@@ -3,8 +3,9 @@ import type { StatusReport } from '../observe/status.ts'
 import { ADMIN_OPTIONS, showFromAdmin } from './admin-client.ts'
 import { cacheText } from './cache.ts'
 import { type Command, ExitCode } from './command.ts'
-import { amount, bytesText, plural } from './figures.ts'
-import { alignColumns, printable } from './text-columns.ts'
+import { amount, bytesText, plural, durationText } from './figures.ts'
+import { alignColumns } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 import { upstreamsText } from './upstreams.ts'
 
 /** `byname status`: how the daemon is doing. */
@@ -94,11 +95,4 @@ function listenersText(listeners: StatusReport['listeners']): string {
     protosOf.set(text, [...(protosOf.get(text) ?? []), proto.toUpperCase()])
   }
   return [...protosOf].map(([text, protos]) => `${text} ${protos.join('+')}`).join(', ') || 'nowhere'
-}
-
-function durationText(seconds: number): string {
-  if (seconds < 60) return `${Math.round(seconds)} s`
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`
-  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`
 }

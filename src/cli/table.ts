@@ -1,7 +1,8 @@
 import { isMap } from '../config/layer.ts'
 import { ADMIN_OPTIONS, getFromAdmin, showFromAdmin } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
-import { alignColumns, printable } from './text-columns.ts'
+import { alignColumns } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 /** `byname table`: the name table in use. */
 export const tableCommand: Command = {

@@ -2,7 +2,8 @@ import type { UpstreamStatus } from '../observe/upstream-metrics.ts'
 import { ADMIN_OPTIONS, showFromAdmin } from './admin-client.ts'
 import { type Command, ExitCode } from './command.ts'
 import { amount } from './figures.ts'
-import { alignColumns, printable } from './text-columns.ts'
+import { alignColumns } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 /** `byname upstreams`: the upstream servers and how they do. */
 export const upstreamsCommand: Command = {

@@ -4,6 +4,7 @@ import type { Driver } from './listeners.ts'
 import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
+import { explain } from './explanations.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
 import type {
   CredentialState,
@@ -81,6 +82,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     },
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
+    explain: (query) => explain(workers, query),
     warnings: parts.warnings,
     problems: () => [
       ...parts.problems(),

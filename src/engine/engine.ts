@@ -188,6 +188,12 @@ export class Engine {
     return this.forwarder.isQuiet
   }
 
+  /** Whether the question of `query`, which all stages have just passed on, is being asked of a server already. */
+  isPending(query: ClientQuery): boolean {
+    const { hash, keyLength } = this.#cacheStage
+    return this.forwarder.isPending(hash, query.name.lower, keyLength)
+  }
+
   /**
    * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
    * IPv4-mapped address has 4), which must stay there as long as queries of that client follow. `isSameMachine`: they came

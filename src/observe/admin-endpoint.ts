@@ -40,6 +40,17 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
         return json({ name, flushed: await sources.flush(name) })
       },
     },
+    {
+      method: 'GET',
+      path: '/debug/explain',
+      purpose: 'page',
+      about: 'why a name gets its answer: ?name=, and &type=, &from=, &search=, &ndots=',
+      handle: async ({ query }) => {
+        const result = await sources.explain(query)
+        if ('problem' in result) return text(400, result.problem)
+        return json({ ...result.explanation, table: (await status()).table })
+      },
+    },
     get('/debug/upstreams', 'upstream servers: health, round-trip time, failures', () => upstreamStatus(sources)),
     get('/debug/xds', 'connection to the control plane, and credentials; null without one', () => {
       const xds = sources.xds()

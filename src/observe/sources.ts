@@ -1,3 +1,4 @@
+import type { ExplainResult } from '../explain/explain-request.ts'
 import type { RequiredToken } from '../http/request-guard.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
@@ -143,6 +144,8 @@ export interface ObserveSources {
   ping(deadlineMs: number): Promise<readonly boolean[]>
   /** Removes a name (presentation format, every type), or null for all, from every worker's cache. Returns entries removed. */
   flush(name: string | null): Promise<number>
+  /** Why a name gets its answer: explain-request.ts says what may be asked. Rejects if no worker answers. */
+  explain(query: URLSearchParams): Promise<ExplainResult>
   /** What an operator should know and do something about, a sentence each: about settings, not about what happens now. */
   warnings(): readonly string[]
   /** What is wrong now. */

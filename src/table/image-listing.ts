@@ -21,7 +21,7 @@ export interface ListedHost extends NameInfo {
   host: string
 }
 
-/** A private copy of an image's records. */
+/** An image's records, or a private copy of them. */
 interface Records {
   bytes: Uint8Array
   /** The workload's own. */
@@ -53,6 +53,11 @@ export function* listHosts(image: Image): Generator<ListedHost, void, undefined>
     }
   }
   if (host !== null) yield host
+}
+
+/** The host whose record is at `record` of the image, as `listHosts` gives it, but without its other names. */
+export function hostAt(image: Image, record: number): ListedHost {
+  return readHost({ bytes: image.bytes, namespace: image.namespace }, record)
 }
 
 function readHost({ bytes, namespace }: Records, record: number): ListedHost {

@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
+import { explainQuery } from '../engine/explain.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { loadSyscalls } from '../os/syscalls.ts'
 import { WorkerCounters } from '../stats/counters.ts'
@@ -57,6 +58,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   const handlers: RequestHandlers<WorkerRequests> = {
     ping: () => true,
     flush: (name) => flush(engine, name),
+    explain: ({ query, from }) => explainQuery(engine, query, from),
   }
   const adopt = (buffer: SharedArrayBuffer): void => {
     const image = new Image(buffer)

@@ -1,6 +1,7 @@
 /** What the control thread and a data worker say to each other. All of it is plain data that can be cloned. */
 import type { MessagePort } from 'node:worker_threads'
 import type { RequestMessage, ResponseMessage } from '../base/thread-requests.ts'
+import type { EngineExplanation } from '../engine/explain.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 
 /** A socket that clients ask, as a worker gets it. */
@@ -41,6 +42,8 @@ export type WorkerRequests = {
   ping: { payload: null; response: true }
   /** Empties the cache, or forgets one name (lower-cased, in wire format); responds with the number of answers forgotten. */
   flush: { payload: Uint8Array | null; response: number }
+  /** What it would do with a query (a whole message) from a client, `from` null: from this machine. */
+  explain: { payload: { query: Uint8Array; from: Uint8Array | null }; response: EngineExplanation }
 }
 
 /** Control thread → data worker. */

@@ -1,13 +1,11 @@
 import { expect, test } from 'vitest'
 import { Type } from '../../src/dns/constants.ts'
 import { nameToWire } from '../../src/dns/name.ts'
-import { readQuery, Verdict } from '../../src/dns/query.ts'
-import { PASS } from '../../src/engine/answers/answer-stage.ts'
-import { ClientQuery } from '../../src/engine/client-query.ts'
+import { explainQuery } from '../../src/engine/explain.ts'
 import { SOURCES } from '../../src/stats/counters.ts'
 import { a, message } from '../dns/messages.ts'
-import { imageOf, service } from '../table/compiled.ts'
-import { EngineUnderTest, SEED, type SettingsChange } from './engine-under-test.ts'
+import { imageOf, info, service } from '../table/compiled.ts'
+import { EngineUnderTest, server, type SettingsChange } from './engine-under-test.ts'
 
 const PROBE = 'probe.example'
 const change: SettingsChange = {
@@ -23,19 +21,11 @@ const change: SettingsChange = {
 }
 const table = imageOf(new Map([service('web', 'shop', ['10.0.0.1'])]))
 
-/** Asks the stages of an engine as `explain` does: without a client and without anything being sent. */
+/** What the engine would do with a question, a line each. */
 function explain(byname: EngineUnderTest, name: string, type: number): string[] {
-  const query = new ClientQuery()
-  const packet = message({ questions: [[name, type]] })
-  expect(readQuery(packet, 0, packet.length, SEED, query)).toBe(Verdict.OK)
-  const out = new Uint8Array(4096)
-  const steps: string[] = []
-  for (const stage of byname.engine.stages) {
-    const length = stage.answer(query, out, 0)
-    steps.push(`${stage.name}: ${stage.finding(query)}`)
-    if (length !== PASS) return [...steps, `${SOURCES[stage.source]} answers`]
-  }
-  return [...steps, 'goes on']
+  const { stages, source } = explainQuery(byname.engine, message({ questions: [[name, type]] }), null)
+  const steps = stages.map((stage) => `${stage.name}: ${stage.finding}`)
+  return [...steps, source === null ? 'goes on' : `${source} answers`]
 }
 
 /** The steps up to the one that tells apart. */
@@ -45,13 +35,13 @@ test.each<[string, number, string, string]>([
   [
     'web.shop.svc.cluster.local',
     Type.A,
-    'mesh table: host web.shop.svc.cluster.local.: 1 IPv4 and 0 IPv6 addresses',
+    'mesh table: host web.shop.svc.cluster.local (Kubernetes, namespace shop): 1 IPv4 and 0 IPv6 addresses',
     'mesh answers',
   ],
   [
     'web.shop.shop.svc.cluster.local',
     Type.A,
-    'mesh table: host web.shop.svc.cluster.local., by the search domain: 1 IPv4 and 0 IPv6 addresses',
+    'mesh table: host web.shop.svc.cluster.local (Kubernetes, namespace shop), by the search domain: 1 IPv4 and 0 IPv6 addresses',
     'mesh answers',
   ],
   ['1.0.0.10.in-addr.arpa', Type.PTR, 'mesh addresses: address of host web.shop.svc.cluster.local.', 'mesh answers'],
@@ -89,4 +79,57 @@ test('before the first table the stages say that it is waited for', () => {
     'wait for the first table: there is no table yet, and mesh.beforeSync says wait',
     'local answers',
   ])
+})
+
+test('a question that goes on is explained with its route, the state of its servers, and whether it is being asked', () => {
+  const byname = new EngineUnderTest({
+    servers: [server('one'), server('two')],
+    routes: [
+      { domains: [nameToWire('corp.example')!], servers: [1], policy: 'sequential' },
+      { domains: [new Uint8Array(1)], servers: [0, 1], policy: 'random' },
+    ],
+  })
+  const forwardOf = (name: string): unknown =>
+    explainQuery(byname.engine, message({ questions: [[name, Type.A]] }), null).forward
+  expect(forwardOf('www.corp.example')).toEqual({
+    route: ['corp.example.'],
+    policy: 'sequential',
+    servers: [{ label: 'two', isDown: false, rttMs: null, isPlain: false }],
+    isPending: false,
+  })
+  byname.ask('www.example')
+  expect(forwardOf('www.example')).toMatchObject({ route: ['.'], policy: 'random', isPending: true })
+  byname.advance(20)
+  byname.answer({ answers: [a(1, 10)] })
+  expect(forwardOf('else.example')).toMatchObject({ servers: [{ rttMs: 20 }, { rttMs: null }], isPending: false })
+})
+
+test.each([
+  ['a client on this machine', null, null],
+  ['a client of a network that may ask', Uint8Array.of(10, 1, 2, 3), null],
+  [
+    'a client of no such network',
+    Uint8Array.of(192, 0, 2, 1),
+    'REFUSED: the client is not on this machine, and in no network of `access`',
+  ],
+])('%s is told so, before any stage is asked', (_, from, refusal) => {
+  const byname = new EngineUnderTest({ access: [{ address: Uint8Array.of(10, 0, 0, 0), length: 8 }] }, table)
+  const explanation = explainQuery(
+    byname.engine,
+    message({ questions: [['web.shop.svc.cluster.local', Type.A]] }),
+    from,
+  )
+  expect(explanation.refusal).toBe(refusal)
+  expect(explanation.source).toBe(refusal === null ? 'mesh' : null)
+})
+
+test('a wildcard host, and a type that is not the mesh’s, are named', () => {
+  const wild = imageOf(new Map([['*.wild.example', info({ ips: ['10.0.0.9'] })]]))
+  const byname = new EngineUnderTest({}, wild)
+  const findingOf = (name: string, type: number): string =>
+    explainQuery(byname.engine, message({ questions: [[name, type]] }), null).stages[0]!.finding
+  expect(findingOf('some.wild.example', Type.A)).toBe(
+    'host *.wild.example (External), a wildcard: 1 IPv4 and 0 IPv6 addresses',
+  )
+  expect(findingOf('some.wild.example', Type.MX)).toContain("; other types are not the mesh's")
 })

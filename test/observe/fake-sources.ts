@@ -35,6 +35,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ready: () => ({ ready: true, missing: [] }),
     ping: () => Promise.resolve([true, true]),
     flush: () => Promise.resolve(0),
+    explain: () => Promise.resolve({ problem: 'nothing to explain' }),
     warnings: () => [],
     problems: () => [],
     reload: () => null,

@@ -15,6 +15,7 @@ import {
 import { nameToText, nameToWire } from '../../dns/name.ts'
 import { Source } from '../../stats/counters.ts'
 import type { Image } from '../../table/image.ts'
+import { hostAt } from '../../table/image-listing.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { replyOptBytes, writeReplyOpt } from '../reply-opt.ts'
 import type { EngineSettings } from '../settings.ts'
@@ -46,9 +47,13 @@ export class MeshStage implements AnswerStage {
     const { image } = this.#context
     if (image === null) return 'there is no table yet'
     if (!image.find(query.name)) return `none of ${image.hosts} hosts has this name`
-    const host = (image.wildcard ? '*.' : '') + nameToText(image.bytes, image.ownerAt)
-    const way = image.expanded ? ', by the search domain' : ''
-    return `host ${host}${way}: ${image.v4Count} IPv4 and ${image.v6Count} IPv6 addresses`
+    const { host, namespace, registry } = hostAt(image, image.record)
+    const from = [registry || 'another registry', ...(namespace === '' ? [] : [`namespace ${namespace}`])].join(', ')
+    const way = image.wildcard ? ', a wildcard' : ''
+    const expansion = image.expanded ? ', by the search domain' : ''
+    const counts = `${image.v4Count} IPv4 and ${image.v6Count} IPv6 addresses`
+    const found = `host ${host} (${from})${way}${expansion}: ${counts}`
+    return isOwnType(query.type, this.#context.settings) ? found : `${found}; other types are not the mesh's`
   }
 }
 
@@ -99,7 +104,7 @@ function writeMeshAnswer(
   else if (type === Type.ANY) {
     v4 = image.v4Count
     v6 = image.v6Count
-  } else if ((type !== Type.HTTPS && type !== Type.SVCB) || settings.httpsRecords === 'forward') return PASS
+  } else if (!isOwnType(type, settings)) return PASS
 
   let at = beginReply(query, Flag.AA, out, outAt)
   let owner = QUESTION_NAME
@@ -124,6 +129,12 @@ function writeMeshAnswer(
   if (query.cookieAt === 0) at = writeOpt(out, at, query.advertise, 0, query.dnssecOk)
   else at = writeReplyOpt(query, 0, Ede.NONE, out, at)
   return at - outAt
+}
+
+/** Whether the mesh answers for records of this type; other types go upstream. */
+function isOwnType(type: number, settings: EngineSettings): boolean {
+  if (type === Type.HTTPS || type === Type.SVCB) return settings.httpsRecords === 'nodata'
+  return type === Type.A || type === Type.AAAA || type === Type.ANY
 }
 
 /** Writes `fit` of a host's `count` addresses of `size` bytes each, beginning at a random one. */

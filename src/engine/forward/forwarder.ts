@@ -122,9 +122,14 @@ export class Forwarder {
     return 0
   }
 
+  /** Whether the question with this key is being asked of a server. */
+  isPending(hash: number, key: Uint8Array, keyLength: number): boolean {
+    return this.inFlight.find(hash, key, keyLength) !== NONE
+  }
+
   /** Refreshes an answer in the background, unless its question is under way anyway. */
   prefetch(hash: number, key: Uint8Array, keyLength: number): void {
-    if (this.inFlight.find(hash, key, keyLength) !== NONE || !this.#pending.hasRoomFor(key, keyLength)) return
+    if (this.isPending(hash, key, keyLength) || !this.#pending.hasRoomFor(key, keyLength)) return
     const p = this.#pending.open(Purpose.PREFETCH, hash, key, keyLength)
     this.#context.counters.add(Cell.cachePrefetches, 1)
     this.#pending.start(p)

@@ -129,6 +129,12 @@ export class Upstreams {
     return this.#states[index]!.server
   }
 
+  /** What is known of a server, for people. */
+  describe(index: number, now: number): { label: string; isDown: boolean; rttMs: number | null; isPlain: boolean } {
+    const { server, isDown, rttMs } = this.#states[index]!
+    return { label: server.label, isDown, rttMs: rttMs === 0 ? null : rttMs, isPlain: this.isEdnsBroken(index, now) }
+  }
+
   isEdnsBroken(index: number, now: number): boolean {
     return now < this.#states[index]!.ednsBrokenUntil
   }

@@ -1,9 +1,9 @@
-/** DNS messages as dns-packet decodes them, in the words that people know from zone files and dig. */
+/** DNS messages as dns-packet encodes and decodes them, in the words that people know from zone files and dig. */
 
-import type { Answer, DecodedPacket } from 'dns-packet'
-import { isMap } from '../config/layer.ts'
+import { randomInt } from 'node:crypto'
+import dnsPacket, { type Answer, type DecodedPacket, type RecordType } from 'dns-packet'
 import { RCODES } from '../stats/counters.ts'
-import { printable } from './text-columns.ts'
+import { printable } from '../base/printable.ts'
 
 /** A record for people and for JSON. */
 export interface RecordText {
@@ -19,6 +19,33 @@ export interface ExtendedError {
   code: number
   /** The code's name, with the server's own words if it sent any. */
   text: string
+}
+
+/** What byname itself asks upstream with, so that a reply shown is a reply that it would get. */
+const PAYLOAD_BYTES = 1232
+
+/** A query with EDNS and a random id. `type` is dns-packet's name. */
+export function encodeQuery({ name, type }: { name: string; type: string }): Buffer {
+  return dnsPacket.encode({
+    type: 'query',
+    id: randomInt(65_536),
+    flags: dnsPacket.RECURSION_DESIRED,
+    // dns-packet reads types by name and knows more of them than its types say.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+    questions: [{ name, type: type as RecordType }],
+    additionals: [
+      {
+        type: 'OPT',
+        name: '.',
+        udpPayloadSize: PAYLOAD_BYTES,
+        extendedRcode: 0,
+        ednsVersion: 0,
+        flags: 0,
+        flag_do: false,
+        options: [],
+      },
+    ],
+  })
 }
 
 /** Types that dns-packet has no name for. */
@@ -50,7 +77,7 @@ export function nameText(name: string): string {
 }
 
 /** A record as text; null for the OPT record, which is no data. */
-export function recordText(record: Answer): RecordText | null {
+function recordText(record: Answer): RecordText | null {
   if (record.type === 'OPT') return null
   const data: unknown = 'data' in record ? record.data : undefined
   return {
@@ -61,13 +88,18 @@ export function recordText(record: Answer): RecordText | null {
   }
 }
 
+/** The records of a section that are data. */
+export function recordsText(section: DecodedPacket['answers']): RecordText[] {
+  return (section ?? []).flatMap((record) => recordText(record) ?? [])
+}
+
 function dataText(type: string, data: unknown): string {
   if (typeof data === 'string') return /^(?:CNAME|NS|PTR|DNAME)$/.test(type) ? nameText(data) : data
   if (Buffer.isBuffer(data)) {
     return type === 'TXT' ? JSON.stringify(data.toString('latin1')) : `\\# ${data.length} ${data.toString('hex')}`
   }
   if (Array.isArray(data)) return data.map((part) => dataText('TXT', part)).join(' ')
-  if (!isMap(data)) return String(data)
+  if (typeof data !== 'object' || data === null) return String(data)
   // Fields of MX, SRV, SOA and so on come in the order of the wire; those that are names get their dot.
   return Object.entries(data)
     .filter(([, value]) => value !== undefined && value !== null)

@@ -1,0 +1,104 @@
+/**
+ * What the engine would do with a query, step by step, without doing it: nothing is sent, counted or kept. The same stages
+ * are asked in the same order as for a client (`Engine.stages`), into a buffer that nobody sends.
+ */
+import { nameToText } from '../dns/name.ts'
+import { readQuery, Verdict } from '../dns/query.ts'
+import { RCODES, SOURCES } from '../stats/counters.ts'
+import { isAllowed, isLocal } from './access.ts'
+import { PASS } from './answers/answer-stage.ts'
+import { ClientQuery } from './client-query.ts'
+import type { Engine } from './engine.ts'
+
+/** What one stage found. */
+export interface ExplainedStage {
+  name: string
+  /** It has the answer; no later stage is asked. */
+  answers: boolean
+  /** What it looked at and found, in one line. */
+  finding: string
+}
+
+/** What this worker knows of an upstream server. */
+export interface ExplainedServer {
+  label: string
+  isDown: boolean
+  /** Smoothed round trip in ms; null before the first reply. */
+  rttMs: number | null
+  /** Asked without EDNS, because it answers only so. */
+  isPlain: boolean
+}
+
+/** Where the question would be forwarded. */
+export interface ExplainedForward {
+  /** The route's domains, `.` for the default route. */
+  route: string[]
+  policy: string
+  servers: ExplainedServer[]
+  /** The same question is being asked already: the query would wait for its reply. */
+  isPending: boolean
+}
+
+/** What the engine would do with a query. Plain data, which is posted from a worker to the control thread. */
+export interface EngineExplanation {
+  /** Why the query gets no answer at all, before any stage is asked; null: it is served. */
+  refusal: string | null
+  /** Those that were asked, in their order. */
+  stages: ExplainedStage[]
+  /** Who answers (SOURCES); null if the question would be forwarded. */
+  source: string | null
+  /** The reply that a client would get now; null if the question would be forwarded. */
+  reply: Uint8Array | null
+  forward: ExplainedForward | null
+}
+
+const REPLY_ROOM = 65_535
+
+/**
+ * Explains the query `packet` (a whole message) from a client with the address `from` (4 or 16 bytes), or from this
+ * machine if null. Asked between two batches, as it uses the stages' notes of their last query.
+ */
+export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Array | null): EngineExplanation {
+  const query = new ClientQuery()
+  const explanation: EngineExplanation = { refusal: null, stages: [], source: null, reply: null, forward: null }
+  const verdict = readQuery(packet, 0, packet.length, engine.seed, query)
+  if (verdict !== Verdict.OK) {
+    const rcode = verdict < 0 ? 'no reply' : (RCODES[verdict] ?? String(verdict))
+    return { ...explanation, refusal: `${rcode}: the query is malformed, or of a kind that byname does not serve` }
+  }
+  const { settings } = engine
+  const isOwn = from === null || isLocal(settings, from, 0, from.length)
+  if (!isOwn && !isAllowed(settings, from, 0, from.length)) {
+    return { ...explanation, refusal: 'REFUSED: the client is not on this machine, and in no network of `access`' }
+  }
+  query.receivedAt = engine.now
+  query.cookieAt = 0
+  query.limit = REPLY_ROOM
+  query.advertise = isOwn ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
+  return askStages(engine, query, explanation)
+}
+
+function askStages(engine: Engine, query: ClientQuery, explanation: EngineExplanation): EngineExplanation {
+  const out = new Uint8Array(REPLY_ROOM)
+  for (const stage of engine.stages) {
+    const length = stage.answer(query, out, 0)
+    const answers = length !== PASS
+    explanation.stages.push({ name: stage.name, answers, finding: stage.finding(query) })
+    if (!answers) continue
+    return { ...explanation, source: SOURCES[stage.source]!, reply: out.slice(0, length) }
+  }
+  return { ...explanation, forward: forwardOf(engine, query) }
+}
+
+function forwardOf(engine: Engine, query: ClientQuery): ExplainedForward {
+  const { forwarder, now } = engine
+  const { upstreams } = forwarder
+  const { name } = query
+  const route = upstreams.routes[upstreams.routeFor(name.lower, 0, name.length)]!
+  return {
+    route: route.domains.map((domain) => nameToText(domain)),
+    policy: route.policy,
+    servers: route.servers.map((index) => upstreams.describe(index, now)),
+    isPending: engine.isPending(query),
+  }
+}
