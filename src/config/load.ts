@@ -1,5 +1,6 @@
 import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { POD_LABELS, readPodLabels } from '../istio/pod-labels.ts'
 import { isIstioMachine, readVmEnvironment } from '../istio/vm-environment.ts'
 import type { z } from 'zod'
 import { MAX_FILE_BYTES, problemOf, readBoundedText } from '../base/bounded-file.ts'
@@ -146,7 +147,7 @@ function readText(path: string, readFile: LoadOptions['readFile'], problems: str
   return ''
 }
 
-/** What Istio says: a pod's environment, or a machine's files. */
+/** What Istio says: a pod's environment and labels, or a machine's files. */
 function readIstio({ env, istioFolder, readFile }: LoadOptions): IstioEnvironment {
   const read = (path: string): { value: string } | { problem: string; isMissing: boolean } => {
     const file = readFile === undefined ? readBoundedText(path, MAX_FILE_BYTES.configuration) : given(path, readFile)
@@ -163,7 +164,13 @@ function readIstio({ env, istioFolder, readFile }: LoadOptions): IstioEnvironmen
     readIstioEnvironment(env, readVmEnvironment(folder, read, { hostName: hostname(), addresses }))
   if (istioFolder !== undefined) return machineOf(istioFolder)
   const istio = readIstioEnvironment(env)
-  return readFile === undefined && !istio.istio.isDetected && isIstioMachine(read) ? machineOf('/') : istio
+  if (!istio.istio.isDetected) return readFile === undefined && isIstioMachine(read) ? machineOf('/') : istio
+  const mounted = read(POD_LABELS)
+  const labels = 'value' in mounted ? readPodLabels(mounted.value) : {}
+  if (Object.keys(labels).length === 0) return istio
+  // Over those of ISTIO_METAJSON_LABELS, as with Istio's agent.
+  const setting = { path: ['identity', 'labels'], value: labels, from: POD_LABELS }
+  return { ...istio, settings: [...istio.settings, setting] }
 }
 
 function readLayer(path: string, text: string, problems: string[]): Layer {

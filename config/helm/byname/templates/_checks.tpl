@@ -27,6 +27,13 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- if and .Values.podMonitor.enabled $isSidecar (ne .Values.metrics.scrape "direct") -}}
 {{- fail (printf "podMonitor.enabled: needs metrics.scrape=direct, not %s: Prometheus would scrape byname twice, or not get in" .Values.metrics.scrape) -}}
 {{- end -}}
+{{- if and (not $isSidecar) .Values.node.linkLocalAddress -}}
+{{- if not .Values.node.hostNetwork -}}
+{{- fail "node.linkLocalAddress: needs node.hostNetwork=true; in the pod network the Service leads to byname" -}}
+{{- else if not .Values.node.addressImage -}}
+{{- fail "node.linkLocalAddress: needs node.addressImage, an image with the program ip that adds the address to the node" -}}
+{{- end -}}
+{{- end -}}
 {{- range list 15000 15001 15006 15008 15020 15021 15053 15054 15055 15090 -}}
 {{- if eq . (int $.Values.metrics.port) -}}
 {{- fail (printf "metrics.port: %d is a port of Istio's or byname's; choose another" .) -}}
@@ -35,6 +42,11 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- range $key, $of := dict "listen" "the chart" "metrics" "metrics.port" "admin" "the chart" -}}
 {{- if hasKey $.Values.config $key -}}
 {{- fail (printf "config.%s: belongs to %s; remove it" $key $of) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := .Values.env -}}
+{{- if regexMatch "^(CA_ADDR|PROXY_CONFIG|POD_NAME|POD_NAMESPACE|INSTANCE_IP|HOST_IP|SERVICE_ACCOUNT|TRUST_DOMAIN|ISTIO_META.*|DNS_PROXY_ADDR|BYNAME_(LISTEN|METRICS_LISTEN|ADMIN_.*))$" $name -}}
+{{- fail (printf "env.%s: belongs to the chart; remove it" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- include "byname.checks.istioVersion" (dict "version" .Values.istio.version "from" "istio.version") -}}

@@ -1,35 +1,33 @@
 {{/*
-Environment variables of byname's own settings, as a JSON list of { name, value }: those that the chart sets (`fixed`, a
-map), then `config` by path (cache.maxBytes is BYNAME_CACHE_MAX_BYTES), then `env`.
+Environment variables of byname's own settings, as a JSON list of { name, value } in order of names: those that the chart
+sets (`fixed`, a map), over them `config` by path (cache.maxBytes is BYNAME_CACHE_MAX_BYTES), over them `env`.
 */}}
 {{- define "byname.settings" -}}
+{{- $values := dict -}}
+{{- range $name, $value := .fixed -}}{{- $_ := set $values $name (toString $value) -}}{{- end -}}
+{{- include "byname.settings.of" (dict "prefix" "BYNAME" "section" .root.Values.config "into" $values) -}}
+{{- range $name, $value := .root.Values.env -}}{{- $_ := set $values $name (include "byname.settings.text" $value) -}}{{- end -}}
 {{- $variables := list -}}
-{{- range $name, $value := .fixed -}}
-{{- $variables = append $variables (dict "name" $name "value" (toString $value)) -}}
-{{- end -}}
-{{- $read := dict "variables" list -}}
-{{- include "byname.settings.of" (dict "prefix" "BYNAME" "section" .root.Values.config "into" $read) -}}
-{{- $variables = concat $variables $read.variables -}}
-{{- range $name, $value := .root.Values.env -}}
-{{- $variables = append $variables (dict "name" $name "value" (toString $value)) -}}
-{{- end -}}
+{{- range $name, $value := $values -}}{{- $variables = append $variables (dict "name" $name "value" $value) -}}{{- end -}}
 {{- toJson $variables -}}
 {{- end -}}
 
-{{/* Adds the leaves of `section` to `into.variables`. Whole numbers arrive as floats. */}}
+{{/* Adds the leaves of `section` to the map `into`. */}}
 {{- define "byname.settings.of" -}}
-{{- $into := .into -}}
 {{- range $key, $value := .section -}}
 {{- $name := printf "%s_%s" $.prefix (snakecase $key | upper) -}}
 {{- if and (kindIs "map" $value) (ne $key "labels") -}}
-{{- include "byname.settings.of" (dict "prefix" $name "section" $value "into" $into) -}}
+{{- include "byname.settings.of" (dict "prefix" $name "section" $value "into" $.into) -}}
 {{- else -}}
-{{- $_ := set $into "variables" (append $into.variables (dict "name" $name "value" (include "byname.settings.text" $value))) -}}
+{{- $_ := set $.into $name (include "byname.settings.text" $value) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A value as byname reads it from one line of text: lists by commas, labels as a=b,c=d, lists of sections as YAML. */}}
+{{/*
+A value as byname reads it from one line of text: lists by commas, labels as a=b,c=d, lists of sections as YAML. Whole numbers
+arrive as floats.
+*/}}
 {{- define "byname.settings.text" -}}
 {{- if kindIs "map" . -}}
 {{- $pairs := list -}}
