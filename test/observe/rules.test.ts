@@ -121,7 +121,11 @@ const SCENES: [what: string, series: Record<string, string>, alerts: string[]][]
     { byname_cache_requests_total: '0+30x10 0+30x10 0+30x10 0+30x10' },
     ['BynameRestarts'],
   ],
-  ['the application restarts', { byname_build_info: '1x40', process_start_time_seconds: '0x10 600x10 1200x10 1800x10' }, []],
+  [
+    'the application restarts',
+    { byname_build_info: '1x40', process_start_time_seconds: '0x10 600x10 1200x10 1800x10' },
+    [],
+  ],
   ['a loop', { byname_upstream_loops_total: '0x35 1x5' }, ['BynameLoop']],
   ['a problem', { 'byname_problems{about="config"}': '1x40' }, ['BynameProblem']],
   [
