@@ -121,6 +121,22 @@ describe('a server that is silent for many names', () => {
     expect([first.reply?.rcode, joined.reply?.rcode]).toEqual([0, 0])
   })
 
+  it('does not hide behind a query that goes on although its client has a stale answer: that has no place for a client to give', () => {
+    const byname = new EngineUnderTest({ maxInFlight: 2, cache: { staleSeconds: 60 } })
+    byname.ask('stale.example')
+    byname.answer({ answers: [a(1, 1)] })
+    byname.advance(5000)
+    const stale = byname.ask('stale.example')
+    byname.advance(2000)
+    expect([stale.reply?.rcode, byname.cell('inFlight')]).toEqual([0, 1])
+    const silent = Array.from({ length: 4 }, (_, id) => byname.ask('silent.example', 1, { id }))
+    byname.advance(200)
+    const asked = byname.ask('fine.example')
+    expect([rcodes(silent), asked.reply]).toEqual([Array(4).fill(Rcode.SERVFAIL), null])
+    byname.answer(ANSWER)
+    expect(asked.reply?.rcode).toBe(0)
+  })
+
   it('keeps its order when settings change', () => {
     const byname = new EngineUnderTest({ maxInFlight: 3 })
     const waiting: Asked[] = []
@@ -205,9 +221,10 @@ describe('places', () => {
           for (let r = 0; r < routes; r++) {
             expect(room.isFreeFor(r)).toBe(model.length < 12 && of(r).length < most)
             // A route that has its share makes room from within.
-            if (of(r).length >= most) expect(room.longestWaiting(r, NONE)).toBe(of(r)[0])
+            if (of(r).length >= most) expect(room.longestWaiting(r)).toBe(of(r)[0])
+            of(r).forEach((one, k, all) => expect(room.nextLongest(one)).toBe(all[k + 1] ?? NONE))
           }
-          if (routes === 1) expect(room.longestWaiting(0, of(0)[0] ?? NONE)).toBe(of(0)[1] ?? NONE)
+          if (routes === 1) expect(room.longestWaiting(0)).toBe(of(0)[0] ?? NONE)
         }
       }),
     )

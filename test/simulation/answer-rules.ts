@@ -10,7 +10,7 @@ import { EdeRules } from './ede-rules.ts'
 import type { Episode } from './episode.ts'
 import type { ParsedMessage } from './message.ts'
 import { type MessageBudget, plainOf } from './message-budget.ts'
-import { type CacheMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
+import { type AnswerMoment, type CacheMoment, isRecursive, type Pending } from './pending.ts'
 import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
 import { checkEde, checkEdeIfRoom, checkKnown, Ede, edeOf, isTruncated, STALE_TTL } from './reply-check.ts'
 import type { RoomRules } from './room-rules.ts'
@@ -233,8 +233,9 @@ export class AnswerRules {
   }
 
   /** The same for one that had to wait for servers; `context`: what the engine was told when it answered. */
-  checkLater(pending: Pending, reply: ParsedMessage, context: Context, now: number): string | null {
+  checkLater(pending: Pending, reply: ParsedMessage, moment: AnswerMoment): string | null {
     const { asked, key, limits } = pending
+    const { at: now, context } = moment
     const verdict = context.kind === 'message' ? context.verdict : null
     if (verdict?.kind === 'stray') return 'a reply because of a message that has nothing to do with it'
     let wrong = 'an answer out of nothing'
@@ -244,7 +245,7 @@ export class AnswerRules {
         checkKnown(asked, reply, known, 0, -1, limits) ?? checkEdeIfRoom(asked, reply, limits, edeOf(known.message))
       if (complaint === null) {
         this.see('answer')
-        this.believe(pending, verdict, known)
+        this.believe(pending, verdict, known, moment)
         return null
       }
       wrong = complaint
@@ -257,7 +258,7 @@ export class AnswerRules {
         : null
     }
     // Over TCP nobody could ask for more: it is an answer out of nothing there.
-    const makesRoom = context.kind === 'query' && this.room.isRefused
+    const makesRoom = context.kind === 'query' && moment.isCrowded
     if (!pending.isStream && this.isCutOff(pending, reply, now)) {
       this.see(pending.isLatecomer ? 'a partial answer for a latecomer' : 'a partial answer')
       return makesRoom ? null : this.checkFailure(pending, now)
@@ -280,20 +281,19 @@ export class AnswerRules {
 
   /** The engine has given a client the answer: it knows what is in it. */
   private believe(
-    { answeredIn, asked, key }: Pending,
+    { asked, key }: Pending,
     { sent }: Extract<Verdict, { kind: 'answer' }>,
     known: KnownAnswer,
+    { cache }: AnswerMoment,
   ): void {
-    // The reply over a stream comes to light only later.
-    const moment = answeredIn?.cache ?? momentOf(this.engine.cache)
     this.network.cookies.believed(sent.query, known.message, sent.server, sent.isStream)
     this.network.edns.believed(sent.query, sent.server)
     if (!isRecursive(asked)) return
     // What says nothing of the name leaves what was said of it.
     if (isOfTheName(known)) this.givenAt.set(key, Math.max(known.at, this.givenAt.get(key) ?? 0))
     if (known.lifetimeSeconds === 0) return
-    this.accepted.set(key, { known, ...moment })
-    this.denials.accepted(key, known, this.settings, moment)
+    this.accepted.set(key, { known, ...cache })
+    this.denials.accepted(key, known, this.settings, cache)
   }
 
   /** True if the reply is what a server cut off, as such. */

@@ -29,9 +29,18 @@ export class CaseRules {
     return letters < MANY_LETTERS ? null : 'a query in small letters to a server that repeats every case'
   }
 
+  /**
+   * True if it is not known whether the engine takes a datagram for the server's reply: the query was in small letters, by
+   * chance or because nobody looks at the case, and the reply is not.
+   */
+  isUnsure(query: ParsedMessage, question: string, server: number): boolean {
+    if (!this.isMixing || /[A-Z]/.test(query.question.slice(0, -4)) || question === query.question) return false
+    this.lost.add(server)
+    return true
+  }
+
   /** True if the question of a datagram (as it stands there) shows that it is not the server's reply, or not a good one's. */
   isLost(query: ParsedMessage, question: string, server: number): boolean {
-    // In small letters alone it is not known whether the engine looks at the case; it need not.
     if (!/[A-Z]/.test(query.question.slice(0, -4)) || question === query.question) return false
     this.lost.add(server)
     return true

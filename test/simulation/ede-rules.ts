@@ -11,7 +11,8 @@ import type { Verdict } from './virtual-network.ts'
 /** Longer than any question is open. */
 const LONGEST_MS = 10_000
 /** What servers say that do not understand an OPT: they are asked once more, and then for another reason. */
-const ABOUT_EDNS: ReadonlySet<number> = new Set([1, 4, 16])
+const ABOUT_EDNS: ReadonlySet<number> = new Set([1, 4])
+const BADVERS = 16
 
 export class EdeRules {
   /** What servers gave with failures, by question. */
@@ -27,11 +28,10 @@ export class EdeRules {
   /** Checks what a failure is explained with, which the engine gave out when it was told of `context`. */
   checkFailure(asked: Asked, key: string, reply: ParsedMessage, context: Context, now: number): string | null {
     const said = this.saidNow(key, context)
-    if (said !== null && edeOf(said) !== Ede.NONE && !ABOUT_EDNS.has(said.rcode))
-      return checkEde(asked, reply, edeOf(said))
+    if (said !== null && edeOf(said) !== Ede.NONE && !isAboutEdns(said)) return checkEde(asked, reply, edeOf(said))
     const codes = this.lately(key, now).map(({ code }) => code)
     // A server has answered: the network is there, but for those who have to ask once more without an OPT.
-    if (said === null || ABOUT_EDNS.has(said.rcode)) codes.push(Ede.NETWORK_ERROR)
+    if (said === null || isAboutEdns(said)) codes.push(Ede.NETWORK_ERROR)
     return checkEde(asked, reply, Ede.NO_REACHABLE_AUTHORITY, ...codes)
   }
 
@@ -45,4 +45,9 @@ export class EdeRules {
   private lately(key: string, now: number): { at: number; code: number }[] {
     return (this.given.get(key) ?? []).filter(({ at }) => now - at < LONGEST_MS)
   }
+}
+
+/** The four bits of the header alone say that a query was not understood, whatever an OPT adds to them. */
+function isAboutEdns({ rcode }: ParsedMessage): boolean {
+  return ABOUT_EDNS.has(rcode & 15) || rcode === BADVERS
 }

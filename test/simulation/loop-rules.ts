@@ -16,6 +16,8 @@ export class LoopRules {
   private since = 0
   /** When each server was asked last. */
   private readonly askedAt: Map<number, number> = new Map()
+  /** Those that were asked their name while a client waited for the same: it may have been a probe. */
+  private readonly perhapsAsked: Set<number> = new Set()
   /** What the engine has told of loops: the server, and whence the query came back. */
   private told: { server: string; from: string }[] = []
 
@@ -33,20 +35,39 @@ export class LoopRules {
   private begin(now: number): void {
     this.since = now
     this.askedAt.clear()
+    this.perhapsAsked.clear()
   }
 
   /** True if the query to a server is a probe, and as it should be. */
   isProbe(query: ParsedMessage, server: number, now: number): boolean {
     const { settings } = this
-    const probed = query.type === HINFO ? probedServer(query.name, settings) : -1
+    const probed = this.probedBy(query)
     if (probed < 0) return false
     const before = this.askedAt.get(server)
+    const isDue = this.isDue(server, now)
     this.askedAt.set(server, now)
     if (settings.loopProbe?.sends === false) throw new Violation('a probe of a worker that sends none')
     if (probed !== server) throw new Violation(`server ${server} gets the probe of server ${probed}`)
-    if (before === undefined ? now < this.since + FIRST_MS - SLACK_MS : now < before + AGAIN_MS - SLACK_MS)
-      throw new Violation(`a probe at ${now}, after one at ${before ?? this.since}`)
+    if (!isDue) throw new Violation(`a probe at ${now}, after one at ${before ?? this.since}`)
     return true
+  }
+
+  /** True if the query to a server for which a client waits may as well be a probe. */
+  isPerhapsProbe(query: ParsedMessage, server: number, now: number): boolean {
+    const isPerhaps =
+      this.settings.loopProbe?.sends !== false && this.probedBy(query) === server && this.isDue(server, now)
+    if (isPerhaps) this.perhapsAsked.add(server)
+    return isPerhaps
+  }
+
+  /** The server whose probe has the name and type of a query, or -1. */
+  private probedBy({ name, type }: ParsedMessage): number {
+    return type === HINFO ? probedServer(name, this.settings) : -1
+  }
+
+  private isDue(server: number, now: number): boolean {
+    const before = this.askedAt.get(server)
+    return now >= (before === undefined ? this.since + FIRST_MS : before + AGAIN_MS) - SLACK_MS
   }
 
   /** The engine says that a server passes queries on to it. */
@@ -67,7 +88,8 @@ export class LoopRules {
     const { loopProbe, servers } = this.settings
     if (loopProbe?.sends !== true || now < this.since + FIRST_MS + SLACK_MS) return
     servers.forEach(({ label }, index) => {
-      if (loopProbe.names[index] !== null && loopProbe.names[index] !== undefined && !this.askedAt.has(index))
+      const isAsked = this.askedAt.has(index) || this.perhapsAsked.has(index)
+      if (loopProbe.names[index] !== null && loopProbe.names[index] !== undefined && !isAsked)
         throw new Violation(`server ${label} was never asked whether it passes queries on to us`)
     })
   }

@@ -30,6 +30,15 @@ export function momentOf(cache: Cache | null): CacheMoment {
   return { cache, evictions: cache?.evictions ?? 0 }
 }
 
+/** When the engine answered a query, and what it was being told. */
+export interface AnswerMoment {
+  context: Context
+  at: number
+  cache: CacheMoment
+  /** The query in hand found no room, or this one made room for it. */
+  isCrowded: boolean
+}
+
 /** A query that the engine has been given. */
 export interface Pending {
   asked: Asked
@@ -44,8 +53,8 @@ export interface Pending {
   isDone: boolean
   /** Its connection has ended: the engine answers it, and nobody sees that. */
   isGone: boolean
-  /** What the engine was told when it answered, and when: a stream's reply is seen only later. */
-  answeredIn: { context: Context; at: number; cache: CacheMoment } | null
+  /** The moment at which the engine answered: a stream's reply is seen only later. */
+  answeredIn: AnswerMoment | null
   /** It joined a pending query for which nobody waited any more. */
   isLatecomer: boolean
   /** Gets the reply as well: the query came from a server that had been asked it. */

@@ -12,7 +12,7 @@ import type { Client, Episode } from './episode.ts'
 import { LoopRules } from './loop-rules.ts'
 import type { ParsedMessage } from './message.ts'
 import { MessageBudget, plainOf } from './message-budget.ts'
-import { type Context, isRecursive, momentOf, type Pending } from './pending.ts'
+import { type AnswerMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import type { Asked } from './queries.ts'
 import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
@@ -183,8 +183,12 @@ export class Referee {
     const keys = [true, false].map((dnssecOk) => keyOf(query.name, query.type, dnssecOk, query.flags))
     const key = keys[query.opt?.dnssecOk === true ? 0 : 1]!
     const isStream = transport !== 'udp'
-    const isAsked = keys.some((one) => this.waitingFor.has(one))
+    // Without OPT it cannot be seen which of the two questions it is for.
+    const isAsked = query.opt === null ? keys.some((one) => this.waitingFor.has(one)) : this.waitingFor.has(key)
     if (!isAsked && this.loops.isProbe(query, index, now)) return this.see('loop probe')
+    // A client may have asked for the name before new settings made a probe of it.
+    if (isAsked && context.kind === 'timer' && this.loops.isPerhapsProbe(query, index, now))
+      return this.see('perhaps a loop probe')
     const { routes } = this.settings
     const route = routeOf(query.name, this.settings)
     if (!route.servers.includes(index) && probedServer(query.name, this.settings) !== index)
@@ -210,7 +214,6 @@ export class Referee {
     }
     if (isStray && !isOutOfReach)
       throw new Violation('a query to a server because of a message that has nothing to do with it')
-    // Without OPT it cannot be seen which of the two questions it is for.
     const account = query.opt === null ? plainOf(query.name, query.type, query.flags) : key
     if (!this.budget.take(account, outcome !== -1, now))
       throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
@@ -334,6 +337,10 @@ export class Referee {
     if (wrong !== null) this.fail(pending, wrong)
   }
 
+  private moment(now: number): AnswerMoment {
+    return { context: this.context, at: now, cache: momentOf(this.engine.cache), isCrowded: this.room.isRefused }
+  }
+
   /** The engine has answered one that it held. */
   private settled({ key }: Pending): void {
     const left = this.waitingFor.get(key)! - 1
@@ -344,7 +351,7 @@ export class Referee {
   /** The engine answers a query over a stream; the reply itself is seen with the next `answered`. */
   noteAnswer(pending: Pending, now: number): void {
     if (pending.answeredIn !== null) this.fail(pending, 'a second reply')
-    pending.answeredIn = { context: this.context, at: now, cache: momentOf(this.engine.cache) }
+    pending.answeredIn = this.moment(now)
     this.settled(pending)
     if (!pending.isGone) return
     this.ledger.unseen++
@@ -393,8 +400,7 @@ export class Referee {
         return checkLocal(expectation, reply, limits) ?? checkEde(asked, reply, Ede.NONE)
       }
       default: {
-        const { context, at } = pending.answeredIn ?? { context: this.context, at: now }
-        if (pending.isHeld) return this.answers.checkLater(pending, reply, context, at)
+        if (pending.isHeld) return this.answers.checkLater(pending, reply, pending.answeredIn ?? this.moment(now))
         if (reply.rcode !== SERVFAIL || !this.room.isRefused) return this.answers.checkImmediate(pending, reply, now)
         this.see('full')
         this.answers.calmSince = now

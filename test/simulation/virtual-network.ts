@@ -275,7 +275,8 @@ export class VirtualNetwork {
     const isTruncated = isLong || (flags & 0x0200) !== 0
     const check = this.cookies.judge(query, cookie, server, isStream, now)
     if (check === 'wrong') return { kind: 'doubtful', sent, by: 'cookie' }
-    this.isUnsure = check === 'unsure'
+    const isOddlySpelt = !isBare && !isStream && this.spellings.isUnsure(query, question, server)
+    this.isUnsure = check === 'unsure' || isOddlySpelt
     if (isBare) {
       this.edns.arrived(query, server, false, now)
       return { kind: 'failure', sent, said: typeof message === 'string' ? null : message }

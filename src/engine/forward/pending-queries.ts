@@ -106,14 +106,19 @@ export class PendingQueries {
    * unanswered. `needsWaiter`: a waiter's place is wanted as well. False if nobody can go.
    */
   makeRoom(key: Uint8Array, keyLength: number, joined: number, needsWaiter: boolean): boolean {
-    const { context, inFlight, upstreams, waiters } = this.#state
-    const p = this.#room.longestWaiting(upstreams.routeFor(key, 0, keyLength - KEY_TAIL), joined)
+    const { context, inFlight, upstreams } = this.#state
+    let p = this.#room.longestWaiting(upstreams.routeFor(key, 0, keyLength - KEY_TAIL))
+    while (p !== NONE && (p === joined || !this.#hasPlaceToGive(p, needsWaiter))) p = this.#room.nextLongest(p)
     if (p === NONE || context.now < inFlight.startedAt(p) + this.#enoughMs(p)) return false
-    if (needsWaiter && waiters.of(p) === 0) return false
     context.counters.drop(Drop.inFlightFull)
     this.#settlement.giveUp(p)
     this.close(p)
     return true
+  }
+
+  /** One that goes on although its clients have been answered has no waiter's place. */
+  #hasPlaceToGive(p: number, isWaiterPlace: boolean): boolean {
+    return !isWaiterPlace || this.#state.waiters.of(p) > 0
   }
 
   /** How long a query has its place for certain: as long as its server usually takes, twice, but no longer than others can wait. */

@@ -54,11 +54,14 @@ export class Room {
     return this.#taken < this.#places && this.#count[route]! < this.#most
   }
 
-  /** The query that has waited longest, `p` left out, of those that have to make room for one of this route; or NONE. */
-  longestWaiting(route: number, p: number): number {
-    const from = this.#count[route]! >= this.#most ? route : this.#fullest
-    const oldest = this.#oldest[from]!
-    return oldest === p && oldest !== NONE ? this.#next[oldest]! : oldest
+  /** The query that has waited longest of those that have to make room for one of this route; NONE if there is none. */
+  longestWaiting(route: number): number {
+    return this.#oldest[this.#count[route]! >= this.#most ? route : this.#fullest]!
+  }
+
+  /** The one of the same route that has waited longest after `p`, or NONE. */
+  nextLongest(p: number): number {
+    return this.#next[p]!
   }
 
   /** Gives a pending query a place, as the newest of its route. */
