@@ -8,18 +8,21 @@
  * ```
  *
  * A file is read after it has rested because whoever writes it may not be done: half a file often looks like a whole one.
- * The watch begins before the first reading, so that no change is lost between the two.
+ * One that does not rest for five seconds is read all the same if others keep taking its place: what a rename brings is
+ * whole. The watch begins before the first reading, so that no change is lost between the two.
  */
 import type { FileReading } from './bounded-file.ts'
 import { type Clock, wallClock } from './clock.ts'
-import { type Files, machineFiles } from './files.ts'
+import { type Files, isReplaced, machineFiles } from './files.ts'
 import type { FileWatch } from './file-watch.ts'
 import type { Log } from './log.ts'
 
 /** For so long a file must look the same before it is read. */
 export const SETTLE_MS = 500
-/** After so many looks at a file that never rests that is a problem by itself. */
-const MAX_LOOKS = 10
+/** After so many looks at a file that never rests it is read if others took its place, or else a problem by itself. */
+export const MAX_LOOKS = 10
+/** What is wrong with a file that is written over and over. */
+export const NEVER_RESTS = 'does not rest: it keeps changing; replace it by a rename'
 
 /** Why a file is not in use as it is now. */
 export interface FileTrouble {
@@ -128,21 +131,22 @@ export class WatchedFile<T> {
   #lookAgain(before: string, looks: number): void {
     this.#cancel = this.#clock.after(SETTLE_MS, () => {
       this.#cancel = null
-      const { path, onChange } = this.#options
+      const { path } = this.#options
       let now = this.#files.stamp(path)
       if (now === before) {
         const reading = this.#read()
         // What was written meanwhile may have been read half.
         now = this.#files.stamp(path)
-        if (now === before) {
-          const taken = this.#take(reading, false)
-          return taken === null ? undefined : onChange(taken.value)
-        }
-      }
-      if (looks === MAX_LOOKS)
-        this.#takeProblem('ECHANGING', 'does not rest: it keeps changing; replace it by a rename', false)
+        if (now === before) return this.#takeChange(reading)
+      } else if (looks >= MAX_LOOKS && isReplaced(before, now)) this.#takeChange(this.#read())
+      else if (looks === MAX_LOOKS) this.#takeProblem('ECHANGING', NEVER_RESTS, false)
       this.#lookAgain(now, looks + 1)
     })
+  }
+
+  #takeChange(reading: FileReading): void {
+    const taken = this.#take(reading, false)
+    if (taken !== null) this.#options.onChange(taken.value)
   }
 
   #read(): FileReading {

@@ -7,6 +7,7 @@
  *    ↑                                                                   └──nothing for 15 s──┐
  *    └── and probed once more, at once ───────────────────────────────────────────────────────┘
  * ```
+ * If that probe finds no loop either, the next loop is checked after 30 s again.
  */
 
 const FIRST_CHECK_MS = 30_000
@@ -53,6 +54,8 @@ export class LoopWatch {
   found(label: string): boolean {
     this.#seenAgain.add(label)
     if (this.#loops.has(label)) return false
+    // The first one ends the wait for the last probe of those that seemed mended.
+    if (this.#loops.size === 0) this.stop()
     this.#loops.add(label)
     this.#cancel ??= this.#options.schedule(() => this.#check(), this.#checkMs)
     return true
@@ -84,10 +87,19 @@ export class LoopWatch {
     this.#cancel = null
     const mended = [...this.#loops].filter((label) => !this.#seenAgain.has(label))
     for (const label of mended) this.#loops.delete(label)
-    if (this.#loops.size > 0) this.#cancel = this.#options.schedule(() => this.#check(), this.#checkMs)
+    this.#cancel =
+      this.#loops.size > 0
+        ? this.#options.schedule(() => this.#check(), this.#checkMs)
+        : this.#options.schedule(() => this.#beginAnew(), VERDICT_AFTER_MS)
     if (mended.length === 0) return
     // One that was only silent is found out again before long.
     this.#id = this.#options.newId()
     this.#options.onChange(mended)
+  }
+
+  /** The probe of all that seemed mended has not come back either: they are. */
+  #beginAnew(): void {
+    this.#cancel = null
+    this.#checkMs = FIRST_CHECK_MS
   }
 }

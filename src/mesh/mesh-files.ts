@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { Dirent } from 'node:fs'
+import { type Dirent, statSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
-import { stampOf } from '../base/files.ts'
+import { isReplaced, stampOf } from '../base/files.ts'
 import { lineOf } from '../base/log.ts'
+import { SETTLE_MS } from '../base/watched-file.ts'
 import type { MeshResource } from './mesh-resources.ts'
 import { describeResource, type MeshYaml, type PlacedResource, readMeshYaml } from './mesh-yaml.ts'
 
@@ -13,6 +14,13 @@ const MOST_DEPTH = 8
 
 /** Stands for the stamp of a file that the folder does not list. */
 const GONE = 'gone'
+
+/**
+ * Which files are left for the next look, because they may be half written or gone for a moment. NONE: each is read as it is.
+ * YOUNG: what was written to a moment ago. CHANGED: what is another than at the last look. REWRITTEN: the same, but not a file
+ * that took the place of another one, as a rename lets it: that one is whole.
+ */
+export const Left = { NONE: 0, YOUNG: 1, CHANGED: 2, REWRITTEN: 3 } as const
 
 /** What the files of a folder say together. */
 export interface MeshReading {
@@ -59,10 +67,9 @@ export class MeshFiles {
 
   /**
    * Reads what changed since the last time. `failure`: the folder cannot be read; what it last said is kept for later.
-   * `mayWait`: a file that is another than at the last look is left for the next one, because it may be half written, or
-   * gone for a moment.
+   * `left`: a Left.
    */
-  async read(mayWait = false): Promise<MeshReading | { failure: string }> {
+  async read(left: number = Left.NONE): Promise<MeshReading | { failure: string }> {
     const listing: Listing = { files: [], failures: new Map() }
     await list(this.#folder, '', 0, listing)
     const rootFailure = listing.failures.get('')
@@ -81,7 +88,7 @@ export class MeshFiles {
         continue
       }
       seen.set(name, stamp)
-      const file = mayWait && this.#seen.get(name) !== stamp ? 'unsettled' : this.#readFile(name, stamp, mayWait)
+      const file = this.#isLeft(name, stamp, left) ? 'unsettled' : this.#readFile(name, stamp, left)
       if (file === 'unsettled') {
         unsettled.push(name)
         if (before !== undefined) held.set(name, before)
@@ -93,8 +100,15 @@ export class MeshFiles {
     return { ...this.#sum(failures), unsettled }
   }
 
+  #isLeft(name: string, stamp: string, left: number): boolean {
+    const seen = this.#seen.get(name)
+    if (left === Left.NONE || seen === stamp) return false
+    if (left === Left.YOUNG) return seen !== undefined || ageMs(join(this.#folder, name)) < SETTLE_MS
+    return left === Left.CHANGED || !isReplaced(seen ?? '', stamp)
+  }
+
   /** Null: it is gone. `unsettled`: it changed meanwhile. */
-  #readFile(name: string, stamp: string, mayWait: boolean): HeldFile | 'unsettled' | null {
+  #readFile(name: string, stamp: string, left: number): HeldFile | 'unsettled' | null {
     if (stamp === GONE) return null
     const before = this.#held.get(name)
     const read = readBoundedText(join(this.#folder, name), MAX_FILE_BYTES.meshFile)
@@ -105,7 +119,9 @@ export class MeshFiles {
       return { stamp, hash: '', good: before?.good ?? [], problems: [problem], notes: [], ignoredKinds: [] }
     }
     // What was written between the look and the reading may have been read half.
-    if (mayWait && stampOf(join(this.#folder, name)) !== stamp) return 'unsettled'
+    if (left === Left.YOUNG || left === Left.CHANGED) {
+      if (stampOf(join(this.#folder, name)) !== stamp) return 'unsettled'
+    }
     const { text } = read
     const hash = createHash('sha256').update(text).digest('base64')
     if (before?.hash === hash) return { ...before, stamp }
@@ -131,6 +147,17 @@ export class MeshFiles {
     }
     const all = [...resources.values()].map(({ resource }) => resource)
     return { resources: all, problems, notes, ignoredKinds, files: this.#held.size }
+  }
+}
+
+/** For how long nobody has written to a file; Infinity where that cannot be said. */
+function ageMs(path: string): number {
+  try {
+    const age = Date.now() - statSync(path).mtimeMs
+    // A clock that was set back says nothing.
+    return age < 0 ? Number.POSITIVE_INFINITY : age
+  } catch {
+    return Number.POSITIVE_INFINITY
   }
 }
 

@@ -3,15 +3,12 @@ import { removeLeftOvers } from '../base/atomic-file.ts'
 import { type Clock, steadyClock } from '../base/clock.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { ReadingLoop } from '../base/reading-loop.ts'
-import { SETTLE_MS } from '../base/watched-file.ts'
+import { MAX_LOOKS, NEVER_RESTS, SETTLE_MS } from '../base/watched-file.ts'
 import { AutoVips, hostsToAllocate, usedAddresses } from './auto-vip.ts'
 import { Debounce, type DebounceSettings, DEFAULT_DEBOUNCE } from './debounce.ts'
-import { MeshFiles, type MeshReading } from './mesh-files.ts'
+import { Left, MeshFiles, type MeshReading } from './mesh-files.ts'
 import { indexMesh, type Mesh } from './name-table-builder.ts'
 import { readVipFile, VIP_FILE, writeVipFile } from './vip-file.ts'
-
-/** After so many looks at files that never rest the others are taken without them. */
-const MAX_LOOKS = 10
 
 /** Watches a folder, and those below it, until closed: `onChange` after any file changed, appeared or went away. */
 export type WatchFolder = (folder: string, onChange: () => void) => { close(): void }
@@ -75,7 +72,7 @@ export class MeshWatch {
     const clock = options.clock ?? steadyClock
     this.#files = new MeshFiles(options.folder)
     this.#loop = new ReadingLoop(() => this.#read(), clock)
-    this.#debounce = new Debounce(() => void this.#loop.read(), options.debounce ?? DEFAULT_DEBOUNCE, clock)
+    this.#debounce = new Debounce(() => this.#look(), options.debounce ?? DEFAULT_DEBOUNCE, clock)
     this.#vipFile = options.vipFile ?? join(options.folder, VIP_FILE)
     this.#state = {
       folder: options.folder,
@@ -87,7 +84,10 @@ export class MeshWatch {
     }
   }
 
-  /** Begins to watch, and resolves when the folder was read once, to whatever end. */
+  /**
+   * Begins to watch, and resolves when the folder was looked at once, to whatever end. Files that somebody has written to a
+   * moment ago are read, and the mesh given, once they rest.
+   */
   start(): Promise<void> {
     // Before the reading: a change between the two would be lost.
     this.#watch ??= this.#options.watchFolder(this.#options.folder, () => this.#debounce.poke())
@@ -107,8 +107,14 @@ export class MeshWatch {
     return { ...this.#state }
   }
 
+  /** A later look that is planned already sees the change, too; an earlier one would not let the files rest. */
+  #look(): void {
+    if (this.#cancelLook === null) void this.#loop.read()
+  }
+
   async #read(): Promise<void> {
-    const reading = await this.#files.read(this.#hasRead)
+    const left = this.#looks >= MAX_LOOKS - 1 ? Left.REWRITTEN : this.#hasRead ? Left.CHANGED : Left.YOUNG
+    const reading = await this.#files.read(left)
     if (this.#watch === null) return
     try {
       if (this.#mustLookAgain(reading)) return
@@ -127,12 +133,13 @@ export class MeshWatch {
       this.#looks = 0
       return false
     }
-    this.#cancelLook?.()
     const clock = this.#options.clock ?? steadyClock
-    this.#cancelLook = clock.after(SETTLE_MS, () => void this.#loop.read())
+    this.#cancelLook = clock.after(SETTLE_MS, () => {
+      this.#cancelLook = null
+      void this.#loop.read()
+    })
     if (++this.#looks < MAX_LOOKS) return true
-    for (const name of reading.unsettled)
-      reading.problems.push(`${name}: does not rest: it keeps changing; replace it by a rename`)
+    for (const name of reading.unsettled) reading.problems.push(`${name}: ${NEVER_RESTS}`)
     return false
   }
 

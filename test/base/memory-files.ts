@@ -12,7 +12,7 @@ const TOLD_AFTER_MS = 50
 /** A file system in memory, with links, whose watches tell of changes on a virtual clock. */
 export class MemoryFiles implements Files {
   readonly #clock: Clock
-  readonly #nodes: Map<string, { node: Node; stamp: number }> = new Map()
+  readonly #nodes: Map<string, { node: Node; identity: number; stamp: number }> = new Map()
   readonly #watches: Set<{ path: string; seen: string; isPending: boolean; onChange: () => void }> = new Set()
   #stamps = 0
   /** Called before each read, so that a test can change a file under a reader. */
@@ -24,7 +24,8 @@ export class MemoryFiles implements Files {
 
   /** Makes a file, or writes over what stands there, links followed. */
   write(path: string, text: string): void {
-    this.#put(this.#resolve(path), { text })
+    const at = this.#resolve(path)
+    this.#put(at, { text }, this.#nodes.get(at)?.identity)
   }
 
   append(path: string, text: string): void {
@@ -74,7 +75,7 @@ export class MemoryFiles implements Files {
 
   stamp(path: string): string {
     const found = this.#nodes.get(this.#resolve(path))
-    return found === undefined || 'link' in found.node ? '-' : String(found.stamp)
+    return found === undefined || 'link' in found.node ? '-' : `${found.identity} ${found.stamp}`
   }
 
   watch(path: string, onChange: () => void): FileWatch {
@@ -83,8 +84,9 @@ export class MemoryFiles implements Files {
     return { close: () => void this.#watches.delete(watch) }
   }
 
-  #put(path: string, node: Node): void {
-    this.#nodes.set(path, { node, stamp: ++this.#stamps })
+  #put(path: string, node: Node, identity?: number): void {
+    const stamp = ++this.#stamps
+    this.#nodes.set(path, { node, identity: identity ?? stamp, stamp })
     this.#tell()
   }
 

@@ -102,6 +102,31 @@ describe('a file that is watched', () => {
     expect([file.value, lines.at(-1)]).toEqual([59, 'info the number is good again'])
   })
 
+  test('one that never rests because others take its place is taken after five seconds, and then at each look', () => {
+    files.write(PATH, '1;')
+    file.start()
+    for (let k = 0; k < 80; k++) {
+      files.replace(PATH, `${k};`)
+      clock.advance(100)
+    }
+    // Fifty are the first five seconds.
+    expect(changes).toEqual([50, 55, 60, 65, 70, 75])
+    expect([lines, file.trouble]).toEqual([[], null])
+    clock.advance(1000)
+    expect([file.value, clock.pending]).toEqual([79, []])
+  })
+
+  test('nor is one that others took the place of and that is then written over', () => {
+    files.write(PATH, '1;')
+    file.start()
+    for (let k = 0; k < 60; k++) {
+      if (k === 10) files.replace(PATH, '2;')
+      files.write(PATH, `${k};`)
+      clock.advance(100)
+    }
+    expect([file.value, lines]).toEqual([1, [expect.stringContaining('does not rest: it keeps changing')]])
+  })
+
   test('that is bad keeps the last good value; each change is said once, and that it is good again', () => {
     files.write(PATH, '1;')
     file.start()

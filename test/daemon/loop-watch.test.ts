@@ -65,7 +65,20 @@ describe('a server that forwards to us', () => {
     expect([...watch.loops]).toEqual([])
     expect(changes.map(({ mended }) => mended)).toEqual([[], ['loop']])
     expect(changes[1]!.id).not.toBe(changes[0]!.id)
+    pass(15, false)
     expect(due).toEqual([])
+  })
+
+  it('is checked after 30 s again once all were mended, as if there had never been one', () => {
+    watch.found('loop')
+    watch.found('other')
+    pass(1200, true)
+    pass(1200, false)
+    expect([watch.loops.size, due.length]).toEqual([0, 0])
+    watch.found('loop')
+    expect(due.map(({ at }) => at - now)).toEqual([30_000])
+    pass(45, false)
+    expect(watch.loops.size).toBe(0)
   })
 
   it('but was silent when it was probed is found again, and waits longer', () => {

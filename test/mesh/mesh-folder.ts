@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
@@ -6,10 +6,22 @@ import { dirname, join } from 'node:path'
 export class MeshFolder implements Disposable {
   readonly path: string = mkdtempSync(join(tmpdir(), 'byname-mesh-'))
 
+  /** Writes a file that looks as if nobody had written to it for long. */
   write(name: string, text: string): void {
+    this.writeNow(name, text)
+    utimesSync(join(this.path, name), 1_000_000_000, 1_000_000_000)
+  }
+
+  writeNow(name: string, text: string): void {
     const path = join(this.path, name)
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, text)
+  }
+
+  /** Lets another file take the place of one, as a rename does. */
+  replace(name: string, text: string): void {
+    this.write(`.${name}.new`, text)
+    renameSync(join(this.path, `.${name}.new`), join(this.path, name))
   }
 
   remove(name: string): void {

@@ -145,6 +145,34 @@ describe('a file that is being written', () => {
     expect(namesIn(await meshes.next())).toEqual(['a', 'z'])
     expect(watch.state().problems).toEqual([])
   })
+
+  test('at the start is not taken before it rests either', async () => {
+    folder.write('b.yaml', service({ name: 'z' }))
+    folder.writeNow('a.yaml', half)
+    const watch = watching()
+    await watch.start()
+    folder.writeNow('a.yaml', whole)
+    await look()
+    expect([meshes.waiting, watch.state().files]).toEqual([0, 0])
+    clock.advance(SETTLE_MS)
+    expect(namesIn(await meshes.next())).toEqual(['a', 'b', 'z'])
+  })
+
+  test('and whose place others take again and again is taken after five seconds all the same', async () => {
+    folder.write('a.yaml', service({ name: 'a0' }))
+    const watch = watching()
+    await watch.start()
+    await meshes.next()
+    for (let looks = 1; looks < 10; looks++) {
+      folder.replace('a.yaml', service({ name: `a${looks}` }))
+      await look()
+    }
+    expect(meshes.waiting).toBe(0)
+    folder.replace('a.yaml', service({ name: 'a10' }))
+    clock.advance(SETTLE_MS)
+    expect(namesIn(await meshes.next())).toEqual(['a10'])
+    expect([watch.state().problems, log.of('error')]).toEqual([[], []])
+  })
 })
 
 test('what is wrong is logged once, and that it is good again', async () => {
