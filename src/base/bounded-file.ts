@@ -45,7 +45,7 @@ export interface FileProblem {
 export type FileReading = { bytes: Buffer } | { problem: FileProblem }
 
 /** What is asked of a file's status. */
-type FileStat = Pick<BigIntStats, 'isFile' | 'isDirectory' | 'isFIFO' | 'isSocket' | 'size' | 'mtimeNs'>
+type FileStat = Pick<BigIntStats, 'isFile' | 'isDirectory' | 'isFIFO' | 'isSocket' | 'size' | 'mtimeNs' | 'uid'>
 
 /** The calls that a reading is made of, so that tests can let a file change under them. */
 export interface FileCalls {
@@ -73,9 +73,19 @@ const FIRST_BYTES = 16_384
 
 /** Reads the regular file that `path` leads to, symbolic links followed. More than `maxBytes` is a problem. Never throws. */
 export function readBoundedFile(path: string, maxBytes: number, calls: FileCalls = NODE_CALLS): FileReading {
+  return readUnlessOthers(path, maxBytes, calls, null)
+}
+
+/** As `readBoundedFile`; a file that belongs neither to root nor to the user of this process is a problem: anybody may have written it. */
+export function readOwnFile(path: string, maxBytes: number, calls: FileCalls = NODE_CALLS): FileReading {
+  return readUnlessOthers(path, maxBytes, calls, process.geteuid?.() ?? null)
+}
+
+/** `userId`: whose files are read, beside root's; null: everybody's. */
+function readUnlessOthers(path: string, maxBytes: number, calls: FileCalls, userId: number | null): FileReading {
   try {
     for (let reading = 0; reading < MAX_READINGS; reading++) {
-      const read = readOnce(path, maxBytes, calls)
+      const read = readOnce(path, maxBytes, calls, userId)
       if (read !== 'changed') return read
     }
     return refuse('ECHANGING', 'changes while it is read; replace it by a rename, or wait until it is written')
@@ -90,7 +100,12 @@ export function readBoundedText(path: string, maxBytes: number): { text: string 
   return 'problem' in reading ? reading : { text: new TextDecoder().decode(reading.bytes) }
 }
 
-function readOnce(path: string, maxBytes: number, calls: FileCalls): FileReading | 'changed' {
+function readOnce(
+  path: string,
+  maxBytes: number,
+  calls: FileCalls,
+  userId: number | null,
+): FileReading | 'changed' {
   // Before the opening: opening alone means something to some devices, and wakes the writer of a FIFO.
   const seen = refusalOf(calls.stat(path), maxBytes)
   if (seen !== null) return seen
@@ -99,6 +114,8 @@ function readOnce(path: string, maxBytes: number, calls: FileCalls): FileReading
     const before = calls.fstat(fd)
     const refusal = refusalOf(before, maxBytes)
     if (refusal !== null) return refusal
+    if (userId !== null && before.uid !== 0n && before.uid !== BigInt(userId))
+      return refuse('EOWNER', `belongs to user ${before.uid}, not to root or this user (${userId}); change its owner, or remove it`)
     const bytes = readToEnd(fd, Number(before.size), maxBytes, calls)
     if (bytes === null) return tooLarge(maxBytes)
     const after = calls.fstat(fd)

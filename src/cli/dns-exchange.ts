@@ -18,20 +18,25 @@ export interface Exchange {
   milliseconds: number
 }
 
-/** How often a datagram is sent before the wait is over: one lost packet must not look like a dead server. */
-const UDP_TRIES = 3
+/** How often a datagram is sent unless told otherwise: one lost packet must not look like a dead server. */
+export const DEFAULT_TRIES = 3
 
 /**
- * Sends `query` over UDP and returns the reply with its id, whatever it says.
+ * Sends `query` over UDP, up to `tries` times within `timeoutMs`, and returns the reply with its id, whatever it says.
  * @throws Error in one line: nothing listens there, or no reply within `timeoutMs`.
  */
-export async function exchangeUdp(server: ExchangeServer, query: Buffer, timeoutMs: number): Promise<Exchange> {
+export async function exchangeUdp(
+  server: ExchangeServer,
+  query: Buffer,
+  timeoutMs: number,
+  tries: number = DEFAULT_TRIES,
+): Promise<Exchange> {
   const socket = createSocket(server.address.includes(':') ? 'udp6' : 'udp4')
   let startedAt = 0
   return await new Promise<Exchange>((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(error, server, 'UDP'))
     const deadline = setTimeout(() => reject(timedOut(server, timeoutMs, 'UDP')), timeoutMs)
-    const again = setInterval(() => socket.send(query), timeoutMs / UDP_TRIES)
+    const again = setInterval(() => socket.send(query), timeoutMs / tries)
     socket.on('close', () => {
       clearTimeout(deadline)
       clearInterval(again)

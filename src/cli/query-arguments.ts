@@ -4,11 +4,12 @@ import { literalBytes } from '../dns/address.ts'
 import { parseServer, socketText } from '../config/address.ts'
 import { nameToWire } from '../dns/name.ts'
 import { type CommandArguments, UsageError } from './arguments.ts'
-import type { ExchangeServer } from './dns-exchange.ts'
+import { DEFAULT_TRIES, type ExchangeServer } from './dns-exchange.ts'
 import { packetType } from '../explain/dns-text.ts'
 
 /** Whom `byname query` asks unless told otherwise. */
 export const DEFAULT_SERVER = '127.0.0.1:15053'
+const DEFAULT_SERVER_IPV6 = '[::1]:15053'
 /** How long a query waits for its reply unless told otherwise. */
 export const DEFAULT_TIMEOUT_SECONDS = 5
 
@@ -24,42 +25,86 @@ export interface QueryArguments {
   question: Question
   server: ExchangeServer
   isTcp: boolean
-  /** Only the data of the answer. */
-  isShort: boolean
+  isDnssec: boolean
+  shown: Shown
   timeoutMs: number
+  /** How often a datagram is sent before the wait is over. */
+  tries: number
 }
 
+/** All that there is to say, the records of the answer as dig prints them, their data, or nothing. */
+export type Shown = 'report' | 'records' | 'data' | 'nothing'
+
 /**
- * Reads the arguments of `byname query`, which are its own or dig's: `@SERVER`, `-p`, `-x`, `-t`, `+short`, `+tcp`,
- * `+time=SECONDS`, name and type in any order, and the class IN, which says nothing.
+ * Reads the arguments of `byname query`, which are its own or dig's: `@SERVER`, `-p`, `-x`, `-t`, `-q`, `-c`, `-4`, `-6`, the
+ * switches below, name and type in any order, and the class IN, which says nothing.
  * @throws UsageError
  */
 export function readQueryArguments(given: CommandArguments): QueryArguments {
   const servers = given.positionals.filter((word) => word.startsWith('@')).map((word) => word.slice(1))
-  const switches = given.positionals.filter((word) => word.startsWith('+')).map(readSwitch)
+  const switches: Switches = Object.assign({}, ...given.positionals.filter((word) => word.startsWith('+')).map(readSwitch))
   const words = given.positionals.filter((word) => !/^[@+]/.test(word))
   const server = serverOf(given, servers)
-  const isTcp = switches.findLast(({ isTcp: tcp }) => tcp !== undefined)?.isTcp
-  const seconds = switches.findLast(({ seconds: wait }) => wait !== undefined)?.seconds
+  if (!/^(?:in)?$/i.test(given.text('class') ?? ''))
+    throw new UsageError(`-c: ${JSON.stringify(given.text('class'))} is not IN, the only class that byname has names of`)
+  const { isDnssec = given.has('dnssec'), isShort = given.has('short'), isTcp = given.has('tcp') || server.isTcp } = switches
+  const sections = switches.hasAnswer ? 'records' : switches.hasNothing ? 'nothing' : 'report'
   return {
     question: questionOf(given, words),
     server,
-    isTcp: isTcp ?? (given.has('tcp') || server.isTcp),
-    isShort: given.has('short') || switches.some(({ isShort }) => isShort),
-    timeoutMs: timeoutOf(seconds ?? given.text('timeout') ?? String(DEFAULT_TIMEOUT_SECONDS)),
+    isTcp,
+    isDnssec,
+    shown: isShort ? 'data' : sections,
+    timeoutMs: timeoutOf(switches.seconds ?? given.text('timeout') ?? String(DEFAULT_TIMEOUT_SECONDS)),
+    tries: switches.tries ?? DEFAULT_TRIES,
   }
 }
 
-function readSwitch(word: string): { isShort?: true; isTcp?: boolean; seconds?: string } {
-  const [name, value] = word.slice(1).split('=', 2)
-  if (name === 'short') return { isShort: true }
-  if (name === 'tcp' || name === 'vc') return { isTcp: true }
-  if (name === 'notcp' || name === 'novc') return { isTcp: false }
-  if ((name === 'time' || name === 'timeout') && value !== undefined) return { seconds: value }
-  throw new UsageError(`${word} is not one of +short, +tcp, +notcp, +time=SECONDS`)
+/** dig's switches, the last one of a kind. */
+interface Switches {
+  isShort?: boolean
+  isTcp?: boolean
+  isDnssec?: boolean
+  /** `+noall`, and `+answer` after it. */
+  hasNothing?: boolean
+  hasAnswer?: boolean
+  seconds?: string
+  tries?: number
 }
 
-function questionOf(given: CommandArguments, words: readonly string[]): Question {
+const SWITCHES: Readonly<Record<string, Switches>> = {
+  short: { isShort: true },
+  noshort: { isShort: false },
+  tcp: { isTcp: true },
+  vc: { isTcp: true },
+  notcp: { isTcp: false },
+  novc: { isTcp: false },
+  dnssec: { isDnssec: true },
+  do: { isDnssec: true },
+  nodnssec: { isDnssec: false },
+  nodo: { isDnssec: false },
+  all: { hasNothing: false, hasAnswer: false },
+  noall: { hasNothing: true, hasAnswer: false },
+  noanswer: { hasAnswer: false },
+}
+
+function readSwitch(word: string, index: number, all: readonly string[]): Switches {
+  const [name = '', value] = word.slice(1).split('=', 2)
+  if (value === undefined && Object.hasOwn(SWITCHES, name)) return SWITCHES[name]!
+  // Alone it asks for what is shown anyway.
+  if (word === '+answer') return all.slice(0, index).includes('+noall') ? { hasAnswer: true } : {}
+  const count = /^\d{1,3}$/.test(value ?? '') ? Number(value) : null
+  if (name === 'tries' && count !== null) return { tries: Math.max(1, count) }
+  if (name === 'retry' && count !== null) return { tries: count + 1 }
+  if ((name === 'time' || name === 'timeout') && value !== undefined) return { seconds: value }
+  throw new UsageError(
+    `${word} is not one of +short, +tcp, +notcp, +dnssec, +noall, +answer, +time=SECONDS, +tries=N, +retry=N`,
+  )
+}
+
+function questionOf(given: CommandArguments, positionals: readonly string[]): Question {
+  const quoted = given.text('name')
+  const words = quoted === undefined ? positionals : [quoted, ...positionals]
   const named = given.text('reverse')
   if (named !== undefined) {
     if (words.length > 0) throw new UsageError(`unexpected argument ${JSON.stringify(words[0])} beside -x`)
@@ -104,9 +149,13 @@ function serverOf(given: CommandArguments, servers: readonly string[]): Exchange
   const written = [...given.texts('server'), ...servers]
   if (written.length > 1) throw new UsageError(`one server can be asked, not ${written.join(' and ')}`)
   const option = servers.length > 0 ? `@${servers[0]}` : '--server'
-  const server = parseServer(written[0] ?? DEFAULT_SERVER)
+  if (given.has('ipv4') && given.has('ipv6')) throw new UsageError('-4 and -6 exclude each other')
+  const server = parseServer(written[0] ?? (given.has('ipv6') ? DEFAULT_SERVER_IPV6 : DEFAULT_SERVER))
   if ('reason' in server) throw new UsageError(`${option}: ${server.reason}`)
   const { address, transport } = server.value
+  const isIpv6 = address.includes(':')
+  if (given.has(isIpv6 ? 'ipv4' : 'ipv6'))
+    throw new UsageError(`${isIpv6 ? '-4' : '-6'}: ${address} is an address of IPv${isIpv6 ? 6 : 4}; leave it out, or name another server`)
   if (transport !== 'udp' && transport !== 'tcp') throw new UsageError(`${option}: only UDP and TCP can be asked`)
   const port = portOf(given.text('port')) ?? server.value.port
   return { address, port, text: socketText(address, port), isTcp: transport === 'tcp' }

@@ -28,6 +28,11 @@ export const queryCommand: Command = {
     port: { short: 'p', value: 'PORT', help: "the server's port" },
     type: { short: 't', value: 'TYPE', help: 'record type' },
     reverse: { short: 'x', value: 'ADDR', help: 'ask for the name of an address' },
+    name: { short: 'q', value: 'NAME', help: 'the name, where it could be taken for something else' },
+    class: { short: 'c', value: 'CLASS', help: 'IN, which is the only one' },
+    ipv4: { short: '4', help: 'ask over IPv4' },
+    ipv6: { short: '6', help: 'ask over IPv6' },
+    dnssec: { help: 'ask for signatures as well (DO); also +dnssec' },
     tcp: { help: 'ask over TCP; also +tcp' },
     short: { help: 'print the data of the answer only; also +short' },
     json: { help: 'as JSON' },
@@ -43,10 +48,10 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
     'byname query @10.96.0.10 -x 10.244.1.7 +short',
   ],
   async run(given, context) {
-    const { question, server, isTcp, isShort, timeoutMs } = readQueryArguments(given)
-    const query = encodeQuery(question)
-    const witness = isShort ? null : await AnswerWitness.begin(server, given, context)
-    let exchange = await (isTcp ? exchangeTcp : exchangeUdp)(server, query, timeoutMs)
+    const { question, server, isTcp, isDnssec, shown, timeoutMs, tries } = readQueryArguments(given)
+    const query = encodeQuery(question, isDnssec)
+    const witness = shown !== 'report' ? null : await AnswerWitness.begin(server, given, context)
+    let exchange = await (isTcp ? exchangeTcp(server, query, timeoutMs) : exchangeUdp(server, query, timeoutMs, tries))
     let packet = decode(exchange, server)
     const wasTruncated = packet.flag_tc && exchange.transport === 'udp'
     if (wasTruncated) {
@@ -56,11 +61,11 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
     const rcode = rcodeText(packet)
     const isFailure = rcode !== 'NOERROR' && rcode !== 'NXDOMAIN'
     if (witness === null) {
-      context.out(
-        recordsText(packet.answers)
-          .map(({ data }) => `${data}\n`)
-          .join(''),
+      const answers = shown === 'nothing' ? [] : recordsText(packet.answers)
+      const lines = answers.map(({ name, ttl, type, data }) =>
+        shown === 'data' ? `${data}\n` : `${name}\t${ttl}\tIN\t${type}\t${data}\n`,
       )
+      context.out(lines.join(''))
       if (isFailure) context.err(`byname query: ${server.text} answers ${rcode}\n`)
     } else {
       const report = reportOf(question, packet, exchange, server.text, wasTruncated, await witness.end())

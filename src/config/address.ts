@@ -83,7 +83,7 @@ export function parseHostPort(text: string): Parsed<HostPort> {
 }
 
 /** True for an IPv6 address that means something on one link alone, and does not say on which (RFC 4007 §11). */
-function isLinkLocal(host: string): boolean {
+export function isLinkLocal(host: string): boolean {
   return /^fe[89ab].:/i.test(host) && !host.includes('%')
 }
 

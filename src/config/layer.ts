@@ -53,9 +53,11 @@ export function layerOf(settings: readonly Setting[]): Layer {
  * Naming one kind of mesh source replaces whatever kind `lower` named.
  */
 export function mergeMaps(lower: PlainMap, upper: PlainMap, path: KeyPath = []): PlainMap {
+  const entries = Object.entries(upper).filter(([, value]) => value !== undefined && value !== null)
+  // Most layers say nothing, and the file's may be large.
+  if (entries.length === 0) return lower
   // A Map and fromEntries, because a key of `__proto__` must stay a key.
   const merged = new Map(Object.entries(lower))
-  const entries = Object.entries(upper).filter(([, value]) => value !== undefined && value !== null)
   if (path.join('.') === 'mesh.source' && entries.length > 0) {
     for (const key of merged.keys()) if (!entries.some(([named]) => named === key)) merged.delete(key)
   }

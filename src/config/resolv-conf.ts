@@ -1,12 +1,14 @@
 /** resolv.conf(5) as glibc reads it, from any bytes whatever. */
 
 import { isIP, isIPv4 } from 'node:net'
-import { isHostName, type ServerAddress, socketText } from './address.ts'
+import { isHostName, isLinkLocal, type ServerAddress, socketText } from './address.ts'
 
 /** What a resolv.conf says. */
 export interface ResolvConf {
   /** At most 32, in the file's order, each once. Empty if the file names none. */
   servers: ServerAddress[]
+  /** Servers that cannot be asked, and are none of `servers`: what is to be said of each, in one line. */
+  leftOut: string[]
   /** Search domains, lower case, without trailing dots. */
   search: string[]
   options: ResolvOptions
@@ -37,13 +39,17 @@ const MOST_ATTEMPTS = 5
  */
 export function parseResolvConf(text: string): ResolvConf {
   const addresses = new Set<string>()
+  const leftOut = new Set<string>()
   let search: string[] = []
   const options: ResolvOptions = { rotate: false, useTcp: false, edns0: false }
   for (const line of text.replace(/^\uFEFF/, '').split(/\r?\n|\r/)) {
     const [keyword, ...words] = wordsOf(line)
     if (keyword === 'nameserver') {
       const address = serverAddress(words[0] ?? '')
-      if (address !== null && addresses.size < MOST_SERVERS) addresses.add(address)
+      if (address === null) continue
+      if (isLinkLocal(address))
+        leftOut.add(`${address} is an address of one link; name its interface, as in ${address}%eth0`)
+      else if (addresses.size < MOST_SERVERS) addresses.add(address)
     } else if (keyword === 'search') search = words.flatMap(searchDomain)
     else if (keyword === 'domain') search = words.slice(0, 1).flatMap(searchDomain)
     else if (keyword === 'options') for (const word of words) readOption(word, options)
@@ -53,7 +59,7 @@ export function parseResolvConf(text: string): ResolvConf {
   const servers = [...addresses].map(
     (address): ServerAddress => ({ label: `${scheme}${socketText(address, 53)}`, transport, address, port: 53 }),
   )
-  return { servers, search: [...new Set(search)], options }
+  return { servers, leftOut: [...leftOut], search: [...new Set(search)], options }
 }
 
 /** Words of a line up to a comment: # and ; begin one at the start of a word. */

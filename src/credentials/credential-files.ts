@@ -114,6 +114,9 @@ function outsideOf(fromMs: number, toMs: number, nowMs: number): string | null {
   return null
 }
 
+/** The longest bearer token: headers of HTTP/2 with it fit into the 64 KiB that senders and proxies take for them. */
+const MOST_TOKEN_BYTES = 60 * 1024
+
 /** The bearer token in a file; null if none is configured. One that has expired is shown as such, and still used: clocks differ. */
 export function readToken(from: string, read: ReadText, nowMs: number): Found<string> | null {
   if (from === '') return null
@@ -125,6 +128,10 @@ export function readToken(from: string, read: ReadText, nowMs: number): Found<st
   // Anything else would break the header it goes into.
   if (!/^[\x21-\x7e]+$/.test(token))
     return { value: null, credential: { ...credential, problem: 'is not a token: it holds spaces or line ends' } }
+  if (token.length > MOST_TOKEN_BYTES) {
+    const problem = `is no token that HTTP/2 can carry: ${token.length} bytes, at most ${MOST_TOKEN_BYTES}; name a file that holds a token alone`
+    return { value: null, credential: { ...credential, problem } }
+  }
   const { issuedAtMs, expiresAtMs } = readClaims(token)
   const isOver = expiresAtMs !== null && nowMs >= expiresAtMs
   const problem = isOver

@@ -1,6 +1,9 @@
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import type { RequiredToken } from '../http/request-guard.ts'
 
+/** Whoever brings the token brings it in a header of HTTP/1, which has 16 KiB for all of them. */
+const MOST_TOKEN_BYTES = 8192
+
 /**
  * The token in the file of `admin.token`, or what is wrong with it, in one line without its path: a token that was written
  * into the configuration by mistake must not get into a log. Null where no file is named.
@@ -14,6 +17,10 @@ export function readAdminToken(file: string): RequiredToken | null {
   }
   const token = read.text.trim()
   if (token === '') return { problem: 'the file that it names is empty; write a token into it' }
+  if (token.length > MOST_TOKEN_BYTES) {
+    const problem = `the file that it names holds a token of ${token.length} bytes, and no header has room for more than ${MOST_TOKEN_BYTES}; write a shorter one into it`
+    return { problem }
+  }
   if (/^[\w.~+/=-]+$/.test(token)) return { token }
   return {
     problem:

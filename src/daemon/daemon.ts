@@ -131,7 +131,6 @@ class Daemon {
   readonly #sysProblem: string
   readonly #compileDurations: BucketCounts = new BucketCounts(COMPILE_BOUNDS)
   readonly #updates: MeshState['updates'] = { changed: 0, unchanged: 0, refused: 0 }
-  #rootCertificates: string | null
   readonly #settings: DaemonSettings
   #listeners: OpenListener[] = []
   #threads: Threads | null = null
@@ -159,12 +158,11 @@ class Daemon {
     this.#sys = typeof sys === 'string' ? null : sys
     this.#sysProblem = typeof sys === 'string' ? sys : ''
     this.#driver = chooseDriver(config.driver, sys)
-    this.#rootCertificates = examined.rootCertificates
     this.#configFile = new ConfigFile({ ...options, log, onChange: () => this.reload('the file has changed') })
     this.#settings = new DaemonSettings({
       config,
       log,
-      onSettings: (settings) => this.#threads?.configure(settings, this.#rootCertificates),
+      onSettings: (settings) => this.#threads?.configure(settings, this.#settings.rootCertificates),
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
     })
   }
@@ -195,7 +193,7 @@ class Daemon {
       driver: this.#driver,
       sys: this.#sys,
       settings: this.#settings.engine,
-      rootCertificates: this.#rootCertificates,
+      rootCertificates: this.#settings.rootCertificates,
       maxConnections: this.#maxConnections,
       startedAtMs: this.#startedAtMs,
       seed,
@@ -342,7 +340,6 @@ class Daemon {
       this.#warnings = [...loaded.warnings, ...examined.warnings]
       for (const warning of this.#warnings) log.warn({}, warning)
       log.level = config.log.level
-      this.#rootCertificates = examined.rootCertificates
       this.#settings.reload(config)
       this.#configFile.loaded(loaded.text)
       this.#configFile.watch(config.watchConfig)

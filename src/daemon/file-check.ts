@@ -46,6 +46,7 @@ function readResolvConf({ upstream }: Config, warn: Warn): ResolvConf {
   const read = readBoundedText(path, MAX_FILE_BYTES.resolvConf)
   if ('text' in read) {
     const resolvConf = parseResolvConf(read.text)
+    for (const reason of resolvConf.leftOut) warn(['upstream', 'resolvConf'], `${path}: nameserver ${reason}`)
     if (resolvConf.servers.length === 0 && servers.length === 0) {
       warn(['upstream', 'resolvConf'], `${path} names no server (nameserver ADDRESS)`)
     }

@@ -5,6 +5,7 @@ import { parseHostsFile } from '../config/hosts-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { HostEntry } from '../engine/settings.ts'
 import { hostEntries } from './engine-settings.ts'
+import { rootCertificatesProblem } from './start-check.ts'
 
 type Surroundings<T> = Pick<WatchedFileOptions<T>, 'path' | 'onChange' | 'log'> &
   Partial<Pick<WatchedFileOptions<T>, 'files' | 'clock' | 'last'>>
@@ -13,19 +14,39 @@ type Surroundings<T> = Pick<WatchedFileOptions<T>, 'path' | 'onChange' | 'log'> 
 export function watchedResolvConf(
   options: Surroundings<ResolvConf> & { needsServers: () => boolean },
 ): WatchedFile<ResolvConf> {
-  const { needsServers, path } = options
+  const { log, needsServers, path } = options
   return new WatchedFile({
     ...options,
     what: 'resolv.conf',
     maxBytes: MAX_FILE_BYTES.resolvConf,
     level: 'warn',
-    take: (text, last) => takeResolvConf(text, last, needsServers()),
+    take: (text, last) => {
+      const read = parseResolvConf(text)
+      for (const reason of read.leftOut) log.warn({ file: path }, `resolv.conf: nameserver ${reason}; it is left out`)
+      return takeResolvConf(read, last, needsServers())
+    },
     describe: ({ code, reason, isFirst, isAsked }) => {
       if (code === 'EINVAL') return `resolv.conf ${reason}: its last servers stay`
       if (code === 'ENOENT' && !isAsked) return 'resolv.conf is gone: its last servers stay'
       const without = needsServers() ? 'no upstream servers: name some in upstream.servers' : 'no search domains'
       return `resolv.conf cannot be read: ${isFirst ? without : 'what it said last stays'} (${path} ${reason})`
     },
+  })
+}
+
+/** The text of `upstream.rootCert`. */
+export function watchedRootCertificates(options: Surroundings<string>): WatchedFile<string> {
+  const { path } = options
+  return new WatchedFile({
+    ...options,
+    what: 'the file of root certificates',
+    maxBytes: MAX_FILE_BYTES.credentials,
+    level: 'error',
+    take: (text) => {
+      const problem = rootCertificatesProblem(text)
+      return problem === null ? { value: text } : { problem }
+    },
+    describe: ({ reason }) => `upstream.rootCert: ${path}: ${reason}; the certificates that it held last stay`,
   })
 }
 
@@ -51,8 +72,7 @@ export function watchedHosts(options: Surroundings<readonly HostEntry[]>): Watch
  * A resolv.conf that says nothing of use, or only misses its servers, is one that somebody is writing, or garbage. Search
  * domains count without servers as well.
  */
-function takeResolvConf(text: string, last: ResolvConf | null, needsServers: boolean): Taken<ResolvConf> {
-  const read = parseResolvConf(text)
+function takeResolvConf(read: ResolvConf, last: ResolvConf | null, needsServers: boolean): Taken<ResolvConf> {
   if (read.servers.length > 0 || last === null) return { value: read }
   if (read.search.length === 0) return { problem: 'names no server and no search domain' }
   if (!needsServers || last.servers.length === 0) return { value: read }

@@ -4,6 +4,7 @@
  *
  * ```
  *  configuration, resolv.conf, hosts file, own addresses ─→ EngineSettings ─→ data workers, stream thread
+ *                 file of root certificates ──────────────────────────────────────────────→ stream thread
  *                 resolv.conf's search domain ────────────→ TableIdentity ──→ compiler
  * ```
  */
@@ -18,7 +19,7 @@ import type { EngineSettings, HostEntry } from '../engine/settings.ts'
 import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
 import { OwnAddresses } from './own-addresses.ts'
-import { watchedHosts, watchedResolvConf } from './settings-files.ts'
+import { watchedHosts, watchedResolvConf, watchedRootCertificates } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem } from '../observe/sources.ts'
 import { fileProblems } from './problems.ts'
@@ -55,6 +56,7 @@ export class DaemonSettings {
   readonly #surroundings: { log: Log; clock: Clock; files?: Files }
   #resolvConf: WatchedFile<ResolvConf>
   #hosts: WatchedFile<readonly HostEntry[]> | null
+  #rootCertificates: WatchedFile<string> | null
   readonly #addresses: OwnAddresses
   #settings: EngineSettings
   #searchDomain: string | null
@@ -73,6 +75,7 @@ export class DaemonSettings {
     this.#surroundings = { log, clock, ...(files && { files }) }
     this.#resolvConf = this.#watchResolvConf(null)
     this.#hosts = this.#watchHosts(null)
+    this.#rootCertificates = this.#watchRootCertificates(null)
     this.#addresses = new OwnAddresses({
       look: options.ownAddresses ?? interfaceAddresses,
       clock,
@@ -91,6 +94,11 @@ export class DaemonSettings {
   /** What the engine is told. */
   get engine(): EngineSettings {
     return this.#settings
+  }
+
+  /** Text of the root certificates (PEM) by which upstream servers over TLS are verified; null: the system's. */
+  get rootCertificates(): string | null {
+    return this.#rootCertificates?.value ?? null
   }
 
   /** Labels of the servers that were found to forward to us. */
@@ -117,6 +125,7 @@ export class DaemonSettings {
     return [
       ...fileProblems('resolv_conf', this.#resolvConf.trouble),
       ...fileProblems('hosts_file', this.#hosts?.trouble ?? null),
+      ...fileProblems('root_certificates', this.#rootCertificates?.trouble ?? null),
     ]
   }
 
@@ -124,6 +133,7 @@ export class DaemonSettings {
   stop(): void {
     this.#resolvConf.stop()
     this.#hosts?.stop()
+    this.#rootCertificates?.stop()
     this.#addresses.stop()
     this.#loops.stop()
   }
@@ -141,6 +151,11 @@ export class DaemonSettings {
     else {
       this.#hosts?.stop()
       this.#hosts = this.#watchHosts(this.#hosts?.value ?? null)
+    }
+    if (config.upstream.rootCert === upstream.rootCert) this.#rootCertificates?.reread()
+    else {
+      this.#rootCertificates?.stop()
+      this.#rootCertificates = this.#watchRootCertificates(this.rootCertificates)
     }
     this.#loops.forget()
     if (!this.#addresses.lookAgain()) this.#applySettings()
@@ -183,6 +198,18 @@ export class DaemonSettings {
       last,
       onChange: (hosts) => this.#hostsChanged(hosts),
     })
+    watched.start()
+    return watched
+  }
+
+  #watchRootCertificates(last: string | null): WatchedFile<string> | null {
+    const path = this.#config.upstream.rootCert
+    if (path === '') return null
+    const onChange = (): void => {
+      this.#applySettings()
+      this.#log.info({ file: path }, 'the root certificates of upstream servers changed')
+    }
+    const watched = watchedRootCertificates({ ...this.#surroundings, path, last, onChange })
     watched.start()
     return watched
   }

@@ -32,8 +32,6 @@ export interface Finding {
 export interface StartExamination {
   /** Lines with place and key, for people. */
   warnings: string[]
-  /** Text of `upstream.rootCert`, null where none is named. */
-  rootCertificates: string | null
 }
 
 /**
@@ -58,10 +56,7 @@ export function examineStart(
   const lineOf = ({ path, message }: Finding): string => `${placeOf(path)}: ${message}`
   const found = problems.filter((each) => each !== null).map(lineOf)
   if (found.length > 0) throw new ConfigError(found)
-  return {
-    warnings: warningsOf(config).map(lineOf),
-    rootCertificates: 'text' in rootCert ? rootCert.text : null,
-  }
+  return { warnings: warningsOf(config).map(lineOf) }
 }
 
 /** What an operator should know about the configuration. */
@@ -121,11 +116,17 @@ function readRootCertificates(file: string): { text: string | null } | { problem
   const advice = 'name a file of root certificates (PEM), or leave it empty'
   const read = readBoundedText(file, MAX_FILE_BYTES.credentials)
   if ('problem' in read) return { problem: `${file} ${brief(read.problem)}; ${advice}` }
-  const certificates = read.text.match(CERTIFICATE) ?? []
-  if (certificates.length === 0) return { problem: `${file} holds no certificate; ${advice}` }
+  const problem = rootCertificatesProblem(read.text)
+  if (problem === null) return { text: read.text }
+  return { problem: `${file}${problem.startsWith('certificate') ? ':' : ''} ${problem}; ${advice}` }
+}
+
+/** What is wrong with the text of a file of root certificates, null if nothing is. */
+export function rootCertificatesProblem(text: string): string | null {
+  const certificates = text.match(CERTIFICATE) ?? []
+  if (certificates.length === 0) return 'holds no certificate'
   const bad = certificates.findIndex((pem) => !isCertificate(pem))
-  if (bad >= 0) return { problem: `${file}: certificate ${bad + 1} of ${certificates.length} is damaged; ${advice}` }
-  return { text: read.text }
+  return bad < 0 ? null : `certificate ${bad + 1} of ${certificates.length} is damaged`
 }
 
 function isCertificate(pem: string): boolean {

@@ -27,8 +27,14 @@ export class FrameReader {
   count = 0
   /** True once a frame was shorter than a DNS header: where the next one begins cannot be trusted, so the stream is over. */
   malformed = false
+  readonly #mayBeEmpty: boolean
   #held: Uint8Array | null = null
   #heldLength = 0
+
+  /** `mayBeEmpty`: frames of no bytes are handed on as well; otherwise they are malformed like all without a header. */
+  constructor(mayBeEmpty: boolean = false) {
+    this.#mayBeEmpty = mayBeEmpty
+  }
 
   /** Bytes of an incomplete frame that wait for their rest. */
   get heldBytes(): number {
@@ -61,7 +67,7 @@ export class FrameReader {
 
   /** The complete frames of `chunk` from `at` on, counted; holds the rest. */
   #split(chunk: Uint8Array, at: number): Uint8Array | null {
-    const end = frameBoundary(chunk, at, Number.MAX_SAFE_INTEGER)
+    const end = frameBoundary(chunk, at, Number.MAX_SAFE_INTEGER, this.#mayBeEmpty)
     if (end.malformed) {
       this.malformed = true
       this.count = 0
@@ -81,7 +87,7 @@ export class FrameReader {
       used = 1
     }
     const length = (this.#held![0]! << 8) | this.#held![1]!
-    if (length < HEADER_BYTES) {
+    if (isShort(length, this.#mayBeEmpty)) {
       this.malformed = true
       return -1
     }
@@ -117,17 +123,27 @@ export interface FrameBoundary {
 /** Overwritten by every call of `frameBoundary`: it is read before anything else can run. */
 const boundary: FrameBoundary = { at: 0, count: 0, malformed: false }
 
+/** True for a frame that has no room for a DNS header, and must have. */
+function isShort(length: number, mayBeEmpty: boolean): boolean {
+  return length < HEADER_BYTES && !(mayBeEmpty && length === 0)
+}
+
 /**
- * Passes over at most `limit` complete frames that begin at `at`. The result is overwritten by the next call.
+ * Passes over at most `limit` complete frames that begin at `at`, those of no bytes included if `mayBeEmpty`. The result is overwritten by the next call.
  */
-export function frameBoundary(bytes: Uint8Array, at: number, limit: number): FrameBoundary {
+export function frameBoundary(
+  bytes: Uint8Array,
+  at: number,
+  limit: number,
+  mayBeEmpty: boolean = false,
+): FrameBoundary {
   const last = bytes.length - PREFIX_BYTES
   let i = at
   let count = 0
   boundary.malformed = false
   while (i <= last && count < limit) {
     const length = (bytes[i]! << 8) | bytes[i + 1]!
-    if (length < HEADER_BYTES) {
+    if (isShort(length, mayBeEmpty)) {
       boundary.malformed = true
       break
     }

@@ -24,8 +24,8 @@ export interface ExtendedError {
 /** What byname itself asks upstream with, so that a reply shown is a reply that it would get. */
 const PAYLOAD_BYTES = 1232
 
-/** A query with EDNS and a random id. `type` is dns-packet's name. */
-export function encodeQuery({ name, type }: { name: string; type: string }): Buffer {
+/** A query with EDNS and a random id. `type` is dns-packet's name; `isDnssec`: with DO (RFC 3225). */
+export function encodeQuery({ name, type }: { name: string; type: string }, isDnssec: boolean = false): Buffer {
   return dnsPacket.encode({
     type: 'query',
     id: randomInt(65_536),
@@ -40,8 +40,8 @@ export function encodeQuery({ name, type }: { name: string; type: string }): Buf
         udpPayloadSize: PAYLOAD_BYTES,
         extendedRcode: 0,
         ednsVersion: 0,
-        flags: 0,
-        flag_do: false,
+        flags: isDnssec ? dnsPacket.DNSSEC_OK : 0,
+        flag_do: isDnssec,
         options: [],
       },
     ],

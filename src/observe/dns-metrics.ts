@@ -164,17 +164,30 @@ export function istioAgentMetrics(sources: ObserveSources): MetricDefinition[] {
       read: () => [{ labels: {}, value: sum(totalRequests) }],
     },
     {
-      // Istio counts the client queries that it forwards, not the attempts for them; so does byname.
+      // Istio counts the client queries that it forwards, not the attempts for them; so does byname. It serves nothing
+      // stale: a query that was forwarded is one whatever its client got in the end.
       name: 'istio_agent_dns_upstream_requests_total',
       help: "As Istio's agent counts: queries forwarded upstream, answered or failed. See byname_dns_responses_total.",
       type: 'counter',
-      read: () => [{ labels: {}, value: sum((counters) => total(counters.durationsOf(Source.upstream))) }],
+      read: () => [
+        {
+          labels: {},
+          value: sum((counters) => total(counters.durationsOf(Source.upstream)) + counters.get(Cell.staleForwarded)),
+        },
+      ],
     },
     {
       name: 'istio_agent_dns_upstream_failures_total',
-      help: "As Istio's agent counts: forwarded queries that ended in SERVFAIL. See byname_upstream_failures_total.",
+      help: "As Istio's agent counts: forwarded queries that no server had an answer to. See byname_upstream_failures_total.",
       type: 'counter',
-      read: () => [{ labels: {}, value: sum((counters) => counters.responsesOf(Source.upstream, SERVFAIL)) }],
+      read: () => [
+        {
+          labels: {},
+          value: sum(
+            (counters) => counters.responsesOf(Source.upstream, SERVFAIL) + counters.get(Cell.staleAfterFailure),
+          ),
+        },
+      ],
     },
     {
       name: 'istio_agent_dns_upstream_request_duration_seconds',

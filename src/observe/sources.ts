@@ -60,6 +60,7 @@ export const PROBLEM_SUBJECTS = [
   'table_file',
   'resolv_conf',
   'hosts_file',
+  'root_certificates',
   'last_known_good',
   'admin_token',
 ] as const

@@ -164,6 +164,9 @@ export const Cell = {
   loopsDetected: 17,
   /** Questions that a second server was asked because the first took long. */
   hedges: 18,
+  /** Stale answers to queries that were forwarded, and those of them that no server had an answer to. */
+  staleForwarded: 19,
+  staleAfterFailure: 20,
 } as const
 const CELL_SLOTS = 32
 

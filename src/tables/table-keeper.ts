@@ -3,7 +3,7 @@
  * that a restart without control plane has names to answer.
  */
 import { removeLeftOvers, writeAtomicFile } from '../base/atomic-file.ts'
-import { MAX_FILE_BYTES, readBoundedFile } from '../base/bounded-file.ts'
+import { MAX_FILE_BYTES, readOwnFile } from '../base/bounded-file.ts'
 import { lineOf } from '../base/log.ts'
 import type { CompileResult, TableCompiler } from '../table/compile.ts'
 import type { TableIdentity } from '../table/identity.ts'
@@ -121,7 +121,7 @@ export class TableKeeper implements TableSink {
     if (file === '') return
     // Before this process writes: what is written waits for it.
     this.#saving = removeLeftOvers(file)
-    const read = readBoundedFile(file, MAX_FILE_BYTES.lastKnownGood)
+    const read = readOwnFile(file, MAX_FILE_BYTES.lastKnownGood)
     if ('problem' in read) {
       const { code, reason } = read.problem
       if (code !== 'ENOENT') log.warn({ file, error: `${code}: ${reason}` }, 'the last known good table cannot be read')

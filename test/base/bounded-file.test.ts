@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { array, assert, integer, property } from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type FileCalls, readBoundedFile, readBoundedText } from '../../src/base/bounded-file.ts'
+import { type FileCalls, readBoundedFile, readBoundedText, readOwnFile } from '../../src/base/bounded-file.ts'
 
 let folder: string
 beforeEach(() => {
@@ -101,6 +101,7 @@ function changingFile(contents: Buffer[], most: number, readsEach: number): File
     isSocket: () => false,
     size: BigInt(contents[now()]!.length),
     mtimeNs: BigInt(now()),
+    uid: 0n,
   })
   return {
     stat,
@@ -120,6 +121,21 @@ function changingFile(contents: Buffer[], most: number, readsEach: number): File
     close: () => {},
   }
 }
+
+test("only root's files and this user's own are read as one's own", () => {
+  const path = join(folder, 'file')
+  writeFileSync(path, 'table')
+  expect(readOwnFile(path, 10)).toEqual({ bytes: Buffer.from('table') })
+  const whose = (uid: bigint): ReturnType<typeof readOwnFile> => {
+    const file = changingFile([Buffer.from('table')], 10, 10)
+    return readOwnFile(path, 10, { ...file, fstat: () => ({ ...file.fstat(3), uid }) })
+  }
+  expect(whose(0n)).toEqual({ bytes: Buffer.from('table') })
+  expect(whose(BigInt(process.geteuid!()))).toEqual({ bytes: Buffer.from('table') })
+  expect(whose(4711n)).toEqual({
+    problem: { code: 'EOWNER', reason: expect.stringMatching(/^belongs to user 4711, .*; change its owner, or remove it$/) },
+  })
+})
 
 test('a file that changes while it is read is never a mixture: one of its contents whole, or a problem', () => {
   assert(

@@ -137,6 +137,21 @@ test('records of every shape, extended errors, and no control characters to the 
 })
 
 describe('the habits of dig', () => {
+  test('-q, -c, -t, -4 and +dnssec, wherever they stand; +noall +answer has the records alone', async () => {
+    const server = await serve(() => ({ flags: RD_RA, answers: [address] }))
+    const dig = ['-4', '-q', 'any', '-c', 'IN', '-t', 'AAAA', '+dnssec', '+tries=1', '+noall', '+answer']
+    const { code, out, err } = await byname(['query', '@127.0.0.1', '-p', String(server.port), ...dig])
+    expect({ code, out, err }).toEqual({
+      code: 0,
+      out: 'reviews.default.svc.cluster.local.\t30\tIN\tA\t10.0.0.7\n',
+      err: '',
+    })
+    const [{ query }] = server.queries as [(typeof server.queries)[number]]
+    expect(query.questions).toMatchObject([{ name: 'any', type: 'AAAA' }])
+    expect(query.additionals).toMatchObject([{ type: 'OPT', flag_do: true }])
+    expect((await byname(['query', 'x', `@${server.text}`, '+noall'])).out).toBe('')
+  })
+
   test('@SERVER with -p, and +tcp, wherever they stand', async () => {
     const server = await serve(() => ({ flags: RD_RA, answers: [address] }))
     const orders = [
@@ -234,7 +249,16 @@ describe('failures are one line with a remedy', () => {
     [['x', '--server', 'dns.google'], '--server: "dns.google" is a name'],
     [['x', '--timeout', 'soon'], '--timeout: must be a number of seconds'],
     [['x', '+time=0'], '--timeout: must be a number of seconds'],
-    [['x', '+trace'], '+trace is not one of +short, +tcp, +notcp, +time=SECONDS'],
+    [
+      ['x', '+trace'],
+      '+trace is not one of +short, +tcp, +notcp, +dnssec, +noall, +answer, +time=SECONDS, +tries=N, +retry=N',
+    ],
+    [['x', '+tries=many'], '+tries=many is not one of +short,'],
+    [['x', '-c', 'CH'], '-c: "CH" is not IN, the only class that byname has names of'],
+    [['x', '-4', '@::1'], '-4: ::1 is an address of IPv6; leave it out, or name another server'],
+    [['x', '-6', '@127.0.0.1'], '-6: 127.0.0.1 is an address of IPv4; leave it out, or name another server'],
+    [['x', '-4', '-6'], '-4 and -6 exclude each other'],
+    [['-q', 'x', 'y', 'A'], 'unexpected argument "A"'],
     [['x', '+time'], '+time is not one of'],
     [['x', '@dns.google'], '@dns.google: "dns.google" is a name'],
     [['x', '@tls://9.9.9.9'], '@tls://9.9.9.9: only UDP and TCP can be asked'],
@@ -247,7 +271,8 @@ describe('failures are one line with a remedy', () => {
     [['-x', '10.0.0.7', 'A'], 'unexpected argument "A" beside -x'],
     [['x', 'A', 'y'], 'unexpected argument "y"'],
     [['-t', 'MX', 'x', 'y'], 'unexpected argument "y"'],
-    [['x', '-q'], 'unknown option -q'],
+    [['x', '-q'], '-q needs a value: NAME'],
+    [['x', '-k'], 'unknown option -k'],
   ])('%j is bad usage', async (args, message) => {
     const { code, err } = await byname(['query', ...args])
     expect(code).toBe(2)

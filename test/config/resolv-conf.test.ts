@@ -39,6 +39,13 @@ describe('servers', () => {
     expect(addresses(text)).toEqual(expected)
   })
 
+  test.each(['fe80::1', 'FE80::1', 'febf::1'])('%s without a zone cannot be asked, and is left out', (address) => {
+    const { leftOut, servers } = parseResolvConf(`nameserver ${address}\nnameserver 10.0.0.1\nnameserver fe80::2%eth0`)
+    expect(servers.map((server) => server.address)).toEqual(['10.0.0.1', 'fe80::2%eth0'])
+    const shown = address.toLowerCase()
+    expect(leftOut).toEqual([`${shown} is an address of one link; name its interface, as in ${shown}%eth0`])
+  })
+
   test('at most 32 are taken', () => {
     expect(addresses(Array.from({ length: 40 }, (_, i) => `nameserver 10.0.0.${i}`).join('\n'))).toHaveLength(32)
   })

@@ -183,6 +183,12 @@ describe('what is wrong is one line with the file and the reason', () => {
     ],
     ['no token', { '/token': undefined }, {}, 'token /token: does not exist'],
     ['an empty token', { '/token': '\n' }, {}, 'token /token: is empty'],
+    [
+      'a token that no header has room for',
+      { '/token': 'a'.repeat(61_441) },
+      {},
+      'token /token: is no token that HTTP/2 can carry: 61441 bytes, at most 61440; name a file that holds a token alone',
+    ],
     ['a token of two lines', { '/token': 'a\nb' }, {}, 'token /token: is not a token: it holds spaces or line ends'],
     [
       'a token refused',

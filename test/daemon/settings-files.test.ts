@@ -1,4 +1,5 @@
 /** resolv.conf, the hosts file and this machine's addresses while the daemon runs, on a virtual clock and file system. */
+import { readFileSync } from 'node:fs'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { HOSTS, RESOLV_CONF, SettingsWorld } from './settings-world.ts'
 
@@ -185,6 +186,50 @@ describe("this machine's addresses", () => {
     world.addresses = ['10.0.0.9']
     settings.clientRefused()
     expect(own()).toEqual(['10.0.0.9'])
+  })
+})
+
+describe('a file of root certificates', () => {
+  const pem = readFileSync(new URL('../stream/certificates/ca.pem', import.meta.url), 'utf8')
+  const ROOTS = '/etc/roots.pem'
+
+  test('verifies upstream servers by what it holds, once a change has rested; a bad one changes nothing', () => {
+    world.files.write(ROOTS, pem)
+    world.open(`rootCert: ${ROOTS}`)
+    expect(world.settings.rootCertificates).toBe(pem)
+    const told = world.told.length
+    world.files.replace(ROOTS, `${pem}\n${pem}`)
+    world.clock.advance(1000)
+    expect([world.settings.rootCertificates, world.told.length]).toEqual([`${pem}\n${pem}`, told + 1])
+    world.files.write(ROOTS, pem.slice(0, 300))
+    world.clock.advance(1000)
+    expect([world.settings.rootCertificates, world.told.length]).toEqual([`${pem}\n${pem}`, told + 1])
+    expect(world.lines.at(-1)).toBe(
+      `error upstream.rootCert: ${ROOTS}: holds no certificate; the certificates that it held last stay`,
+    )
+    expect(world.settings.problems).toMatchObject([{ about: 'root_certificates' }])
+  })
+
+  test('is another one, or none, after a reload', () => {
+    world.files.write(ROOTS, pem)
+    world.open()
+    expect(world.settings.rootCertificates).toBeNull()
+    const files = `hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}`
+    world.settings.reload(world.configOf(`{ ${files}, rootCert: ${ROOTS} } }`))
+    expect([world.settings.rootCertificates, world.files.watched.includes(ROOTS)]).toEqual([pem, true])
+    world.settings.reload(world.configOf(`{ ${files} } }`))
+    expect([world.settings.rootCertificates, world.files.watched.includes(ROOTS)]).toEqual([null, false])
+  })
+})
+
+describe('a resolv.conf with a link-local server', () => {
+  test('that names no zone is warned of, and the others are asked', () => {
+    world.files.write(RESOLV_CONF, 'nameserver fe80::1\nnameserver 10.0.0.1\n')
+    world.open()
+    expect(world.servers).toEqual(['10.0.0.1:53'])
+    expect(world.lines).toEqual([
+      'warn resolv.conf: nameserver fe80::1 is an address of one link; name its interface, as in fe80::1%eth0; it is left out',
+    ])
   })
 })
 

@@ -105,6 +105,19 @@ describe('FrameReader', () => {
   })
 })
 
+describe('frames of no bytes', () => {
+  it('end a stream unless they may be there, and are handed on then, wherever reads are cut', () => {
+    const stream = Uint8Array.from([0, 0, ...framed(new Uint8Array(12).fill(7)), 0, 0, 0, 0])
+    expect(new FrameReader().push(stream)).toBeNull()
+    for (let cut = 0; cut <= stream.length; cut++) {
+      const reader = new FrameReader(true)
+      const parts = [stream.subarray(0, cut), stream.subarray(cut)].map((part) => [...(reader.push(part) ?? [])])
+      expect([parts.flat(), reader.malformed, reader.heldBytes]).toEqual([[...stream], false, 0])
+    }
+    expect(new FrameReader(true).push(Uint8Array.of(0, 1, 0))).toBeNull()
+  })
+})
+
 describe('frameBoundary', () => {
   it('passes at most as many frames as it may', () => {
     const stream = joined([framed(new Uint8Array(12)), framed(new Uint8Array(13)), framed(new Uint8Array(14))])

@@ -54,6 +54,25 @@ test('so is SERVFAIL over TCP where servers have only a truncated answer', () =>
   expect(answeredBy(byname, Rcode.SERVFAIL)).toEqual(['upstream'])
 })
 
+test('a stale answer after a failure is a forwarded query that failed for Istio; one before is a forwarded query, and one at once is none', async () => {
+  const byname = new EngineUnderTest({ cache: { staleSeconds: 3600 } })
+  byname.ask('www.example')
+  byname.answer({ answers: [a(1, 1)] })
+  byname.advance(2000)
+  const failed = byname.ask('www.example')
+  for (let k = 0; k < 8 && failed.reply === null; k++) byname.fail(Rcode.SERVFAIL)
+  expect(failed.reply).toMatchObject({ rcode: 0, answers: [{ ttl: 30 }] })
+  expect(await asIstioCounts(byname)).toEqual([2, 1])
+  // The failure is remembered for half a minute.
+  expect(byname.ask('www.example').reply?.answers).toMatchObject([{ ttl: 30 }])
+  expect(await asIstioCounts(byname)).toEqual([2, 1])
+  byname.advance(40_000)
+  const slow = byname.ask('www.example')
+  byname.advance(1800)
+  expect(slow.reply).toMatchObject({ rcode: 0, answers: [{ ttl: 30 }] })
+  expect(await asIstioCounts(byname)).toEqual([3, 1])
+})
+
 test('an answer of a server is counted as no failure; a kept failure is the cache’s', async () => {
   const byname = new EngineUnderTest()
   byname.ask('www.example')

@@ -511,6 +511,19 @@ describe('failures', () => {
     await until(() => expect(upstream.open).toBe(1))
   })
 
+  it('frames of no bytes before a reply are passed over; a stream of them is `malformed`', async () => {
+    upstream.onQueries = ([first]) => upstream.sockets[0]!.write(joined(Uint8Array.of(0, 0), framed(replyTo(first!.message))))
+    for (let k = 0; k < 20; k++) {
+      ask(query(k, `n${k}.`))
+      await until(() => expect(worker.upstreamReplies).toHaveLength(k + 1))
+    }
+    expect(await outcomes(20)).toEqual(Array(20).fill(null))
+    expect(upstream.sockets).toHaveLength(1)
+    upstream.onQueries = () => upstream.sockets[0]!.write(new Uint8Array(34))
+    ask(query(1, 'last.'))
+    expect((await outcomes(21)).at(-1)).toBe('malformed')
+  })
+
   it('a frame shorter than a header is `malformed`', async () => {
     ask(query(1, 'a.'))
     await until(() => expect(upstream.queries).toHaveLength(1))

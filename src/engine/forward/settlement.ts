@@ -68,7 +68,7 @@ export class Settlement {
   giveUp(p: number): boolean {
     const { context, waiters } = this.#state
     const { outlet } = context
-    if (this.giveStale(p) || this.#giveTruncated(p)) return false
+    if (this.giveStale(p, true) || this.#giveTruncated(p)) return false
     const waiter = this.#waiter
     const ede = this.#failureEde(p)
     for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
@@ -80,9 +80,9 @@ export class Settlement {
 
   /**
    * Gives all who wait for a pending query the stale answer, and those after them at once; false if there is none. The
-   * query may go on to refresh it.
+   * query may go on to refresh it, unless `hasFailed`.
    */
-  giveStale(p: number): boolean {
+  giveStale(p: number, hasFailed: boolean = false): boolean {
     const { context, waiters } = this.#state
     const { cache, counters, now, outlet, random } = context
     const waiter = this.#waiter
@@ -95,6 +95,8 @@ export class Settlement {
       outlet.openReply(w)
       const length = writeStale(store, block, waiter, random(), outlet.reply, outlet.replyAt)
       counters.add(Cell.cacheHitsStale, 1)
+      counters.add(Cell.staleForwarded, 1)
+      if (hasFailed) counters.add(Cell.staleAfterFailure, 1)
       this.#send(w, Source.stale, store.rcode(block), length)
     }
     return true

@@ -10,6 +10,9 @@ import { failureOf, MAX_SENT } from './upstream-transport.ts'
 /** Attempts that timed out and whose replies may still come; with more of them the connection is closed. */
 const MAX_ABANDONED = 16
 
+/** Frames of no bytes in a row that a server may send: some send one before each reply. */
+const MAX_EMPTY = 16
+
 /** How connections to a server come about. */
 export interface Connector {
   /** A socket that is connecting. Errors come as its `error` event. */
@@ -52,12 +55,13 @@ export class UpstreamConnection {
   readonly #socket: Socket
   readonly #connector: Connector
   readonly #owner: UpstreamConnectionOwner
-  readonly #reader: FrameReader = new FrameReader()
+  readonly #reader: FrameReader = new FrameReader(true)
   /** By id on the wire. */
   readonly #outstanding: Map<number, Sent> = new Map()
   readonly #connectDeadlineMs: number
   readonly #limits: ServerLimits
   #abandoned = 0
+  #emptyInARow = 0
   #sentCount = 0
   #nextId: number
   #connecting = true
@@ -210,7 +214,10 @@ export class UpstreamConnection {
     for (let at = 0; at < frames.length && !this.#over; ) {
       const start = at + PREFIX_BYTES
       at = start + ((frames[at]! << 8) | frames[at + 1]!)
-      this.#receive(frames.subarray(start, at))
+      if (start < at) {
+        this.#emptyInARow = 0
+        this.#receive(frames.subarray(start, at))
+      } else if (++this.#emptyInARow > MAX_EMPTY) return this.close('malformed')
     }
     if (this.#over) return
     this.#idleSinceMs = this.#now()
