@@ -1,10 +1,37 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** Files that wait for long begin first, so that the others run meanwhile. */
+const LONG: readonly RegExp[] = [
+  /\/e2e\/capture/,
+  /\/handover-without-table/,
+  /\/interop\//,
+  /\/simulation\//,
+  /\/e2e\//,
+]
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    // oxlint-disable-next-line unicorn/no-array-sort -- it is no array's
+    const sorted = await super.sort(files)
+    return sorted.toSorted((a, b) => rankOf(a) - rankOf(b))
+  }
+}
+
+function rankOf({ moduleId }: TestSpecification): number {
+  const found = LONG.findIndex((pattern) => pattern.test(moduleId))
+  return found < 0 ? LONG.length : found
+}
 
 const config: ReturnType<typeof defineConfig> = defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/build-once.ts'],
     pool: 'forks',
+    // Most of the time tests wait: for processes, sockets and timers.
+    maxWorkers: Math.max(4, availableParallelism() - 1),
+    sequence: { sequencer: LongestFirst },
     // Nothing takes a tenth of it, but on a machine that is busy with something else.
     testTimeout: 60_000,
     hookTimeout: 60_000,

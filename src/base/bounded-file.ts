@@ -100,12 +100,7 @@ export function readBoundedText(path: string, maxBytes: number): { text: string 
   return 'problem' in reading ? reading : { text: new TextDecoder().decode(reading.bytes) }
 }
 
-function readOnce(
-  path: string,
-  maxBytes: number,
-  calls: FileCalls,
-  userId: number | null,
-): FileReading | 'changed' {
+function readOnce(path: string, maxBytes: number, calls: FileCalls, userId: number | null): FileReading | 'changed' {
   // Before the opening: opening alone means something to some devices, and wakes the writer of a FIFO.
   const seen = refusalOf(calls.stat(path), maxBytes)
   if (seen !== null) return seen
@@ -115,7 +110,10 @@ function readOnce(
     const refusal = refusalOf(before, maxBytes)
     if (refusal !== null) return refusal
     if (userId !== null && before.uid !== 0n && before.uid !== BigInt(userId))
-      return refuse('EOWNER', `belongs to user ${before.uid}, not to root or this user (${userId}); change its owner, or remove it`)
+      return refuse(
+        'EOWNER',
+        `belongs to user ${before.uid}, not to root or this user (${userId}); change its owner, or remove it`,
+      )
     const bytes = readToEnd(fd, Number(before.size), maxBytes, calls)
     if (bytes === null) return tooLarge(maxBytes)
     const after = calls.fstat(fd)

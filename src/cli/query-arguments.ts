@@ -33,7 +33,7 @@ export interface QueryArguments {
 }
 
 /** All that there is to say, the records of the answer as dig prints them, their data, or nothing. */
-export type Shown = 'report' | 'records' | 'data' | 'nothing'
+type Shown = 'report' | 'records' | 'data' | 'nothing'
 
 /**
  * Reads the arguments of `byname query`, which are its own or dig's: `@SERVER`, `-p`, `-x`, `-t`, `-q`, `-c`, `-4`, `-6`, the
@@ -42,12 +42,21 @@ export type Shown = 'report' | 'records' | 'data' | 'nothing'
  */
 export function readQueryArguments(given: CommandArguments): QueryArguments {
   const servers = given.positionals.filter((word) => word.startsWith('@')).map((word) => word.slice(1))
-  const switches: Switches = Object.assign({}, ...given.positionals.filter((word) => word.startsWith('+')).map(readSwitch))
+  const switches: Switches = {}
+  given.positionals
+    .filter((word) => word.startsWith('+'))
+    .forEach((word, index, all) => Object.assign(switches, readSwitch(word, index, all)))
   const words = given.positionals.filter((word) => !/^[@+]/.test(word))
   const server = serverOf(given, servers)
   if (!/^(?:in)?$/i.test(given.text('class') ?? ''))
-    throw new UsageError(`-c: ${JSON.stringify(given.text('class'))} is not IN, the only class that byname has names of`)
-  const { isDnssec = given.has('dnssec'), isShort = given.has('short'), isTcp = given.has('tcp') || server.isTcp } = switches
+    throw new UsageError(
+      `-c: ${JSON.stringify(given.text('class'))} is not IN, the only class that byname has names of`,
+    )
+  const {
+    isDnssec = given.has('dnssec'),
+    isShort = given.has('short'),
+    isTcp = given.has('tcp') || server.isTcp,
+  } = switches
   const sections = switches.hasAnswer ? 'records' : switches.hasNothing ? 'nothing' : 'report'
   return {
     question: questionOf(given, words),
@@ -155,7 +164,9 @@ function serverOf(given: CommandArguments, servers: readonly string[]): Exchange
   const { address, transport } = server.value
   const isIpv6 = address.includes(':')
   if (given.has(isIpv6 ? 'ipv4' : 'ipv6'))
-    throw new UsageError(`${isIpv6 ? '-4' : '-6'}: ${address} is an address of IPv${isIpv6 ? 6 : 4}; leave it out, or name another server`)
+    throw new UsageError(
+      `${isIpv6 ? '-4' : '-6'}: ${address} is an address of IPv${isIpv6 ? 6 : 4}; leave it out, or name another server`,
+    )
   if (transport !== 'udp' && transport !== 'tcp') throw new UsageError(`${option}: only UDP and TCP can be asked`)
   const port = portOf(given.text('port')) ?? server.value.port
   return { address, port, text: socketText(address, port), isTcp: transport === 'tcp' }

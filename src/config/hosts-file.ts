@@ -15,7 +15,7 @@ const WORD = /[^ \t\v\f]+/g
 /** Names beyond are ignored: a hosts file is no zone. */
 const MOST_NAMES = 100_000
 
-/** Reads a hosts file. Never throws: lines that mean nothing are ignored, as are addresses that need a zone. */
+/** Reads a hosts file. Never throws: lines that mean nothing are ignored, as are addresses with a zone. */
 export function parseHostsFile(text: string): HostsFile {
   // Sets, because a name may have as many addresses as the file has lines.
   const addresses = new Map<string, Set<string>>()

@@ -57,12 +57,15 @@ interface HeldFile {
  */
 export class MeshFiles {
   readonly #folder: string
+  readonly #unixNow: () => number
   #held: Map<string, HeldFile> = new Map()
   /** Files that were others at the last look than when their content was seen: what they were then. */
   #seen: ReadonlyMap<string, string> = new Map()
 
-  constructor(folder: string) {
+  /** `unixNow`: Unix time in ms, to know how old a file is. */
+  constructor(folder: string, unixNow: () => number = Date.now) {
     this.#folder = folder
+    this.#unixNow = unixNow
   }
 
   /**
@@ -103,7 +106,7 @@ export class MeshFiles {
   #isLeft(name: string, stamp: string, left: number): boolean {
     const seen = this.#seen.get(name)
     if (left === Left.NONE || seen === stamp) return false
-    if (left === Left.YOUNG) return seen !== undefined || ageMs(join(this.#folder, name)) < SETTLE_MS
+    if (left === Left.YOUNG) return seen !== undefined || ageMs(join(this.#folder, name), this.#unixNow()) < SETTLE_MS
     return left === Left.CHANGED || !isReplaced(seen ?? '', stamp)
   }
 
@@ -151,9 +154,9 @@ export class MeshFiles {
 }
 
 /** For how long nobody has written to a file; Infinity where that cannot be said. */
-function ageMs(path: string): number {
+function ageMs(path: string, nowMs: number): number {
   try {
-    const age = Date.now() - statSync(path).mtimeMs
+    const age = nowMs - statSync(path).mtimeMs
     // A clock that was set back says nothing.
     return age < 0 ? Number.POSITIVE_INFINITY : age
   } catch {

@@ -57,6 +57,8 @@ export class MeshWatch {
   #isVipFileReported = false
   #watch: { close(): void } | null = null
   #hasRead = false
+  /** Resolved once the files were read, to whatever end, or are read no more. */
+  readonly #first: PromiseWithResolvers<void> = Promise.withResolvers()
   /** Looks in a row at files that may still be being written. */
   #looks = 0
   #cancelLook: (() => void) | null = null
@@ -70,7 +72,7 @@ export class MeshWatch {
     this.#options = options
     this.#onMesh = onMesh
     const clock = options.clock ?? steadyClock
-    this.#files = new MeshFiles(options.folder)
+    this.#files = new MeshFiles(options.folder, options.unixNow)
     this.#loop = new ReadingLoop(() => this.#read(), clock)
     this.#debounce = new Debounce(() => this.#look(), options.debounce ?? DEFAULT_DEBOUNCE, clock)
     this.#vipFile = options.vipFile ?? join(options.folder, VIP_FILE)
@@ -85,13 +87,15 @@ export class MeshWatch {
   }
 
   /**
-   * Begins to watch, and resolves when the folder was looked at once, to whatever end. Files that somebody has written to a
-   * moment ago are read, and the mesh given, once they rest.
+   * Begins to watch, and resolves when the folder was read once, to whatever end: files that somebody has written to a moment
+   * ago are read once they rest, or after five seconds without them.
    */
-  start(): Promise<void> {
+  async start(): Promise<void> {
     // Before the reading: a change between the two would be lost.
     this.#watch ??= this.#options.watchFolder(this.#options.folder, () => this.#debounce.poke())
-    return this.#loop.read()
+    void this.#loop.read()
+    await this.#first.promise
+    await this.#loop.settled()
   }
 
   /** Ends the watch; waits for a reading under way, for at most `deadlineMs`. No mesh comes afterwards. */
@@ -100,6 +104,7 @@ export class MeshWatch {
     this.#watch = null
     this.#debounce.cancel()
     this.#cancelLook?.()
+    this.#first.resolve()
     await this.#loop.stop(deadlineMs)
   }
 
@@ -125,6 +130,7 @@ export class MeshWatch {
       // A bug of ours: it must not end the process, nor cost the mesh that is served.
       this.#options.log.error({ folder: this.#options.folder, err }, 'taking the mesh files in failed')
     }
+    this.#first.resolve()
   }
 
   /** True if all is left for a later look, because files may still be being written. */

@@ -133,7 +133,10 @@ test("only root's files and this user's own are read as one's own", () => {
   expect(whose(0n)).toEqual({ bytes: Buffer.from('table') })
   expect(whose(BigInt(process.geteuid!()))).toEqual({ bytes: Buffer.from('table') })
   expect(whose(4711n)).toEqual({
-    problem: { code: 'EOWNER', reason: expect.stringMatching(/^belongs to user 4711, .*; change its owner, or remove it$/) },
+    problem: {
+      code: 'EOWNER',
+      reason: expect.stringMatching(/^belongs to user 4711, .*; change its owner, or remove it$/),
+    },
   })
 })
 

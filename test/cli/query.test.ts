@@ -146,7 +146,7 @@ describe('the habits of dig', () => {
       out: 'reviews.default.svc.cluster.local.\t30\tIN\tA\t10.0.0.7\n',
       err: '',
     })
-    const [{ query }] = server.queries as [(typeof server.queries)[number]]
+    const { query } = server.queries[0]!
     expect(query.questions).toMatchObject([{ name: 'any', type: 'AAAA' }])
     expect(query.additionals).toMatchObject([{ type: 'OPT', flag_do: true }])
     expect((await byname(['query', 'x', `@${server.text}`, '+noall'])).out).toBe('')

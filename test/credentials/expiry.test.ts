@@ -27,6 +27,14 @@ test.each([
   expect(warningTimes(credential(lifeMs))).toEqual(times)
 })
 
+test.each<[string, Credential, number[]]>([
+  ['does not say when it begins', { ...credential(HOUR), issuedAtMs: null }, [DAY, HOUR, 10 * MINUTE]],
+  ['does not say when it ends', { ...credential(HOUR), expiresAtMs: null }, [DAY, HOUR, 10 * MINUTE]],
+  ['ends before it begins', credential(-HOUR), [0, 0, 0]],
+])('of a life that %s, warnings come as for a long one, or at the end', (_, one, times) => {
+  expect(warningTimes(one)).toEqual(times)
+})
+
 function watch(credentials: () => Credential[]): { clock: FakeClock; log: LogLines; watch: ExpiryWatch } {
   const clock = new FakeClock(0)
   const log = new LogLines()

@@ -241,6 +241,12 @@ describe('what a server is used for', () => {
 })
 
 describe('a hosts file', () => {
+  it('may name what is the reverse name of another line: both are one entry', () => {
+    const text = '10.0.0.1 7.2.0.192.in-addr.arpa\n192.0.2.7 web\n'
+    const entry = hostEntries(parseHostsFile(text)).filter(({ name }) => nameToText(name).startsWith('7.2.0.192'))
+    expect(entry.map(({ target, v4 }) => [v4.join('.'), nameToText(target)])).toEqual([['10.0.0.1', 'web.']])
+  })
+
   const ONES = '1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa'
 
   it('gives each name its addresses by family, and each address its first name, however it is spelt', () => {

@@ -27,6 +27,10 @@ function settingsOf(...labels: string[]): EngineSettings {
   })
 }
 
+function routeTo(...servers: number[]): EngineSettings['routes'][number] {
+  return { domains: [new Uint8Array(1)], servers, policy: 'random' }
+}
+
 /** Lets a second pass, and looks. */
 function look(settings: EngineSettings): void {
   nowMs += 1000
@@ -70,6 +74,19 @@ describe('an upstream server', () => {
     look(settings)
     expect(lines).toEqual([
       `warn upstream server ${ONE} fails: 1 timeout; there is no other for its names, so it is still asked`,
+    ])
+  })
+
+  it('that is alone in one of its routes is still asked, whoever stands in the others', () => {
+    const { servers } = settingsOf(ONE, TWO)
+    const settings = settingsWith({ servers, routes: [routeTo(0), routeTo(0, 1)] })
+    begin(settings)
+    turn(0, false, 1)
+    turn(1, false, 1)
+    look(settings)
+    expect(lines).toEqual([
+      `warn upstream server ${ONE} fails: 1 timeout; there is no other for its names, so it is still asked`,
+      `warn upstream server ${TWO} fails: 1 timeout; others are asked first until it answers again`,
     ])
   })
 

@@ -68,7 +68,7 @@ test('a stale answer after a failure is a forwarded query that failed for Istio;
   expect(await asIstioCounts(byname)).toEqual([2, 1])
   byname.advance(40_000)
   const slow = byname.ask('www.example')
-  byname.advance(1800)
+  for (let k = 0; k < 19; k++) byname.advance(100)
   expect(slow.reply).toMatchObject({ rcode: 0, answers: [{ ttl: 30 }] })
   expect(await asIstioCounts(byname)).toEqual([3, 1])
 })

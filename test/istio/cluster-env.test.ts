@@ -47,6 +47,16 @@ test.each([
   expect(readClusterEnv(text, 'f')).toEqual({ variables: {}, problems: [problem] })
 })
 
+test('each line of a file with several faults is told with its own place, and a good one between them is none', () => {
+  const text = "hello\nA='1'\nB=$x\n\n# fine\nC=a b\nD='2'\nworld\n"
+  expect(readClusterEnv(text, 'f').problems).toEqual([
+    "f:1: is no assignment; write NAME='value'",
+    expect.stringMatching(/^f:3: B: \$ would be replaced/),
+    expect.stringMatching(/^f:6: C: more follows/),
+    "f:8: is no assignment; write NAME='value'",
+  ])
+})
+
 test('what is quoted reads back, here and in a real shell', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(...Array.from('a\'"\\$`#= \n\té€😀')), maxLength: 40 }), (text) => {

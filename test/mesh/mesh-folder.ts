@@ -6,16 +6,12 @@ import { dirname, join } from 'node:path'
 export class MeshFolder implements Disposable {
   readonly path: string = mkdtempSync(join(tmpdir(), 'byname-mesh-'))
 
-  /** Writes a file that looks as if nobody had written to it for long. */
-  write(name: string, text: string): void {
-    this.writeNow(name, text)
-    utimesSync(join(this.path, name), 1_000_000_000, 1_000_000_000)
-  }
-
-  writeNow(name: string, text: string): void {
+  /** Writes a file as at `atMs` (Unix time); by default so long ago that it rests. */
+  write(name: string, text: string, atMs: number = 1_000_000_000_000): void {
     const path = join(this.path, name)
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, text)
+    utimesSync(path, atMs / 1000, atMs / 1000)
   }
 
   /** Lets another file take the place of one, as a rename does. */

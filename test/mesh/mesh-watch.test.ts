@@ -34,8 +34,11 @@ function watchFolder(_folder: string, onChange: () => void): { close(): void } {
   return { close: () => (changed = () => {}) }
 }
 
+function unixNow(): number {
+  return 5000 + clock.now()
+}
+
 function watching(options: { vipFile?: string } = {}): MeshWatch {
-  const unixNow = (): number => 5000 + clock.now()
   const watch = new MeshWatch({ folder: folder.path, log, clock, unixNow, watchFolder, ...options }, (mesh) =>
     meshes.put(mesh),
   )
@@ -148,13 +151,16 @@ describe('a file that is being written', () => {
 
   test('at the start is not taken before it rests either', async () => {
     folder.write('b.yaml', service({ name: 'z' }))
-    folder.writeNow('a.yaml', half)
+    const writtenAtMs = unixNow() - SETTLE_MS + 1
+    folder.write('a.yaml', half, writtenAtMs)
     const watch = watching()
-    await watch.start()
-    folder.writeNow('a.yaml', whole)
+    const first = watch.start()
+    while (clock.pending.length === 0) await setImmediate()
+    folder.write('a.yaml', whole, writtenAtMs)
     await look()
     expect([meshes.waiting, watch.state().files]).toEqual([0, 0])
     clock.advance(SETTLE_MS)
+    await first
     expect(namesIn(await meshes.next())).toEqual(['a', 'b', 'z'])
   })
 

@@ -512,7 +512,8 @@ describe('failures', () => {
   })
 
   it('frames of no bytes before a reply are passed over; a stream of them is `malformed`', async () => {
-    upstream.onQueries = ([first]) => upstream.sockets[0]!.write(joined(Uint8Array.of(0, 0), framed(replyTo(first!.message))))
+    upstream.onQueries = ([first]) =>
+      upstream.sockets[0]!.write(joined(Uint8Array.of(0, 0), framed(replyTo(first!.message))))
     for (let k = 0; k < 20; k++) {
       ask(query(k, `n${k}.`))
       await until(() => expect(worker.upstreamReplies).toHaveLength(k + 1))
