@@ -29,6 +29,13 @@ export function metricsRoutes(
     },
     {
       method: 'GET',
+      path: '/metrics/byname',
+      purpose: 'page',
+      about: "byname's own metrics alone, to be merged with others'",
+      handle: async () => ({ status: 200, type: metrics.contentType, body: await metrics.renderOwn() }),
+    },
+    {
+      method: 'GET',
       path: '/healthz',
       purpose: 'probe',
       about: '200 if every data worker answers',

@@ -32,6 +32,8 @@ export interface Metrics {
   contentType: string
   /** The exposition (text format 0.0.4). Never rejects: a metric whose source fails has no lines. */
   render(): Promise<string>
+  /** Those alone whose names are byname's: beside other processes' metrics in one exposition no name is there twice. */
+  renderOwn(): Promise<string>
 }
 
 /**
@@ -45,6 +47,7 @@ export function createMetrics(
   options: { nodeMetrics?: boolean } = {},
 ): Metrics {
   const registry = new Registry()
+  const own = new Registry()
   const failed = new Set<string>()
   const definitions: MetricDefinition[] = [
     ...dnsMetrics(sources),
@@ -60,11 +63,13 @@ export function createMetrics(
       failed.add(definition.name)
       log.warn({ metric: definition.name, error }, 'a metric cannot be read and is missing from /metrics')
     }
-    new ScrapedMetric({ ...definition, onError }).register(registry)
+    const metric = new ScrapedMetric({ ...definition, onError })
+    metric.register(registry)
+    if (definition.name.startsWith('byname_')) metric.register(own)
   }
   if (options.nodeMetrics ?? true) {
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_MONITOR_MS })
     for (const name of UNWANTED_NODE_METRICS) registry.removeSingleMetric(name)
   }
-  return { contentType: registry.contentType, render: () => registry.metrics() }
+  return { contentType: registry.contentType, render: () => registry.metrics(), renderOwn: () => own.metrics() }
 }

@@ -41,6 +41,18 @@ describe('the metrics endpoint', () => {
     expect(valueOf(parseExposition(reply.body), 'byname_mesh_hosts')).toBe(12)
   })
 
+  test('/metrics/byname has the metrics of no other process: those of /metrics that are named after byname', async () => {
+    const { metrics } = await observe()
+    const familiesAt = async (path: string): Promise<string[]> =>
+      [...(await metrics(path)).body.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name!)
+    const all = await familiesAt('/metrics')
+    const own = await familiesAt('/metrics/byname')
+    expect(own).toEqual(all.filter((name) => name.startsWith('byname_')))
+    expect(own.length).toBeGreaterThan(20)
+    expect(all).toEqual(expect.arrayContaining(['process_cpu_seconds_total', 'istio_agent_dns_requests_total']))
+    expect(valueOf(parseExposition((await metrics('/metrics/byname')).body), 'byname_mesh_hosts')).toBe(12)
+  })
+
   test('/healthz is 200 only if every data worker answers', async () => {
     const healthz = async (ping: ObserveSources['ping']): Promise<unknown> => {
       const { status, body } = await (await observe({ ping })).metrics('/healthz')

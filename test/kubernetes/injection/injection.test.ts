@@ -139,7 +139,7 @@ describe.each(FOUR)('%s', (name, world: World) => {
       'prometheus.io/port': '15020',
       'prometheus.io/path': '/stats/prometheus',
     })
-    expect(targetsOf(pod)).toEqual([{ port: '9153', path: '/metrics' }])
+    expect(targetsOf(pod)).toEqual([{ port: '9153', path: '/metrics/byname' }])
   })
 })
 
@@ -167,7 +167,7 @@ describe.each(['native-cni', 'container-init'])('special pods in %s', (name) => 
   })
 
   test("an application's own metrics stay", () => {
-    const own = { port: '9153', path: '/metrics' }
+    const own = { port: '9153', path: '/metrics/byname' }
     expect(targetsOf(injected('special', name, 'scraped'))).toEqual([{ port: '8080', path: '/stats' }, own])
     expect(targetsOf(injected('special', name, 'scraped-targets'))).toEqual([
       { port: '8080', path: '/a' },

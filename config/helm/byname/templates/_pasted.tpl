@@ -9,7 +9,7 @@ metadata:
         DNS_PROXY_ADDR: "127.0.0.1:15055"
     {{- if eq .Values.metrics.scrape "merged" }}
     # The application's own port, if it has one, joins this list.
-    prometheus.istio.io/scrape-targets: "{{ .Values.metrics.port }}:/metrics"
+    prometheus.istio.io/scrape-targets: "{{ .Values.metrics.port }}:/metrics/byname"
     {{- end }}
 spec:
   initContainers:
