@@ -47,6 +47,8 @@ const IPTABLES: readonly IptablesName[] = ['iptables-nft', 'iptables-legacy']
 const NO_TABLES: SavedTables = { tables: new Map() }
 const NO_RULESET: SavedRuleset = { own: [], lists: [], istioTable: null }
 const REMOVE_TRIES = 3
+/** iptables-legacy opens a raw socket. */
+const RIGHTS = /Permission denied|not permitted/
 /** Another program that holds iptables' lock has so long. */
 const LOCK_SECONDS = '10'
 
@@ -106,7 +108,8 @@ function surveyIptables(machine: Machine, name: IptablesName): IptablesFound | s
   })
   if (programs === undefined) return `${name} is not installed`
   const ipv4 = ask(machine, `ip${programs}-save`, [])
-  if (!ipv4.isDone) return `ip${programs}-save: ${ipv4.problem}`
+  if (!ipv4.isDone)
+    return `ip${programs}-save: ${ipv4.problem}${RIGHTS.test(ipv4.problem) ? ' (CAP_NET_RAW is missing)' : ''}`
   const ipv6 = ask(machine, `ip6${programs}-save`, [])
   return {
     programs,
@@ -129,9 +132,8 @@ export function chooseBackend(found: Survey, wanted: BackendName | 'iptables' | 
   const usable = fitting.find((name) => typeof foundOf(found, name) !== 'string')
   if (usable !== undefined) return usable
   const reasons = [...new Set(fitting)].map((name) => foundOf(found, name)).filter((each) => typeof each === 'string')
-  throw new CaptureError(
-    `${reasons.join('; ')}: install ${wanted?.startsWith('ip') === true ? 'iptables' : 'nftables or iptables'}`,
-  )
+  const remedy = `: install ${wanted?.startsWith('ip') === true ? 'iptables' : 'nftables or iptables'}`
+  throw new CaptureError(`${reasons.join('; ')}${reasons.some((each) => each.includes('install')) ? remedy : ''}`)
 }
 
 function foundOf(found: Survey, name: BackendName): SavedRuleset | IptablesFound | string {

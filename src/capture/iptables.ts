@@ -53,17 +53,29 @@ export function hasTables(saved: SavedTables): boolean {
   return saved.tables.size > 0
 }
 
-/** Istio's capture of DNS, named by its chain; null if there is none. */
+/**
+ * Istio's capture of DNS, named by its chain; null if there is none. In a pod of an ambient mesh it may be without rules for port 53 now:
+ * ztunnel's redirect takes everything else, and byname's queries over TCP with it. A sidecar's capture of all but DNS is no obstacle.
+ */
 export function istioChain(saved: SavedTables): string | null {
   for (const [table, chains] of saved.tables) {
     for (const [chain, rules] of chains) {
-      const isDns = rules.some((rule) => /--dport 53 /.test(rule) && / -j (REDIRECT|CT|TPROXY)/.test(rule))
-      if (chain === 'ISTIO_OUTPUT_DNS' || (chain.startsWith('ISTIO_') && isDns))
-        return `chain ${chain} of table ${table}`
+      if (!chain.startsWith('ISTIO_')) continue
+      const isDns = rules.some((rule) => DNS_RULE.test(rule) && / -j (REDIRECT|CT|TPROXY|DNAT)/.test(rule))
+      const isAmbient =
+        chain === 'ISTIO_PRERT' ||
+        (chain === 'ISTIO_OUTPUT' && table === 'mangle') ||
+        rules.some((rule) => AMBIENT_RULE.test(rule))
+      if (chain === 'ISTIO_OUTPUT_DNS' || isDns || isAmbient) return `chain ${chain} of table ${table}`
     }
   }
   return null
 }
+
+/** To port 53, or to the port where Istio's agent and ztunnel answer. */
+const DNS_RULE = /--dport 53 |--to-ports? 15053\b/
+/** To ztunnel's port for traffic of the mesh (HBONE). */
+const AMBIENT_RULE = /--to-ports? 15008\b|--on-port 15008\b/
 
 /**
  * The text for `iptables-restore --noflush` that brings one table from what `saved` says to what `plan` says, in one

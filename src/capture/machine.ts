@@ -1,5 +1,6 @@
 /** What the redirect needs of the machine: programs to run, files of /proc, and why something is refused. */
 import { spawnSync } from 'node:child_process'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 
 /** Nothing was done, or not all of it. The message is one line that names what is missing and the remedy. */
@@ -30,6 +31,8 @@ export interface Step {
 export interface Machine {
   /** Runs a program to its end, at most 30 s; for want of memory or processes up to five times. Never throws. */
   run(step: Step): ProgramResult
+  /** The user as whom a process sends that holds the socket, proc(5); null if none is to be seen. */
+  userOfSocket(inode: string): number | null
   /** A small file, null if it cannot be read. */
   read(path: string): string | null
 }
@@ -49,6 +52,8 @@ export function thisMachine(path: string): Machine {
     PATH: [path, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter((each) => each !== '').join(':'),
     LC_ALL: 'C',
   }
+  // A look at all descriptors of all processes, for a question that is asked twice a second.
+  let known = { inode: '', uid: 0 }
   const once = ({ program, args, input }: Step): ProgramResult & { isScarce: boolean } => {
     const ended = spawnSync(program, args, {
       input,
@@ -75,10 +80,38 @@ export function thisMachine(path: string): Machine {
       }
       return once(step)
     },
+    userOfSocket(inode) {
+      if (inode === known.inode) return known.uid
+      const pid = holderOf(inode)
+      const [, uid] =
+        /^Uid:(?:\s+\d+){3}\s+(\d+)$/m.exec(pid === null ? '' : (this.read(`/proc/${pid}/status`) ?? '')) ?? []
+      if (uid === undefined) return null
+      // Root's may be one that has not given up its rights yet.
+      if (uid !== '0') known = { inode, uid: Number(uid) }
+      return Number(uid)
+    },
     read(file) {
       const reading = readBoundedText(file, MAX_FILE_BYTES.kernelTable)
       return 'problem' in reading ? null : reading.text
     },
+  }
+}
+
+function holderOf(inode: string): string | null {
+  const target = `socket:[${inode}]`
+  const isHolder = (pid: string): boolean =>
+    orElse(() => readdirSync(`/proc/${pid}/fd`), []).some(
+      (fd) => orElse(() => readlinkSync(`/proc/${pid}/fd/${fd}`), '') === target,
+    )
+  return readdirSync('/proc').find((name) => /^\d+$/.test(name) && isHolder(name)) ?? null
+}
+
+/** Processes end and close descriptors while they are looked at, and those of others may not be looked at. */
+function orElse<T>(look: () => T, otherwise: T): T {
+  try {
+    return look()
+  } catch {
+    return otherwise
   }
 }
 

@@ -33,7 +33,7 @@ export interface SavedRuleset {
 const PREFIX = 'BYNAME_'
 /** Zones are set before connection tracking (−200); queries are redirected before others' rules at −100 see them. */
 const PRIORITY: Readonly<Record<RuleTable, number>> = { raw: -300, nat: -105 }
-const ISTIO_TABLE = /^istio-(proxy-nat|proxy-raw|ambient-.*)$/
+const ISTIO_TABLE = /^istio-(proxy|ambient)-/
 
 function tableOf(table: RuleTable): string {
   return `${PREFIX}${table.toUpperCase()}`

@@ -1,6 +1,6 @@
 /**
- * Stub resolvers on this machine: systemd-resolved, dnsmasq, a resolver in the same container. With all DNS captured, byname asks the stub,
- * and what the stub asks its own servers comes back to byname: a loop (Istio 30309, 58611), unless the stub's user is exempt.
+ * Stub resolvers on this machine: systemd-resolved, dnsmasq, a resolver in the same pod. byname asks the stub, and what the stub asks
+ * its own servers would be captured and come back to byname: a loop (Istio 30309, 58611), unless the stub's user is exempt.
  */
 import { literalBytes } from '../dns/address.ts'
 
@@ -9,26 +9,27 @@ export interface Stub {
   address: string
   /** Null if nothing listens there. Root's sockets may be a resolver's that asks as another user. */
   uid: number | null
+  /** Of its socket; '' if nothing listens there. */
+  inode: string
 }
 
 /** Who listens at port 53 of those `nameservers` that are on loopback. `sockets`: the text of /proc/net/udp and udp6, proc(5). */
 export function findStubs(nameservers: readonly string[], sockets: string): Stub[] {
-  const owners = new Map<string, number>()
+  const owners = new Map<string, { uid: number; inode: string }>()
   for (const line of sockets.split('\n')) {
-    const [, local, , , , , , uid] = line.trim().split(/\s+/)
+    const [, local, , , , , , uid, , inode = ''] = line.trim().split(/\s+/)
     const [, address] = /^([\dA-F]{8}|[\dA-F]{32}):0035$/.exec(local ?? '') ?? []
-    if (address !== undefined) owners.set(address, Number(uid))
+    if (address !== undefined) owners.set(address, { uid: Number(uid), inode })
   }
   return nameservers.filter(isLoopback).map((address) => {
     const wildcards = ['0'.repeat(8), '0'.repeat(32)].slice(address.includes(':') ? 1 : 0)
-    const uids = [kernelText(address), ...wildcards]
-      .map((each) => owners.get(each))
-      .filter((each) => each !== undefined)
-    return { address, uid: uids[0] ?? null }
+    const found = [kernelText(address), ...wildcards].map((each) => owners.get(each)).find((each) => each !== undefined)
+    return { address, uid: found?.uid ?? null, inode: found?.inode ?? '' }
   })
 }
 
-function isLoopback(address: string): boolean {
+/** Whether a name server with this literal address is on this machine. */
+export function isLoopback(address: string): boolean {
   return address === '::1' || address.startsWith('127.')
 }
 

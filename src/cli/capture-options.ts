@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { BackendName } from '../capture/capture.ts'
 import { CaptureError, hasIpv6, type Machine } from '../capture/machine.ts'
 import type { CaptureOptions } from '../capture/plan.ts'
-import { findStubs } from '../capture/stubs.ts'
+import { findStubs, isLoopback } from '../capture/stubs.ts'
 import { parsePrefix } from '../config/address.ts'
 import { parseResolvConf } from '../config/resolv-conf.ts'
 import { type CommandArguments, type CommandOption, UsageError } from './arguments.ts'
@@ -48,9 +48,7 @@ export function readCaptureOptions(given: CommandArguments, machine: Machine): C
   const servers = readNameservers(given.text('resolv-conf') ?? RESOLV_CONF, given.has('all-dns'))
   return {
     port: given.has('port') ? readNumber(given.text('port')!, '--port', 1, 65_535) : DEFAULT_PORT,
-    uids: [
-      ...new Set([...readOwners(given, 'uid'), ...(given.has('all-dns') ? stubOwners(given, servers, machine) : [])]),
-    ],
+    uids: [...new Set([...readOwners(given, 'uid'), ...stubOwners(given, servers, machine)])],
     gids: readOwners(given, 'gid'),
     nameservers: given.has('all-dns') ? null : servers,
     exemptPrefixes: [...new Set(given.texts('exclude').map(readPrefix))],
@@ -59,14 +57,19 @@ export function readCaptureOptions(given: CommandArguments, machine: Machine): C
   }
 }
 
-/** Users of the stubs that byname would ask. @throws CaptureError if a stub's is not to be known, and none is named */
+/** Users of the stubs that byname would ask. @throws CaptureError if all DNS is captured, a stub's is not to be known, and none is named */
 function stubOwners(given: CommandArguments, servers: readonly string[], machine: Machine): number[] {
+  // What they ask is captured only if more than they are. An application may share a stub's user, in a pod.
+  if (!servers.some(isLoopback) || (!given.has('all-dns') && servers.every(isLoopback))) return []
   const sockets = ['/proc/net/udp', '/proc/net/udp6'].map((path) => machine.read(path) ?? '').join('\n')
-  const stubs = findStubs(servers, sockets).filter(({ uid }) => uid !== null)
+  const stubs = findStubs(servers, sockets).map(({ address, uid, inode }) => ({
+    address,
+    uid: uid === 0 ? (machine.userOfSocket(inode) ?? 0) : uid,
+  }))
   const ofRoot = stubs.find(({ uid }) => uid === 0)
-  if (ofRoot !== undefined && !given.has('uid') && !given.has('force'))
+  if (ofRoot !== undefined && given.has('all-dns') && !given.has('uid') && !given.has('force'))
     throw new CaptureError(
-      `the resolver at ${ofRoot.address} (resolv.conf) listens as root, and what it asks as whichever user would come back to it: exempt its user with --uid, beside byname's, or leave out --all-dns`,
+      `the resolver at ${ofRoot.address} (resolv.conf) runs as root, or in another container, and what it asks as whichever user would come back to it: exempt its user with --uid, beside byname's, or leave out --all-dns`,
     )
   return stubs.flatMap(({ uid }) => (uid === null || uid === 0 ? [] : [uid]))
 }

@@ -13,6 +13,10 @@ import {
 import { alignColumns } from './text-columns.ts'
 import { printable } from '../base/printable.ts'
 
+/** Where systemd-resolved listens, and where it writes what it asks itself (systemd-resolved(8)). */
+const RESOLVED: ReadonlySet<string> = new Set(['127.0.0.53', '127.0.0.54'])
+const RESOLVED_FILE = '/run/systemd/resolve/resolv.conf'
+
 /** `byname check`: validates configuration and environment. */
 export const checkCommand: Command = {
   name: 'check',
@@ -123,6 +127,8 @@ function upstreamText({ upstream }: Config, { resolvConf, servers }: FilesExamin
   const policy = `${upstream.policy}, ${attempt}${upstream.deadlineMs} ms in all`
   const search = resolvConf.search.length === 0 ? '' : `; search ${resolvConf.search.join(' ')}`
   if (servers.length === 0) return `no servers${search}`
-  const from = upstream.servers.length > 0 ? '' : ` from ${upstream.resolvConf}`
+  const isStub = resolvConf.servers.some(({ address }) => RESOLVED.has(address))
+  const behind = isStub ? ` (systemd-resolved, whose own servers are in ${RESOLVED_FILE})` : ''
+  const from = upstream.servers.length > 0 ? '' : ` from ${upstream.resolvConf}${behind}`
   return `${servers.join(', ')}${from}, ${policy}${search}`
 }

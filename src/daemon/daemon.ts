@@ -72,6 +72,9 @@ const PREDECESSOR_STOP_MS = 3 * DRAIN_MS
 const FIRST_TABLE_MS = 15_000
 /** After the end of its guard a daemon answers for so long: until then the redirect is gone. */
 const WITHOUT_GUARD_MS = 5000
+/** Dropping rights is for whoever starts this process: it has threads by now, and each would keep what it has. */
+const ROOT_ADVICE =
+  'byname runs as root, whose rights it does not need: start it as another user (User= of systemd, runAsUser of a pod, setpriv --reuid 1337 --regid 1337 --clear-groups --no-new-privs), or as root with --capture, which does that'
 /** Whoever wants to be told of the start is told after so long without a table. */
 const SHOWN_TABLE_MS = 5000
 
@@ -79,6 +82,7 @@ const SHOWN_TABLE_MS = 5000
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const log = await createLog(options.config.log)
   const inherited = inherit(options.env)
+  if (process.geteuid?.() === 0) log.info({}, ROOT_ADVICE)
   const unguarded = new AbortController()
   const guard = linkToGuard(options.env, () => {
     log.error({}, 'the process that held the redirect is gone, and with it the redirect: this one ends as well')

@@ -41,6 +41,7 @@ function machine(programs: Readonly<Record<string, string>>): Machine {
         return { isDone: false, stdout: '', problem: `${program} is not installed`, isTransient: false }
       return { isDone: true, stdout, problem: '', isTransient: false }
     },
+    userOfSocket: () => null,
     read: () => null,
   }
 }
@@ -177,6 +178,7 @@ test.each([
 test('the first step that fails ends the run', () => {
   const ran: string[] = []
   const failing: Machine = {
+    userOfSocket: () => null,
     read: () => null,
     run: ({ input }) => {
       ran.push(input)
@@ -196,6 +198,7 @@ test('a step can be pasted into a shell', () => {
 
 test('what cannot be looked at now is not taken for nothing', () => {
   const busy: Machine = {
+    userOfSocket: () => null,
     read: () => null,
     run: ({ program }) => ({ isDone: false, stdout: '', problem: `${program}: no memory`, isTransient: true }),
   }
@@ -207,6 +210,7 @@ test('a removal goes through all back ends, and what another process has removed
   const inputs: string[] = []
   let own = OWN_NFT
   const racing: Machine = {
+    userOfSocket: () => null,
     read: () => null,
     run: (step) => {
       if (step.input !== '') {

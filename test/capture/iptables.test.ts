@@ -215,7 +215,24 @@ test.each([
     '*nat\n:ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT ! -o lo -p udp -m mark ! --mark 0x539/0xfff -m udp --dport 53 -j REDIRECT --to-ports 15053\nCOMMIT\n',
     'chain ISTIO_OUTPUT of table nat',
   ],
-  ['*nat\n:ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT\nCOMMIT\n', null],
+  ['*mangle\n:ISTIO_OUTPUT - [0:0]\n:ISTIO_PRERT - [0:0]\nCOMMIT\n', 'chain ISTIO_OUTPUT of table mangle'],
+  ['*nat\n:ISTIO_PRERT - [0:0]\nCOMMIT\n', 'chain ISTIO_PRERT of table nat'],
+  [
+    '*raw\n:ISTIO_OUTPUT - [0:0]\n-A ISTIO_OUTPUT -p udp -m mark --mark 0x539/0xfff -m udp --dport 53 -j CT --zone 1\nCOMMIT\n',
+    'chain ISTIO_OUTPUT of table raw',
+  ],
+  [
+    '*nat\n:ISTIO_X - [0:0]\n-A ISTIO_X -p tcp -m tcp ! --dport 15008 -j REDIRECT --to-ports 15008\nCOMMIT\n',
+    'chain ISTIO_X of table nat',
+  ],
+  ['*nat\n:ISTIO_X - [0:0]\n-A ISTIO_X -p udp -j REDIRECT --to-ports 15053\nCOMMIT\n', 'chain ISTIO_X of table nat'],
+  // A sidecar that captures no DNS.
+  [
+    '*nat\n:ISTIO_OUTPUT - [0:0]\n:ISTIO_REDIRECT - [0:0]\n-A ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT\n-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n',
+    null,
+  ],
+  // Somebody's own redirect to that port.
+  ['*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\nCOMMIT\n', null],
   ['*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n', null],
 ])("Istio's capture of DNS is recognised, and nothing else", (text, chain) => {
   expect(istioChain(readSaved(text))).toBe(chain)

@@ -2,6 +2,8 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createSocket } from 'node:dgram'
+import { findStubs } from '../../src/capture/stubs.ts'
 import { thisMachine } from '../../src/capture/machine.ts'
 
 let folder = ''
@@ -42,4 +44,16 @@ test('a program that is killed may do its work another time, one that is missing
   expect(machine.run(killed)).toMatchObject({ isDone: false, isTransient: true })
   const missing = machine.run({ program: 'byname-no-such-program', args: [], input: '' })
   expect(missing).toMatchObject({ isTransient: false, problem: 'byname-no-such-program is not installed' })
+})
+
+test('the user of a socket is that of the process which holds it', async () => {
+  const machine = thisMachine('')
+  const socket = createSocket('udp4')
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', () => resolve()))
+  const local = `0100007F:${socket.address().port.toString(16).toUpperCase().padStart(4, '0')}`
+  const sockets = (machine.read('/proc/net/udp') ?? '').replace(local, '3600007F:0035')
+  const [stub] = findStubs(['127.0.0.54'], sockets)
+  expect(machine.userOfSocket(stub!.inode)).toBe(process.geteuid!())
+  socket.close()
+  expect(machine.userOfSocket('0')).toBeNull()
 })

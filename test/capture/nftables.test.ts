@@ -134,6 +134,7 @@ test.each([
   ['inet', 'istio-proxy-nat', true],
   ['ip', 'istio-proxy-raw', true],
   ['inet', 'istio-ambient-nat', true],
+  ['inet', 'istio-proxy-mangle', true],
   ['inet', 'istio', false],
   ['ip', 'nat', false],
 ])('table %s %s: is it a capture of DNS by Istio? %s', (family, name, isIstio) => {

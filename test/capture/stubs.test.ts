@@ -10,15 +10,15 @@ const SOCKETS = `   sl  local_address rem_address   st tx_queue rx_queue tr tm->
 const ANY = SOCKETS.replace('3500007F:0035', '00000000:0035').replace('991', '  0')
 
 test.each([
-  [SOCKETS, '127.0.0.53', 991],
-  [SOCKETS, '::1', 113],
-  [SOCKETS, '127.0.0.1', null],
-  [ANY, '127.0.0.1', 0],
-  [ANY.replaceAll('00000000:0035', '00000000:0036'), '127.0.0.1', null],
+  [SOCKETS, '127.0.0.53', 991, '18221'],
+  [SOCKETS, '::1', 113, '7'],
+  [SOCKETS, '127.0.0.1', null, ''],
+  [ANY, '127.0.0.1', 0, '18221'],
+  [ANY.replaceAll('00000000:0035', '00000000:0036'), '127.0.0.1', null, ''],
   // A socket of IPv6 on all addresses takes IPv4 as well.
-  ['1: 00000000000000000000000000000000:0035 0:0 07 0:0 00:0 0 77 0 1', '127.0.0.1', 77],
-])('whose sockets a stub has (%#)', (sockets, address, uid) => {
-  expect(findStubs([address], sockets)).toEqual([{ address, uid }])
+  ['1: 00000000000000000000000000000000:0035 0:0 07 0:0 00:0 0 77 0 1', '127.0.0.1', 77, '1'],
+])('whose sockets a stub has (%#)', (sockets, address, uid, inode) => {
+  expect(findStubs([address], sockets)).toEqual([{ address, uid, inode }])
 })
 
 test('a name server elsewhere is no stub', () => {

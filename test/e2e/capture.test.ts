@@ -1,5 +1,5 @@
 /** The redirect in real network namespaces: a machine with byname and a firewall that takes replies alone (redirected-machine.ts). */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -66,6 +66,22 @@ function packets(backend: string, table: 'raw' | 'nat', pattern: RegExp): number
   const lines = text.split('\n').filter((line) => pattern.test(line))
   expect(lines).not.toEqual([])
   return lines.reduce((sum, line) => sum + Number(/^\[(\d+):|packets (\d+)/.exec(line)!.slice(1).find(Boolean)), 0)
+}
+
+/** dnsmasq as people have it: its sockets are root's, and it asks as `user`. */
+function startStub(address: string, user: string): ChildProcess {
+  return machine.start([
+    'dnsmasq',
+    '--keep-in-foreground',
+    '--conf-file=/dev/null',
+    '--no-resolv',
+    '--no-hosts',
+    '--pid-file=',
+    `--user=${user}`,
+    `--listen-address=${address}`,
+    '--bind-interfaces',
+    ...SERVERS.map((each) => `--server=${each}`),
+  ])
 }
 
 describe.skipIf(!canRedirect())('captured', () => {
@@ -239,6 +255,84 @@ describe.skipIf(!canRedirect())('captured', () => {
       }
     },
   )
+
+  test.each(BACKENDS)('%s: a dnsmasq that has given up root is found by its socket, and exempt', async (backend) => {
+    const child = startStub('127.0.0.55', 'nobody')
+    const conf = join(machine.folder, 'dnsmasq.conf')
+    writeFileSync(conf, `nameserver 127.0.0.55\nnameserver ${SERVERS[0]}\n`)
+    await machine.until('the stub answers', () => dig('127.0.0.55', 'web.mesh.test') === FALSE)
+    const uid = inside(['id', '-u', 'nobody']).out.trim()
+    for (const scope of SCOPES) {
+      const applied = capture('apply', '--backend', backend, ...scope, '--resolv-conf', conf)
+      expect(applied).toMatchObject({ code: 0, out: expect.stringContaining(`uid ${uid}`) })
+      expect(dig('127.0.0.55', 'web.mesh.test')).toBe(MESH.A)
+      expect(capture('remove').code).toBe(0)
+    }
+    child.kill()
+  })
+
+  test('a stub whose queries come back is found out and named, and asked no more', async () => {
+    const child = startStub('127.0.0.54', 'root')
+    const conf = join(machine.folder, 'loop.conf')
+    writeFileSync(conf, 'nameserver 127.0.0.54\n')
+    await machine.until('the stub answers', () => dig('127.0.0.54', 'web.mesh.test') === FALSE)
+    const options = ['--all-dns', '--resolv-conf', conf]
+    expect(capture('apply', ...options)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('the resolver at 127.0.0.54 (resolv.conf) runs as root'),
+    })
+    // In spite of that.
+    const config = machine.writeConfig({ listen: ['127.0.0.1:15253', '[::1]:15253'], upstream: { resolvConf: conf } })
+    const as = ['setpriv', `--reuid=${OWN}`, `--regid=${OWN}`, '--clear-groups']
+    const looping = machine.start([...as, LAUNCHER, 'run', '--config', config])
+    await machine.until('byname answers', () => dig('127.0.0.1', '-p', '15253', 'web.mesh.test') === MESH.A)
+    expect(capture('apply', '--port', '15253', '--uid', OWN, ...options).code).toBe(0)
+    try {
+      const ask = ['dig', `@${SERVERS[0]}`, '+tries=1', '+time=10']
+      await machine.until('the loop is named', () => {
+        inside([...ask, `${Math.random()}.outside.test`.slice(2)])
+        return machine.output.includes('upstream server 127.0.0.54:53 is a loop')
+      })
+      // From a port whose query was redirected to the other byname in the last half minute it still goes there: another one, then.
+      const isRefused = (): boolean => inside([...ask, 'after.outside.test']).out.includes('status: SERVFAIL')
+      await machine.until('other names fail at once', isRefused)
+      await machine.until('mesh names are answered', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
+    } finally {
+      expect(capture('remove').code).toBe(0)
+      looping.kill()
+      child.kill()
+    }
+  }, 180_000)
+
+  test.each([
+    [['--bounding-set=-net_admin'], 'nftables', 'this process lacks CAP_NET_ADMIN: run it as root'],
+    [['--bounding-set=-net_admin,-net_raw'], 'iptables-nft', 'this process lacks CAP_NET_ADMIN and CAP_NET_RAW'],
+    [['--bounding-set=-net_raw'], 'iptables-legacy', 'CAP_NET_RAW'],
+    [[`--reuid=${OWN}`, '--clear-groups'], 'nftables', 'this process lacks CAP_NET_ADMIN'],
+  ])('without rights (%j) %s is refused in one line that names what is missing', (drop, backend, message) => {
+    const before = ruleset()
+    for (const command of ['apply', 'check']) {
+      const { code, err } = inside(['setpriv', ...drop, LAUNCHER, 'capture', command, '--backend', backend])
+      expect([code, err.trim().split('\n').length]).toEqual([1, 1])
+      expect(err).toContain(message)
+    }
+    expect(ruleset()).toBe(before)
+  })
+
+  test.each([
+    ['iptables-nft', 'mangle', 'ISTIO_PRERT'],
+    ['iptables-legacy', 'nat', 'ISTIO_OUTPUT_DNS'],
+  ])("%s: Istio's chain in table %s is named, and nothing is applied", (kind, table, chain) => {
+    const chains = ['-t', table]
+    expect(inside([kind, ...chains, '-N', chain]).code).toBe(0)
+    try {
+      const { code, err } = capture('apply')
+      expect([code, err.trim().split('\n').length]).toEqual([1, 1])
+      expect(err).toContain(`(${kind}, chain ${chain} of table ${table})`)
+    } finally {
+      expect(inside([kind, ...chains, '-X', chain]).code).toBe(0)
+    }
+  })
 
   test('nothing is applied while nothing answers at the port, or where Istio captures', () => {
     const before = ruleset()
