@@ -10,7 +10,7 @@ const REFUSED: number = RCODES.indexOf('REFUSED')
 
 /** What is looked at, and who is told. */
 export interface CounterWatchOptions {
-  settings: Pick<DaemonSettings, 'engine' | 'clientRefused'>
+  settings: Pick<DaemonSettings, 'engine' | 'clientRefused' | 'serverFails'>
   /** Of each data worker. */
   counters: () => readonly WorkerCounters[]
   /** Its time never jumps. */
@@ -46,7 +46,7 @@ export class CounterWatch {
   #look(): void {
     const { settings, counters, clock } = this.#options
     const workers = counters()
-    this.#health.look(settings.engine, workers, clock.now())
+    if (this.#health.look(settings.engine, workers, clock.now())) settings.serverFails()
     const refused = workers.reduce((sum, each) => sum + refusedBy(each), 0)
     // At most once a second, however many are refused: a look at the addresses costs little, but not nothing.
     if (refused > this.#refused) settings.clientRefused()

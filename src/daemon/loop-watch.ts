@@ -1,6 +1,6 @@
 /**
  * Which upstream servers forward to us, as the engine's probes have found (engine/loop-probe.ts). They are asked no more,
- * but probed now and then, so that one that was mended comes back without help.
+ * but probed now and then, so that one that was mended comes back without help. All are probed when the servers change, and when one begins to fail.
  *
  * ```
  *  asked ──a probe came back──→ loop ──30 s, then 1, 2, 4 … 10 min──→ probed ──came back──→ loop
@@ -34,6 +34,8 @@ export class LoopWatch {
   #id: string
   #checkMs: number = FIRST_CHECK_MS
   #cancel: (() => void) | null = null
+  /** Of the time in which no further suspicion counts. */
+  #cancelRest: (() => void) | null = null
 
   constructor(options: LoopWatchOptions) {
     this.#options = options
@@ -61,6 +63,14 @@ export class LoopWatch {
     return true
   }
 
+  /** A server fails, and may be a loop that was none when it was probed: all are probed again, but not more often than a verdict takes. */
+  suspect(): void {
+    if (this.#cancelRest !== null) return
+    this.#cancelRest = this.#options.schedule(() => (this.#cancelRest = null), VERDICT_AFTER_MS)
+    this.#id = this.#options.newId()
+    this.#options.onChange([])
+  }
+
   /** Servers may be others now, or lead elsewhere: nothing is known of them, and the next settings probe them anew. */
   forget(): void {
     this.stop()
@@ -73,6 +83,8 @@ export class LoopWatch {
   stop(): void {
     this.#cancel?.()
     this.#cancel = null
+    this.#cancelRest?.()
+    this.#cancelRest = null
   }
 
   #check(): void {

@@ -166,6 +166,11 @@ export class DaemonSettings {
     this.#addresses.lookAgain()
   }
 
+  /** A server has begun to fail: what it asks itself may come back to us, as with a redirect that is new. */
+  serverFails(): void {
+    this.#loops.suspect()
+  }
+
   /** A query for a name that only one server was asked for has come to us: that server is asked no more. */
   loopFound(label: string, from: Uint8Array): void {
     if (!this.#loops.found(label)) return

@@ -50,16 +50,20 @@ export class UpstreamHealth {
     this.#log = log
   }
 
-  /** Compares with the last look. `workers`: the counters of each; `nowMs`: of a clock that never jumps. */
-  look({ servers, routes }: EngineSettings, workers: readonly WorkerCounters[], nowMs: number): void {
+  /**
+   * Compares with the last look. `workers`: the counters of each; `nowMs`: of a clock that never jumps. Returns whether a server
+   * has begun to fail since.
+   */
+  look({ servers, routes }: EngineSettings, workers: readonly WorkerCounters[], nowMs: number): boolean {
     const labels = servers.map(({ label }) => label).join(' ')
     if (labels !== this.#labels) {
       // The workers may not have these servers yet: their counters may still be those of others.
       this.#labels = labels
       for (const label of this.#known.keys())
         if (!servers.some((each) => each.label === label)) this.#known.delete(label)
-      return
+      return false
     }
+    let hasBegun = false
     for (const [index, { label }] of servers.entries()) {
       const failures = FAILURES.map(([field]) => sumOf(workers, index, field))
       // A worker that has not asked it knows nothing of it.
@@ -67,8 +71,11 @@ export class UpstreamHealth {
       const isDown =
         asking.length > 0 && asking.every((counters) => counters.upstreamGet(index, UpstreamField.healthy) === 0)
       const hasOthers = routes.every((route) => !route.servers.includes(index) || route.servers.length > 1)
+      const wasDown = this.#known.get(label)?.isDown === true
       this.#compare(label, isDown, failures, hasOthers, nowMs)
+      hasBegun ||= isDown && !wasDown
     }
+    return hasBegun
   }
 
   #compare(label: string, isDown: boolean, failures: readonly number[], hasOthers: boolean, nowMs: number): void {

@@ -10,11 +10,12 @@ it('looks once a second: refused clients are told of at most once a look, server
   const lines: string[] = []
   const say = (_: object, message: string): void => void lines.push(message)
   let told = 0
+  let failing = 0
   const engine = settingsWith({
     servers: [{ label: '192.0.2.1:53', transport: 'udp', address: '192.0.2.1', port: 53 }],
   })
   const watch = new CounterWatch({
-    settings: { engine, clientRefused: () => void told++ },
+    settings: { engine, clientRefused: () => void told++, serverFails: () => void failing++ },
     counters: () => workers,
     clock,
     log: { debug: say, info: say, warn: say, error: say },
@@ -32,6 +33,8 @@ it('looks once a second: refused clients are told of at most once a look, server
   workers[0]!.upstreamAdd(0, UpstreamField.failuresTimeout, 2)
   clock.advance(1000)
   expect(told).toBe(2)
+  clock.advance(3000)
+  expect(failing).toBe(1)
   expect(lines).toEqual([expect.stringMatching(/^upstream server 192\.0\.2\.1:53 fails: 2 timeouts;/)])
   watch.stop()
   expect(clock.pending).toEqual([])

@@ -37,6 +37,20 @@ function pass(seconds: number, isLooping: boolean): void {
   now = until
 }
 
+it('probes all servers again when one begins to fail, at most once in the time that a verdict takes', () => {
+  watch.suspect()
+  watch.suspect()
+  pass(14, false)
+  watch.suspect()
+  expect(changes.map(({ at }) => at)).toEqual([0])
+  pass(1, false)
+  watch.suspect()
+  expect(changes.map(({ at }) => at)).toEqual([0, 15_000])
+  expect(new Set(changes.map(({ id }) => id)).size).toBe(2)
+  watch.stop()
+  expect(due).toEqual([])
+})
+
 describe('a server that forwards to us', () => {
   it('is news once', () => {
     expect([watch.found('loop'), watch.found('loop'), watch.found('other')]).toEqual([true, false, true])

@@ -9,7 +9,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, isIPv6 } from 'node:net'
 
-/** Counts by client and by what was seen: addresses, a reply code, `nothing` or an error; over 5 s is `nothing`. */
+/** Counts by client and by what was seen: addresses, a reply code, `nothing` (within 5 s) or an error. */
 export interface LoadReport {
   sent: number
   seen: Record<string, Record<string, number>>
@@ -51,10 +51,14 @@ function queryOf(id: number): Buffer {
   return Buffer.concat([header, ...name, Buffer.from([0, 0, 1, 0, 1])])
 }
 
+function kindOf(message: Buffer): string {
+  return message.toString('latin1', HEADER_BYTES + 1, HEADER_BYTES + 4) === 'web' ? 'mesh' : 'outside'
+}
+
 /** The address in the last record, or what there is instead. */
 function outcomeOf(reply: Buffer): string {
   const rcode = reply[3]! & 15
-  const kind = reply.toString('latin1', HEADER_BYTES + 1, HEADER_BYTES + 4) === 'web' ? 'mesh' : 'outside'
+  const kind = kindOf(reply)
   if (rcode !== 0 || reply.readUInt16BE(6) === 0) return `${kind} ${RCODES[rcode] ?? rcode}`
   const end = reply.indexOf(0, HEADER_BYTES) + 5
   return `${kind} ${[...reply.subarray(end + 12, end + 16)].join('.')}`
@@ -98,7 +102,7 @@ class KeptClient {
       setTimeout(() => {
         this.#waiting.delete(id)
         under--
-        see(this.#name, 'nothing')
+        see(this.#name, `${kindOf(query)} nothing`)
       }, ANSWER_MS),
     )
     const onSent = (error: Error | null): void => {
@@ -118,10 +122,11 @@ function askFresh(): void {
     under--
     see('fresh', what)
   }
-  const timer = setTimeout(end, ANSWER_MS, 'nothing')
+  const query = queryOf(1)
+  const timer = setTimeout(end, ANSWER_MS, `${kindOf(query)} nothing`)
   socket.on('error', (error) => count(report.errors, `fresh ${'code' in error ? String(error.code) : error.message}`))
   socket.on('message', (reply, { address }) => end(address === server ? outcomeOf(reply) : `a reply from ${address}`))
-  socket.send(queryOf(1), 53, server)
+  socket.send(query, 53, server)
 }
 
 function askTcp(): void {
@@ -129,7 +134,7 @@ function askTcp(): void {
   const query = queryOf(1)
   const connection = connect(53, server)
   let received = Buffer.alloc(0)
-  let outcome = 'nothing'
+  let outcome = `${kindOf(query)} nothing`
   const timer = setTimeout(() => connection.destroy(), ANSWER_MS)
   connection.on('error', (error) => (outcome = 'code' in error ? String(error.code) : error.message))
   connection.on('connect', () => connection.write(Buffer.concat([Buffer.from([0, query.length]), query])))

@@ -79,8 +79,8 @@ export class CapturedNetwork {
       this.#ip('netns', 'add', this.#namespace(place))
       this.ip(place, 'link', 'set', 'lo', 'up')
     }
-    this.#link('outside', 'eth0', ['10.97.0.1/24', 'fd97::1/64'], ['10.97.0.53/24', 'fd97::53/64'])
-    this.#link('control', 'eth1', ['10.97.1.1/24'], ['10.97.1.2/24'])
+    this.join('outside', 'eth0', ['10.97.0.1/24', 'fd97::1/64'], ['10.97.0.53/24', 'fd97::53/64'])
+    this.join('control', 'eth1', ['10.97.1.1/24'], ['10.97.1.2/24'], 'eth0')
     this.ip('machine', 'route', 'add', 'default', 'via', NAME_SERVER.v4)
     this.ip('machine', '-6', 'route', 'add', 'default', 'via', NAME_SERVER.v6)
     for (const prefix of ['10.96.0.0/16', '198.18.0.0/16'])
@@ -112,6 +112,19 @@ export class CapturedNetwork {
   /** Runs `ip` on a place; throws what it says if it fails. */
   ip(place: Place, ...args: readonly string[]): void {
     this.#ip('-n', this.#namespace(place), ...args)
+  }
+
+  /** Joins the machine and a place by a veth pair, `name` on the machine and `there` in the place, with the addresses of each end. */
+  join(place: Place, name: string, own: readonly string[], others: readonly string[], there = name): void {
+    this.ip('machine', 'link', 'add', name, 'type', 'veth', 'peer', 'name', there, 'netns', this.#namespace(place))
+    for (const [at, link, addresses] of [
+      ['machine', name, own],
+      [place, there, others],
+    ] as const) {
+      this.ip(at, 'link', 'set', link, 'up')
+      for (const address of addresses)
+        this.ip(at, 'addr', 'add', address, 'dev', link, ...(address.includes(':') ? ['nodad'] : []))
+    }
   }
 
   /** Runs a program in a place to its end. */
@@ -195,18 +208,5 @@ export class CapturedNetwork {
   #ip(...args: readonly string[]): void {
     const { code, err } = run('ip', args, '')
     if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${err}`)
-  }
-
-  /** A veth pair from the machine to a place, where it is eth0, with the addresses of each end. */
-  #link(place: Place, name: string, own: readonly string[], others: readonly string[]): void {
-    this.ip('machine', 'link', 'add', name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.#namespace(place))
-    for (const [at, link, addresses] of [
-      ['machine', name, own],
-      [place, 'eth0', others],
-    ] as const) {
-      this.ip(at, 'link', 'set', link, 'up')
-      for (const address of addresses)
-        this.ip(at, 'addr', 'add', address, 'dev', link, ...(address.includes(':') ? ['nodad'] : []))
-    }
   }
 }
