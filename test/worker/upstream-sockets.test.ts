@@ -1,12 +1,16 @@
 import { afterEach, expect, test } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
+import { DatagramSender } from '../../src/worker/batch/datagram-sender.ts'
+import { UpstreamBatches } from '../../src/worker/batch/upstream-batches.ts'
 import { UpstreamSockets } from '../../src/worker/batch/upstream-sockets.ts'
 import { sys } from './data-plane.ts'
+import { FakeSyscalls } from './fake-syscalls.ts'
 
 const opened = new Int32Array(128).fill(-1)
 const sockets = new UpstreamSockets(sys, () => 0, opened)
 afterEach(() => sockets.closeAll())
 
+const times = (count: number, stepMs: number): number[] => Array.from({ length: count }, (_, n) => n * stepMs)
 const at = (address: string): UpstreamServer => ({ label: address, transport: 'udp', address, port: 53 })
 
 test('a link-local server whose interface is not there gets no socket, and the others do', () => {
@@ -92,6 +96,44 @@ test('replaced sockets are bounded in number: while so many wait for a silent se
   // The oldest has waited long enough.
   sockets.closeRetired(sockets.nextClose)
   expect(sockets.pick(0, -1, 1001)!.number).not.toBe(last.number)
+})
+
+test('under load sockets are replaced at a bounded rate: 256 at once, and 128 a second', () => {
+  const busy = new UpstreamSockets(sys, () => 0, new Int32Array(4).fill(-1))
+  busy.configure([at('127.0.0.1')], 1000, 0)
+  // Every question finds its socket used up. Their numbers count from 1.
+  const ask = (now: number): number => {
+    const socket = busy.pick(0, -1, now)!
+    socket.uses = 32
+    busy.received(socket, 32)
+    busy.closeRetired(now)
+    return socket.number
+  }
+  expect(times(1000, 0).map(ask).at(-1)).toBe(1 + 256)
+  expect(busy.mayReplace(0)).toBe(false)
+  // Less than one is due from one question to the next.
+  expect(times(10_001, 0.3).map(ask).at(-1)).toBeCloseTo(1 + 256 + 3 * 128, -0.5)
+  expect(busy.mayReplace(100_000)).toBe(true)
+  busy.closeAll()
+})
+
+test('a large batch leaves by several ports as long as there are others to be had, and then by one', () => {
+  const fake = new FakeSyscalls()
+  const own = new UpstreamSockets(fake, () => 0, new Int32Array(128).fill(-1))
+  const batches = new UpstreamBatches(fake, new DatagramSender(fake), own, false)
+  own.configure([at('192.0.2.53')], 1000, 0)
+  batches.configure([at('192.0.2.53')])
+  const sendBatch = (): number[] => {
+    const numbers = Array.from({ length: 64 }, () => batches.add(0, 40, -1, 0))
+    batches.flush()
+    return [...new Set(numbers)]
+  }
+  expect(sendBatch()).toEqual([1, 2])
+  expect(fake.upstreamSockets.map(({ sent }) => sent.length)).toEqual([32, 32])
+  // Nobody replies: 64 sockets wait, and the last one stays.
+  for (let n = 0; n < 40; n++) sendBatch()
+  expect(sendBatch()).toEqual([65])
+  own.closeAll()
 })
 
 test('a new deadline counts for sockets that are replaced from then on', () => {

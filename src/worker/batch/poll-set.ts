@@ -8,12 +8,15 @@ const IGNORED_FD = -1
 /** The descriptors that a worker waits on. */
 export class PollSet {
   /** Upstream sockets in the set, in its order. */
-  sockets: UpstreamSocket[] = []
+  readonly sockets: UpstreamSocket[] = []
   readonly #sys: Syscalls
   readonly #wakeFd: number
   readonly #listenerFds: readonly number[]
   readonly #upstream: UpstreamSockets
+  /** `struct pollfd` each; more memory than the set needs, because it changes hundreds of times a second under load. */
   #set: Buffer = Buffer.alloc(0)
+  #words: Int32Array = new Int32Array(0)
+  #count = 0
   #builtFor = -1
   #hasListeners = true
 
@@ -33,22 +36,29 @@ export class PollSet {
   /** Waits for up to `timeoutMs` (−1: without end). Returns how many have something; the set stays as it is until the next. */
   wait(timeoutMs: number): number {
     if (this.#builtFor !== this.#upstream.changes) this.#build()
-    return this.#sys.poll(this.#set, this.#set.length / POLLFD_BYTES, timeoutMs)
+    return this.#sys.poll(this.#set, this.#count, timeoutMs)
   }
 
   #build(): void {
     this.#builtFor = this.#upstream.changes
-    this.sockets = [...this.#upstream.all()]
-    const fds = [
-      this.#wakeFd,
-      ...this.#listenerFds.map((fd) => (this.#hasListeners ? fd : IGNORED_FD)),
-      ...this.sockets.map((socket) => socket.fd),
-    ]
-    this.#set = Buffer.from(new SharedArrayBuffer(fds.length * POLLFD_BYTES))
-    fds.forEach((fd, k) => {
-      this.#set.writeInt32LE(fd, k * POLLFD_BYTES)
-      this.#set.writeUInt16LE(POLLIN, k * POLLFD_BYTES + 4)
-    })
+    const { sockets } = this
+    sockets.length = 0
+    for (const socket of this.#upstream.all()) sockets.push(socket)
+    const listeners = this.#listenerFds.length
+    this.#count = 1 + listeners + sockets.length
+    if (this.#count * POLLFD_BYTES > this.#set.length) {
+      const memory = new SharedArrayBuffer(this.#count * 2 * POLLFD_BYTES)
+      this.#set = Buffer.from(memory)
+      this.#words = new Int32Array(memory)
+    }
+    this.#put(0, this.#wakeFd)
+    for (let k = 0; k < listeners; k++) this.#put(1 + k, this.#hasListeners ? this.#listenerFds[k]! : IGNORED_FD)
+    for (let k = 0; k < sockets.length; k++) this.#put(1 + listeners + k, sockets[k]!.fd)
+  }
+
+  #put(k: number, fd: number): void {
+    this.#words[k * 2] = fd
+    this.#words[k * 2 + 1] = POLLIN
   }
 
   get isWoken(): boolean {

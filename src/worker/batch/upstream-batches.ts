@@ -11,8 +11,6 @@ import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
 const BATCH = 64
 const QUERY_BYTES = 512
-/** Queries of one batch that leave by one socket. */
-const MOST_TOGETHER = MAX_USES
 
 /** Queries to upstream servers, collected by socket until they are sent. */
 export class UpstreamBatches {
@@ -62,7 +60,10 @@ export class UpstreamBatches {
    */
   add(server: number, length: number, avoid: number, now: number): number {
     let socket = this.#socket[server] ?? null
-    if (socket === null || socket.number === avoid || this.#used[server]! >= MOST_TOGETHER) {
+    const used = this.#used[server]!
+    // The rest of a large batch leaves by another port, as long as there are others to be had.
+    const isFull = used === BATCH || (used === MAX_USES && this.#sockets.mayReplace(now))
+    if (socket === null || socket.number === avoid || isFull) {
       this.#flush(server)
       socket = this.#sockets.pick(server, avoid, now)
       if (socket === null) return -1

@@ -5,14 +5,21 @@
  */
 import type { UpstreamServer } from '../../engine/settings.ts'
 import { socketAddress } from '../../os/socket-address.ts'
-import type { Syscalls } from '../../os/syscalls.ts'
-import { MAX_AGE_MS, MAX_RETIRED, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
+import type { DatagramOptions, Syscalls } from '../../os/syscalls.ts'
+import { MAX_AGE_MS, MAX_RETIRED, MAX_USES, Replacements, SOCKETS_EACH } from '../upstream-pool.ts'
+
+type SocketAddress = ReturnType<typeof socketAddress>
+
+/** The replies to the queries under way by one socket fit into what the kernel gives by itself. */
+const OPTIONS: DatagramOptions = { reusePort: false, packetInfo: false, bufferBytes: 0 }
 
 /** One socket towards a server. */
 export interface UpstreamSocket {
   /** Never used twice in the life of the worker. */
   readonly number: number
   readonly fd: number
+  /** Where the descriptor is noted. */
+  readonly place: number
   readonly server: number
   readonly openedAt: number
   /** Queries sent, and datagrams received. */
@@ -27,8 +34,11 @@ export class UpstreamSockets {
   readonly #sys: Syscalls
   readonly #random: () => number
   readonly #opened: Int32Array
+  readonly #replacements: Replacements = new Replacements()
   #lingerMs = 0
   #servers: UpstreamServer[] = []
+  /** By server: its sockaddr, made when it was first needed. */
+  #addresses: (SocketAddress | null)[] = []
   #pools: UpstreamSocket[][] = []
   #retired: UpstreamSocket[] = []
   #nextNumber = 1
@@ -51,6 +61,7 @@ export class UpstreamSockets {
     for (const pool of this.#pools) for (const socket of pool) this.#retire(socket, now)
     this.#lingerMs = lingerMs
     this.#servers = servers
+    this.#addresses = servers.map(() => null)
     this.#pools = servers.map(() => [])
   }
 
@@ -67,12 +78,20 @@ export class UpstreamSockets {
     if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
     const socket = pool[k]
     if (socket && socket.uses < MAX_USES && now - socket.openedAt < MAX_AGE_MS) return socket
-    const fresh = socket && this.#retired.length >= MAX_RETIRED ? null : this.#open(server, now)
+    const fresh = socket === undefined || this.mayReplace(now) ? this.#open(server, now) : null
     if (fresh === null) return socket ?? pool.find((other) => other.number !== avoid) ?? pool[0] ?? null
-    if (socket) this.#retire(socket, now)
+    if (socket) {
+      this.#retire(socket, now)
+      this.#replacements.take()
+    }
     // Pools fill from the front, so that the poll set has no holes.
     pool[socket ? k : pool.length] = fresh
     return fresh
+  }
+
+  /** True if a socket that is used up is replaced at `now`. */
+  mayReplace(now: number): boolean {
+    return this.#retired.length < MAX_RETIRED && this.#replacements.has(now)
   }
 
   /** So many datagrams came in by a socket. A replaced one is closed once there is a reply for each query. */
@@ -94,10 +113,17 @@ export class UpstreamSockets {
    * may be another's already while the poll set still has it as the old one's.
    */
   closeRetired(now: number): void {
-    const isDue = (socket: UpstreamSocket): boolean => socket.closeAt <= now
-    this.#retired.filter(isDue).forEach((socket) => this.#close(socket))
-    this.#retired = this.#retired.filter((socket) => !isDue(socket))
-    this.#nextClose = Math.min(Number.POSITIVE_INFINITY, ...this.#retired.map(({ closeAt }) => closeAt))
+    this.#nextClose = Number.POSITIVE_INFINITY
+    let kept = 0
+    for (const socket of this.#retired) {
+      if (socket.closeAt <= now) {
+        this.#close(socket)
+        continue
+      }
+      this.#retired[kept++] = socket
+      this.#nextClose = Math.min(this.#nextClose, socket.closeAt)
+    }
+    this.#retired.length = kept
   }
 
   closeAll(): void {
@@ -110,15 +136,10 @@ export class UpstreamSockets {
   #open(server: number, now: number): UpstreamSocket | null {
     const place = this.#opened.indexOf(-1)
     if (place < 0) return null
-    const address = addressOf(this.#servers[server]!)
+    const address = this.#addressOf(server)
     if (address === null) return null
     const { family, bytes } = address
-    const fd = this.#sys.openDatagram(family, null, {
-      reusePort: false,
-      packetInfo: false,
-      // The replies to so few queries fit into what the kernel gives by itself.
-      bufferBytes: 0,
-    })
+    const fd = this.#sys.openDatagram(family, null, OPTIONS)
     if (fd < 0) return null
     // Connecting binds the socket to a port that the kernel draws at random from the ephemeral range.
     if (this.#sys.connect(fd, bytes) < 0) {
@@ -128,7 +149,7 @@ export class UpstreamSockets {
     this.#opened[place] = fd
     this.changes++
     const number = this.#nextNumber++
-    return { number, fd, server, openedAt: now, uses: 0, replies: 0, closeAt: Number.POSITIVE_INFINITY }
+    return { number, fd, place, server, openedAt: now, uses: 0, replies: 0, closeAt: Number.POSITIVE_INFINITY }
   }
 
   #retire(socket: UpstreamSocket, now: number): void {
@@ -139,17 +160,21 @@ export class UpstreamSockets {
 
   #close(socket: UpstreamSocket): void {
     this.#sys.close(socket.fd)
-    const place = this.#opened.indexOf(socket.fd)
-    if (place >= 0) this.#opened[place] = -1
+    this.#opened[socket.place] = -1
     this.changes++
   }
-}
 
-/** Null for a link-local address whose interface is not there (any more): it may come up again. */
-function addressOf({ address, port }: UpstreamServer): { family: number; bytes: Uint8Array } | null {
-  try {
-    return socketAddress(address, port)
-  } catch {
-    return null
+  /** Null for a link-local address whose interface is not there (any more): it may come up again, as another one. */
+  #addressOf(server: number): SocketAddress | null {
+    const known = this.#addresses[server]!
+    if (known !== null) return known
+    const { address, port } = this.#servers[server]!
+    try {
+      const made = socketAddress(address, port)
+      if (!address.includes('%')) this.#addresses[server] = made
+      return made
+    } catch {
+      return null
+    }
   }
 }

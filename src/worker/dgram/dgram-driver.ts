@@ -19,7 +19,7 @@ import {
   MAX_UPSTREAM_REPLY_BYTES,
 } from '../driver.ts'
 import type { ToWorker, WorkerListener } from '../mailbox.ts'
-import { LINGER_MS, MAX_AGE_MS, MAX_RETIRED, MAX_USES, SOCKETS_EACH } from '../upstream-pool.ts'
+import { LINGER_MS, MAX_AGE_MS, MAX_RETIRED, MAX_USES, Replacements, SOCKETS_EACH } from '../upstream-pool.ts'
 import { LastReplies } from './last-replies.ts'
 
 const QUERY_BYTES = 512
@@ -67,6 +67,7 @@ export class DgramDriver implements Driver {
   #servers: UpstreamServer[] = []
   #pools: UpstreamSocket[][] = []
   readonly #retired: Set<UpstreamSocket> = new Set()
+  readonly #replacements: Replacements = new Replacements()
   #lingerMs = 0
   #nextNumber = 1
   readonly #held: (Held | null)[]
@@ -336,9 +337,13 @@ export class DgramDriver implements Driver {
     let k = (this.#random() >>> 0) % SOCKETS_EACH
     if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
     const known = pool[k]
-    const isFresh = known !== undefined && known.uses < MAX_USES && this.#clock() - known.openedAt < MAX_AGE_MS
-    if (known && (isFresh || this.#retired.size >= MAX_RETIRED)) return known
-    if (known) this.#retire(known)
+    if (known) {
+      const now = this.#clock()
+      if (known.uses < MAX_USES && now - known.openedAt < MAX_AGE_MS) return known
+      if (this.#retired.size >= MAX_RETIRED || !this.#replacements.has(now)) return known
+      this.#retire(known)
+      this.#replacements.take()
+    }
     const fresh = this.#openUpstream(this.#servers[server]!)
     pool[known ? k : pool.length] = fresh
     return fresh
