@@ -64,6 +64,26 @@ describe('byname health', () => {
     expect(await byname(['health'], { BYNAME_METRICS_LISTEN: listen })).toEqual({ code: 0, out: 'ok\n', err: '' })
   })
 
+  test('--wait asks until it is well', async () => {
+    let asked = 0
+    const at = await endpoint('127.0.0.1', (socket) =>
+      socket.end(response(++asked < 3 ? '503 Service Unavailable' : '200 OK', 'ready')),
+    )
+    const ended = await byname(['health', '--ready', '--wait', '30s', '--metrics', at])
+    expect(ended).toEqual({ code: 0, out: 'ready\n', err: '' })
+    expect(asked).toBe(3)
+  })
+
+  test('--wait gives up in the end, with what was wrong last', async () => {
+    const { code, err } = await byname(['health', '--wait', '150ms', '--metrics', '127.0.0.1:1'])
+    expect([code, err.split(';')[0]]).toEqual([1, 'byname health: 127.0.0.1:1 cannot be asked (ECONNREFUSED)'])
+  })
+
+  test('--wait takes a duration', async () => {
+    const { code, err } = await byname(['health', '--wait', 'long'])
+    expect([code, err.split(';')[0]]).toEqual([2, 'byname health: --wait: must be a duration such as 30s or 500ms'])
+  })
+
   test('says so where the endpoint is off', async () => {
     const { code, err } = await byname(['health'], { BYNAME_METRICS_LISTEN: 'off' })
     expect([code, err]).toEqual([1, 'byname health: metrics.listen is off, and /healthz with it; give it an address\n'])
