@@ -23,6 +23,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   capture: { imports: ['base', 'dns'] },
   istio: { imports: ['base', 'yaml'] },
   config: { imports: ['base', 'yaml', 'dns', 'istio'] },
+  vm: { imports: ['config/resolv-conf.ts', 'base'] },
   table: { imports: ['dns'] },
   engine: { imports: ['table', 'dns', 'stats'], isPure: true },
   worker: { imports: ['engine', 'table', 'dns', 'stats', 'os', 'base'] },
@@ -54,6 +55,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     imports: [
       'daemon',
       'capture',
+      'vm',
       'istio',
       'observe',
       'explain',

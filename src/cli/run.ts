@@ -31,7 +31,8 @@ Elsewhere there are no mesh names until mesh.source is set, and all names go ups
 SIGTERM and SIGINT let it answer what it has taken in, then end; a second SIGINT ends it at once. SIGHUP
 reads the configuration again, as does a change of its file. SIGUSR2 starts a new process that takes over
 without losing a query over UDP; TCP connections end after their answers. Where the service ends with its
-first process (systemd, tini), restart it instead.
+first process (tini, systemd but for Type=notify), restart it instead. systemd is told how it fares
+(NOTIFY_SOCKET), and may pass the sockets (LISTEN_FDS).
 With --capture it needs root: a process with root's rights holds the redirect and starts the daemon as the
 user that --uid names, without capabilities. The redirect is withdrawn while the daemon does not answer, and
 when it ends, however it ends.`,

@@ -5,16 +5,17 @@ import { VM_FILES, vmFiles } from '../istio/vm-files.ts'
 import { type CommandArguments, UsageError } from './arguments.ts'
 import { type Command, type CommandContext, ExitCode } from './command.ts'
 import { readInput } from './input-file.ts'
+import { install, uninstall, VM_RESOLVER_OPTIONS } from './vm-resolver.ts'
 
 /** As istioctl leaves them, except that nobody else can read the token. */
 const FILE_MODE = 0o644
 const SECRET_MODE = 0o600
 
-/** `byname vm configure`: the files that make a machine a part of the mesh. */
+/** `byname vm`: the files that make a machine a part of the mesh, and the resolver that asks byname. */
 export const vmCommand: Command = {
   name: 'vm',
-  summary: 'Write the files that make a virtual machine a part of the mesh.',
-  positionals: 'configure',
+  summary: 'Make a virtual machine a part of the mesh: its files, and whom its resolver asks.',
+  positionals: 'configure|install|uninstall',
   mostPositionals: 1,
   options: {
     file: { value: 'FILE', help: 'the WorkloadGroup, in YAML or JSON' },
@@ -37,17 +38,25 @@ export const vmCommand: Command = {
     revision: { value: 'NAME', help: 'revision of the control plane' },
     autoregister: { help: 'have a WorkloadEntry made when the machine connects' },
     'no-dns-capture': { help: 'leave ISTIO_META_DNS_CAPTURE out' },
+    ...VM_RESOLVER_OPTIONS,
   },
   details:
-    'Writes what "istioctl x workload entry configure" writes, from files instead of a cluster. Copy the folder to\nthe machine and start byname there with "byname run --istio-dir DIR".',
+    '"configure" writes what "istioctl x workload entry configure" writes, from files instead of a cluster. Copy the\nfolder to the machine and start byname there with "byname run --istio-dir DIR".\n"install" has this machine ask byname at 127.0.0.1:53: with systemd-resolved, NetworkManager, resolvconf, or a\nplain resolv.conf, whose original is kept. "uninstall" makes it as it was before. docs/vm.md has the details.',
   examples: [
     'byname vm configure --file group.yaml --output vm --root-cert root.pem --token token --ingress-ip 192.0.2.9',
+    'byname vm install --dry-run',
+    'byname vm uninstall',
   ],
   run(given, context) {
     const [what] = given.positionals
-    if (what !== 'configure')
-      throw new UsageError(what === undefined ? 'say what to do: configure' : `unknown: ${what}; it can configure`)
-    return Promise.resolve(configure(given, context))
+    if (what === 'configure') return Promise.resolve(configure(given, context))
+    if (what === 'install') return install(given, context)
+    if (what === 'uninstall') return Promise.resolve(uninstall(given, context))
+    throw new UsageError(
+      what === undefined
+        ? 'say what to do: configure, install or uninstall'
+        : `unknown: ${what}; it can configure, install and uninstall`,
+    )
   },
 }
 

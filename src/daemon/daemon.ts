@@ -14,6 +14,7 @@ import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
+import { type Passed, placeSockets, takePassed } from './activation.ts'
 import { chooseDriver, type Driver, openListeners, overlap } from './listeners.ts'
 import { CounterWatch } from './counter-watch.ts'
 import { takeOver } from './reload.ts'
@@ -35,7 +36,7 @@ import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
 import { createLog, type Log } from '../observe/log.ts'
 import type { Endpoint, Observer } from '../observe/observer.ts'
-import type { CredentialState, MeshState, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
+import type { CredentialState, MeshState, ObserveSources, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { examineStart } from './start-check.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
@@ -44,6 +45,7 @@ import { TableKeeper } from '../tables/table-keeper.ts'
 import { openTableOrigin, type TableOrigin } from './table-origin.ts'
 import { openFilesLimit, roomFor } from './open-files.ts'
 import { addSockets, type OpenListener } from './listener-sockets.ts'
+import { openServiceManager, type ServiceManager, serviceState } from './service-manager.ts'
 import { DRAIN_MS, Threads } from './threads.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
@@ -75,7 +77,15 @@ const WITHOUT_GUARD_MS = 5000
 /** Dropping rights is for whoever starts this process: it has threads by now, and each would keep what it has. */
 const ROOT_ADVICE =
   'byname runs as root, whose rights it does not need: start it as another user (User= of systemd, runAsUser of a pod, setpriv --reuid 1337 --regid 1337 --clear-groups --no-new-privs), or as root with --capture, which does that'
-/** Whoever wants to be told of the start is told after so long without a table. */
+/**
+ * With the service manager's sockets the first table is awaited so long before queries are taken: they wait there, and most
+ * clients for 5 s. Without it they get what `mesh.beforeSync` says.
+ */
+const QUEUED_MS = 2000
+/**
+ * Whoever wants to be told of the start, the service manager among them, is told after so long without a table: a control
+ * plane that is away must not hold up a machine's start. `mesh.beforeSync: auto` forwards from then on.
+ */
 const SHOWN_TABLE_MS = 5000
 
 /** Runs the daemon; resolves when it has stopped cleanly. @throws ConfigError, BindError */
@@ -92,12 +102,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const handedOver = new AbortController()
   const ending = AbortSignal.any([options.signal, handedOver.signal, unguarded.signal])
   // They are there to the end: without them these signals end the process at once.
+  const { manager } = daemon
   const onHangUp = (): void => {
-    if (!ending.aborted) daemon.reload('SIGHUP')
+    if (ending.aborted) return
+    manager?.reloading()
+    daemon.reload('SIGHUP')
+    manager?.reloaded()
   }
   const onHandOver = (): void => {
     if (!ending.aborted) void daemon.handOver(ending).then((isDone) => isDone && handedOver.abort())
   }
+  options.signal.addEventListener('abort', () => manager?.stopping(), { once: true })
   process.on('SIGHUP', onHangUp)
   process.on('SIGUSR2', onHandOver)
   try {
@@ -106,9 +121,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       guard?.reportReady()
       inherited?.reportReady()
     }
-    if (options.onStarted !== undefined) {
+    if (options.onStarted !== undefined || manager !== null) {
       await daemon.firstTable(SHOWN_TABLE_MS, ending)
-      options.onStarted(await daemon.started())
+      if (!ending.aborted) manager?.ready(serviceState(daemon.sources!))
+      options.onStarted?.(await daemon.started())
     }
     await aborted(ending)
     log.info({}, 'draining')
@@ -125,8 +141,15 @@ class Daemon {
   readonly #load: DaemonOptions['reload']
   #warnings: string[]
   readonly #configFile: ConfigFile
+  /** Null where no service manager is to be told. */
+  readonly manager: ServiceManager | null
+  /** What there is to see of this daemon, null before it answers. */
+  sources: ObserveSources | null = null
   readonly #inherited: Inherited | null
   readonly #guard: GuardLink | null
+  readonly #passed: Passed
+  /** Sockets for the HTTP endpoints that nobody has taken yet. */
+  #endpoints: LentEndpoint[]
   #isHandingOver = false
   readonly #startedAtMs: number = Date.now()
   readonly #driver: Driver
@@ -153,6 +176,8 @@ class Daemon {
     const { config } = options
     this.#guard = guard
     this.#inherited = inherited
+    this.#endpoints = inherited?.endpoints ?? []
+    this.#passed = takePassed(options.env, process.pid)
     this.#log = log
     this.#load = options.reload
     const sys = loadSyscalls()
@@ -161,6 +186,7 @@ class Daemon {
     for (const warning of this.#warnings) log.warn({}, warning)
     this.#sys = typeof sys === 'string' ? null : sys
     this.#sysProblem = typeof sys === 'string' ? sys : ''
+    this.manager = openServiceManager(options.env, this.#sys, log)
     this.#driver = chooseDriver(config.driver, sys)
     this.#configFile = new ConfigFile({ ...options, log, onChange: () => this.reload('the file has changed') })
     this.#settings = new DaemonSettings({
@@ -175,7 +201,8 @@ class Daemon {
   async start(signal: AbortSignal): Promise<void> {
     const { config } = this.#settings
     this.#lookForRoom()
-    this.#listeners = await openListeners(config, this.#sys, this.#inherited?.listeners ?? [], this.#log)
+    const open = this.#inherited?.listeners ?? this.#activated()
+    this.#listeners = await openListeners(config, this.#sys, open, this.#log)
     // Nobody outside can choose names that collide in the index or the cache.
     const seed = randomInt(2 ** 32) | 0
     const compiler = new TableCompiler({ identity: this.#settings.identity, seed, now: epochMs })
@@ -217,8 +244,13 @@ class Daemon {
       if (hasOrigin) mustNotBeOlder(keeper, this.#inherited.tableTimeMs, FIRST_TABLE_MS)
       if (this.#sys !== null) for (const listener of this.#listeners) addSockets(this.#sys, listener, config.workers)
     }
+    const isQueued = this.#inherited === null && this.#isActivated
+    if (isQueued) {
+      await this.#startOrigin(keeper)
+      await this.firstTable(QUEUED_MS, signal)
+    }
     // Side by side: the data workers come up while the table is read, and what is asked meanwhile waits in the sockets.
-    await Promise.all([threads.start(), this.#inherited === null ? this.#startOrigin(keeper) : null])
+    await Promise.all([threads.start(), this.#inherited === null && !isQueued ? this.#startOrigin(keeper) : null])
     this.#configFile.watch(config.watchConfig)
     this.#counterWatch = new CounterWatch({
       settings: this.#settings,
@@ -238,6 +270,31 @@ class Daemon {
     )
   }
 
+  /** The listeners that the service manager passed. @throws Error if they cannot be used, as nobody else can have them */
+  #activated(): OpenListener[] {
+    const { sockets, problem } = this.#passed
+    if (problem !== null) this.#warn(problem)
+    if (sockets.length === 0) return []
+    if (this.#sys === null)
+      throw new Error(
+        `the service manager passed ${sockets.length} sockets, and ${this.#sysProblem}; without that they cannot be used: stop the socket unit`,
+      )
+    const { listeners, endpoints, problems } = placeSockets(sockets, this.#settings.config, this.#sys)
+    this.#endpoints = endpoints
+    for (const each of problems) this.#warn(each)
+    return listeners
+  }
+
+  /** All that is asked over UDP waits in sockets that the service manager keeps. */
+  get #isActivated(): boolean {
+    return this.#listeners.length > 0 && this.#listeners.every((each) => each.isActivated)
+  }
+
+  #warn(text: string): void {
+    this.#warnings.push(text)
+    this.#log.warn({}, text)
+  }
+
   /** @throws Error if so few files may be open that it could not answer everybody everything */
   #lookForRoom(): void {
     const { config, engine } = this.#settings
@@ -251,9 +308,7 @@ class Daemon {
     const room = roomFor(plan, openFilesLimit())
     if ('problem' in room) throw new Error(room.problem)
     this.#maxConnections = room.connections
-    if (room.warning === null) return
-    this.#warnings.push(room.warning)
-    this.#log.warn({}, room.warning)
+    if (room.warning !== null) this.#warn(room.warning)
   }
 
   async #startOrigin(sink: TableKeeper): Promise<void> {
@@ -272,38 +327,39 @@ class Daemon {
   async #startObserver({ workers, stream, streamCounters }: Threads, keeper: TableKeeper): Promise<void> {
     const { Observer } = await import('../observe/observer.ts')
     const { metrics, admin } = this.#settings.config
+    this.sources = observeSources({
+      startedAtMs: this.#startedAtMs,
+      driver: this.#driver,
+      settings: this.#settings,
+      warnings: () => this.#warnings,
+      listeners: this.#listeners,
+      workers,
+      stream: stream!,
+      streamCounters,
+      keeper,
+      xds: this.#xds,
+      problems: () => [...reloadProblems(this.#lastReload), ...this.#originProblems(), ...this.#settings.problems],
+      reload: () => this.#lastReload,
+      credentials: this.#credentials,
+      updates: this.#updates,
+      compileDurations: this.#compileDurations,
+    })
     this.#observer = new Observer({
-      sources: observeSources({
-        startedAtMs: this.#startedAtMs,
-        driver: this.#driver,
-        settings: this.#settings,
-        warnings: () => this.#warnings,
-        listeners: this.#listeners,
-        workers,
-        stream: stream!,
-        streamCounters,
-        keeper,
-        xds: this.#xds,
-        problems: () => [...reloadProblems(this.#lastReload), ...this.#originProblems(), ...this.#settings.problems],
-        reload: () => this.#lastReload,
-        credentials: this.#credentials,
-        updates: this.#updates,
-        compileDurations: this.#compileDurations,
-      }),
+      sources: this.sources,
       metrics: this.#endpoint('metrics', metrics.listen),
       admin: this.#endpoint('admin', admin.listen),
       // The process before this one leaves the ports when this one has said that it answers.
       busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,
     })
-    closeEndpoints(this.#inherited?.endpoints ?? [])
+    closeEndpoints(this.#endpoints)
     await this.#observer.start()
   }
 
   #endpoint(name: LentEndpoint['name'], listen: Endpoint | null): Endpoint | null {
     if (listen === null) return null
     const { address, port } = listen
-    return { address, port, inheritedFd: takeEndpoint(this.#inherited?.endpoints ?? [], name, address, port) }
+    return { address, port, inheritedFd: takeEndpoint(this.#endpoints, name, address, port) }
   }
 
   #lentEndpoints(): LentEndpoint[] {
@@ -312,9 +368,9 @@ class Daemon {
     return [lent('metrics', metrics.listen, metricsServer), lent('admin', admin.listen, adminServer)].flat()
   }
 
-  /** Resolves once there is a table; after `timeoutMs`, or on `signal`, without one. */
+  /** Resolves once there is a table, or none is to come; after `timeoutMs`, or on `signal`, without one. */
   async firstTable(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    await this.#keeper?.firstTable(timeoutMs, signal)
+    if (this.#settings.config.mesh.source.kind !== 'none') await this.#keeper?.firstTable(timeoutMs, signal)
   }
 
   async started(): Promise<StartedDaemon> {
@@ -384,7 +440,9 @@ class Daemon {
     try {
       const tableTimeMs = this.#keeper?.image?.timeMs ?? null
       const given = { listeners: this.#listeners, endpoints: this.#lentEndpoints(), tableTimeMs }
-      const pid = await handOver(given, this.#guard?.fd ?? null, signal)
+      const environment = this.manager?.environment ?? {}
+      const pid = await handOver({ ...given, environment }, this.#guard?.fd ?? null, signal)
+      this.manager?.handedOver(pid)
       log.info({ pid }, 'handed over to a new process')
       return true
     } catch (error) {
@@ -402,9 +460,10 @@ class Daemon {
 
   /** Ends everything in the order in which it depends on each other: what clients wait for last. */
   async stop(isHandedOver: boolean): Promise<void> {
-    // Datagrams first: from here on no table comes any more, and the new process has the newest.
+    // Datagrams first: from here on no table comes any more, and the next process has the newest. What is queued in the
+    // service manager's sockets waits for it there.
+    if (isHandedOver || this.#isActivated) this.#threads?.workers.leaveListeners()
     if (isHandedOver) {
-      this.#threads?.workers.leaveListeners()
       // While the workers are still there to be asked: the new process takes what comes from now on.
       await this.#observer?.stop(OBSERVER_STOP_MS)
     }

@@ -39,6 +39,12 @@ interface Lent {
   tableTimeMs: number | null
 }
 
+/** What the new process is given. */
+interface Handover extends Lent {
+  /** Variables beside those of this process. */
+  environment: Readonly<Record<string, string>>
+}
+
 /** What a process was started with by the one before it. */
 export interface Inherited {
   listeners: OpenListener[]
@@ -113,7 +119,11 @@ export function mustNotBeOlder(
  * guard, null without one. `signal`: this process is to end, and the new one with it.
  * @throws Error in one line if it ends or is not ready in time; it is gone then.
  */
-export async function handOver(given: Lent, guardFd: number | null, signal: AbortSignal): Promise<number> {
+export async function handOver(
+  { environment, ...given }: Handover,
+  guardFd: number | null,
+  signal: AbortSignal,
+): Promise<number> {
   const listeners: OpenListener[] = []
   const fds: number[] = []
   const lend = (fd: number): number => FIRST_FD + fds.push(fd) - 1
@@ -124,7 +134,7 @@ export async function handOver(given: Lent, guardFd: number | null, signal: Abor
   const guard = guardFd === null ? {} : { [GUARD_VARIABLE]: String(lend(guardFd)) }
   const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     stdio: ['inherit', 'inherit', 'inherit', 'pipe', ...fds],
-    env: { ...process.env, ...guard, [VARIABLE]: JSON.stringify({ ...given, listeners, endpoints }) },
+    env: { ...process.env, ...environment, ...guard, [VARIABLE]: JSON.stringify({ ...given, listeners, endpoints }) },
     // It outlives this process.
     detached: true,
   })

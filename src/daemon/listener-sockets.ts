@@ -10,7 +10,8 @@ import { EADDRINUSE, EADDRNOTAVAIL, errorName, type Syscalls } from '../os/sysca
 import type { WorkerListener } from '../worker/mailbox.ts'
 
 const BACKLOG = 1024
-const BUFFER_BYTES = 4 << 20
+/** Of each datagram socket, as far as the kernel grants it. */
+export const BUFFER_BYTES: number = 4 << 20
 const EAFNOSUPPORT = 97
 /** Tries at one port for both transports when the system may choose it. */
 const PORT_TRIES = 16
@@ -42,6 +43,11 @@ export interface OpenListener {
   udpFds: number[]
   /** Several workers take datagrams from it. */
   isShared: boolean
+  /**
+   * Its datagram sockets are the service manager's (activation.ts), which keeps them and what is queued in them when this
+   * process ends: several workers share one, rather than open others.
+   */
+  isActivated: boolean
 }
 
 /**
@@ -86,6 +92,28 @@ function tryOpen(
     tcpFd,
     udpFds,
     isShared: workers > 1,
+    isActivated: false,
+  }
+}
+
+/**
+ * Opens what is missing of a listener of which the service manager passed UDP or TCP alone. @throws BindError; the sockets
+ * that were passed stay open then
+ */
+export function completeListener(sys: Syscalls, listener: OpenListener, workers: number): void {
+  const { address, port } = listener
+  if (listener.tcpFd < 0) {
+    const { family, bytes } = sockaddrOf(address, port)
+    const fd = sys.openListener(family, bytes, BACKLOG)
+    if (fd < 0) throw bindError(address, port, 'TCP', errorName(-fd))
+    listener.tcpFd = fd
+  }
+  if (listener.udpFds.length > 0) return
+  listener.isShared = workers > 1
+  while (listener.udpFds.length < workers) {
+    const fd = openDatagram(sys, address, port, workers > 1)
+    if (fd < 0) throw bindError(address, port, 'UDP', errorName(-fd))
+    listener.udpFds.push(fd)
   }
 }
 
@@ -106,7 +134,7 @@ function sockaddrOf(address: string, port: number): ReturnType<typeof socketAddr
  */
 export function addSockets(sys: Syscalls, listener: OpenListener, workers: number): void {
   const { address, port, udpFds } = listener
-  if (udpFds.length >= workers) return
+  if (listener.isActivated || udpFds.length >= workers) return
   const added: number[] = []
   for (const fd of udpFds) sys.shareAddress(fd)
   while (udpFds.length + added.length < workers) {
@@ -153,6 +181,7 @@ export async function probeListener(address: string, port: number, workers: numb
         tcpFd: -1,
         udpFds: [],
         isShared: workers > 1,
+        isActivated: false,
       }
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
@@ -174,8 +203,10 @@ async function closed(listener: Server | Socket): Promise<void> {
 
 /** What data worker `worker` of `workers` needs to know of a listener: an entry for each socket that it reads. */
 export function forWorker(listener: OpenListener, worker: number, workers: number): WorkerListener[] {
-  const { tcpFd: _tcpFd, udpFds, ...rest } = listener
+  const { tcpFd: _tcpFd, isActivated: _isActivated, udpFds, ...rest } = listener
   if (udpFds.length === 0) return [{ ...rest, fd: -1 }]
+  // Of the service manager's there may be fewer than workers.
+  if (udpFds.length < workers) return [{ ...rest, fd: udpFds[worker % udpFds.length]! }]
   return udpFds.filter((_, k) => k % workers === worker).map((fd) => ({ ...rest, fd }))
 }
 

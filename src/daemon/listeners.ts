@@ -5,7 +5,14 @@ import type { Log } from '../observe/log.ts'
 import { isWildcard } from '../os/socket-address.ts'
 import type { Syscalls } from '../os/syscalls.ts'
 import { tryBatchCalls } from '../worker/batch/batch-trial.ts'
-import { BindError, forWorker, type OpenListener, openListener, probeListener } from './listener-sockets.ts'
+import {
+  BindError,
+  completeListener,
+  forWorker,
+  type OpenListener,
+  openListener,
+  probeListener,
+} from './listener-sockets.ts'
 import type { WorkerListener } from '../worker/mailbox.ts'
 
 /** How data workers reach their sockets, and why so, for people. */
@@ -31,8 +38,8 @@ export function chooseDriver(wanted: Config['driver'], sys: Syscalls | string): 
 }
 
 /**
- * Opens what the configuration says, with the sockets that were inherited where they fit, however many workers they were
- * for (see addSockets); the other ones are closed.
+ * Opens what the configuration says, with the sockets that were inherited, or passed by the service manager, where they fit,
+ * however many workers they were for (see addSockets); the other ones are closed.
  * Without system calls ports are only tried: the threads open their own sockets. An address of a family that this
  * machine does not have is left out.
  * @throws BindError; what was taken over or opened so far is closed then
@@ -47,24 +54,30 @@ export async function openListeners(
   const inherited = [...lent]
   for (const { address, port } of listen) {
     const known = inherited.findIndex((other) => other.address === address && (port === 0 || other.port === port))
-    if (known >= 0) {
-      open.push(...inherited.splice(known, 1))
-      continue
-    }
     try {
+      if (known >= 0) {
+        open.push(...inherited.splice(known, 1))
+        if (sys !== null) completeListener(sys, open.at(-1)!, workers)
+        continue
+      }
       const listener =
         sys === null ? await probeListener(address, port, workers) : openListener(sys, address, port, workers)
       if (listener === null) log.info({ address }, 'no such address family on this machine: not listening there')
       else open.push(listener)
     } catch (error) {
-      for (const { tcpFd, udpFds } of open) for (const fd of [tcpFd, ...udpFds]) sys?.close(fd)
+      closeListeners([...open, ...inherited], sys)
       throw error
     }
   }
-  for (const { tcpFd, udpFds } of inherited) for (const fd of [tcpFd, ...udpFds]) sys?.close(fd)
+  closeListeners(inherited, sys)
   if (open.length === 0)
     throw new BindError('', 'EADDRNOTAVAIL', 'none of the listen addresses is to be had on this machine')
   return open
+}
+
+/** Closes this process's descriptors of them. */
+function closeListeners(listeners: readonly OpenListener[], sys: Syscalls | null): void {
+  for (const { tcpFd, udpFds } of listeners) for (const fd of [tcpFd, ...udpFds]) if (fd >= 0) sys?.close(fd)
 }
 
 /**

@@ -97,9 +97,14 @@ export class SocketDrops {
   }
 }
 
-/** The kernel's tables of UDP sockets in this network namespace; none on machines without /proc. */
+/**
+ * The kernel's tables of UDP sockets in this network namespace; none on machines without /proc. Below self, as /proc/net is hidden
+ * where processes alone are shown (ProcSubset=pid of systemd).
+ */
 export function readSocketTables(): Promise<string[]> {
-  const readings = ['/proc/net/udp', '/proc/net/udp6'].map((path) => readBoundedText(path, MAX_FILE_BYTES.kernelTable))
+  const readings = ['/proc/self/net/udp', '/proc/self/net/udp6'].map((path) =>
+    readBoundedText(path, MAX_FILE_BYTES.kernelTable),
+  )
   return Promise.resolve(
     readings.flatMap((reading) => ('text' in reading && reading.text !== '' ? [reading.text] : [])),
   )

@@ -155,6 +155,6 @@ export interface ObserveSources {
   reload(): Reload | null
   /** The token that requests to the admin endpoint must bring; null where none is configured. Asked at every request. */
   adminToken(): RequiredToken | null
-  /** Texts of /proc/net/udp and /proc/net/udp6 (socket-drops.ts reads them), nothing where there are none. */
+  /** Texts of /proc/self/net/udp and udp6 (socket-drops.ts reads them), nothing where there are none. */
   socketTables(): Promise<readonly string[]>
 }

@@ -18,6 +18,7 @@ import type { LibraryHandle } from 'koffi'
 /** Address families (bits/socket.h). */
 export const AF_INET = 2
 export const AF_INET6 = 10
+const AF_UNIX = 1
 const SOCK_STREAM = 1
 const SOCK_DGRAM = 2
 const SOCK_NONBLOCK = 0x800
@@ -26,10 +27,13 @@ const SOL_SOCKET = 1
 export const SOL_UDP = 17
 export const UDP_SEGMENT = 103
 const SO_REUSEADDR = 2
+const SO_TYPE = 3
 const SO_ERROR = 4
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const SO_REUSEPORT = 15
+const SO_SNDTIMEO = 21
+const SO_ACCEPTCONN = 30
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 const IPPROTO_IPV6 = 41
@@ -39,7 +43,16 @@ const IP_PKTINFO = 8
 const EFD_NONBLOCK = 0x800
 const EFD_CLOEXEC = 0x80000
 const CLOCK_BOOTTIME = 7
+const F_SETFD = 2
+const F_GETFL = 3
+const F_SETFL = 4
 const F_DUPFD_CLOEXEC = 1030
+const FD_CLOEXEC = 1
+const O_NONBLOCK = 0x800
+/** Of a struct sockaddr_un: its family and the longest path. */
+const SOCKADDR_UN_BYTES = 110
+/** What a local socket that is full is given until it takes a message. */
+const LOCAL_SEND_SECONDS = 1
 
 /** Events of poll(2), and flags of sendmsg(2) and recvmsg(2). */
 export const POLLIN = 1
@@ -106,6 +119,15 @@ export interface Syscalls {
   /** Takes a pending error off a socket: its number, or 0. */
   takeError(fd: number): number
   close(fd: number): number
+  /** What a socket that another process opened is; null for what is no socket of IP. */
+  describe(fd: number): SocketDescription | null
+  /** Makes a socket that another process opened ready for use here, as `openDatagram` and `openListener` leave theirs. */
+  adopt(fd: number, options: Pick<DatagramOptions, 'packetInfo' | 'bufferBytes'> & { family: number }): void
+  /**
+   * Sends one message to a local datagram socket: a path, or `@NAME` in the abstract namespace (unix(7)). Waits for at most
+   * a second while it is full. Returns 0, or minus the error number.
+   */
+  sendLocal(path: string, message: string): number
   /** Another descriptor for the same socket, to lend to whoever will close it. */
   duplicate(fd: number): number
   /** A counter that makes `poll` return when it is written to. */
@@ -114,6 +136,17 @@ export interface Syscalls {
   wake(fd: number): void
   /** Takes everything off an eventfd. */
   drain(fd: number): void
+}
+
+/** A socket that was opened elsewhere. */
+export interface SocketDescription {
+  kind: 'datagrams' | 'listener' | 'connection'
+  /** AF_INET or AF_INET6. */
+  family: number
+  /** Its sockaddr. */
+  name: Uint8Array
+  /** An IPv6 socket that takes IPv4 as well (IPV6_V6ONLY is off). */
+  isDualStack: boolean
 }
 
 /** How a datagram socket is opened. */
@@ -181,6 +214,9 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
   const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
   const read = libc.func('long read(int fd, void *buffer, size_t length)')
   const write = libc.func('long write(int fd, const void *buffer, size_t length)')
+  const sendto = libc.func(
+    'long sendto(int fd, const void *message, size_t length, int flags, const void *address, unsigned int addressLength)',
+  )
   const usleep = libc.func('int usleep(unsigned int microseconds)')
   const clockGettime = libc.func('int clock_gettime(int clock, void *time)')
   const sendmmsg = bindSendmmsg(libc, sendmmsgCall ?? (isGlibc(libc) ? 'by name' : 'by number'))
@@ -206,6 +242,16 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
   const fail = (fd: number, error: number): number => {
     close(fd)
     return error
+  }
+  const askForPacketInfo = (fd: number, family: number): void => {
+    if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+    else setOption(fd, 0, IP_PKTINFO, 1)
+  }
+  // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may. As much for sending: on
+  // loopback a reply counts there until the client has read it, and a client that is starved of CPU reads late.
+  const askForBuffers = (fd: number, bytes: number): void => {
+    for (const [forced, asked] of bytes > 0 ? BUFFER_OPTIONS : [])
+      if (setOption(fd, SOL_SOCKET, forced, bytes) < 0) setOption(fd, SOL_SOCKET, asked, bytes)
   }
 
   return {
@@ -233,16 +279,8 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       if (fd < 0) return fd
       if (options.reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)
       if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)
-      if (options.packetInfo) {
-        if (family === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-        else setOption(fd, 0, IP_PKTINFO, 1)
-      }
-      // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel grants what it may. As much for sending: on
-      // loopback a reply counts there until the client has read it, and a client that is starved of CPU reads late.
-      for (const [forced, asked] of options.bufferBytes > 0 ? BUFFER_OPTIONS : []) {
-        if (setOption(fd, SOL_SOCKET, forced, options.bufferBytes) < 0)
-          setOption(fd, SOL_SOCKET, asked, options.bufferBytes)
-      }
+      if (options.packetInfo) askForPacketInfo(fd, family)
+      askForBuffers(fd, options.bufferBytes)
       if (address === null) return fd
       const bound = result(bindTo(fd, address, address.length) as number)
       return bound < 0 ? fail(fd, bound) : fd
@@ -267,6 +305,43 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
     canSegment: (fd) => getOption(fd, SOL_UDP, UDP_SEGMENT) >= 0,
     takeError: (fd) => getOption(fd, SOL_SOCKET, SO_ERROR),
     close: (fd) => result(close(fd) as number),
+    describe: (fd) => {
+      const type = getOption(fd, SOL_SOCKET, SO_TYPE)
+      if (type !== SOCK_STREAM && type !== SOCK_DGRAM) return null
+      length.writeUInt32LE(SOCKADDR_BYTES, 0)
+      if ((getsockname(fd, small, length) as number) < 0) return null
+      const family = small.readUInt16LE(0)
+      if (family !== AF_INET && family !== AF_INET6) return null
+      const name = new Uint8Array(small.subarray(0, family === AF_INET ? SOCKADDR_IN_BYTES : SOCKADDR_BYTES))
+      const isDualStack = family === AF_INET6 && getOption(fd, IPPROTO_IPV6, IPV6_V6ONLY) === 0
+      const ofStream = getOption(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1 ? 'listener' : 'connection'
+      return { kind: type === SOCK_DGRAM ? 'datagrams' : ofStream, family, name, isDualStack }
+    },
+    adopt: (fd, { family, packetInfo, bufferBytes }) => {
+      fcntl(fd, F_SETFD, FD_CLOEXEC)
+      fcntl(fd, F_SETFL, (fcntl(fd, F_GETFL, 0) as number) | O_NONBLOCK)
+      if (packetInfo) askForPacketInfo(fd, family)
+      // Never less than it has: without CAP_NET_ADMIN the kernel would cut it down to net.core.rmem_max.
+      if (getOption(fd, SOL_SOCKET, SO_RCVBUF) < bufferBytes) askForBuffers(fd, bufferBytes)
+    },
+    sendLocal: (path, message) => {
+      const address = Buffer.alloc(SOCKADDR_UN_BYTES)
+      const bytes = Buffer.from(path)
+      if (bytes.length === 0 || bytes.length > SOCKADDR_UN_BYTES - 3) return -EINVAL
+      address.writeUInt16LE(AF_UNIX, 0)
+      address.set(bytes, 2)
+      // The abstract namespace: a zero byte, and the name counts to its end.
+      if (path.startsWith('@')) address[2] = 0
+      const fd = result(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number)
+      if (fd < 0) return fd
+      small.fill(0, 0, 16).writeUInt32LE(LOCAL_SEND_SECONDS, 0)
+      setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, small, 16)
+      const text = Buffer.from(message)
+      const addressBytes = 2 + bytes.length + (path.startsWith('@') ? 0 : 1)
+      const sent = result(sendto(fd, text, text.length, MSG_NOSIGNAL, address, addressBytes) as number)
+      close(fd)
+      return sent < 0 ? sent : 0
+    },
     duplicate: (fd) => result(fcntl(fd, F_DUPFD_CLOEXEC, 3) as number),
     eventfd: () => result(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) as number),
     wake: (fd) => void write(fd, one, 8),

@@ -202,6 +202,16 @@ export class FakeSyscalls implements Syscalls {
     return fd
   }
 
+  describe(): null {
+    return null
+  }
+
+  adopt(): void {}
+
+  sendLocal(): number {
+    return 0
+  }
+
   eventfd(): number {
     const fd = this.#nextFd++
     this.eventfds.set(fd, 0)

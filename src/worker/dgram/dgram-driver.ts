@@ -183,7 +183,8 @@ export class DgramDriver implements Driver {
       ipv6Only: listener.family === 1,
       // Not without need: macOS has no such thing.
       reusePort: listener.fd < 0 && listener.isShared,
-      recvBufferSize: RECEIVE_BUFFER_BYTES,
+      // What is lent has its buffer; asking again may cut it down to net.core.rmem_max.
+      ...(listener.fd < 0 && { recvBufferSize: RECEIVE_BUFFER_BYTES }),
     })
     const client: ClientSocket = { socket, fd: listener.fd, isLoopback: isLoopbackListener(listener) }
     socket.on('message', (packet, from) => this.#receiveQuery(client, packet, from))
