@@ -43,7 +43,8 @@ export class GuardedDaemon {
     const [program, ...rest] = [...(drop ?? []), ...command]
     this.#first = spawn(program!, rest, {
       stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
-      env: { PATH: '/usr/bin:/bin', ...context.env, [GUARD_VARIABLE]: String(LINK_FD) },
+      // systemd's watchdog is told by the daemon, whose process it does not know.
+      env: { PATH: '/usr/bin:/bin', ...context.env, [GUARD_VARIABLE]: String(LINK_FD), WATCHDOG_PID: undefined },
       ...(drop === null ? user : {}),
     })
     this.#pid = this.#first.pid ?? 0

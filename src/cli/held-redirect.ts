@@ -26,6 +26,7 @@ export class HeldRedirect {
   #options: CaptureOptions
   /** Of a root's process that outlives this one. */
   #remover: ChildProcess | null = null
+  #isSuspended = false
   /** Said last, so that nothing is said twice in a row. */
   #said = ''
 
@@ -57,13 +58,30 @@ export class HeldRedirect {
     this.isStale = false
   }
 
+  /**
+   * Nothing is redirected any more, but replies to what was still find their way: their conntrack zone stays. `withdraw` ends
+   * that, once the daemon has ended. If it cannot be done it says why, and returns false.
+   */
+  suspend(why: string): boolean {
+    if (!this.isInForce || this.#isSuspended) return true
+    try {
+      putInForce({ ...this.#options, nameservers: [] }, this.#backend, survey(this.#machine), this.#machine)
+      this.#isSuspended = true
+      this.say(`the redirect is withdrawn: ${why}`)
+      return true
+    } catch (error) {
+      this.say(`the redirect cannot be withdrawn: ${textOf(error)}`)
+      return false
+    }
+  }
+
   /** Takes away whatever is there, if anything is. If it cannot be, it counts as in force, and says why. */
   withdraw(why: string): void {
     if (!this.isInForce) return
     try {
       removeRedirect(this.#machine)
       this.isInForce = false
-      this.say(`the redirect is withdrawn: ${why}`)
+      if (!this.#isSuspended) this.say(`the redirect is withdrawn: ${why}`)
     } catch (error) {
       this.say(`the redirect cannot be withdrawn: ${textOf(error)}`)
     }

@@ -32,6 +32,8 @@ const TRIES_TO_APPLY = 5
 /** Rules that somebody else has flushed are back after so many looks. */
 const LOOKS_TO_VERIFY = 20
 const TRIES_TO_WITHDRAW = 20
+/** From the last redirected packet until the daemon has it, and the first query of a connection that was opened before. */
+const UNDER_WAY_MS = 200
 
 /** Options of `run` that the daemon itself gets. */
 const DAEMON_OPTIONS = ['config', 'listen', 'set', 'istio-dir'] as const
@@ -53,17 +55,14 @@ export async function runCaptured(given: CommandArguments, context: CommandConte
     ready.abort()
   })
   // At once, whoever waits for what: a second interrupt ends this process.
-  const onEnd = (): void => {
-    redirect.withdraw('byname is to end')
-    if (!redirect.isInForce) daemon.signal('SIGTERM')
-  }
+  const onEnd = (): void => void redirect.suspend('byname is to end')
   const passOn = (signal: NodeJS.Signals): void => daemon.signal(signal)
   context.signal.addEventListener('abort', onEnd)
   for (const signal of PASSED_ON) process.on(signal, passOn)
   try {
     await watch(redirect, ready.signal, AbortSignal.any([context.signal, daemon.ended]))
+    if (context.signal.aborted) await drain(redirect, daemon)
     await withdraw(redirect, 'byname has ended')
-    if (context.signal.aborted) daemon.signal('SIGTERM')
     return await daemon.code
   } catch (error) {
     // Rules that cannot be applied: the daemon ends as well, and whoever started this decides.
@@ -115,6 +114,14 @@ function apply(redirect: HeldRedirect, failed: number): number {
     redirect.withdraw('it is not whole')
     return failed + 1
   }
+}
+
+/** Ends the daemon once no query is redirected to it and those under way have arrived. It answers them before it ends. */
+async function drain(redirect: HeldRedirect, daemon: GuardedDaemon): Promise<void> {
+  if (!redirect.suspend('byname is to end')) await withdraw(redirect, 'byname is to end')
+  await sleep(UNDER_WAY_MS, undefined, { signal: daemon.ended }).catch(() => {})
+  daemon.signal('SIGTERM')
+  await daemon.code
 }
 
 /** What cannot be removed by then is the remover's. */

@@ -10,6 +10,8 @@ import { type CapturedNetwork, NAME_SERVER } from './captured-network.ts'
 /** Outcomes: the mesh's name, which only byname has, and names that only the name server has. */
 export const MESH = 'mesh 10.96.0.1'
 export const OUTSIDE = 'outside 198.18.0.1'
+/** What the name server itself says of a mesh name. */
+export const MESH_ABSENT = 'mesh NXDOMAIN'
 
 /** Asked before, between and after what happens. */
 export const STEADY_MS = 500

@@ -1,11 +1,14 @@
-/** byname is handed over and upgraded while this machine asks 5,000 questions a second through the redirect. */
+/** byname is handed over, upgraded, stopped and started while this machine asks 5,000 questions a second through the redirect. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LAUNCHER } from '../cli/byname-process.ts'
 import { isLong } from '../long.ts'
-import { askWhile, MESH, OUTSIDE, outcomesOf, prepareLoad, STEADY_MS } from './captured-load.ts'
+import { askWhile, MESH, MESH_ABSENT, OUTSIDE, outcomesOf, prepareLoad, STEADY_MS } from './captured-load.ts'
 import { BACKENDS, CapturedNetwork, lacking, NAME_SERVER } from './captured-network.ts'
 
 const RATE = 5000
@@ -65,4 +68,31 @@ describe.skipIf(lacks.length > 0)(title, () => {
     },
     180_000,
   )
+  // What the application sees of the mesh meanwhile is what the name server says: there is no such name.
+  test.each(backends)(
+    '%s: run --capture, stopped and started again: no query is lost, as the name server answers meanwhile',
+    async (backend) => {
+      const file = network.write('byname.yaml', JSON.stringify(config))
+      const begin = async (): Promise<ChildProcess> => {
+        const holder = network.start('machine', [LAUNCHER, 'run', '--capture', '--backend', backend, '--config', file])
+        await network.until('it is captured', () => network.dig(NAME_SERVER.v4, 'web.mesh.test') === '10.96.0.1')
+        return holder
+      }
+      let holder = await begin()
+      const report = await askWhile(network, NAME_SERVER.v4, RATE, async () => {
+        await end(holder)
+        holder = await begin()
+      })
+      await end(holder)
+      expect(outcomesOf(report)).toEqual({ outcomes: [MESH, MESH_ABSENT, OUTSIDE], errors: [] })
+    },
+    180_000,
+  )
 })
+
+/** Stops a daemon that holds its redirect, and waits for its end. */
+async function end(holder: ChildProcess): Promise<void> {
+  const ended = once(holder, 'exit')
+  holder.kill('SIGTERM')
+  expect(await ended).toEqual([0, null])
+}
