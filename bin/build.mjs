@@ -64,5 +64,5 @@ const scripts = await build({
 
 const packages = bundledPackages([threads.metafile, scripts.metafile], root)
 writeFileSync(`${root}dist/THIRD-PARTY`, thirdPartyText(packages))
-writeFileSync(`${root}dist/bundled.json`, `${JSON.stringify(packages.map(({ name, version }) => ({ name, version })))}\n`)
+writeFileSync(`${root}dist/bundled.json`, JSON.stringify(packages))
 for (const { path, contents } of scripts.outputFiles) writeFileSync(path, contents)

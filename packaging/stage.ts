@@ -8,7 +8,8 @@
  *  node_modules/.bin/node  Node, without symbols
  *  node_modules/koffi      koffi's loader, and in @koromix its one binary
  *  lib/                    libatomic, for systems without it
- *  config/, protos/, package.json, LICENSE, THIRD-PARTY
+ *  share/                  man page, completions for bash, zsh and fish
+ *  config/, protos/, package.json, LICENSE, THIRD-PARTY, sbom.cdx.json
  * ```
  *
  * Usage: npm run stage -- --output DIR [--arch x64|arm64]
@@ -31,7 +32,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { COMMANDS } from '../src/main.ts'
+import { bashCompletion, fishCompletion, manPage, zshCompletion } from './command-docs.ts'
 import { keepCode } from './compiled-code.ts'
+import { sbomText } from './sbom.ts'
 import { type ForeignPackage, packageIn, thirdPartyText } from './third-party.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -61,8 +65,12 @@ export async function stage(output: string, arch: string, keepsCode: boolean): P
 
   const bundles = readdirSync(join(ROOT, 'dist')).filter((name) => /\.c?js$/.test(name))
   for (const path of [...OWN, ...bundles.map((name) => `dist/${name}`)]) copy(join(ROOT, path), path)
-  const { name, version, license, type } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  writeFileSync(join(output, 'package.json'), `${JSON.stringify({ name, version, license, type, private: true })}\n`)
+  // Without dependencies: npm installs the tarball as it is.
+  const { name, version, description, license, type, bin } = JSON.parse(
+    readFileSync(join(ROOT, 'package.json'), 'utf8'),
+  )
+  const manifest = { name, version, description, license, type, bin, os: ['linux'], cpu: [arch] }
+  writeFileSync(join(output, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
 
   const koffiBinary = `@koromix/koffi-linux-${arch}`
   const binary = `linux_${arch}/koffi.node`
@@ -77,11 +85,25 @@ export async function stage(output: string, arch: string, keepsCode: boolean): P
   mkdirSync(dirname(node))
   copyFileSync(join(modules, `node-linux-${arch}/bin/node`), node)
   command(isNative ? 'strip' : `${gnuName}-strip`, [node])
-  const library = libatomicFor(gnuName)
-  copy(library, 'lib/libatomic.so.1')
-  const foreign = [packageIn(join(modules, `node-linux-${arch}`)), packageIn(join(modules, 'koffi')), libatomic()]
-  const bundled = readFileSync(join(ROOT, 'dist/THIRD-PARTY'), 'utf8')
-  writeFileSync(join(output, 'THIRD-PARTY'), `${bundled}\n${thirdPartyText(foreign)}`)
+  copy(libatomicFor(gnuName), 'lib/libatomic.so.1')
+
+  const foreign = [packageIn(join(modules, `node-linux-${arch}`)), packageIn(join(modules, 'koffi'))]
+  const bundled: ForeignPackage[] = JSON.parse(readFileSync(join(ROOT, 'dist/bundled.json'), 'utf8'))
+  writeFileSync(join(output, 'THIRD-PARTY'), thirdPartyText([...bundled, ...foreign, libatomic()]))
+  const parts = [...bundled, ...foreign, { name: koffiBinary, version: foreign[1]!.version }]
+  writeFileSync(join(output, 'sbom.cdx.json'), sbomText(ROOT, parts))
+
+  const commands = await Promise.all([...COMMANDS.values()].map(async (load) => await load()))
+  const share = {
+    'man/man1/byname.1': await manPage(commands, version),
+    'bash-completion/completions/byname': bashCompletion(commands),
+    'zsh/site-functions/_byname': zshCompletion(commands),
+    'fish/vendor_completions.d/byname.fish': fishCompletion(commands),
+  }
+  for (const [path, text] of Object.entries(share)) {
+    mkdirSync(dirname(join(output, 'share', path)), { recursive: true })
+    writeFileSync(join(output, 'share', path), text)
+  }
 
   // Read by whoever runs it, whatever the umask here.
   setModes(output)

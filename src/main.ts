@@ -5,7 +5,7 @@ import { nearestOf } from './config/spelling.ts'
 import { version } from './version.ts'
 
 /** In the order of the help. Only the one that runs is loaded: the daemon needs no DNS client, a query no gRPC. */
-const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
+export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['run', async () => (await import('./cli/run.ts')).runCommand],
   ['demo', async () => (await import('./cli/demo.ts')).demoCommand],
   ['control-plane', async () => (await import('./cli/control-plane.ts')).controlPlaneCommand],
