@@ -123,6 +123,15 @@ async function whenReady(namespace: string, name: string): Promise<Pod> {
   }
 }
 
+/** Waits until new pods have this image of byname: the API server notices a webhook or a policy that is new a moment later. */
+async function whenInjected(ns: string, image: string): Promise<void> {
+  await until(POD_MS, `new pods in ${ns} have ${image}`, async () => {
+    const dry = ['create', '--dry-run=server', '-o', 'json', '-f', '-']
+    const read: Pod = JSON.parse(await cluster.kubectl(dry, applicationPod(ns, 'dry')))
+    return imageOf(read) === image || null
+  })
+}
+
 async function removePod(namespace: string, name: string): Promise<void> {
   await cluster.kubectl(['delete', 'pod', name, '-n', namespace, '--grace-period=1'])
 }
@@ -463,6 +472,7 @@ await proof('A second revision: istiod-canary beside istiod, and byname for it b
   await istiod('istiod-canary', '--set', 'revision=canary')
   await byname('byname-canary', ...CANARY)
   await makeNamespace('policy', { 'istio.io/rev': 'canary', 'byname.io/rev': 'canary' })
+  await whenInjected('policy', 'byname:2')
   return 'done'
 })
 await proof('A pod injected by policy: byname behind istio-proxy, before the own init containers', async () => {
@@ -490,16 +500,8 @@ const stable = (...tags: readonly string[]): Promise<string> =>
   istiod('istiod', '-f', join(folder, 'byname-istiod-values.yaml'), ...tagged(tags))
 const canary = (...tags: readonly string[]): Promise<string> =>
   istiod('istiod-canary', '--set', 'revision=canary', ...tagged(tags))
-/** The API server notices a webhook or a policy that has changed a moment later. */
-async function expectImage(image: string): Promise<void> {
-  await until(POD_MS, `new pods have ${image}`, async () => {
-    const dry = await cluster.kubectl(
-      ['create', '--dry-run=server', '-o', 'json', '-f', '-'],
-      applicationPod('tagged', 'dry'),
-    )
-    const read: Pod = JSON.parse(dry)
-    return imageOf(read) === image || null
-  })
+async function expectTagged(image: string): Promise<void> {
+  await whenInjected('tagged', image)
   await startPod('tagged', 'client')
   await expectNames('tagged', 'client')
   await removePod('tagged', 'client')
@@ -507,15 +509,15 @@ async function expectImage(image: string): Promise<void> {
 await proof('A tag moved from one revision to the other, and back: new pods follow', async () => {
   await makeNamespace('tagged', { 'istio.io/rev': 'prod', 'byname.io/rev': 'prod' })
   await stable('prod')
-  await expectImage('byname:1')
+  await expectTagged('byname:1')
   await stable()
   await canary('prod')
   await policyFor('prod')
-  await expectImage('byname:2')
+  await expectTagged('byname:2')
   await canary()
   await policyFor()
   await stable('prod')
-  await expectImage('byname:1')
+  await expectTagged('byname:1')
   await stable()
   return 'byname:1 → byname:2 → byname:1'
 })
