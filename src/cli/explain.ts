@@ -49,9 +49,9 @@ export const explainCommand: Command = {
     json: { help: 'as JSON' },
     ...ADMIN_OPTIONS,
   },
-  details: `Without TYPE it explains A and AAAA, and plays what a program asks that calls getaddrinfo(NAME): the search
-list and ndots of resolv.conf, in the orders of glibc and of musl, and which question has the answer. A name that ends in
-a dot is asked as it is.
+  details: `Without TYPE it explains A and AAAA, and plays what a program asks that calls getaddrinfo(NAME): with
+the search list and ndots of resolv.conf, in the orders of glibc and of musl, and which question has the
+answer. A name that ends in a dot is asked as it is.
 The exit code is 1 if --live shows a difference.`,
   examples: ['byname explain reviews', 'byname explain example.com MX', 'byname explain api.example.com --live'],
   async run(given, context) {

@@ -40,8 +40,10 @@ export const vmCommand: Command = {
     'no-dns-capture': { help: 'leave ISTIO_META_DNS_CAPTURE out' },
     ...VM_RESOLVER_OPTIONS,
   },
-  details:
-    '"configure" writes what "istioctl x workload entry configure" writes, from files instead of a cluster. Copy the\nfolder to the machine and start byname there with "byname run --istio-dir DIR".\n"install" has this machine ask byname at 127.0.0.1:53: with systemd-resolved, NetworkManager, resolvconf, or a\nplain resolv.conf, whose original is kept. "uninstall" makes it as it was before. docs/vm.md has the details.',
+  details: `"configure" writes what "istioctl x workload entry configure" writes, from files instead of a cluster.
+Copy the folder to the machine and start byname there with "byname run --istio-dir DIR".
+"install" has this machine ask byname at 127.0.0.1:53: with systemd-resolved, NetworkManager, resolvconf, or a
+plain resolv.conf, whose original is kept. "uninstall" makes it as it was before. docs/vm.md has the details.`,
   examples: [
     'byname vm configure --file group.yaml --output vm --root-cert root.pem --token token --ingress-ip 192.0.2.9',
     'byname vm install --dry-run',
