@@ -92,13 +92,13 @@ const SHOWN_TABLE_MS = 5000
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const log = await createLog(options.config.log)
   const inherited = inherit(options.env)
-  if (process.geteuid?.() === 0) log.info({}, ROOT_ADVICE)
   const unguarded = new AbortController()
   const guard = linkToGuard(options.env, () => {
     log.error({}, 'the process that held the redirect is gone, and with it the redirect: this one ends as well')
     setTimeout(() => unguarded.abort(), WITHOUT_GUARD_MS)
   })
   const daemon = new Daemon(options, log, inherited, guard)
+  if (process.geteuid?.() === 0) log.info({}, ROOT_ADVICE)
   const handedOver = new AbortController()
   const ending = AbortSignal.any([options.signal, handedOver.signal, unguarded.signal])
   // They are there to the end: without them these signals end the process at once.

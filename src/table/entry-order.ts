@@ -52,7 +52,8 @@ export class EntryOrder {
     let rest = reader.at
     while (rest < infoEnd && table[rest] === TAG_1) {
       reader.at = rest
-      if (reader.field(infoEnd) !== TAG_1 || reader.length >= 0x80) return false
+      // A longer varint than is needed may stand for a small number: the one byte is what is read below.
+      if (reader.field(infoEnd) !== TAG_1 || table[rest + 1]! >= 0x80) return false
       addresses.push(rest)
       rest = reader.at + reader.length
     }

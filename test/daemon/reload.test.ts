@@ -79,6 +79,7 @@ const WAITING: Record<string, [value: string, ...named: string[]]> = {
   'mesh.source.xds.automaticVips': ['false', 'mesh.source'],
   'mesh.source.table': ['t.json', 'mesh.source'],
   'mesh.source.files': ['mesh', 'mesh.source'],
+  'mesh.shortNames': ['none', 'mesh.shortNames'],
   'mesh.lastKnownGood': ['/var/lib/byname/table', 'mesh.lastKnownGood'],
   'upstream.maxInFlight': ['5', 'upstream.maxInFlight'],
   'maxUdpPayload.local': ['8Ki', 'maxUdpPayload.local'],

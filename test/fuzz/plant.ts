@@ -108,7 +108,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'a frame that comes in parts may be shorter than a header',
     file: 'dns/frame.ts',
-    find: 'if (length < HEADER_BYTES) {\n      this.malformed = true\n      return -1\n    }',
+    find: 'if (isShort(length, this.#mayBeEmpty)) {\n      this.malformed = true\n      return -1\n    }',
     replace: '',
     target: 'framing',
   },
