@@ -42,14 +42,14 @@ test('a mesh name, a cached one and one that must be asked are explained as they
   expect(mesh.out).toContain('host web.default.svc.cluster.local (Kubernetes, namespace default): 1 IPv4 and 0 IPv6')
   expect(mesh.out).toContain('Differences: no difference')
 
-  const before = upstream.queries.length
   const outside = await explain(daemon, 'api.example.com', ...here)
   expect(outside.out).toContain(`api.example.com. A: asked of ${upstream.text}`)
   expect(outside.out).toContain('goes upstream by the default route (random)')
   expect(outside.out).toMatch(
     / 1 +api\.example\.com\.default\.svc\.cluster\.local\. .*\n +2 .*\n +3 +api\.example\.com\. /,
   )
-  expect(upstream.queries.length).toBe(before)
+  // The daemon itself asks, too: for loops.
+  expect(upstream.queries.filter(({ name }) => name.startsWith('api.example.com'))).toEqual([])
 
   // What was open is asked: then the look-up is played with the replies, and the answer is in the cache.
   const live = await explain(daemon, 'api.example.com', ...here, '--live')
