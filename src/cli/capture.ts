@@ -66,7 +66,7 @@ async function apply(given: CommandArguments, context: CommandContext, machine: 
   const problem = given.has('force') ? null : await whyNoAnswer(options, ANSWER_MS)
   if (problem !== null)
     throw new CaptureError(`${problem}: with the redirect there would be no DNS; start byname first, or --force`)
-  const isNew = putInForce(options, backend, found, machine) > 0
+  const isNew = putInForce(planCapture(options), backend, found, machine) > 0
   context.out(`${redirectText(options)} (${backend}${isNew ? '' : ', as before'})\n`)
   return ExitCode.done
 }

@@ -52,7 +52,7 @@ export class HeldRedirect {
     this.#prepareRemover()
     // Before anything is there: what is half done is to be withdrawn as well.
     this.isInForce = true
-    const steps = putInForce(this.#options, this.#backend, survey(this.#machine), this.#machine)
+    const steps = putInForce(planCapture(this.#options), this.#backend, survey(this.#machine), this.#machine)
     if (!this.wasInForce || steps > 0) this.say(`${redirectText(this.#options)} (${this.#backend})`)
     this.wasInForce = true
     this.isStale = false
@@ -65,7 +65,12 @@ export class HeldRedirect {
   suspend(why: string): boolean {
     if (!this.isInForce || this.#isSuspended) return true
     try {
-      putInForce({ ...this.#options, nameservers: [] }, this.#backend, survey(this.#machine), this.#machine)
+      const whole = planCapture(this.#options)
+      // The redirect first: iptables changes one table at a time, and what is redirected without its zone gets no reply.
+      const zones = { ...whole, rules: whole.rules.filter(({ table }) => table !== 'nat') }
+      for (const plan of [zones, planCapture({ ...this.#options, nameservers: [] })]) {
+        putInForce(plan, this.#backend, survey(this.#machine), this.#machine)
+      }
       this.#isSuspended = true
       this.say(`the redirect is withdrawn: ${why}`)
       return true

@@ -2,16 +2,15 @@ import { randomInt } from 'node:crypto'
 import dnsPacket from 'dns-packet'
 import { applySteps, type BackendName, differences, istioCapture, type Survey, survey } from '../capture/capture.ts'
 import { CaptureError, type Machine, runSteps } from '../capture/machine.ts'
-import { type CaptureOptions, planCapture } from '../capture/plan.ts'
+import type { CaptureOptions, CapturePlan } from '../capture/plan.ts'
 import { socketText } from '../config/address.ts'
 import { exchangeTcp, exchangeUdp } from './dns-exchange.ts'
 
 /**
- * Puts the rules of `options` in force and looks whether they are. Returns how many programs had to run.
+ * Puts the rules of `plan` in force and looks whether they are. Returns how many programs had to run.
  * @throws CaptureError if they are not in force: something may be there, which another call repairs
  */
-export function putInForce(options: CaptureOptions, backend: BackendName, found: Survey, machine: Machine): number {
-  const plan = planCapture(options)
+export function putInForce(plan: CapturePlan, backend: BackendName, found: Survey, machine: Machine): number {
   const steps = applySteps(plan, backend, found)
   runSteps(machine, steps)
   const left = differences(plan, backend, survey(machine))
