@@ -7,6 +7,7 @@ import dnsPacket from 'dns-packet'
 import type { EngineExplanation, ExplainedForward, ExplainedStage } from '../engine/explain.ts'
 import { encodeQuery, extendedErrors, rcodeText, type RecordText, recordsText, typeText } from './dns-text.ts'
 import {
+  absolute,
   type Libc,
   type Lookup,
   namesAsked,
@@ -144,10 +145,6 @@ export function outcomeOfReply(rcode: string, answers: readonly RecordText[], ty
   if (rcode === 'SERVFAIL') return 'servfail'
   if (rcode !== 'NOERROR') return 'refused'
   return answers.some((answer) => answer.type === type) ? 'addresses' : 'nodata'
-}
-
-function absolute(name: string): string {
-  return name.endsWith('.') ? name : `${name}.`
 }
 
 /** A search domain can make a name too long: a resolver skips it. */

@@ -76,7 +76,8 @@ export function playLookup(
   return { libc, steps, result: `${endOf(libc, absolute(name), steps)}${depends}` }
 }
 
-function absolute(name: string): string {
+/** The name with its trailing dot. */
+export function absolute(name: string): string {
   return name.endsWith('.') ? name : `${name}.`
 }
 
