@@ -194,7 +194,8 @@ export class AnswerRules {
     for (const known of list) {
       const age = ageSeconds(known, now)
       const complaint =
-        checkKnown(asked, reply, known, age, -1, limits) ?? checkEdeIfRoom(asked, reply, limits, edeOf(known.message))
+        checkKnown(asked, reply, known, age, -1, limits) ??
+        checkEdeIfRoom(asked, reply, known, limits, edeOf(known.message))
       if (complaint !== null) {
         if (!complaint.startsWith('a record that')) wrong = complaint
         continue
@@ -242,7 +243,8 @@ export class AnswerRules {
     const known = context.kind === 'message' ? context.known : null
     if (known !== null && verdict?.kind === 'answer' && verdict.sent.keys.includes(key)) {
       const complaint =
-        checkKnown(asked, reply, known, 0, -1, limits) ?? checkEdeIfRoom(asked, reply, limits, edeOf(known.message))
+        checkKnown(asked, reply, known, 0, -1, limits) ??
+        checkEdeIfRoom(asked, reply, known, limits, edeOf(known.message))
       if (complaint === null) {
         this.see('answer')
         this.believe(pending, verdict, known, moment)
@@ -304,7 +306,7 @@ export class AnswerRules {
     return cut.some(
       (known) =>
         checkKnown(asked, reply, known, 0, -1, limits) === null &&
-        checkEdeIfRoom(asked, reply, limits, edeOf(known.message)) === null,
+        checkEdeIfRoom(asked, reply, known, limits, edeOf(known.message)) === null,
     )
   }
 
@@ -338,8 +340,9 @@ export class AnswerRules {
         age >= known.lifetimeSeconds + this.settings.cache.staleSeconds
       )
         continue
-      if (checkKnown(asked, reply, known, age, STALE_TTL, limits) === null)
-        return checkEdeIfRoom(asked, reply, limits, reply.rcode === NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE) === null
+      if (checkKnown(asked, reply, known, age, STALE_TTL, limits) !== null) continue
+      const code = reply.rcode === NXDOMAIN ? Ede.STALE_NXDOMAIN : Ede.STALE
+      return checkEdeIfRoom(asked, reply, known, limits, code) === null
     }
     return false
   }

@@ -210,7 +210,7 @@ export class Referee {
     const isStray = context.kind === 'message' && context.verdict.kind === 'stray'
     if (isStray && isOutOfReach) {
       this.see('asked over TCP because of forged replies')
-      network.retries.turnedToStream(keys, server)
+      network.retries.turnedToStream(keys, server, query.id)
     }
     if (isStray && !isOutOfReach)
       throw new Violation('a query to a server because of a message that has nothing to do with it')

@@ -101,12 +101,22 @@ export function checkEde(asked: Asked, reply: ParsedMessage, ...codes: number[])
 }
 
 /**
- * Checks that the reply says so, unless it is whole and there is no room for it; what is wrong, or null. No record is left
- * out for its sake.
+ * Checks that the reply says so, unless it has all of the answer, which a server may have cut off before, and there is no
+ * room for it; what is wrong, or null. No record is left out for its sake.
  */
-export function checkEdeIfRoom(asked: Asked, reply: ParsedMessage, limits: ReplyLimits, code: number): string | null {
-  const hasRoom = isTruncated(reply) || reply.bytes + EDE_BYTES <= limits.limit
+export function checkEdeIfRoom(
+  asked: Asked,
+  reply: ParsedMessage,
+  { message }: KnownAnswer,
+  limits: ReplyLimits,
+  code: number,
+): string | null {
+  const hasRoom = countRecords(reply) < countRecords(message) || reply.bytes + EDE_BYTES <= limits.limit
   return checkEde(asked, reply, code, ...(hasRoom ? [] : [Ede.NONE]))
+}
+
+function countRecords({ sections }: ParsedMessage): number {
+  return sections.reduce((sum, section) => sum + section.length, 0)
 }
 
 /** Code of the extended error, −1 without one. */

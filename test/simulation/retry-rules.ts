@@ -30,12 +30,13 @@ export class RetryRules {
     this.datagrams.delete(key)
   }
 
-  /** A question goes over TCP because somebody guesses at a reply to one of its datagrams: that one is not listened for any more. */
-  turnedToStream(keys: readonly string[], server: number): void {
-    const open = keys
-      .flatMap((key) => this.datagrams.get(key) ?? [])
-      .findLast((datagram) => datagram.sent.server === server && this.isUnanswered(datagram))
-    if (open !== undefined) open.sent.mayBeSettled = true
+  /**
+   * A question goes over TCP because somebody guesses at a reply to one of its datagrams, under the id of which it is asked
+   * there: that one is not listened for any more.
+   */
+  turnedToStream(keys: readonly string[], server: number, id: number): void {
+    for (const { sent } of keys.flatMap((key) => this.datagrams.get(key) ?? []))
+      if (sent.server === server && sent.query.id === id) sent.mayBeSettled = true
   }
 
   socketFailed(socket: number, now: number): void {
