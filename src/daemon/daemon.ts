@@ -34,9 +34,17 @@ import {
 import { type GuardLink, linkToGuard } from './guard-link.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
-import { createLog, type Log } from '../observe/log.ts'
+import { createLog, type ProcessLog } from '../observe/log.ts'
 import type { Endpoint, Observer } from '../observe/observer.ts'
-import type { CredentialState, MeshState, ObserveSources, Problem, Reload, XdsStateLike } from '../observe/sources.ts'
+import type {
+  CredentialState,
+  MeshState,
+  ObserveSources,
+  Problem,
+  Reload,
+  XdsEvent,
+  XdsStateLike,
+} from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { examineStart } from './start-check.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
@@ -91,6 +99,9 @@ const SHOWN_TABLE_MS = 5000
 /** Runs the daemon; resolves when it has stopped cleanly. @throws ConfigError, BindError */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const log = await createLog(options.config.log)
+  // However it ends.
+  const flushLog = (): void => log.flush()
+  process.on('exit', flushLog)
   const inherited = inherit(options.env)
   const unguarded = new AbortController()
   const guard = linkToGuard(options.env, () => {
@@ -132,12 +143,13 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     await daemon.stop(handedOver.signal.aborted)
     process.off('SIGHUP', onHangUp)
     process.off('SIGUSR2', onHandOver)
+    process.off('exit', flushLog)
   }
   if (!handedOver.signal.aborted) guard?.reportEnd()
 }
 
 class Daemon {
-  readonly #log: Log
+  readonly #log: ProcessLog
   readonly #load: DaemonOptions['reload']
   #warnings: string[]
   readonly #configFile: ConfigFile
@@ -166,13 +178,14 @@ class Daemon {
   #counterWatch: CounterWatch | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
+  #xdsHistory: () => readonly XdsEvent[] = () => []
   #originProblems: () => Problem[] = () => []
   #lastReload: Reload | null = null
   /** TCP connections of clients that there is room for. */
   #maxConnections = DEFAULT_STREAM_SETTINGS.maxConnections
   #credentials: () => CredentialState[] = () => []
 
-  constructor(options: DaemonOptions, log: Log, inherited: Inherited | null, guard: GuardLink | null) {
+  constructor(options: DaemonOptions, log: ProcessLog, inherited: Inherited | null, guard: GuardLink | null) {
     const { config } = options
     this.#guard = guard
     this.#inherited = inherited
@@ -318,6 +331,7 @@ class Daemon {
     const { origin, xds, problems } = opened
     this.#origin = origin
     this.#xds = xds
+    this.#xdsHistory = opened.xdsHistory
     this.#originProblems = problems
     this.#credentials = opened.credentials
     await origin.start()
@@ -338,6 +352,8 @@ class Daemon {
       streamCounters,
       keeper,
       xds: this.#xds,
+      xdsHistory: this.#xdsHistory,
+      recentLog: () => this.#log.recent(),
       problems: () => [...reloadProblems(this.#lastReload), ...this.#originProblems(), ...this.#settings.problems],
       reload: () => this.#lastReload,
       credentials: this.#credentials,
@@ -477,6 +493,7 @@ class Daemon {
     this.#close(this.#listeners.flatMap(({ udpFds }) => udpFds))
     await this.#keeper?.stop()
     if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)
+    this.#log.flush()
     this.#log.info({}, 'byname has stopped')
   }
 

@@ -5,6 +5,7 @@ import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
 import { explain } from './explanations.ts'
+import type { RecentLog } from '../observe/log-ring.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
 import type {
   CredentialState,
@@ -13,6 +14,7 @@ import type {
   ObserveSources,
   Problem,
   Reload,
+  XdsEvent,
   XdsStateLike,
 } from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
@@ -45,6 +47,8 @@ export interface DaemonParts {
   keeper: TableKeeper
   /** Null where the table comes from files. */
   xds: (() => XdsStateLike) | null
+  xdsHistory: () => readonly XdsEvent[]
+  recentLog: () => RecentLog
   /** What is shown to the control plane, and verified. */
   credentials: () => CredentialState[]
   updates: MeshState['updates']
@@ -72,6 +76,8 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     serverUses: () => serverUses(settings.engine, settings.looping),
     mesh: () => meshState(parts),
     xds: () => parts.xds?.() ?? null,
+    xdsHistory: parts.xdsHistory,
+    recentLog: parts.recentLog,
     credentials: parts.credentials,
     tableJson: () => keeper.json(),
     config: () => settings.config,

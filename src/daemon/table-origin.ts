@@ -3,7 +3,7 @@ import { watchFolder } from '../base/file-watch.ts'
 import type { Config } from '../config/schema.ts'
 import type { ShownCredential } from '../credentials/control-plane-credentials.ts'
 import type { Log } from '../observe/log.ts'
-import type { Problem, XdsStateLike } from '../observe/sources.ts'
+import type { Problem, XdsEvent, XdsStateLike } from '../observe/sources.ts'
 import type { TableSink } from '../table/nds.ts'
 import type { ResolverSettings } from './control-plane-access.ts'
 import { controlPlaneProblems, meshFileProblems, tableFileProblems } from './problems.ts'
@@ -20,6 +20,8 @@ export interface OpenTableOrigin {
   /** What is shown to the control plane and verified; empty where there is none, or without TLS. */
   credentials: () => ShownCredential[]
   xds: (() => XdsStateLike) | null
+  /** What happened last on it; empty where there is none. */
+  xdsHistory: () => readonly XdsEvent[]
   problems: () => Problem[]
 }
 
@@ -44,11 +46,11 @@ export async function openTableOrigin(
 ): Promise<OpenTableOrigin> {
   const { source } = config.mesh
   if (source.kind === 'none')
-    return { origin: { start: () => {}, stop: async () => {} }, credentials: none, xds: null, problems: () => [] }
+    return { origin: { start: () => {}, stop: async () => {} }, ...NO_CONNECTION, problems: () => [] }
   if (source.kind === 'table') {
     const { TableFileOrigin } = await import('../tables/table-file.ts')
     const table = new TableFileOrigin({ path: source.file, sink, log })
-    return { origin: table, credentials: none, xds: null, problems: () => tableFileProblems(table.state()) }
+    return { origin: table, ...NO_CONNECTION, problems: () => tableFileProblems(table.state()) }
   }
   if (source.kind === 'files') {
     const { MeshFilesOrigin } = await import('../tables/mesh-folder.ts')
@@ -69,7 +71,7 @@ export async function openTableOrigin(
       log,
       watchFolder,
     })
-    return { origin: files, credentials: none, xds: null, problems: () => meshFileProblems(files.state()) }
+    return { origin: files, ...NO_CONNECTION, problems: () => meshFileProblems(files.state()) }
   }
   const { XdsOrigin } = await import('../tables/xds-origin.ts')
   const { nodeFor } = await import('./xds-node.ts')
@@ -99,12 +101,15 @@ export async function openTableOrigin(
     origin: connected,
     credentials: access.shown,
     xds: () => ({ ...origin.state(), ...registrationOf(config, origin.state().connected) }),
+    xdsHistory: () => origin.history(),
     problems: () => controlPlaneProblems(origin.state()),
   }
 }
 
-function none(): ShownCredential[] {
-  return []
+const NO_CONNECTION: Pick<OpenTableOrigin, 'credentials' | 'xds' | 'xdsHistory'> = {
+  credentials: () => [],
+  xds: null,
+  xdsHistory: () => [],
 }
 
 /** The group that istiod is asked to register this machine in, and whether it has: it does so for as long as the stream lasts. */

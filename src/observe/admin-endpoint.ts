@@ -1,7 +1,7 @@
 import { nameToWire } from '../dns/name.ts'
 import { json, JSON_TYPE, type Route, text } from '../http/route.ts'
 import { redact } from './redact.ts'
-import type { ObserveSources } from './sources.ts'
+import type { ObserveSources, XdsEvent } from './sources.ts'
 import { cacheStatus, credentialStatus, type StatusReport } from './status.ts'
 import { statusPage } from './status-page.ts'
 import { upstreamStatus } from './upstream-metrics.ts'
@@ -56,9 +56,18 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
       const xds = sources.xds()
       return xds === null ? null : { ...xds, credentials: credentialStatus(sources) }
     }),
+    get('/debug/xds/history', 'connections, tables and refusals of the last time, with reasons', () =>
+      sources.xdsHistory().map(eventOf),
+    ),
+    get('/debug/log', 'the last lines of the log, secrets redacted', () => redact(sources.recentLog())),
     get('/debug/config', 'the configuration in use, secrets redacted', () => redact(sources.config())),
   ]
   return routes
+}
+
+/** Its time as people read it. */
+function eventOf({ atMs, ...event }: XdsEvent): unknown {
+  return { at: new Date(atMs).toISOString(), ...event }
 }
 
 function get(path: string, about: string, read: () => unknown): Route {

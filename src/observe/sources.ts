@@ -3,6 +3,7 @@ import type { RequiredToken } from '../http/request-guard.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { BucketCounts } from './bucket-counts.ts'
+import type { RecentLog } from './log-ring.ts'
 
 /** The name table, as far as people and metrics want to know. */
 export interface MeshState {
@@ -35,6 +36,18 @@ export interface XdsStateLike {
   away: { sinceMs: number; address: string; reason: string } | null
   /** The workload group that this machine is to be registered in, and whether it is; absent where none was asked for. */
   registration?: { group: string; isRegistered: boolean }
+}
+
+/** Something that happened between byname and the control plane. */
+export interface XdsEvent {
+  /** Unix time in ms. */
+  atMs: number
+  what: 'connected' | 'ended' | 'failed' | 'accepted' | 'refused'
+  address: string
+  /** Why a stream ended or a response was refused; the version accepted. */
+  detail: string
+  /** How often it happened in succession, for the same reason; `atMs` is the last time. */
+  times: number
 }
 
 /** One thing that byname shows to the control plane, or verifies. */
@@ -133,6 +146,10 @@ export interface ObserveSources {
   mesh(): MeshState
   /** Null where the table does not come over xDS. */
   xds(): XdsStateLike | null
+  /** What happened last between byname and the control plane, the oldest first; empty where there is none. */
+  xdsHistory(): readonly XdsEvent[]
+  /** The last lines of the log. */
+  recentLog(): RecentLog
   /** What is shown to the control plane and verified; empty where nothing is. */
   credentials(): readonly CredentialState[]
   /** The name table as proto3 JSON, in pieces, so that a big one is never held as a whole. */

@@ -3,6 +3,7 @@ import { NAME_TABLE_TYPE, type TableSink } from '../table/nds.ts'
 import { AdsClient, type AdsClientOptions } from '../xds/ads-client.ts'
 import type { Push } from '../xds/ads-dialect.ts'
 import type { Subscription, Verdict } from '../xds/subscription.ts'
+import type { XdsEvent } from '../xds/xds-history.ts'
 import type { XdsState } from '../xds/xds-state.ts'
 import { wallClock } from '../base/clock.ts'
 
@@ -43,6 +44,11 @@ export class XdsOrigin {
   /** Leaves the stream for a new one, at once and quietly: what it is made with has been replaced. */
   reconnect(): void {
     this.#client.reconnect()
+  }
+
+  /** What happened last, the oldest first. */
+  history(): XdsEvent[] {
+    return this.#client.history()
   }
 
   state(): XdsState {

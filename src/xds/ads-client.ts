@@ -14,6 +14,7 @@ import {
 import { Backoff, type BackoffSettings, DEFAULT_BACKOFF } from './backoff.ts'
 import type { CredentialsProvider } from './credentials.ts'
 import type { Subscription, Verdict } from './subscription.ts'
+import { type XdsEvent, XdsHistory } from './xds-history.ts'
 import type { ConnectionState, TypeState } from './xds-state.ts'
 
 /** What the client is made with. */
@@ -82,6 +83,7 @@ export class AdsClient {
   /** Of a type that nobody asked for. */
   #refusal: string | null = null
   readonly #state: ConnectionState
+  readonly #history: XdsHistory = new XdsHistory()
 
   constructor(options: AdsClientOptions) {
     if (options.addresses.length === 0) throw new RangeError('the xDS client needs an address')
@@ -145,6 +147,11 @@ export class AdsClient {
     return { ...this.#state }
   }
 
+  /** What happened last, the oldest first. */
+  history(): XdsEvent[] {
+    return this.#history.events()
+  }
+
   /** How the subscription to a type stands; null for a type that nobody asked for. */
   typeState(typeUrl: string): TypeState | null {
     const subscribed = this.#subscribed.get(typeUrl)
@@ -196,6 +203,7 @@ export class AdsClient {
     this.#state.connected = true
     this.#state.away = null
     this.#state.connectedSinceMs = this.#clock.now()
+    this.#note('connected', address, this.#state.dialect)
     const fields = { address, dialect: this.#state.dialect }
     if (this.#phase === 'connected') this.#options.log.debug(fields, 'connected to the control plane again')
     else this.#options.log.info(fields, `connected to the control plane${this.#phase === 'lost' ? ' again' : ''}`)
@@ -247,6 +255,7 @@ export class AdsClient {
     state.accepted++
     if (!verdict.changed) state.unchanged++
     state.lastAcceptedAtMs = this.#clock.now()
+    if (verdict.changed) this.#note('accepted', address, `${subscription.label}, version ${JSON.stringify(version)}`)
     if (subscribed.refusal !== null)
       this.#options.log.info(
         { address, version },
@@ -262,6 +271,7 @@ export class AdsClient {
     state.rejected++
     state.refused = { sinceMs: state.refused?.sinceMs ?? this.#clock.now(), address, reason: message }
     this.#failed(message)
+    this.#note('refused', address, message)
     const fields = { address, version: push.version, nonce: push.nonce, reason: message }
     const { label } = subscribed.subscription
     if (subscribed.refusal === message) this.#options.log.debug(fields, 'refused a response of the control plane')
@@ -274,6 +284,7 @@ export class AdsClient {
     this.#state.unwanted++
     const message = notAskedFor(typeUrl, [...this.#subscribed.keys()].join(', '))
     this.#failed(message)
+    this.#note('refused', address, message)
     const level = this.#refusal === message ? 'debug' : 'warn'
     this.#options.log[level]({ address, version, nonce, reason: message }, 'refused a response of the control plane')
     this.#refusal = message
@@ -291,6 +302,7 @@ export class AdsClient {
       return
     }
     const isQuiet = end.kind === 'left' && hadAnswered
+    this.#note(isQuiet ? 'ended' : 'failed', address, end.reason)
     if (!isQuiet) {
       this.#failed(end.reason)
       this.#state.away = { sinceMs: this.#leftAtMs, address, reason: end.reason }
@@ -316,6 +328,10 @@ export class AdsClient {
     if (!hadAnswered && this.#fruitless % this.#options.addresses.length !== 0) return 0
     const elapsedMs = Math.max(0, this.#clock.now() - this.#openedAtMs)
     return Math.max(0, this.#backoff.next() - elapsedMs)
+  }
+
+  #note(what: XdsEvent['what'], address: string, detail: string): void {
+    this.#history.add(what, address, detail, this.#clock.now())
   }
 
   #failed(reason: string): void {

@@ -141,6 +141,25 @@ describe('the admin endpoint', () => {
     expect(await read('/debug/xds')).toEqual({ ...xds, credentials: [] })
   })
 
+  test('/debug/xds/history and /debug/log show what happened last, secrets redacted', async () => {
+    const atMs = Date.UTC(2026, 10, 1)
+    const event = { what: 'failed' as const, address: 'istiod:15012', detail: 'refused', times: 3 }
+    const line = {
+      time: '2026-11-01T00:00:00.000Z',
+      level: 'warn',
+      message: 'https://me:pw@a/ fails',
+      fields: { token: 't' },
+    }
+    const { admin } = await observe({
+      xdsHistory: () => [{ atMs, ...event }],
+      recentLog: () => ({ lines: [line], failures: [line], dropped: 2 }),
+    })
+    const read = async (path: string): Promise<unknown> => JSON.parse((await admin(path)).body)
+    expect(await read('/debug/xds/history')).toEqual([{ at: '2026-11-01T00:00:00.000Z', ...event }])
+    const shown = { ...line, message: 'https://[redacted]@a/ fails', fields: { token: '[redacted]' } }
+    expect(await read('/debug/log')).toEqual({ lines: [shown], failures: [shown], dropped: 2 })
+  })
+
   test('/debug/config hides secrets', async () => {
     const { admin } = await observe({ config: () => ({ mesh: { token: 'abc' }, workers: 1 }) })
     expect(JSON.parse((await admin('/debug/config')).body)).toEqual({ mesh: { token: '[redacted]' }, workers: 1 })

@@ -29,6 +29,8 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ],
     mesh: () => mesh,
     xds: () => ({ connected: true, reconnects: 2, away: null }),
+    xdsHistory: () => [],
+    recentLog: () => ({ lines: [], failures: [], dropped: 0 }),
     credentials: () => [],
     tableJson: () => ['{"table":{', '}}'],
     config: () => ({ workers: 2 }),
