@@ -164,6 +164,11 @@ const mesh = section({
     },
   ),
   ttlSeconds: setting(quantity('seconds', 1, 86_400), 30, { about: 'TTL of mesh answers.', reload: 'live' }),
+  headlessNegativeTtlSeconds: setting(quantity('seconds', 0, 86_400), 1, {
+    about:
+      'Longest time a negative answer for a name below a Kubernetes host of the table is kept, by byname and by clients: a pod of a StatefulSet may be there a moment later. A new table ends it at once.',
+    reload: 'live',
+  }),
   httpsRecords: setting(oneOf('nodata', 'forward'), 'nodata', {
     about: 'HTTPS and SVCB records of mesh names: nodata (there are none) or forward (asked upstream).',
     reload: 'live',

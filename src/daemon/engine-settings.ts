@@ -86,6 +86,7 @@ export function deriveSettings(
   )
   const settings: EngineSettings = {
     ttlSeconds: config.mesh.ttlSeconds,
+    headlessNegativeTtlSeconds: config.mesh.headlessNegativeTtlSeconds,
     httpsRecords: config.mesh.httpsRecords,
     beforeSync: beforeSync(config),
     startedAtMs: 0,

@@ -80,6 +80,8 @@ export class Engine {
   #settings: EngineSettings
   #seed: number
   #image: Image | null = null
+  /** Tables so far. */
+  tables = 0
   readonly #query: ClientQuery = new ClientQuery()
   #rateLimit: RateLimit | null
   /** Address of the client of the queries in hand, where the driver has it. */
@@ -149,6 +151,7 @@ export class Engine {
       this.#hostsFile.refresh()
     }
     this.#image = image
+    this.tables++
     this.counters.set(Cell.imageGeneration, image.generation)
   }
 

@@ -60,6 +60,8 @@ export interface LoopProbeNames {
 export interface EngineSettings {
   /** TTL of mesh answers. */
   ttlSeconds: number
+  /** Longest time that a denial of a name below a Kubernetes host of the table is kept; as others if not given. */
+  headlessNegativeTtlSeconds?: number
   httpsRecords: 'nodata' | 'forward'
   beforeSync: 'servfail' | 'forward' | 'auto'
   /** When the daemon started, in the engine's own time (`beforeSync: auto` counts from it). */

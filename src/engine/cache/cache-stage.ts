@@ -3,6 +3,7 @@ import { nameToText, finishHash } from '../../dns/name.ts'
 import { Flag } from '../../dns/constants.ts'
 import { Cell, Source, type WorkerCounters } from '../../stats/counters.ts'
 import { type AnswerContext, type AnswerStage, PASS } from '../answers/answer-stage.ts'
+import { isBelowService } from '../answers/service-names.ts'
 import { type ClientQuery, Variant } from '../client-query.ts'
 import type { Upstreams } from '../forward/upstreams.ts'
 import type { Cache } from './cache.ts'
@@ -20,6 +21,8 @@ const Found = { NOTHING: 0, FRESH: 1, EXPIRED: 2, STALE: 3, DENIAL: 4 } as const
 export interface CacheStageContext extends AnswerContext {
   readonly cache: Cache | null
   readonly counters: WorkerCounters
+  /** How many tables there were. */
+  readonly tables: number
   /** What answers questions that the cache passes on. */
   readonly forwarder: {
     readonly upstreams: Upstreams
@@ -89,6 +92,7 @@ export class CacheStage implements AnswerStage {
     this.#store = store
     this.#ageSeconds = age
     if (age >= store.lifetimeSeconds(block)) return this.#answerExpired(query, out, outAt)
+    if (store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)) return PASS
     this.#found = Found.FRESH
     return writeStored(store, block, query, age, -1, store.ede(block), random(), out, outAt)
   }
@@ -137,8 +141,27 @@ export class CacheStage implements AnswerStage {
     return writeStale(store, block, query, random(), out, outAt)
   }
 
+  /**
+   * True if a table that came after it ends the denial found: one of a name below a Kubernetes host, which may be there
+   * now. Each denial is compared with each table once.
+   */
+  #isEnded({ name }: ClientQuery): boolean {
+    const { image, settings, tables } = this.#context
+    const store = this.#store
+    const block = this.#block
+    if (store.isOfTable(block, tables)) return false
+    if (image === null || settings.headlessNegativeTtlSeconds === undefined) return false
+    if (!store.has(block, StoredFlag.FAILURE) && isBelowService(image, name.lower, 0, name.length)) return true
+    store.setTable(block, tables)
+    return false
+  }
+
   #answerBelowCut(cache: Cache, query: ClientQuery, variant: number, out: Uint8Array, outAt: number): number {
-    const { forwarder, now, seed } = this.#context
+    const { forwarder, image, now, seed, settings } = this.#context
+    const { lower, length: nameLength } = query.name
+    const isBrief = image !== null && settings.headlessNegativeTtlSeconds !== undefined
+    // The name above may be one of the mesh that servers do not know.
+    if (isBrief && isBelowService(image, lower, 0, nameLength)) return PASS
     const length = answerBelowCut(cache, forwarder.upstreams, query, variant, seed, now, out, outAt)
     if (length !== PASS) this.#found = Found.DENIAL
     return length

@@ -8,7 +8,7 @@ const STALE_TTL_SECONDS = 30
 
 /** True if the answer of `block` may still be served at `now` (engine time, ms), fresh or stale for at most `staleSeconds`. */
 export function isServable(store: AnswerStore, block: number, staleSeconds: number, now: number): boolean {
-  if (store.has(block, StoredFlag.FAILURE)) return false
+  if (store.has(block, StoredFlag.FAILURE | StoredFlag.BRIEF)) return false
   return ageOf(store, block, now) < store.lifetimeSeconds(block) + staleSeconds
 }
 

@@ -7,7 +7,7 @@
  *   8 f64 time stored, in ms          16 u32 lifetime in seconds
  *  20 u16 message length  22 u16 TTLs  24 u16 rotate at  26 u16 rotate size  28 u16 rotate count
  *  30 u16 key length      32 u16 extended error, 65,535: none
- *  34 u16 rcode (four bits) and StoredFlag
+ *  34 u16 rcode (four bits), number of the table that it was compared with (six), StoredFlag
  *  36 u32 age in seconds until which it is served stale at once
  *  40 message … │ offsets of TTLs (u16 each, at an even address) │ key
  *  key: the question's name in lower case, type, variant (see `variantOf`)
@@ -48,9 +48,13 @@ export const StoredFlag = {
   DEAD: 8,
   /** A failure kept for a few seconds (RFC 9520): never served stale. */
   FAILURE: 16,
+  /** Denies a name below a Kubernetes host of the table: never served stale. */
+  BRIEF: 32,
 } as const
 
-/** The rcode stands above the flags. */
+/** The number of the table stands above the flags, and the rcode above that. */
+const TABLE_SHIFT = 6
+const TABLE_MASK = 0x3f
 const RCODE_SHIFT = 12
 const NO_EDE = 0xffff
 
@@ -116,6 +120,23 @@ export class AnswerStore {
   }
   unmark(at: number, flag: number): void {
     this.halves[(at >> 1) + HALF_FLAGS]! &= ~flag
+  }
+
+  /** True if the block was last compared with table number `table`, or with one 64 tables before it. */
+  isOfTable(at: number, table: number): boolean {
+    return ((this.halves[(at >> 1) + HALF_FLAGS]! >> TABLE_SHIFT) & TABLE_MASK) === (table & TABLE_MASK)
+  }
+  setTable(at: number, table: number): void {
+    const half = (at >> 1) + HALF_FLAGS
+    this.halves[half] = (this.halves[half]! & ~(TABLE_MASK << TABLE_SHIFT)) | ((table & TABLE_MASK) << TABLE_SHIFT)
+  }
+
+  /** Lowers MINIMUM of the SOA whose TTL stands at `soaTtlAt` of the block's message to that TTL: some clients look at nothing else. */
+  lowerMinimum(at: number, soaTtlAt: number): void {
+    const { bytes } = this
+    const ttlAt = at + STORED_HEAD + soaTtlAt
+    const minimumAt = ttlAt + 2 + readU16(bytes, ttlAt + 4)
+    writeU32(bytes, minimumAt, Math.min(readU32(bytes, minimumAt), readU32(bytes, ttlAt)))
   }
 
   /** Gives the block another type in its key, and the hash that goes with that. */

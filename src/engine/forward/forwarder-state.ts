@@ -2,6 +2,7 @@
 import type { Answer } from '../../dns/answer.ts'
 import type { Source, WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
+import type { TtlBounds } from '../cache/stored-answer.ts'
 import type { ClientQuery } from '../client-query.ts'
 import type { Attempts } from './attempts.ts'
 import { InFlight, Purpose } from './in-flight.ts'
@@ -9,6 +10,7 @@ import type { FailureReason, Outlet } from '../outlet.ts'
 import type { EngineSettings } from '../settings.ts'
 import { TruncatedReplies } from './truncated-replies.ts'
 import { UpstreamCookies } from './upstream-cookies.ts'
+import type { Image } from '../../table/image.ts'
 import { Upstreams } from './upstreams.ts'
 import type { Waiters } from './waiters.ts'
 
@@ -34,6 +36,9 @@ export interface ForwarderContext {
   readonly answer: Answer
   readonly cache: Cache | null
   readonly seed: number
+  /** Table in use, null before the first, and how many there were. */
+  readonly image: Image | null
+  readonly tables: number
   now: number
   /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns `length`. */
   complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number
@@ -51,6 +56,8 @@ export class ForwarderState {
   settings: EngineSettings
   upstreams: Upstreams
   cookies: UpstreamCookies
+  /** How denials of names below a Kubernetes host of the table are kept. */
+  briefBounds: TtlBounds
 
   constructor(context: ForwarderContext, settings: EngineSettings) {
     this.context = context
@@ -60,6 +67,7 @@ export class ForwarderState {
     this.waiters = this.inFlight.waiters
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.cookies = new UpstreamCookies(settings.servers, context.random)
+    this.briefBounds = briefBounds(settings)
   }
 
   /** Takes new settings; true if the servers are the same, under the same indices. */
@@ -67,6 +75,7 @@ export class ForwarderState {
     const { counters, random } = this.context
     const before = this.upstreams
     this.settings = settings
+    this.briefBounds = briefBounds(settings)
     this.upstreams = new Upstreams(settings, counters, random, before)
     this.cookies = new UpstreamCookies(settings.servers, random, this.cookies)
     return this.upstreams.hasServersOf(before)
@@ -99,5 +108,14 @@ export class ForwarderState {
     // That a server does not know a name of our own making says nothing of it.
     if (this.inFlight.purpose(p) !== Purpose.LOOP_PROBE)
       this.upstreams.failed(server, reason, this.context.now, isItsFault)
+  }
+}
+
+function briefBounds({ cache, headlessNegativeTtlSeconds = Number.POSITIVE_INFINITY }: EngineSettings): TtlBounds {
+  const { minTtlSeconds, maxTtlSeconds, maxNegativeTtlSeconds } = cache
+  return {
+    minTtlSeconds,
+    maxTtlSeconds,
+    maxNegativeTtlSeconds: Math.min(maxNegativeTtlSeconds, headlessNegativeTtlSeconds),
   }
 }

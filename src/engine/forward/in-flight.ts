@@ -54,6 +54,7 @@ export class InFlight {
   readonly #keyLength: Uint16Array
   readonly #hash: Int32Array
   readonly #startedAt: Float64Array
+  readonly #tables: Uint32Array
   readonly #deadlineAt: Float64Array
   readonly #hedgeAt: Float64Array
   readonly #messages: Uint8Array
@@ -95,6 +96,7 @@ export class InFlight {
     this.#keyLength = new Uint16Array(n)
     this.#hash = new Int32Array(n)
     this.#startedAt = new Float64Array(n)
+    this.#tables = new Uint32Array(n)
     this.#deadlineAt = new Float64Array(n)
     this.#hedgeAt = new Float64Array(n)
     this.#messages = new Uint8Array(n)
@@ -151,8 +153,9 @@ export class InFlight {
     return p
   }
 
-  /** Says what a pending query is for (a Purpose), its route's index, and how long it may take. */
-  assign(p: number, purpose: number, route: number, now: number, deadlineAt: number): void {
+  /** Says what a pending query is for (a Purpose), its route's index, how long it may take, and how many tables there were. */
+  assign(p: number, purpose: number, route: number, now: number, deadlineAt: number, tables: number): void {
+    this.#tables[p] = tables
     this.#purpose[p] = purpose
     this.#route[p] = route
     this.#startedAt[p] = now
@@ -237,6 +240,11 @@ export class InFlight {
 
   startedAt(p: number): number {
     return this.#startedAt[p]!
+  }
+
+  /** How many tables there were when it began. */
+  tables(p: number): number {
+    return this.#tables[p]!
   }
 
   deadlineAt(p: number): number {

@@ -141,7 +141,7 @@ export class PendingQueries {
     if (p === NONE) return NONE
     if (isProbe) this.#probing++
     else this.#room.take(p, route)
-    inFlight.assign(p, purpose, route, context.now, context.now + settings.deadlineMs)
+    inFlight.assign(p, purpose, route, context.now, context.now + settings.deadlineMs, context.tables)
     this.#showOpen()
     return p
   }

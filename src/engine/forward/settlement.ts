@@ -13,6 +13,7 @@ import { readU16, setCounts } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Cell, Source } from '../../stats/counters.ts'
 import { ANY_TYPE_KEY, type ClientQuery, Variant } from '../client-query.ts'
+import { isBelowService } from '../answers/service-names.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './attempts.ts'
 
@@ -140,9 +141,11 @@ export class Settlement {
   /** Puts the answer in `context.answer` into `scratch`; returns for how many seconds it may be served. */
   #storeAnswer(p: number): number {
     const { context, inFlight, settings } = this.#state
-    const { answer, now } = context
-    return storeAnswer(
-      this.#scratch,
+    const { answer, now, tables } = context
+    const scratch = this.#scratch
+    const isBrief = this.#isBriefDenial(p)
+    const seconds = storeAnswer(
+      scratch,
       0,
       answer.packet,
       answer.start,
@@ -152,8 +155,23 @@ export class Settlement {
       inFlight.keyLength(p),
       inFlight.hash(p),
       now,
-      settings.cache,
+      isBrief ? this.#state.briefBounds : settings.cache,
     )
+    scratch.setTable(0, tables)
+    if (!isBrief) return seconds
+    scratch.mark(0, StoredFlag.BRIEF)
+    if (answer.soaTtl >= 0) scratch.lowerMinimum(0, answer.soaTtlAt)
+    // A table that came while the server was asked may know better already.
+    return inFlight.tables(p) === tables ? seconds : 0
+  }
+
+  /** True if the answer in `context.answer` denies a name below a Kubernetes host of the table. */
+  #isBriefDenial(p: number): boolean {
+    const { context, inFlight, settings } = this.#state
+    const { answer, image } = context
+    if (image === null || settings.headlessNegativeTtlSeconds === undefined) return false
+    if (answer.rcode === Rcode.NOERROR ? answer.hasAnswer : answer.rcode !== Rcode.NXDOMAIN) return false
+    return isBelowService(image, inFlight.keys, inFlight.keyAt(p), inFlight.nameLength(p))
   }
 
   /** Gives the answer in `scratch` to all who wait; `flags`: Flag.TC if it is partial, else 0. */
