@@ -25,8 +25,9 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   config: { imports: ['base', 'yaml', 'dns', 'istio'] },
   vm: { imports: ['config/resolv-conf.ts', 'base'] },
   table: { imports: ['dns'] },
-  engine: { imports: ['table', 'dns', 'stats'], isPure: true },
-  worker: { imports: ['engine', 'table', 'dns', 'stats', 'os', 'base'] },
+  querylog: { imports: ['dns', 'stats', 'base'], isPure: true },
+  engine: { imports: ['querylog', 'table', 'dns', 'stats'], isPure: true },
+  worker: { imports: ['engine', 'querylog', 'table', 'dns', 'stats', 'os', 'base'] },
   stream: {
     imports: ['engine/stream-port.ts', 'engine/stream-batch.ts', 'engine/settings.ts', 'dns', 'stats', 'base'],
   },
@@ -35,7 +36,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   mesh: { imports: ['table', 'dns', 'proto', 'yaml', 'base'] },
   tables: { imports: ['xds', 'mesh', 'table', 'base'] },
   explain: { imports: ['engine/explain.ts', 'dns', 'stats', 'base'] },
-  observe: { imports: ['explain', 'http', 'dns', 'stats', 'base'] },
+  observe: { imports: ['explain', 'querylog', 'http', 'dns', 'stats', 'base'] },
   daemon: {
     imports: [
       'observe',
@@ -47,6 +48,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'stream',
       'worker',
       'engine',
+      'querylog',
       'table',
       'config',
     ].concat(['http', 'proto', 'stats', 'os', 'dns', 'base', 'version.ts']),

@@ -46,6 +46,7 @@ import type {
   XdsStateLike,
 } from '../observe/sources.ts'
 import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
+import { QueryFeed } from '../querylog/query-feed.ts'
 import { examineStart } from './start-check.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import { TableCompiler } from '../table/compile.ts'
@@ -176,6 +177,7 @@ class Daemon {
   #keeper: TableKeeper | null = null
   #origin: TableOrigin | null = null
   #counterWatch: CounterWatch | null = null
+  #feed: QueryFeed | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
   #xdsHistory: () => readonly XdsEvent[] = () => []
@@ -341,6 +343,8 @@ class Daemon {
   async #startObserver({ workers, stream, streamCounters }: Threads, keeper: TableKeeper): Promise<void> {
     const { Observer } = await import('../observe/observer.ts')
     const { metrics, admin } = this.#settings.config
+    const feed = new QueryFeed(workers.queryRings, steadyClock)
+    this.#feed = feed
     this.sources = observeSources({
       startedAtMs: this.#startedAtMs,
       driver: this.#driver,
@@ -348,6 +352,7 @@ class Daemon {
       warnings: () => this.#warnings,
       listeners: this.#listeners,
       workers,
+      feed,
       stream: stream!,
       streamCounters,
       keeper,
@@ -490,6 +495,7 @@ class Daemon {
     // First: when the stream worker listens no more, nobody does, and who connects is refused at once instead of being reset later.
     this.#close(this.#listeners.map(({ tcpFd }) => tcpFd))
     await this.#threads?.stop()
+    this.#feed?.stop()
     this.#close(this.#listeners.flatMap(({ udpFds }) => udpFds))
     await this.#keeper?.stop()
     if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)

@@ -8,6 +8,7 @@ import type { Log } from '../base/log.ts'
 import { ThreadRequests } from '../base/thread-requests.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { errorName, type Syscalls } from '../os/syscalls.ts'
+import { createRing } from '../querylog/ring-layout.ts'
 import { WorkerCounters } from '../stats/counters.ts'
 import type { DataWorkerPort } from '../stream/data-worker-link.ts'
 import type { Image } from '../table/image.ts'
@@ -24,6 +25,8 @@ import { Supervisor } from './supervisor.ts'
 /** Pauses before a worker that dies at once is started again: it must not use up the machine. */
 const FIRST_PAUSE_MS = 200
 const LONGEST_PAUSE_MS = 5000
+/** Some 40,000 answers: what a worker under full load gives in the longest pause between two looks. Untouched as long as nobody looks. */
+const QUERY_RING_BYTES = 4 * 1024 * 1024
 
 /** What the data workers are started with. */
 export interface DataWorkersOptions {
@@ -66,6 +69,7 @@ interface Slot {
   /** −1 where there is none: with Node's own sockets the event loop is woken by the message. */
   wakeFd: number
   counters: WorkerCounters
+  queryRing: SharedArrayBuffer
   openedFds: Int32Array<SharedArrayBuffer>
   isReady: boolean
   /** Settles when the thread that was started first is ready, or has ended. */
@@ -104,6 +108,7 @@ export class DataWorkers {
       reader: 0,
       wakeFd: -1,
       counters: new WorkerCounters(),
+      queryRing: createRing(QUERY_RING_BYTES),
       openedFds: new Int32Array(new SharedArrayBuffer(OPENED_FDS * 4)).fill(-1),
       isReady: false,
       firstReady: Promise.withResolvers(),
@@ -118,6 +123,11 @@ export class DataWorkers {
 
   get counters(): WorkerCounters[] {
     return this.#slots.map(({ counters }) => counters)
+  }
+
+  /** By worker: what it tells of its answers (ring-layout.ts). Each is for one reader. */
+  get queryRings(): SharedArrayBuffer[] {
+    return this.#slots.map(({ queryRing }) => queryRing)
   }
 
   /**
@@ -211,6 +221,7 @@ export class DataWorkers {
       listeners: this.#hasLeft ? [] : listeners(slot.index),
       wakeFd: slot.wakeFd,
       counters: slot.counters.buffer,
+      queryRing: slot.queryRing,
       openedFds: slot.openedFds.buffer,
       settings: this.#settings,
       startedAtEpochMs,

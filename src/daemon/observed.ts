@@ -6,6 +6,7 @@ import { nameToWire } from '../dns/name.ts'
 import { serverUses } from './engine-settings.ts'
 import { explain } from './explanations.ts'
 import type { RecentLog } from '../observe/log-ring.ts'
+import type { QueryFeed } from '../querylog/query-feed.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
 import type {
   CredentialState,
@@ -42,6 +43,8 @@ export interface DaemonParts {
   reload: () => Reload | null
   listeners: readonly OpenListener[]
   workers: DataWorkers
+  /** What the data workers tell of their answers. */
+  feed: QueryFeed
   stream: StreamThread
   streamCounters: StreamCounters
   keeper: TableKeeper
@@ -89,6 +92,8 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     explain: (query) => explain(workers, query),
+    samples: parts.feed,
+    queryLogDropped: () => parts.feed.dropped,
     warnings: parts.warnings,
     problems: () => [
       ...parts.problems(),

@@ -19,6 +19,14 @@ export class ClientQuery extends Query {
   advertise = 1232
   /** When it arrived, in ms. */
   receivedAt = 0
+  /** The client's address, 4 or 16 bytes at `addressAt`; whoever named the client owns them. */
+  address: Uint8Array = new Uint8Array(4)
+  addressAt = 0
+  addressLength = 4
+  /** The client's port, 0 if it is not known. */
+  port = 0
+  /** Number of the upstream server that the answer is from; 0: none, or not known. */
+  server = 0
   /** The cookie that the reply carries if the query had one (`cookieAt` > 0). */
   readonly replyCookie: Uint8Array = new Uint8Array(COOKIE_BYTES)
 }

@@ -13,6 +13,7 @@ import { isOwnCookie, writeCookie } from '../dns/cookie.ts'
 import type { ScannedName } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
 import { rcodeOf } from '../dns/reply.ts'
+import type { QueryTap } from '../querylog/query-tap.ts'
 import { Cell, Drop, Source, type WorkerCounters } from '../stats/counters.ts'
 import type { Image } from '../table/image.ts'
 import { isAllowed, isLocal } from './access.ts'
@@ -50,6 +51,8 @@ export interface EngineOptions {
   now: number
   /** Told the label of a server that forwards to us, and the address (4 or 16 bytes) that the query came back from. */
   onLoop?: (server: string, from: Uint8Array) => void
+  /** Where answers are told of; not given: nowhere. */
+  tap?: QueryTap
 }
 
 /** One data worker's engine: queries and upstream messages in, replies and upstream queries out by the outlet. */
@@ -77,6 +80,9 @@ export class Engine {
   readonly #minimalAny: MinimalAnyStage = new MinimalAnyStage()
   readonly #cacheStage: CacheStage
   readonly #onLoop: EngineOptions['onLoop']
+  readonly #tap: QueryTap | null
+  /** The tap, as long as somebody wants to be told. */
+  #openTap: QueryTap | null = null
   #settings: EngineSettings
   #seed: number
   #image: Image | null = null
@@ -84,10 +90,6 @@ export class Engine {
   tables = 0
   readonly #query: ClientQuery = new ClientQuery()
   #rateLimit: RateLimit | null
-  /** Address of the client of the queries in hand, where the driver has it. */
-  #address: Uint8Array = new Uint8Array(4)
-  #addressAt = 0
-  #addressLength = 4
   /** Whether the client of the queries in hand is on this machine, and whether it may ask. */
   #isLocal = true
   #isAllowed = true
@@ -103,6 +105,7 @@ export class Engine {
     this.now = options.now
     this.#settings = options.settings
     this.#onLoop = options.onLoop
+    this.#tap = options.tap ?? null
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()
@@ -178,6 +181,7 @@ export class Engine {
   /** Moves time on, never back, and fires what is due. */
   advance(now: number): void {
     if (now > this.now) this.now = now
+    if (this.#tap !== null) this.#openTap = this.#tap.begin(this.now) ? this.#tap : null
     this.forwarder.tick()
   }
 
@@ -201,15 +205,16 @@ export class Engine {
    * Says who sends the queries that follow: `proto` 0 UDP, 1 TCP; `length` 4 or 16 bytes of address at `at` (an
    * IPv4-mapped address has 4), which must stay there as long as queries of that client follow. `isSameMachine`: they came
    * to a loopback address, so the client is this machine, whatever its address. A redirected query keeps its source
-   * address, which may be one that byname does not know as its own yet.
+   * address, which may be one that byname does not know as its own yet. `port`: the client's, 0 if it is not known.
    */
-  client(proto: number, address: Uint8Array, at: number, length: number, isSameMachine = false): void {
+  client(proto: number, address: Uint8Array, at: number, length: number, isSameMachine = false, port = 0): void {
     const query = this.#query
     query.proto = proto
     query.family = length === 4 ? 0 : 1
-    this.#address = address
-    this.#addressAt = at
-    this.#addressLength = length
+    query.address = address
+    query.addressAt = at
+    query.addressLength = length
+    query.port = port
     this.#isLocal = isSameMachine || isLocal(this.#settings, address, at, length)
     this.#isAllowed = this.#isLocal || isAllowed(this.#settings, address, at, length)
   }
@@ -297,7 +302,9 @@ export class Engine {
 
   /** Says that the batch's replies have been sent: they took until `now` (ms, may have a fraction). */
   endBatch(now: number): void {
-    const seconds = Math.max(0, now - this.now) / 1000
+    const millis = Math.max(0, now - this.now)
+    const seconds = millis / 1000
+    if (this.#openTap !== null) this.#openTap.end(millis)
     const answers = this.#batchAnswers
     // No iterator: it would be garbage once a batch.
     for (let k = 0; k < ALL_SOURCES.length; k++) {
@@ -330,6 +337,7 @@ export class Engine {
     if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
     if (query.receivedAt === now) this.#batchAnswers[source]!++
     else counters.duration(source, (now - query.receivedAt) / 1000, 1)
+    if (this.#openTap !== null) this.#openTap.completed(query, source, rcode, length, out, outAt, now)
     return length
   }
 
@@ -352,7 +360,8 @@ export class Engine {
   }
 
   #isOverLimit(): boolean {
-    return !this.#rateLimit!.take(this.#address, this.#addressAt, this.#addressLength, this.now)
+    const { address, addressAt, addressLength } = this.#query
+    return !this.#rateLimit!.take(address, addressAt, addressLength, this.now)
   }
 
   /** The source address of a datagram may be forged, and a reply would hit its owner: only a client that has proven its own gets one. */
@@ -362,25 +371,17 @@ export class Engine {
   }
 
   /** Whether a server cookie proves the address of the query's client (RFC 7873 §5.2.4). */
-  #isProven({ packet, cookieAt, cookieLength }: ClientQuery): boolean {
+  #isProven({ packet, cookieAt, cookieLength, address, addressAt, addressLength }: ClientQuery): boolean {
     const { cookieSecret } = this.#settings
     if (cookieSecret === undefined || cookieAt === 0) return false
     const seconds = Math.floor(this.now / 1000)
-    return isOwnCookie(
-      cookieSecret,
-      packet,
-      cookieAt,
-      cookieLength,
-      seconds,
-      this.#address,
-      this.#addressAt,
-      this.#addressLength,
-    )
+    return isOwnCookie(cookieSecret, packet, cookieAt, cookieLength, seconds, address, addressAt, addressLength)
   }
 
   #setLimit(query: ClientQuery): void {
     const { maxUdpPayload } = this.#settings
     query.receivedAt = this.now
+    query.server = 0
     query.advertise = this.#isLocal ? maxUdpPayload.local : maxUdpPayload.remote
     if (query.proto === 1) query.limit = MAX_TCP_REPLY
     else query.limit = query.payloadSize < query.advertise ? query.payloadSize : query.advertise
@@ -397,15 +398,14 @@ export class Engine {
       return
     }
     const seconds = Math.floor(this.now / 1000)
-    const address = this.#address
     writeCookie(
       secret,
       query.packet,
       query.cookieAt,
       seconds,
-      address,
-      this.#addressAt,
-      this.#addressLength,
+      query.address,
+      query.addressAt,
+      query.addressLength,
       query.replyCookie,
       0,
     )
@@ -440,7 +440,8 @@ export class Engine {
   /** A probe of ours has come back from the client named last. */
   #tellOfLoop(server: number): void {
     this.counters.add(Cell.loopsDetected, 1)
-    const from = this.#address.slice(this.#addressAt, this.#addressAt + this.#addressLength)
+    const { address, addressAt, addressLength } = this.#query
+    const from = address.slice(addressAt, addressAt + addressLength)
     this.#onLoop?.(this.forwarder.upstreams.server(server).label, from)
   }
 }

@@ -4,7 +4,7 @@
  * 400,000 instead of 280,000 answers per CPU second over TCP), and nothing is allocated per record.
  *
  * ```
- *  reads    connection 4 | length of frames 4 | length of address 1 | same machine 1 | 0 0 | address 16 | frames …
+ *  reads    connection 4 | length of frames 4 | length of address 1 | same machine 1 | port 2 | address 16 | frames …
  *  writes   connection 4 | length of frames 4 | settled 4                                               | frames …
  * ```
  * Numbers in network byte order.
@@ -18,6 +18,7 @@ export const WRITE_HEADER_BYTES = 12
 const LENGTH = 4
 const ADDRESS_LENGTH = 8
 const SAME_MACHINE = 9
+const PORT = 10
 const ADDRESS = 12
 const SETTLED = 8
 
@@ -46,12 +47,17 @@ export function isSameMachineAt(batch: Uint8Array, at: number): boolean {
   return batch[at + SAME_MACHINE] === 1
 }
 
+/** The port of the client of the read at `at`. */
+export function portAt(batch: Uint8Array, at: number): number {
+  return (batch[at + PORT]! << 8) | batch[at + PORT + 1]!
+}
+
 /** Queries settled by the write at `at`: the replies in it and those that get none. */
 export function settledAt(batch: Uint8Array, at: number): number {
   return uint32(batch, at + SETTLED)
 }
 
-/** Writes a read with its frames at `at` and returns the offset after it. `isSameMachine`: it came to a loopback address. */
+/** Writes a read with its frames at `at` and returns the offset after it. `isSameMachine`: it came to a loopback address; `port`: the client's. */
 export function putRead(
   batch: Uint8Array,
   at: number,
@@ -59,11 +65,14 @@ export function putRead(
   address: Uint8Array,
   frames: Uint8Array,
   isSameMachine = false,
+  port = 0,
 ): number {
   putUint32(batch, at, connection)
   putUint32(batch, at + LENGTH, frames.length)
   batch[at + ADDRESS_LENGTH] = address.length
   batch[at + SAME_MACHINE] = isSameMachine ? 1 : 0
+  batch[at + PORT] = port >>> 8
+  batch[at + PORT + 1] = port
   batch.set(address, at + ADDRESS)
   batch.set(frames, at + READ_HEADER_BYTES)
   return at + READ_HEADER_BYTES + frames.length

@@ -1,5 +1,6 @@
 import type { ExplainResult } from '../explain/explain-request.ts'
 import type { RequiredToken } from '../http/request-guard.ts'
+import type { QuerySamples } from '../querylog/query-feed.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { BucketCounts } from './bucket-counts.ts'
@@ -164,6 +165,10 @@ export interface ObserveSources {
   flush(name: string | null): Promise<number>
   /** Why a name gets its answer: explain-request.ts says what may be asked. Rejects if no worker answers. */
   explain(query: URLSearchParams): Promise<ExplainResult>
+  /** Answers as they are given, sampled; whoever subscribes gets them from all data workers. */
+  samples: QuerySamples
+  /** Answers that neither the query log nor the samples had, as the data workers' rings were full. */
+  queryLogDropped(): number
   /** What an operator should know and do something about, a sentence each: about settings, not about what happens now. */
   warnings(): readonly string[]
   /** What is wrong now. */

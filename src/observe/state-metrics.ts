@@ -105,6 +105,12 @@ export function processMetrics(sources: ObserveSources, drops: SocketDrops): Met
       read: () => one(sources.workerRestarts()),
     },
     {
+      name: 'byname_query_log_dropped_total',
+      help: 'Answers that the query log and the samples of the status page lack, by reason: ring_full (byname answered faster than they were read). The clients have got theirs.',
+      type: 'counter',
+      read: () => [{ labels: { reason: 'ring_full' }, value: sources.queryLogDropped() }],
+    },
+    {
       name: 'byname_udp_socket_drops_total',
       help: 'Datagrams that the kernel threw away before byname could read them, mostly because a receive buffer was full. Most lost queries are lost here.',
       type: 'counter',

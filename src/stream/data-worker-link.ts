@@ -41,6 +41,8 @@ const POST_AT_BYTES = 1 << 17
 export interface StreamClient {
   /** 4 or 16 bytes. */
   readonly address: Uint8Array
+  /** The client's, 0 if it is not known. */
+  readonly port: number
   /** It came to a loopback address. */
   readonly isSameMachine: boolean
 }
@@ -154,8 +156,8 @@ export class DataWorkerLink {
     const reads = new Uint8Array(this.#batchBytes)
     let at = 0
     for (let i = 0; i < this.#connections.length; i++) {
-      const { address, isSameMachine } = this.#clients[i]!
-      at = putRead(reads, at, this.#connections[i]!, address, this.#frames[i]!, isSameMachine)
+      const { address, isSameMachine, port } = this.#clients[i]!
+      at = putRead(reads, at, this.#connections[i]!, address, this.#frames[i]!, isSameMachine, port)
     }
     this.#clearReads()
     this.#port.postMessage({ kind: 'queries', reads }, [reads.buffer])

@@ -9,6 +9,7 @@ import { Engine } from '../engine/engine.ts'
 import { explainQuery } from '../engine/explain.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { loadSyscalls } from '../os/syscalls.ts'
+import { QueryTap } from '../querylog/query-tap.ts'
 import { WorkerCounters } from '../stats/counters.ts'
 import { Image } from '../table/image.ts'
 import { BatchDriver } from './batch/batch-driver.ts'
@@ -53,6 +54,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     seed: start.seed,
     now: driver.now(),
     onLoop: (server, from) => post({ kind: 'loop', server, from }),
+    tap: new QueryTap(start.queryRing, random, Date.now),
   })
   const stream = new StreamWorkerLink(waiters)
   const handlers: RequestHandlers<WorkerRequests> = {

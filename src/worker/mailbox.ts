@@ -27,6 +27,8 @@ export interface WorkerStart {
   wakeFd: number
   /** See WorkerCounters. */
   counters: SharedArrayBuffer
+  /** What it answers is told of here (ring-layout.ts); it outlives the thread, and the next one goes on. */
+  queryRing: SharedArrayBuffer
   /** Descriptors that the worker opened through koffi (Int32, −1 free): they outlive it, so the control thread closes them. */
   openedFds: SharedArrayBuffer
   settings: EngineSettings

@@ -16,6 +16,7 @@ import {
   connectionAt,
   framesLengthAt,
   isSameMachineAt,
+  portAt,
   putWriteHeader,
   READ_HEADER_BYTES,
   WRITE_HEADER_BYTES,
@@ -71,7 +72,8 @@ export class StreamWorkerLink {
       const from = at + READ_HEADER_BYTES
       const to = from + framesLengthAt(reads, at)
       this.#asking = connectionAt(reads, at)
-      engine.client(1, reads, addressOffset(at), addressLengthAt(reads, at), isSameMachineAt(reads, at))
+      const isSameMachine = isSameMachineAt(reads, at)
+      engine.client(1, reads, addressOffset(at), addressLengthAt(reads, at), isSameMachine, portAt(reads, at))
       this.#answer(reads, from, to, engine)
       at = to
     }

@@ -1,6 +1,7 @@
 import { Type } from '../../src/dns/constants.ts'
 import { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
+import type { QueryTap } from '../../src/querylog/query-tap.ts'
 import { Cell, Drop, DROP_REASONS, RCODES, SOURCES, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import type { Image } from '../../src/table/image.ts'
 import { bytes, decode, type DecodedMessage, message, opt, type OptParts, type WireMessage } from '../dns/messages.ts'
@@ -84,7 +85,7 @@ export class EngineUnderTest {
   readonly #waiting: Map<number, Asked> = new Map()
   #repliesSeen = 0
 
-  constructor(change: SettingsChange = {}, image: Image | null = null) {
+  constructor(change: SettingsChange = {}, image: Image | null = null, tap?: QueryTap) {
     this.settings = settingsWith(change)
     this.engine = new Engine({
       settings: this.settings,
@@ -94,14 +95,15 @@ export class EngineUnderTest {
       seed: SEED,
       now: 0,
       onLoop: (label, from) => void this.loops.push([label, from.join('.')]),
+      ...(tap && { tap }),
     })
     if (image !== null) this.engine.adopt(image)
     this.from(LOOPBACK)
   }
 
   /** Names the client that asks from now on. */
-  from(address: Uint8Array, proto: number = 0): void {
-    this.engine.client(proto, address, 0, address.length)
+  from(address: Uint8Array, proto: number = 0, port: number = 0): void {
+    this.engine.client(proto, address, 0, address.length, false, port)
   }
 
   /** Asks and returns the question with its reply, or without one as long as it waits. */

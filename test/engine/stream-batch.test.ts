@@ -5,6 +5,7 @@ import {
   connectionAt,
   framesLengthAt,
   isSameMachineAt,
+  portAt,
   putRead,
   putWriteHeader,
   READ_HEADER_BYTES,
@@ -21,21 +22,24 @@ it('reads come out of a batch as they were put in', () => {
       address: Uint8Array.of(192, 0, 2, 1),
       frames: Uint8Array.of(1, 2, 3),
       isSameMachine: true,
+      port: 0xfffe,
     },
     {
       connection: 7,
       address: Uint8Array.from({ length: 16 }, (_, k) => k),
       frames: new Uint8Array(70).fill(9),
       isSameMachine: false,
+      port: 0,
     },
   ]
   let end = 1
-  for (const { connection, address, frames, isSameMachine } of reads)
-    end = putRead(batch, end, connection, address, frames, isSameMachine)
+  for (const { connection, address, frames, isSameMachine, port } of reads)
+    end = putRead(batch, end, connection, address, frames, isSameMachine, port)
   let at = 1
-  for (const { connection, address, frames, isSameMachine } of reads) {
+  for (const { connection, address, frames, isSameMachine, port } of reads) {
     expect(connectionAt(batch, at)).toBe(connection)
     expect(isSameMachineAt(batch, at)).toBe(isSameMachine)
+    expect(portAt(batch, at)).toBe(port)
     expect(batch.slice(addressOffset(at), addressOffset(at) + addressLengthAt(batch, at))).toEqual(address)
     const from = at + READ_HEADER_BYTES
     at = from + framesLengthAt(batch, at)

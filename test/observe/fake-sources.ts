@@ -38,6 +38,8 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ping: () => Promise.resolve([true, true]),
     flush: () => Promise.resolve(0),
     explain: () => Promise.resolve({ problem: 'nothing to explain' }),
+    samples: { subscribe: () => () => {} },
+    queryLogDropped: () => 0,
     warnings: () => [],
     problems: () => [],
     reload: () => null,

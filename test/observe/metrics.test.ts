@@ -70,6 +70,7 @@ const CONTRACT: [name: string, type: string, labels: string[]][] = [
   ['byname_dropped_total', 'counter', ['reason']],
   ['byname_worker_restarts_total', 'counter', []],
   ['byname_build_info', 'gauge', ['version']],
+  ['byname_query_log_dropped_total', 'counter', ['reason']],
   ['byname_udp_socket_drops_total', 'counter', []],
   ['istio_agent_dns_requests_total', 'counter', []],
   ['istio_agent_dns_upstream_requests_total', 'counter', []],

@@ -4,9 +4,10 @@ import { copyBytes, readU16 } from '../../dns/reply.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { chain, NONE } from './attempts.ts'
 
-/** Header, question of the longest name, cookie for the reply. */
-const QUERY_STRIDE = 304
+/** Header, question of the longest name, cookie for the reply, the client's address. */
+const QUERY_STRIDE = 312
 const COOKIE_AT = 272
+const ADDRESS_AT = 296
 /** A slow name may have a fourth of all places, so that others find one; where there are few, so many. */
 const LEAST_EACH = 512
 
@@ -26,6 +27,8 @@ export class Waiters {
   readonly #family: Uint8Array
   readonly #limit: Int32Array
   readonly #advertise: Uint16Array
+  readonly #payloadSize: Uint16Array
+  readonly #port: Uint16Array
   readonly #questionBytes: Uint16Array
   readonly #receivedAt: Float64Array
   /** By pending query: those who wait for it, in the order in which they came. */
@@ -44,6 +47,8 @@ export class Waiters {
     this.#family = new Uint8Array(capacity)
     this.#limit = new Int32Array(capacity)
     this.#advertise = new Uint16Array(capacity)
+    this.#payloadSize = new Uint16Array(capacity)
+    this.#port = new Uint16Array(capacity)
     this.#questionBytes = new Uint16Array(capacity)
     this.#receivedAt = new Float64Array(capacity)
     this.#first = new Int32Array(pendingCapacity).fill(NONE)
@@ -86,6 +91,7 @@ export class Waiters {
     const at = w * QUERY_STRIDE
     copyBytes(query.packet, query.at, length, this.#queries, at)
     if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, at + COOKIE_AT)
+    copyBytes(query.address, query.addressAt, query.addressLength, this.#queries, at + ADDRESS_AT)
     this.#bits[w] =
       (query.hasEdns ? WaiterBit.EDNS : 0) |
       (query.dnssecOk ? WaiterBit.DO : 0) |
@@ -94,6 +100,8 @@ export class Waiters {
     this.#family[w] = query.family
     this.#limit[w] = query.limit
     this.#advertise[w] = query.advertise
+    this.#payloadSize[w] = query.payloadSize
+    this.#port[w] = query.port
     this.#questionBytes[w] = length
     this.#receivedAt[w] = query.receivedAt
     return w
@@ -122,6 +130,12 @@ export class Waiters {
     into.family = this.#family[w]!
     into.limit = this.#limit[w]!
     into.advertise = this.#advertise[w]!
+    into.payloadSize = this.#payloadSize[w]!
+    into.address = this.#queries
+    into.addressAt = at + ADDRESS_AT
+    into.addressLength = into.family === 0 ? 4 : 16
+    into.port = this.#port[w]!
+    into.server = 0
     into.cookieAt = (bits & WaiterBit.COOKIE) === 0 ? 0 : at + COOKIE_AT
     if (into.cookieAt > 0) copyBytes(this.#queries, into.cookieAt, COOKIE_BYTES, into.replyCookie, 0)
     into.receivedAt = this.#receivedAt[w]!

@@ -36,6 +36,7 @@ export class ClientConnection {
   readonly number: number
   /** The client's address in 4 or 16 bytes. */
   readonly address: Uint8Array
+  readonly port: number
   /** It came to a loopback address. */
   readonly isSameMachine: boolean
   /** The same as text: what connections per client are counted by. */
@@ -81,6 +82,7 @@ export class ClientConnection {
     this.number = number
     this.client = client
     this.address = address
+    this.port = socket.remotePort ?? 0
     this.isSameMachine = isLoopbackText(socket.localAddress)
     this.link = link
     this.#owner = owner

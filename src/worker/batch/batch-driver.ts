@@ -292,8 +292,9 @@ export class BatchDriver implements Driver {
       this.#isLoopback[this.#listener]! ||
       (this.#listeners[this.#listener]!.isWildcard &&
         isToLoopback(ring.controls, k * CONTROL_STRIDE, ring.controlLength(k)))
-    if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4, isSameMachine)
-    else engine.client(0, ring.names, name + 8, 16, isSameMachine)
+    const port = (ring.names[name + 2]! << 8) | ring.names[name + 3]!
+    if (ring.names[name] === AF_INET) engine.client(0, ring.names, name + 4, 4, isSameMachine, port)
+    else engine.client(0, ring.names, name + 8, 16, isSameMachine, port)
     const at = k * MAX_QUERY_BYTES
     const to = this.#outUsed * out.slotBytes
     const length =

@@ -208,7 +208,7 @@ export class DgramDriver implements Driver {
     if (from.port === 0) return this.#counters.drop(Drop.sourcePortZero)
     engine.advance(this.#clock())
     const address = this.#bytesOf(from.address)
-    engine.client(0, address, 0, address.length, client.isLoopback)
+    engine.client(0, address, 0, address.length, client.isLoopback, from.port)
     this.#inHand = { client, address: from.address, port: from.port }
     const length =
       packet.length <= MAX_QUERY_BYTES
