@@ -45,7 +45,7 @@ function statusText(report: StatusReport): string {
   const servers = `\n${upstreamsText(report.upstreams)}`
   const warnings = report.warnings.map((warning) => `warning: ${printable(warning)}\n`).join('')
   const notes = problems.join('') + warnings
-  return `${alignColumns(rows.map((row) => row.map(printable)))}${servers}${notes === '' ? '' : `\n${notes}`}`
+  return `${printable(report.health.sentence)}\n\n${alignColumns(rows.map((row) => row.map(printable)))}${servers}${notes === '' ? '' : `\n${notes}`}`
 }
 
 function queriesText({ requests, responses }: StatusReport): string {

@@ -341,7 +341,10 @@ class Daemon {
 
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
   async #startObserver({ workers, stream, streamCounters }: Threads, keeper: TableKeeper): Promise<void> {
-    const { Observer } = await import('../observe/observer.ts')
+    const [{ Observer }, { processUsage }] = await Promise.all([
+      import('../observe/observer.ts'),
+      import('../observe/process-usage.ts'),
+    ])
     const { metrics, admin } = this.#settings.config
     const feed = new QueryFeed(workers.queryRings, steadyClock)
     this.#feed = feed
@@ -369,6 +372,8 @@ class Daemon {
       sources: this.sources,
       metrics: this.#endpoint('metrics', metrics.listen),
       admin: this.#endpoint('admin', admin.listen),
+      clock: steadyClock,
+      usage: processUsage,
       // The process before this one leaves the ports when this one has said that it answers.
       busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,

@@ -83,6 +83,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     recentLog: parts.recentLog,
     credentials: parts.credentials,
     tableJson: () => keeper.json(),
+    searchHosts: (text, offset, limit) => keeper.search(text, offset, limit),
     config: () => settings.config,
     ready: () => {
       const isAwaited = settings.config.mesh.source.kind !== 'none' && keeper.image === null

@@ -7,12 +7,17 @@ import { type Purpose, type Reply, type Route, text } from './route.ts'
 
 /** Bounds of a server. */
 export interface HttpLimits extends ConnectionLimits {
-  /** Requests under way at once, by purpose: for a listing until it is sent, for others until the handler has answered. More get 503. */
+  /**
+   * Requests under way at once, by purpose: for a listing or a stream until it is sent, for others until the handler has
+   * answered. More get 503.
+   */
   atOnce: Readonly<Record<Purpose, number>>
   /** If a handler takes longer, the client gets 503. */
   handlerMs: number
-  /** If a client takes longer to read a reply, its connection is closed; by purpose. */
+  /** If a client takes longer to read a reply, its connection is closed; by purpose. A stream is over then. */
   sendMs: Readonly<Record<Purpose, number>>
+  /** If a client reads nothing of what is sent for so long, its connection is closed. */
+  stalledMs: number
 }
 
 /** What a server is bounded by unless told otherwise. */
@@ -20,9 +25,11 @@ export const DEFAULT_LIMITS: HttpLimits = {
   most: 64,
   mostPerClient: 16,
   // A listing holds a copy of the records of the name table while it is sent.
-  atOnce: { probe: 32, page: 16, listing: 2 },
+  atOnce: { probe: 32, page: 16, listing: 2, stream: 8 },
   handlerMs: 10_000,
-  sendMs: { probe: 5_000, page: 30_000, listing: 60_000 },
+  // A client of a stream connects again, with the token of then.
+  sendMs: { probe: 5_000, page: 30_000, listing: 60_000, stream: 3_600_000 },
+  stalledMs: 30_000,
 }
 
 /** What a server is made with. */
@@ -39,7 +46,7 @@ export interface HttpServerOptions {
   /** What replies say is answering (the Server header): `byname/0.1.0`. */
   product?: string
   /** The reply to a request that is refused, or null; by default none is. */
-  guard?(method: string, headers: IncomingMessage['headers']): Reply | null
+  guard?(method: string, headers: IncomingMessage['headers'], path: string): Reply | null
   log: Pick<Log, 'info' | 'warn'>
   /** So long after the start a busy port is no problem: the process before this one is about to leave it. 0 if not given. */
   busyAllowedMs?: number
@@ -58,8 +65,6 @@ const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
 /** When the server stops, a connection that was just accepted has so long to bring its request. */
 const NEW_CONNECTION_MS = 200
-/** If a client reads nothing for so long, its connection is closed. */
-const STALLED_MS = 30_000
 
 /**
  * A small HTTP server for people and scrapers. If its port is busy or its address is missing, it logs that and tries again
@@ -69,12 +74,12 @@ export class HttpServer {
   readonly #options: HttpServerOptions
   readonly #limits: HttpLimits
   readonly #connections: Connections
-  readonly #atOnce: Record<Purpose, number> = { probe: 0, page: 0, listing: 0 }
+  readonly #atOnce: Record<Purpose, number> = { probe: 0, page: 0, listing: 0, stream: 0 }
   readonly #server: Server
   readonly #settled = Promise.withResolvers<{ address: string; port: number } | null>()
   #retry: NodeJS.Timeout | null = null
   #problem: string | null = null
-  #stopping = false
+  readonly #stop: AbortController = new AbortController()
   #busyAllowedUntilMs = 0
   #isInheritedUsed = false
 
@@ -93,7 +98,7 @@ export class HttpServer {
       (request, response) => void this.#answer(request, response),
     )
     this.#server.on('connection', (socket) => this.#connections.admit(socket))
-    this.#server.timeout = STALLED_MS
+    this.#server.timeout = this.#limits.stalledMs
     // `close` calls it, and it would reset connections that were accepted a moment ago: `stop` knows better.
     this.#server.closeIdleConnections = () => {}
   }
@@ -124,7 +129,7 @@ export class HttpServer {
 
   /** Stops accepting, lets requests under way end, and closes what is left at the deadline. */
   async stop(deadlineMs: number): Promise<void> {
-    this.#stopping = true
+    this.#stop.abort()
     if (this.#retry) clearTimeout(this.#retry)
     this.#settled.resolve(null)
     if (!this.#server.listening) return
@@ -140,7 +145,7 @@ export class HttpServer {
 
   async #bind(address: string, pauseMs: number): Promise<void> {
     const error = await this.#listen(address)
-    if (this.#stopping) {
+    if (this.#stop.signal.aborted) {
       // Stopped while binding: nobody else would close it.
       this.#server.close()
       return
@@ -214,7 +219,7 @@ export class HttpServer {
   }
 
   #refusal(request: IncomingMessage): Reply | null {
-    const refused = this.#options.guard?.(methodOf(request), request.headers)
+    const refused = this.#options.guard?.(methodOf(request), request.headers, splitTarget(request.url ?? '')[0])
     if (refused) return refused
     const length = Number(request.headers['content-length'] ?? 0)
     if (length <= MAX_BODY_BYTES && request.headers['transfer-encoding'] === undefined) return null
@@ -249,8 +254,10 @@ export class HttpServer {
       isCounted = false
     }
     try {
-      const reply = await this.#handle(route, request, ended.signal)
-      if (purpose !== 'listing') release()
+      // A stream would hold up the end of the server.
+      const signal = purpose === 'stream' ? AbortSignal.any([ended.signal, this.#stop.signal]) : ended.signal
+      const reply = await this.#handle(route, request, signal)
+      if (purpose !== 'listing' && purpose !== 'stream') release()
       await this.#send(request, response, reply, purpose, ended)
     } finally {
       release()
@@ -280,7 +287,7 @@ export class HttpServer {
   ): Promise<void> {
     // A client that went away meanwhile: its connection may have been displaced.
     if (ended.signal.aborted) return
-    if (this.#stopping) response.setHeader('connection', 'close')
+    if (this.#stop.signal.aborted || purpose === 'stream') response.setHeader('connection', 'close')
     this.#connections.sending(request.socket)
     const tooSlow = setTimeout(() => response.destroy(), this.#limits.sendMs[purpose])
     ended.signal.addEventListener('abort', () => clearTimeout(tooSlow))
@@ -290,7 +297,7 @@ export class HttpServer {
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       'cross-origin-resource-policy': 'same-origin',
-      'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
       ...(typeof reply.body === 'string' ? { 'content-length': Buffer.byteLength(reply.body) } : {}),
       ...reply.headers,
     })

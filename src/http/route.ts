@@ -13,14 +13,15 @@ export interface Reply {
 
 /**
  * What a route is for. Each purpose has a limit of its own, so that a crowd at one does not close the others:
- * `probe` (cheap, must always be answered), `page` (rendered at once), `listing` (long, in pieces).
+ * `probe` (cheap, must always be answered), `page` (rendered at once), `listing` (long, in pieces), `stream` (without end:
+ * see event-stream.ts).
  */
-export type Purpose = 'probe' | 'page' | 'listing'
+export type Purpose = 'probe' | 'page' | 'listing' | 'stream'
 
 /** A request as far as a handler needs it. Bodies are not taken. */
 export interface RouteRequest {
   query: URLSearchParams
-  /** Aborted when the client goes away, when the reply takes too long, and when the server stops. */
+  /** Aborted when the client goes away, when the reply takes too long, and when the server stops; that of a stream at once. */
   signal: AbortSignal
 }
 

@@ -1,8 +1,11 @@
+import type { Clock } from '../base/clock.ts'
 import { adminRoutes } from './admin-endpoint.ts'
 import { HttpServer } from '../http/http-server.ts'
+import { LastHour } from './last-hour.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { metricsRoutes } from './metrics-endpoint.ts'
+import type { ProcessUsage } from './process-usage.ts'
 import { refusal } from '../http/request-guard.ts'
 import { SocketDrops } from './socket-drops.ts'
 import type { ObserveSources } from './sources.ts'
@@ -22,6 +25,9 @@ export interface ObserverOptions {
   /** Null: no such endpoint. */
   metrics: Endpoint | null
   admin: Endpoint | null
+  /** Its time never jumps. */
+  clock: Clock
+  usage: () => ProcessUsage
   /** As `HttpServerOptions.busyAllowedMs`. */
   busyAllowedMs?: number
   log: Pick<Log, 'info' | 'warn'>
@@ -34,9 +40,13 @@ export class Observer {
   readonly adminServer: HttpServer | null
   readonly #sources: ObserveSources
   readonly #drops: SocketDrops = new SocketDrops()
+  /** Null without an admin endpoint: nobody could see it. */
+  readonly #lastHour: LastHour | null
 
-  constructor({ sources, metrics, admin, busyAllowedMs = 0, log }: ObserverOptions) {
+  constructor({ sources, metrics, admin, clock, usage, busyAllowedMs = 0, log }: ObserverOptions) {
     this.#sources = sources
+    const lastHour = new LastHour({ sources, status: () => this.status(), usage, clock })
+    this.#lastHour = admin === null ? null : lastHour
     this.metricsServer = metrics
       ? new HttpServer({
           ...metrics,
@@ -52,7 +62,7 @@ export class Observer {
           name: 'admin',
           product: `byname/${sources.version}`,
           busyAllowedMs,
-          routes: adminRoutes(sources, () => this.status()),
+          routes: adminRoutes(sources, () => this.status(), lastHour),
           guard: (method, headers) => refusal(method, headers, sources.adminToken()),
           log,
         })
@@ -61,18 +71,20 @@ export class Observer {
 
   /** Tries to bind both. Never rejects: see `HttpServer.start`. */
   async start(): Promise<void> {
+    this.#lastHour?.start()
     await Promise.all(this.#servers().map((server) => server.start()))
   }
 
   /** The report of this moment, an endpoint that could not be bound among its warnings. */
   async status(): Promise<StatusReport> {
     const drops = this.#drops.update(await this.#sources.socketTables(), this.#sources.listeners())
-    const report = statusReport(this.#sources, drops)
+    const report = statusReport(this.#sources, drops, this.#lastHour?.history.recentTraffic() ?? null)
     const problems = this.#servers().flatMap((server) => server.problem ?? [])
     return { ...report, warnings: [...report.warnings, ...problems] }
   }
 
   async stop(deadlineMs: number): Promise<void> {
+    this.#lastHour?.stop()
     await Promise.all(this.#servers().map((server) => server.stop(deadlineMs)))
   }
 

@@ -58,6 +58,8 @@ export interface CredentialState {
   from: string
   /** Unix time in ms; null if it does not say. */
   expiresAtMs: number | null
+  /** Unix time in ms; absent or null if it does not say. */
+  issuedAtMs?: number | null
   /** What is wrong with it, in one phrase, and since when (Unix time in ms); null: nothing. */
   problem: string | null
   problemSinceMs: number | null
@@ -110,6 +112,22 @@ export interface Listener {
   port: number
 }
 
+/** Hosts of the name table that were searched for. */
+export interface FoundHosts {
+  /** Hosts of the table. */
+  hosts: number
+  /** Hosts that match. */
+  found: number
+  /** Those of them that were asked for. */
+  shown: readonly {
+    host: string
+    ips: readonly string[]
+    registry: string
+    namespace: string
+    shortname: string
+  }[]
+}
+
 /** What an upstream server is used for. */
 export interface ServerUse {
   /** Domains whose names are asked of it, `.` for all that no other route takes. */
@@ -155,6 +173,8 @@ export interface ObserveSources {
   credentials(): readonly CredentialState[]
   /** The name table as proto3 JSON, in pieces, so that a big one is never held as a whole. */
   tableJson(): Iterable<string>
+  /** Hosts with `text` in a name of theirs, or with the address `text`: at most `limit` of them from `offset` on. */
+  searchHosts(text: string, offset: number, limit: number): FoundHosts
   /** The configuration in use. Secrets are redacted here (redact.ts). */
   config(): unknown
   /** Whether a table has arrived and sockets are bound; `missing` says what is not, for people. */

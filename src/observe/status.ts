@@ -1,5 +1,6 @@
 import { Cell, DROP_REASONS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
 import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
+import { healthSummary, type HealthSummary, type RecentTraffic } from './health-summary.ts'
 import { sumOf } from './metric-definition.ts'
 import type { CredentialState, Listener, ObserveSources, Problem, Reload, XdsStateLike } from './sources.ts'
 import { type UpstreamStatus, upstreamStatus } from './upstream-metrics.ts'
@@ -65,6 +66,8 @@ export interface StatusReport {
   problems: ProblemStatus[]
   /** The last reading of the configuration after the start; null before the first. */
   reload: Reload | null
+  /** All of it in one sentence. */
+  health: HealthSummary
 }
 
 /** A credential towards the control plane. */
@@ -77,7 +80,13 @@ export interface CredentialStatus {
   secondsLeft: number | null
   problem: string | null
   isNeeded: boolean
+  /** It is nearer to its end than one that is renewed in time ever comes: a day, less for short lives; or past it. */
+  isEndingSoon: boolean
 }
+
+/** One that is renewed at the latest when an eighth of its life is left is never ending soon. */
+const ENDING_SOON_MS = 86_400_000
+const ENDING_SOON_PART = 1 / 8
 
 /** A problem, and how long there has been one. */
 export interface ProblemStatus {
@@ -88,8 +97,15 @@ export interface ProblemStatus {
   forSeconds: number
 }
 
-/** Puts the report together. Throws what a source throws. `socketDrops`: datagrams the kernel dropped so far. */
-export function statusReport(sources: ObserveSources, socketDrops: number): StatusReport {
+/**
+ * Puts the report together. Throws what a source throws. `socketDrops`: datagrams the kernel dropped so far; `recent`: what
+ * the summary is to know of the last minute.
+ */
+export function statusReport(
+  sources: ObserveSources,
+  socketDrops: number,
+  recent: RecentTraffic | null = null,
+): StatusReport {
   const now = sources.nowMs()
   const counters = sources.counters()
   const mesh = sources.mesh()
@@ -98,7 +114,7 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
   const drops = DROP_REASONS.map(
     (reason, slot) => [reason, sumOf(counters, (worker) => worker.droppedOf(slot))] as const,
   )
-  return {
+  const report = {
     version: sources.version,
     pid: sources.pid,
     startedAt: new Date(sources.startedAtMs).toISOString(),
@@ -133,6 +149,7 @@ export function statusReport(sources: ObserveSources, socketDrops: number): Stat
     problems: problemStatus(sources),
     reload: sources.reload(),
   }
+  return { ...report, health: healthSummary(report, recent) }
 }
 
 function responsesOf(worker: WorkerCounters, source: number): number {
@@ -141,14 +158,21 @@ function responsesOf(worker: WorkerCounters, source: number): number {
 
 /** The credentials of this moment. */
 export function credentialStatus(sources: Pick<ObserveSources, 'credentials' | 'nowMs'>): CredentialStatus[] {
-  return sources.credentials().map(({ kind, from, expiresAtMs, problem, isNeeded }) => ({
+  const now = sources.nowMs()
+  return sources.credentials().map(({ kind, from, issuedAtMs = null, expiresAtMs, problem, isNeeded }) => ({
     kind,
     from,
     expires: expiresAtMs === null ? null : new Date(expiresAtMs).toISOString(),
-    secondsLeft: expiresAtMs === null ? null : (expiresAtMs - sources.nowMs()) / 1000,
+    secondsLeft: expiresAtMs === null ? null : (expiresAtMs - now) / 1000,
     problem,
     isNeeded,
+    isEndingSoon: expiresAtMs !== null && expiresAtMs - now <= endingSoonMs(expiresAtMs - (issuedAtMs ?? -Infinity)),
   }))
+}
+
+/** So long before its end a credential with a life of `lifeMs` is ending soon. */
+function endingSoonMs(lifeMs: number): number {
+  return Math.min(ENDING_SOON_MS, Math.max(0, lifeMs) * ENDING_SOON_PART)
 }
 
 /** The problems of this moment. */

@@ -8,6 +8,7 @@ import { lineOf } from '../base/log.ts'
 import type { CompileResult, TableCompiler } from '../table/compile.ts'
 import type { TableIdentity } from '../table/identity.ts'
 import { type Image, imageBytes } from '../table/image.ts'
+import { type HostPage, searchHosts } from '../table/host-search.ts'
 import { listHosts } from '../table/image-listing.ts'
 import type { TableSink, TableVerdict } from '../table/nds.ts'
 
@@ -154,6 +155,12 @@ export class TableKeeper implements TableSink {
       before = ',\n'
     }
     yield before === ',\n' ? '}}\n' : '{"table":{}}\n'
+  }
+
+  /** Hosts of the table in use, see `searchHosts`. */
+  search(text: string, offset: number, limit: number): HostPage {
+    const { held } = this.#options.compiler
+    return held === null ? { hosts: 0, found: 0, shown: [] } : searchHosts(held, text, offset, limit)
   }
 
   /** Resolves once there is a table, the one from disk included; after `timeoutMs`, or on `signal`, without one. */

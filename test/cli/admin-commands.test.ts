@@ -93,6 +93,11 @@ const status: StatusReport = {
   warnings: ['mind the \u001b[31m gap'],
   problems: [],
   reload: null,
+  health: {
+    state: 'failing',
+    sentence: 'resolver 10.0.0.10:53 fails: 1 timeout; \u001b[31m answering',
+    causes: ['resolver 10.0.0.10:53 fails: 1 timeout'],
+  },
 }
 
 describe('table', () => {
@@ -125,7 +130,9 @@ describe('status', () => {
     const admin = await serve({ '/debug/status': JSON.stringify(status) })
     const { code, out } = await byname(['status', '--admin', admin])
     expect(code).toBe(0)
-    expect(out).toBe(`byname       0.1.0, ready, up 3 h 12 min, pid 42
+    expect(out).toBe(`resolver 10.0.0.10:53 fails: 1 timeout; \\x1b[31m answering
+
+byname       0.1.0, ready, up 3 h 12 min, pid 42
 listening    127.0.0.1:15053 UDP+TCP, [::1]:15053 UDP
 driver       dgram (asked for), 1 worker, 0 restarts
 table        2 hosts, 4.0 KiB, version v7, 1 min old, from xds 127.0.0.1:15010; updates 3 changed, 1 unchanged, 0 refused
@@ -156,7 +163,7 @@ warning: mind the \\x1b[31m gap
     }
     const admin = await serve({ '/debug/status': JSON.stringify(early) })
     const { out } = await byname(['status', '--admin', admin])
-    expect(out).toMatch(/^byname +0\.1\.0, not ready: no name table has arrived yet,/)
+    expect(out).toMatch(/^byname +0\.1\.0, not ready: no name table has arrived yet,/m)
     expect(out).toMatch(/^table +none yet, from xds 127\.0\.0\.1:15010$/m)
     expect(out).toMatch(/^no reply to +none$/m)
     expect(out).toContain('No upstream servers.')

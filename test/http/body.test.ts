@@ -134,7 +134,7 @@ describe('the producer of a body', () => {
 describe('a client that reads slowly', () => {
   test('is cut off after a while, and cannot take what it has for complete', async () => {
     const state = { ended: 0 }
-    const { at } = await serve(() => endless(state), { sendMs: { probe: 1000, page: 1000, listing: 20 } })
+    const { at } = await serve(() => endless(state), { sendMs: { probe: 1000, page: 1000, listing: 20, stream: 1 } })
     const socket = await askSlowly(at)
     await expect.poll(() => state.ended).toBe(1)
     let received = ''

@@ -222,7 +222,11 @@ describe('of too many connections', () => {
 describe('where every connection is being answered', () => {
   test('sixteen more are taken in, and the next is refused', async () => {
     const { route, release, entered } = heldRoute('probe')
-    const at = await serve([route], { most: 2, mostPerClient: 40, atOnce: { probe: 40, page: 1, listing: 1 } })
+    const at = await serve([route], {
+      most: 2,
+      mostPerClient: 40,
+      atOnce: { probe: 40, page: 1, listing: 1, stream: 1 },
+    })
     const clients: Client[] = []
     for (let n = 1; n <= 18; n++) {
       clients.push(await Client.open(at))
@@ -310,7 +314,7 @@ describe('requests at once', () => {
     'of purpose %s: as many as may be, one more gets 503',
     async (purpose) => {
       const { route, release, entered } = heldRoute(purpose)
-      const at = await serve([PROBE, route], { atOnce: { probe: 3, page: 3, listing: 3 } })
+      const at = await serve([PROBE, route], { atOnce: { probe: 3, page: 3, listing: 3, stream: 1 } })
       const held = [1, 2, 3].map(() => httpRequest(at, '/held'))
       await expect.poll(entered).toBe(3)
       expect(await httpRequest(at, '/held')).toMatchObject({
@@ -329,7 +333,7 @@ describe('requests at once', () => {
   test('as many as may be, however many there were before', async () => {
     const { route, release, entered } = heldRoute('page')
     const quick: Route = { ...PROBE, path: '/quick', purpose: 'page' }
-    const at = await serve([quick, route], { atOnce: { probe: 1, page: 2, listing: 1 } })
+    const at = await serve([quick, route], { atOnce: { probe: 1, page: 2, listing: 1, stream: 1 } })
     for (let n = 0; n < 3; n++) await httpRequest(at, '/quick')
     const held = [1, 2].map(() => httpRequest(at, '/held'))
     await expect.poll(entered).toBe(2)
@@ -340,7 +344,7 @@ describe('requests at once', () => {
 
   test('a page that is read slowly takes no place from others', async () => {
     const big: Route = { ...PROBE, path: '/big', purpose: 'page', handle: () => text(200, 'x'.repeat(8 << 20)) }
-    const at = await serve([big], { atOnce: { probe: 1, page: 1, listing: 1 } })
+    const at = await serve([big], { atOnce: { probe: 1, page: 1, listing: 1, stream: 1 } })
     const slow = await Client.open(at)
     slow.send('/big')
     await once(slow.socket, 'data')
@@ -356,7 +360,7 @@ describe('requests at once', () => {
 
   test('one that was answered for gives its place back', async () => {
     const hung: Route = { ...PROBE, path: '/hung', purpose: 'page', handle: () => new Promise(() => {}) }
-    const at = await serve([hung], { handlerMs: 5, atOnce: { probe: 1, page: 1, listing: 1 } })
+    const at = await serve([hung], { handlerMs: 5, atOnce: { probe: 1, page: 1, listing: 1, stream: 1 } })
     for (let n = 0; n < 3; n++) expect((await httpRequest(at, '/hung')).body).toBe('no answer within 5 ms\n')
   })
 })

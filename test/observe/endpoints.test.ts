@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Clock } from '../../src/base/clock.ts'
+import type { ExplainedStage } from '../../src/engine/explain.ts'
+import type { QuestionExplanation } from '../../src/explain/name-explanation.ts'
 import type { RequiredToken } from '../../src/http/request-guard.ts'
+import type { HistoryColumns } from '../../src/observe/history.ts'
 import { Observer } from '../../src/observe/observer.ts'
+import type { ProcessUsage } from '../../src/observe/process-usage.ts'
 import type { ObserveSources, Problem } from '../../src/observe/sources.ts'
 import { Cell, UpstreamField } from '../../src/stats/counters.ts'
 import { parseExposition, valueOf } from './exposition.ts'
@@ -12,15 +17,53 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop()
 })
 
+/** No time passes, and nothing is used. */
+const quiet = (): { clock: Clock; usage: () => ProcessUsage } => ({
+  clock: { now: () => 0, after: () => () => {} },
+  usage: () => ({ rssBytes: 0, anonymousBytes: null, cpuSeconds: 0 }),
+})
+
+/** Time that passes when told. */
+function handClock(): Clock & { pass: (ms: number) => void } {
+  let now = 0
+  let timers: { at: number; run: () => void }[] = []
+  return {
+    now: () => now,
+    after: (delayMs, run) => {
+      const timer = { at: now + delayMs, run }
+      timers.push(timer)
+      return () => void (timers = timers.filter((each) => each !== timer))
+    },
+    pass: (ms) => {
+      now += ms
+      const due = timers.filter(({ at }) => at <= now)
+      timers = timers.filter((timer) => !due.includes(timer))
+      for (const { run } of due) run()
+    },
+  }
+}
+
+/** A stage that passes. */
+function stage(name: string, finding: string): ExplainedStage {
+  return { name, answers: false, finding }
+}
+
 interface Ask {
   metrics: (path: string) => Promise<HttpReply>
   admin: (path: string, options?: Parameters<typeof httpRequest>[2]) => Promise<HttpReply>
   observer: Observer
 }
 
-async function observe(changes: Partial<ObserveSources> = {}): Promise<Ask> {
+async function observe(changes: Partial<ObserveSources> = {}, clock: Clock = quiet().clock): Promise<Ask> {
   const any = { address: '127.0.0.1', port: 0 }
-  const observer = new Observer({ sources: fakeSources(changes), metrics: any, admin: any, log: fakeLog() })
+  const observer = new Observer({
+    sources: fakeSources(changes),
+    metrics: any,
+    admin: any,
+    ...quiet(),
+    clock,
+    log: fakeLog(),
+  })
   stops.push(() => observer.stop(0))
   await observer.start()
   const metricsAt = (await observer.metricsServer!.bound())!
@@ -160,6 +203,132 @@ describe('the admin endpoint', () => {
     expect(await read('/debug/log')).toEqual({ lines: [shown], failures: [shown], dropped: 2 })
   })
 
+  test('/debug/history has samples figure by figure, as many seconds as asked for', async () => {
+    const time = handClock()
+    const { admin } = await observe({}, time)
+    const read = async (path: string): Promise<HistoryColumns> => JSON.parse((await admin(path)).body)
+    expect((await read('/debug/history')).times).toEqual([])
+    for (let n = 0; n < 3; n++) time.pass(5000)
+    const history = await read('/debug/history')
+    expect(history).toMatchObject({ intervalMs: 5000, servers: [{ label: '10.96.0.10:53' }, {}] })
+    expect([history.times, history.figures.queriesPerSecond].map((list) => list.length)).toEqual([3, 3])
+    expect((await read('/debug/history?seconds=10')).times).toHaveLength(2)
+    for (const seconds of ['-1', '3601', 'x', '1.5']) {
+      const reply = await admin(`/debug/history?seconds=${seconds}`)
+      expect([reply.status, reply.body]).toEqual([400, '?seconds= takes a whole number up to 3600\n'])
+    }
+  })
+
+  test('/debug/overview is all of it in one reply', async () => {
+    const time = handClock()
+    const sources = fakeSources()
+    const { admin } = await observe(sources, time)
+    time.pass(5000)
+    sources.counters()[0]!.upstreamAdd(0, UpstreamField.failuresTimeout, 2)
+    time.pass(5000)
+    const read = async (path: string): Promise<unknown> => JSON.parse((await admin(path)).body)
+    const overview = {
+      status: {
+        version: '1.2.3',
+        health: { state: 'well', sentence: expect.stringContaining('answering; table of 12 hosts') },
+      },
+      sample: { figures: { tableHosts: 12 }, servers: [{ failuresPerSecond: 0.4 }, {}] },
+      failures: { servers: [{ server: '10.96.0.10:53', reason: 'timeout', count: 2 }] },
+    }
+    expect(await read('/debug/overview')).toMatchObject({ ...overview, history: { times: [] } })
+    expect(await read('/debug/overview?history=3600')).toMatchObject({
+      ...overview,
+      history: { figures: { tableHosts: [12, 12] } },
+    })
+  })
+
+  test('/debug/events sends the overview at once and with every sample, until the end', async () => {
+    const time = handClock()
+    const { observer } = await observe({}, time)
+    const { port } = (await observer.adminServer!.bound())!
+    const response = await fetch(`http://127.0.0.1:${port}/debug/events`)
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
+    const pieces = response.body!.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]()
+    let received = ''
+    const until = async (text: string): Promise<void> => {
+      while (!received.includes(text)) received += (await pieces.next()).value ?? ''
+    }
+    await until('"sample":null')
+    expect(received).toContain('event: overview\ndata: {"status":{"version":"1.2.3"')
+    time.pass(5000)
+    await until('"sample":{"time":')
+    await observer.stop(600_000)
+    while ((await pieces.next()).done !== true);
+  })
+
+  test('/debug/hosts finds hosts, a page at a time', async () => {
+    const asked: unknown[] = []
+    const shown = [{ host: 'a.example', ips: ['10.0.0.1'], registry: 'External', namespace: '', shortname: '' }]
+    const { admin } = await observe({
+      searchHosts: (...given) => {
+        asked.push(given)
+        return { hosts: 12, found: 3, shown }
+      },
+    })
+    const reply = await admin('/debug/hosts?search=%20a.ex%20&limit=1&offset=2')
+    expect(JSON.parse(reply.body)).toEqual({ search: ' a.ex ', offset: 2, hosts: 12, found: 3, shown })
+    expect((await admin('/debug/hosts')).status).toBe(200)
+    expect(asked).toEqual([
+      ['a.ex', 2, 1],
+      ['', 0, 50],
+    ])
+    for (const query of ['limit=501', 'offset=-1', 'limit=x', `search=${'x'.repeat(257)}`])
+      expect((await admin(`/debug/hosts?${query}`)).status).toBe(400)
+  })
+
+  test('/debug/cache/entry is what explain finds in the cache', async () => {
+    const question: QuestionExplanation = {
+      name: 'www.example.org.',
+      type: 'AAAA',
+      outcome: 'addresses',
+      rcode: 'NOERROR',
+      source: 'cache',
+      answers: [{ name: 'www.example.org.', ttl: 17, type: 'AAAA', data: '2001:db8::1' }],
+      extendedErrors: [],
+      refusal: null,
+      stages: [stage('mesh', 'nothing'), stage('cache', 'an answer, 3 of 20 s old')],
+      forward: null,
+      worker: 0,
+      workers: 1,
+    }
+    const asked: string[] = []
+    const answer =
+      (changes: Partial<QuestionExplanation>): ObserveSources['explain'] =>
+      (query) => {
+        asked.push(String(query))
+        return Promise.resolve({
+          explanation: { name: 'x', questions: [{ ...question, ...changes }], application: null },
+        })
+      }
+    const read = async (changes: Partial<QuestionExplanation>, query: string): Promise<unknown> =>
+      JSON.parse((await (await observe({ explain: answer(changes) })).admin(`/debug/cache/entry?${query}`)).body)
+    const { name, type, answers } = question
+    expect(await read({}, 'name=www.example.org&type=AAAA')).toEqual({
+      name,
+      type,
+      isCached: true,
+      finding: 'an answer, 3 of 20 s old',
+      answeredBy: 'cache',
+      rcode: 'NOERROR',
+      answers,
+      extendedErrors: [],
+    })
+    const ofMesh = { source: 'mesh', stages: [stage('mesh', 'the host')] }
+    expect(await read(ofMesh, 'name=reviews')).toMatchObject({
+      isCached: false,
+      finding: null,
+      answeredBy: 'mesh',
+      answers: [],
+    })
+    expect(asked).toEqual(['name=www.example.org&type=AAAA', 'name=reviews&type=A'])
+    expect((await (await observe()).admin('/debug/cache/entry')).status).toBe(400)
+  })
+
   test('/debug/config hides secrets', async () => {
     const { admin } = await observe({ config: () => ({ mesh: { token: 'abc' }, workers: 1 }) })
     expect(JSON.parse((await admin('/debug/config')).body)).toEqual({ mesh: { token: '[redacted]' }, workers: 1 })
@@ -268,7 +437,7 @@ describe('the admin endpoint', () => {
 test('an endpoint that cannot be bound is a warning of the status', async () => {
   const { observer } = await observe()
   const taken = (await observer.metricsServer!.bound())!
-  const second = new Observer({ sources: fakeSources(), metrics: taken, admin: null, log: fakeLog() })
+  const second = new Observer({ sources: fakeSources(), metrics: taken, admin: null, ...quiet(), log: fakeLog() })
   stops.push(() => second.stop(0))
   await second.start()
   expect((await second.status()).warnings).toEqual([expect.stringContaining('is in use by another process')])

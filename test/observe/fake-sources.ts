@@ -32,6 +32,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     xdsHistory: () => [],
     recentLog: () => ({ lines: [], failures: [], dropped: 0 }),
     credentials: () => [],
+    searchHosts: () => ({ hosts: 0, found: 0, shown: [] }),
     tableJson: () => ['{"table":{', '}}'],
     config: () => ({ workers: 2 }),
     ready: () => ({ ready: true, missing: [] }),

@@ -78,6 +78,7 @@ test('credentials say when they expire and how long that is, in seconds; one tha
       secondsLeft,
       problem: null,
       isNeeded: true,
+      isEndingSoon: expires !== null,
     })),
   )
 })

@@ -1,0 +1,89 @@
+/** Looks at the figures every few seconds for the last hour's charts, and tells whoever follows `/debug/events`. */
+import type { Clock } from '../base/clock.ts'
+import { EventStream } from '../http/event-stream.ts'
+import type { Reply } from '../http/route.ts'
+import { History, type HistoryColumns, type HistorySample, SAMPLE_MS } from './history.ts'
+import type { ProcessUsage } from './process-usage.ts'
+import { RecentFailures, type ServerFailure } from './recent-failures.ts'
+import type { ObserveSources } from './sources.ts'
+import type { StatusReport } from './status.ts'
+import { upstreamStatus } from './upstream-metrics.ts'
+
+/** All that a page or `byname top` shows of a moment. */
+export interface Overview {
+  status: StatusReport
+  /** The newest; null within the first seconds. */
+  sample: HistorySample | null
+  failures: {
+    /** The newest first. */
+    servers: readonly ServerFailure[]
+  }
+}
+
+/** What it is made with. */
+export interface LastHourOptions {
+  sources: ObserveSources
+  status: () => Promise<StatusReport>
+  usage: () => ProcessUsage
+  /** Its time never jumps. */
+  clock: Clock
+}
+
+/** From `start` to `stop`. */
+export class LastHour {
+  readonly history: History
+  readonly #options: LastHourOptions
+  readonly #failures: RecentFailures = new RecentFailures()
+  readonly #events: EventStream
+  #cancel: (() => void) | null = null
+
+  constructor(options: LastHourOptions) {
+    const { sources, usage, clock } = options
+    this.#options = options
+    this.history = new History(sources, usage, () => clock.now())
+    this.#events = new EventStream(clock)
+  }
+
+  start(): void {
+    this.#cancel ??= this.#options.clock.after(SAMPLE_MS, () => {
+      this.#cancel = null
+      this.start()
+      this.#look()
+      if (this.#events.size > 0) void this.#publish()
+    })
+  }
+
+  stop(): void {
+    this.#cancel?.()
+    this.#cancel = null
+  }
+
+  async overview(): Promise<Overview> {
+    const status = await this.#options.status()
+    return { status, sample: this.history.last(), failures: { servers: this.#failures.servers } }
+  }
+
+  /** The overview and samples of the last `seconds`. */
+  async overviewWith(seconds: number): Promise<Overview & { history: HistoryColumns }> {
+    return { ...(await this.overview()), history: this.history.columns(Math.ceil((seconds * 1000) / SAMPLE_MS)) }
+  }
+
+  /** The reply of `/debug/events`: an event `overview` now, and one with every sample. */
+  async follow(signal: AbortSignal): Promise<Reply> {
+    return this.#events.reply([{ event: 'overview', data: await this.overview() }], signal)
+  }
+
+  #look(): void {
+    const { sources } = this.#options
+    this.history.sample()
+    this.#failures.look(upstreamStatus(sources), sources.nowMs())
+  }
+
+  async #publish(): Promise<void> {
+    try {
+      this.#events.publish([{ event: 'overview', data: await this.overview() }])
+    } catch {
+      // A source that throws: who asks for the status is told; here the next look follows.
+    }
+  }
+}
