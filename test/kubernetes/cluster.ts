@@ -13,18 +13,22 @@ export interface Ended {
   err: string
 }
 
-/** A Kubernetes of one node in its own namespaces (node.sh), and the tools of its operator. */
+/** A Kubernetes in its own namespaces (cluster.sh), and the tools of its operator. */
 export class Cluster {
   readonly #programs: string
   readonly #folder: string
-  readonly #node: ChildProcess
+  readonly #images: string
+  readonly #process: ChildProcess
+  #nodes = 1
   /** Of the first process within the namespaces, as this machine numbers it. */
   #inside = 0
 
   private constructor(programs: string, folder: string, images: string) {
     this.#programs = programs
     this.#folder = folder
-    this.#node = spawn(join(HERE, 'node.sh'), [programs, folder, images], { stdio: ['ignore', 'inherit', 'inherit'] })
+    this.#images = images
+    const args = [programs, folder, images]
+    this.#process = spawn(join(HERE, 'cluster.sh'), args, { stdio: ['ignore', 'inherit', 'inherit'] })
   }
 
   /** Starts it, and waits until its node is ready. `folder` is emptied. @throws Error if it is not ready in time */
@@ -33,17 +37,32 @@ export class Cluster {
     mkdirSync(folder, { recursive: true })
     const cluster = new Cluster(programs, folder, images)
     await until(START_MS, 'the node is ready', () => {
-      if (cluster.#node.exitCode !== null) throw new Error('node.sh ended; its logs are in the folder')
-      return existsSync(join(folder, 'up')) || null
+      if (cluster.#process.exitCode !== null) throw new Error('cluster.sh ended; its logs are in the folder')
+      return existsSync(join(folder, 'node1/up')) || null
     })
-    const pid = cluster.#node.pid
+    const pid = cluster.#process.pid
     cluster.#inside = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0])
     return cluster
   }
 
+  /** Adds a node, in a network of its own. Returns its name. @throws Error if it is not ready in time */
+  async addNode(): Promise<string> {
+    this.#nodes++
+    const number = String(this.#nodes)
+    const command = [join(HERE, 'node.sh'), number, this.#programs, this.#folder, this.#images]
+    const [program, args] = this.inside(command)
+    // It ends with the namespaces that it is in.
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+    await until(START_MS, `node ${number} is ready`, () => {
+      if (child.exitCode !== null) throw new Error('node.sh ended; its logs are in the folder')
+      return existsSync(join(this.#folder, `node${number}`, 'up')) || null
+    })
+    return `node${number}`
+  }
+
   /** Ends everything in it. */
   stop(): void {
-    this.#node.kill('SIGKILL')
+    this.#process.kill('SIGKILL')
     for (const hierarchy of readdirSync('/sys/fs/cgroup')) {
       const folder = join('/sys/fs/cgroup', hierarchy)
       spawnSync('find', [
@@ -57,6 +76,9 @@ export class Cluster {
         '-o',
         '-path',
         '*/k8s.io*',
+        '-o',
+        '-path',
+        '*/byname-node*',
         ')',
         '-exec',
         'rmdir',
@@ -112,11 +134,15 @@ export class Cluster {
     return await this.run(['kubectl', 'exec', '-i', '-n', namespace, pod, '-c', container, '--', ...command], input)
   }
 
-  /** A container's first process, as the node numbers it, and its cgroup below each hierarchy of /sys/fs/cgroup. */
+  /** A container's first process, as all nodes number it, and its cgroup below each hierarchy of /sys/fs/cgroup. */
   async process(containerId: string): Promise<{ pid: number; cgroup: string }> {
     const id = containerId.replace('containerd://', '')
-    const { out } = await this.run(['ctr', '-a', `${this.#folder}/containerd.sock`, '-n', 'k8s.io', 'tasks', 'ls'])
-    const pid = Number(new RegExp(`^${id}\\s+(\\d+)`, 'm').exec(out)?.[1])
+    let tasks = ''
+    for (let number = 1; number <= this.#nodes; number++) {
+      const socket = `${this.#folder}/node${number}/containerd.sock`
+      tasks += (await this.run(['ctr', '-a', socket, '-n', 'k8s.io', 'tasks', 'ls'])).out
+    }
+    const pid = Number(new RegExp(`^${id}\\s+(\\d+)`, 'm').exec(tasks)?.[1])
     const groups = (await this.run(['cat', `/proc/${pid}/cgroup`])).out
     return { pid, cgroup: /:memory:(.*)$/m.exec(groups)?.[1] ?? '' }
   }

@@ -8,9 +8,9 @@ import { parseAllDocuments } from 'yaml'
 
 export const CHART: string = fileURLToPath(new URL('../../config/helm/byname', import.meta.url))
 
-/** Where .ci/run puts it, unless HELM names another. */
+/** Where .ci/run puts it. */
 const KEPT = join(homedir(), '.cache/byname/helm-4.1.4/helm')
-const PROGRAM = process.env['HELM'] ?? (existsSync(KEPT) ? KEPT : 'helm')
+export const HELM: string = process.env['HELM'] ?? (existsSync(KEPT) ? KEPT : 'helm')
 /** Of the cluster that the chart is rendered for, unless a test says otherwise. */
 const KUBERNETES = '1.37'
 
@@ -31,14 +31,14 @@ export interface KubernetesObject {
 /** Runs `helm`. It knows no cluster, whatever this machine is set up for. */
 export function helm(...args: string[]): HelmResult {
   const env = { PATH: process.env['PATH'], HOME: process.env['HOME'], KUBECONFIG: '/dev/null' }
-  const { status, stdout, stderr, error } = spawnSync(PROGRAM, args, { encoding: 'utf8', env, maxBuffer: 64 << 20 })
+  const { status, stdout, stderr, error } = spawnSync(HELM, args, { encoding: 'utf8', env, maxBuffer: 64 << 20 })
   if (error) throw error
   return { code: status, out: stdout, err: stderr }
 }
 
 /** Why helm cannot be run here, or null. */
 export const whyNoHelm: string | null = (() => {
-  const { error } = spawnSync(PROGRAM, ['version'], { env: { PATH: process.env['PATH'] } })
+  const { error } = spawnSync(HELM, ['version'], { env: { PATH: process.env['PATH'] } })
   return error ? 'helm is not here' : null
 })()
 

@@ -100,16 +100,19 @@ spec:
 export interface PodOptions {
   labels?: Readonly<Record<string, string>>
   annotations?: Readonly<Record<string, string>>
-  /** Run by a shell in the container `app`. */
-  script?: string
+  /** More of its spec. */
+  spec?: Readonly<Record<string, unknown>>
 }
+
+/** What the container `app` runs: it says when it has begun. */
+const WAITS = 'date +%s%3N; exec sleep infinity'
 
 /** An application that knows nothing of byname; its init container resolves names, too. */
 export function applicationSpec(script: string): object {
   const container = { image: 'localhost/app:1', imagePullPolicy: 'Never' }
   return {
     terminationGracePeriodSeconds: 1,
-    initContainers: [{ name: 'first', ...container, command: ['bash', '-c', RESOLVE] }],
+    initContainers: [{ name: 'first', ...container, command: ['bash', '-c', `echo began $(date +%s%3N); ${RESOLVE}`] }],
     containers: [{ name: 'app', ...container, command: ['bash', '-c', script] }],
   }
 }
@@ -121,11 +124,21 @@ done`
 
 /** A pod of it. */
 export function applicationPod(namespace: string, name: string, options: PodOptions = {}): string {
-  const { labels = {}, annotations = {}, script = 'date +%s%3N; exec sleep infinity' } = options
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace, labels: { app: 'client', ...labels }, annotations },
-    spec: applicationSpec(script),
-  })
+  const { labels = {}, annotations = {}, spec = {} } = options
+  const metadata = { name, namespace, labels: { app: 'client', ...labels }, annotations }
+  return JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata, spec: { ...applicationSpec(WAITS), ...spec } })
+}
+
+/** The Deployment `app` of one of them. */
+export function applicationDeployment(namespace: string): string {
+  const template = { metadata: { labels: { app: 'client' } }, spec: applicationSpec(WAITS) }
+  const spec = { replicas: 1, selector: { matchLabels: { app: 'client' } }, template }
+  return JSON.stringify({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app', namespace }, spec })
+}
+
+/** Of a pod outside the mesh on a node, which asks a name server of its own choice. */
+export function askingSpec(nodeName: string, nameserver: string): Record<string, unknown> {
+  const searches = ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local']
+  const dnsConfig = { nameservers: [nameserver], searches, options: [{ name: 'ndots', value: '5' }] }
+  return { nodeName, dnsPolicy: 'None', dnsConfig }
 }

@@ -128,7 +128,7 @@ describe.each(FOUR)('%s', (name, world: World) => {
       'byname-state': '/var/lib/byname',
       ...Object.fromEntries(shared.map((each) => [each, theirs[each]])),
     })
-    expect(byname.startupProbe).toMatchObject({ exec: { command: ['byname', 'health', '--ready'] } })
+    expect(byname.startupProbe).toMatchObject({ exec: { command: ['byname', 'health', '--ready', '--wait', '30s'] } })
     expect(Object.keys(byname).filter((key) => /Probe$|^lifecycle$/.test(key))).toEqual(['startupProbe'])
     expect(envOf(pod, 'istio-proxy')).not.toHaveProperty('ISTIO_KUBE_APP_PROBERS')
   })

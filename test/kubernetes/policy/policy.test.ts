@@ -121,24 +121,12 @@ describe.skipIf(!isHere)('helm on a real API server', { timeout: 120_000 }, () =
   beforeAll(async () => void (api = await ApiServer.start()), 120_000)
   afterAll(async () => await api?.stop())
 
-  function install(name: string, ...args: string[]): { problem: string; out: string } {
-    const policy = ['--set', 'injection.mode=policy', '--kubeconfig', api.kubeconfig]
-    const { code, out, err } = helm(
-      'install',
-      name,
-      CHART,
-      '--namespace',
-      'byname',
-      '--create-namespace',
-      ...policy,
-      ...args,
-    )
-    return { problem: code === 0 ? '' : err.trim().split('\n').at(-1)!, out }
-  }
-
   test('without Istio, without the revision, with an old Istio: one line each; then it installs, and leaves nothing', async () => {
-    expect(install('byname').problem).toMatch(
+    expect(install(api, 'byname').problem).toMatch(
       /: istiod is not in namespace istio-system \(there is no ConfigMap istio-sidecar-injector\): install Istio first, or set istio\.namespace and revision$/,
+    )
+    expect(install(api, 'byname-node', '--set', 'mode=node').problem).toMatch(
+      /: there is no Service istiod in namespace istio-system: install Istio first, or set istio\.namespace and revision, or node\.discoveryAddress$/,
     )
     const injector = { apiVersion: 'v1', kind: 'ConfigMap' }
     const old = {
@@ -156,13 +144,13 @@ describe.skipIf(!isHere)('helm on a real API server', { timeout: 120_000 }, () =
         spec: { selector: { matchLabels: { app: 'istiod' } }, template: old },
       },
     ])
-    expect(install('byname-new', '--set', 'revision=new').problem).toMatch(
+    expect(install(api, 'byname-new', '--set', 'revision=new').problem).toMatch(
       /: istiod of revision new is not in namespace istio-system/,
     )
-    expect(install('byname-old', '--set', 'revision=old').problem).toMatch(
+    expect(install(api, 'byname-old', '--set', 'revision=old').problem).toMatch(
       /: istiod's image registry\.example:5000\/pilot:1\.26\.1-distroless: byname's template and policy need Istio 1\.27 or later, not 1\.26\.1-distroless$/,
     )
-    const { problem, out } = install('byname')
+    const { problem, out } = install(api, 'byname')
     expect(problem).toBe('')
     expect(out).toContain('kubectl label namespace NAMESPACE byname.io/rev=default')
     const policies = '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies'
@@ -173,6 +161,14 @@ describe.skipIf(!isHere)('helm on a real API server', { timeout: 120_000 }, () =
     expect(await names()).toEqual([])
   })
 })
+
+/** Installs the chart with injection.mode=policy. `problem` is the last line that helm complains, '' if it does not. */
+function install(api: ApiServer, name: string, ...args: string[]): { problem: string; out: string } {
+  const policy = ['--set', 'injection.mode=policy', '--kubeconfig', api.kubeconfig]
+  const release = ['--namespace', 'byname', '--create-namespace', ...policy, ...args]
+  const { code, out, err } = helm('install', name, CHART, ...release)
+  return { problem: code === 0 ? '' : err.trim().split('\n').at(-1)!, out }
+}
 
 describe.each(FOUR)('%s', (world) => {
   // Without the file nothing is like the template's.

@@ -40,7 +40,7 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- end -}}
 {{- end -}}
 {{- range $key, $of := dict "listen" "the chart" "metrics" "metrics.port" "admin" "the chart" -}}
-{{- if hasKey $.Values.config $key -}}
+{{- if hasKey ($.Values.config | default dict) $key -}}
 {{- fail (printf "config.%s: belongs to %s; remove it" $key $of) -}}
 {{- end -}}
 {{- end -}}
@@ -85,7 +85,11 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- if and $isSidecar (ne .Values.injection.mode "none") (not (lookup "v1" "ConfigMap" .Values.istio.namespace $name)) -}}
 {{- fail (printf "istiod%s is not in namespace %s (there is no ConfigMap %s): install Istio first, or set istio.namespace and revision" (.Values.revision | empty | ternary "" (printf " of revision %s" .Values.revision)) .Values.istio.namespace $name) -}}
 {{- end -}}
-{{- $deployment := lookup "apps/v1" "Deployment" .Values.istio.namespace (.Values.revision | empty | ternary "istiod" (printf "istiod-%s" .Values.revision)) -}}
+{{- $istiod := .Values.revision | empty | ternary "istiod" (printf "istiod-%s" .Values.revision) -}}
+{{- if and (not $isSidecar) (not .Values.node.discoveryAddress) (not (lookup "v1" "Service" .Values.istio.namespace $istiod)) -}}
+{{- fail (printf "there is no Service %s in namespace %s: install Istio first, or set istio.namespace and revision, or node.discoveryAddress" $istiod .Values.istio.namespace) -}}
+{{- end -}}
+{{- $deployment := lookup "apps/v1" "Deployment" .Values.istio.namespace $istiod -}}
 {{- if and $deployment (not .Values.istio.version) (ne .Values.injection.mode "none") $isSidecar -}}
 {{- $image := (first $deployment.spec.template.spec.containers).image -}}
 {{- include "byname.checks.istioVersion" (dict "version" (regexReplaceAll "^.*:" (regexReplaceAll "@.*$" $image "") "") "from" (printf "istiod's image %s" $image)) -}}

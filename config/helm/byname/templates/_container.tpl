@@ -15,11 +15,14 @@ sets (`fixed`, a map), over them `config` by path (cache.maxBytes is BYNAME_CACH
 {{/* Adds the leaves of `section` to the map `into`. */}}
 {{- define "byname.settings.of" -}}
 {{- range $key, $value := .section -}}
+{{- /* What is empty in YAML is not set. */ -}}
+{{- if not (kindIs "invalid" $value) -}}
 {{- $name := printf "%s_%s" $.prefix (snakecase $key | upper) -}}
 {{- if and (kindIs "map" $value) (ne $key "labels") -}}
 {{- include "byname.settings.of" (dict "prefix" $name "section" $value "into" $.into) -}}
 {{- else -}}
 {{- $_ := set $.into $name (include "byname.settings.text" $value) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -50,10 +53,20 @@ BYNAME_MESH_LAST_KNOWN_GOOD: /var/lib/byname/table
 BYNAME_METRICS_LISTEN: "[::]:{{ .Values.metrics.port }}"
 {{- end -}}
 
-{{- define "byname.startupCommand" -}}
+{{/*
+How the kubelet learns that byname has started, as JSON. One run of the program that waits, not one a second: each costs
+processor time that byname itself needs at that moment. A probe by HTTP would go through Istio's agent, which may start later.
+Within startup.seconds, which are whole waits, byname is restarted.
+*/}}
+{{- define "byname.startup" -}}
+{{- $waitSeconds := min 30 (int .Values.startup.seconds) -}}
 {{- $command := list "byname" "health" -}}
 {{- if eq .Values.startup.waitFor "table" -}}{{- $command = append $command "--ready" -}}{{- end -}}
-{{- toJson $command -}}
+{{- dict
+  "command" (concat $command (list "--wait" (printf "%ds" $waitSeconds)))
+  "timeoutSeconds" (add $waitSeconds 5)
+  "failureThreshold" (divf (int .Values.startup.seconds) $waitSeconds | ceil | int)
+  | toJson -}}
 {{- end -}}
 
 {{/* What files/sidecar-template.yaml reads as $byname, as JSON. */}}
@@ -62,12 +75,11 @@ BYNAME_METRICS_LISTEN: "[::]:{{ .Values.metrics.port }}"
 {{- dict
   "image" (include "byname.image" .)
   "imagePullPolicy" .Values.image.pullPolicy
-  "imagePullSecrets" .Values.image.pullSecrets
-  "clusterName" .Values.istio.clusterName
-  "network" .Values.istio.network
+  "imagePullSecrets" (.Values.image.pullSecrets | default list)
+  "clusterName" (.Values.istio.clusterName | default "")
+  "network" (.Values.istio.network | default "")
   "env" (include "byname.settings" (dict "root" . "fixed" $fixed) | fromJsonArray)
-  "startupCommand" (include "byname.startupCommand" . | fromJsonArray)
-  "startupFailures" (int .Values.startup.seconds)
+  "startup" (include "byname.startup" . | fromJson)
   "resources" (include "byname.resources" . | fromJson)
   "metricsPort" (int .Values.metrics.port)
   "isScrapeMerged" (eq .Values.metrics.scrape "merged")

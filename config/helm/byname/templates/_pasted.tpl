@@ -36,11 +36,12 @@ spec:
     {{- range include "byname.settings" (dict "root" . "fixed" (include "byname.sidecar.fixed" . | fromYaml)) | fromJsonArray }}
     - { name: {{ .name }}, value: {{ .value | quote }} }
     {{- end }}
+    {{- $startup := include "byname.startup" . | fromJson }}
     startupProbe:
-      exec: { command: {{ include "byname.startupCommand" . }} }
+      exec: { command: {{ toJson $startup.command }} }
       periodSeconds: 1
-      timeoutSeconds: 3
-      failureThreshold: {{ .Values.startup.seconds }}
+      timeoutSeconds: {{ $startup.timeoutSeconds }}
+      failureThreshold: {{ $startup.failureThreshold }}
     resources: {{ include "byname.resources" . }}
     securityContext:
       allowPrivilegeEscalation: false
