@@ -63,6 +63,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'explain',
       'mesh',
       'config',
+      'yaml',
       'stats',
       'dns',
       'base',

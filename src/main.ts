@@ -15,6 +15,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
   ['health', async () => (await import('./cli/health.ts')).healthCommand],
+  ['bug-report', async () => (await import('./cli/bug-report.ts')).bugReportCommand],
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
   ['vm', async () => (await import('./cli/vm.ts')).vmCommand],
   ['capture', async () => (await import('./cli/capture.ts')).captureCommand],

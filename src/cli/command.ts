@@ -8,7 +8,7 @@ export const ExitCode = { done: 0, failed: 1, usage: 2 } as const
 export interface CommandContext {
   env: Environment
   /** Writes to standard output. */
-  out(text: string): void
+  out(text: string | Uint8Array): void
   /** Writes to standard error. */
   err(text: string): void
   /** Aborted when the process is told to end (SIGTERM, SIGINT). */

@@ -24,8 +24,15 @@ export interface ExtendedError {
 /** What byname itself asks upstream with, so that a reply shown is a reply that it would get. */
 const PAYLOAD_BYTES = 1232
 
-/** A query with EDNS and a random id. `type` is dns-packet's name; `isDnssec`: with DO (RFC 3225). */
-export function encodeQuery({ name, type }: { name: string; type: string }, isDnssec: boolean = false): Buffer {
+/**
+ * A query with EDNS and a random id. `type` is dns-packet's name; `isDnssec`: with DO (RFC 3225); `payloadBytes`: the largest
+ * datagram that is taken.
+ */
+export function encodeQuery(
+  { name, type }: { name: string; type: string },
+  isDnssec: boolean = false,
+  payloadBytes: number = PAYLOAD_BYTES,
+): Buffer {
   return dnsPacket.encode({
     type: 'query',
     id: randomInt(65_536),
@@ -37,7 +44,7 @@ export function encodeQuery({ name, type }: { name: string; type: string }, isDn
       {
         type: 'OPT',
         name: '.',
-        udpPayloadSize: PAYLOAD_BYTES,
+        udpPayloadSize: payloadBytes,
         extendedRcode: 0,
         ednsVersion: 0,
         flags: isDnssec ? dnsPacket.DNSSEC_OK : 0,

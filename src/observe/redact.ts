@@ -3,6 +3,12 @@ export const REDACTED = '[redacted]'
 
 const SECRET_KEY =
   /token|passw|passphrase|secret|credential|authorization|cookie|(^|_|-)key$|(private|api|access)_?-?key/i
+
+/** Whether a key's name says that its value is secret. */
+export function isSecretKey(key: string): boolean {
+  return SECRET_KEY.test(key)
+}
+
 /** The configuration names secrets by file, and which file it is tells nothing. */
 const FILE_PATH = /^\.{0,2}(\/[\w.@:-]{1,64}){1,20}$/
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g
@@ -31,7 +37,7 @@ function redactAt(secret: boolean, value: unknown): unknown {
   return Object.fromEntries(
     entries
       .filter(([, item]) => typeof item !== 'function')
-      .map(([key, item]) => [key, redactAt(secret || SECRET_KEY.test(key), item)]),
+      .map(([key, item]) => [key, redactAt(secret || isSecretKey(key), item)]),
   )
 }
 
