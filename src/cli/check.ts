@@ -64,6 +64,7 @@ function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
     ...identityRows(loaded),
     ['mesh names', sourceText(config, files)],
     ['other names', upstreamText(config, files)],
+    ...(config.aaaa === 'on' ? [] : [['AAAA outside the mesh', aaaaText(files)]]),
     ...upstream.routes.map((route) => [
       'route',
       `${route.domains.join(', ')} to ${route.servers.map((server) => server.label).join(', ')}, ${route.policy}`,
@@ -120,6 +121,11 @@ function sourceText({ mesh: { source } }: Config, { sourceCount }: FilesExaminat
   const addresses = source.addresses.map((address) => address.text).join(', then ')
   const mode = source.delta ? 'delta' : 'state of the world'
   return `over xDS (${mode}) from ${addresses}, ${tls === null ? 'plaintext' : 'TLS'}${token === '' ? '' : `, token ${token}`}${certificate === 'none' ? '' : ', a certificate of its own'}`
+}
+
+function aaaaText({ aaaaWithheld }: FilesExamination): string {
+  if (aaaaWithheld !== null) return `NODATA, not asked for: ${aaaaWithheld}`
+  return 'asked for: aaaa is auto, and this machine has an IPv6 address or route, or does not show them'
 }
 
 function upstreamText({ upstream }: Config, { resolvConf, servers }: FilesExamination): string {

@@ -16,6 +16,7 @@ import {
   listenOrOff,
   listOf,
   oneOf,
+  onOffOrAuto,
   parsed,
   quantity,
   requiredPath,
@@ -332,6 +333,11 @@ const root = section({
   hostsFile: setting(file, '', {
     about: 'Names of this file (such as /etc/hosts, watched) are answered here, after mesh names. Empty: none.',
     isOffWhenEmpty: true,
+    reload: 'live',
+  }),
+  aaaa: setting(onOffOrAuto, 'on', {
+    about:
+      'IPv6 addresses of names outside the mesh: on (asked upstream), off (there are none: NODATA, and nobody is asked) or auto (off while this machine has no global IPv6 address and no IPv6 route, as on Linux /proc/net/ipv6_route shows). Questions with DNSSEC are always asked.',
     reload: 'live',
   }),
   identity: group(identity, {}, 'Who the workload is.'),

@@ -95,6 +95,10 @@ export function issueAt(path: (string | number)[], message: string, input: unkno
 
 /** Any text. */
 export const text: z.ZodString = z.string({ error: 'must be a text' })
+/** On, off or `auto`; true and false are what YAML 1.1 makes of the first two. */
+export const onOffOrAuto: z.ZodType<'auto' | 'on' | 'off', 'auto' | 'on' | 'off' | boolean> = z
+  .union([z.boolean(), z.enum(['auto', 'on', 'off'])], { error: 'must be auto, on or off' })
+  .transform((written) => (typeof written === 'string' ? written : written ? 'on' : 'off'))
 /** True or false. */
 export const flag: z.ZodBoolean = z.boolean({ error: 'must be true or false' })
 /** True, false or `auto`. In the environment these are texts. */

@@ -14,6 +14,7 @@ import type {
   UpstreamServer,
 } from '../engine/settings.ts'
 import { addressBytes } from '../dns/address.ts'
+import { hasGlobalIpv6 } from './ipv6-use.ts'
 import { isWildcard } from '../os/socket-address.ts'
 
 /** Always beside loopback and own addresses: link scope. */
@@ -46,13 +47,15 @@ export interface DerivedSettings {
  *   configuration's wish.
  * - `edns0`: nothing to do, servers are always asked with EDNS. `ndots` is for who searches, which we never do.
  *
- * `ownAddresses`: literal addresses of this machine's interfaces; `hosts`: what `hostEntries` made of the hosts file.
+ * `ownAddresses`: literal addresses of this machine's interfaces; `hosts`: what `hostEntries` made of the hosts file;
+ * `isIpv6Routed`: whether IPv6 leads out of this machine, null where that is not known.
  */
 export function deriveSettings(
   config: Config,
   resolvConf: ResolvConf,
   ownAddresses: readonly string[],
   hosts: readonly HostEntry[] = [],
+  isIpv6Routed: boolean | null = null,
 ): DerivedSettings {
   const loops: string[] = []
   const servers: UpstreamServer[] = []
@@ -88,6 +91,7 @@ export function deriveSettings(
     ttlSeconds: config.mesh.ttlSeconds,
     headlessNegativeTtlSeconds: config.mesh.headlessNegativeTtlSeconds,
     httpsRecords: config.mesh.httpsRecords,
+    ...aaaaWithheld(config, ownAddresses, isIpv6Routed),
     beforeSync: beforeSync(config),
     startedAtMs: 0,
     maxUdpPayload: config.maxUdpPayload,
@@ -184,6 +188,18 @@ export function serverUses(
       ),
     isLoop: loops.has(label),
   }))
+}
+
+/** Only what is proven counts: where addresses or routes cannot be seen, AAAA is asked for. */
+function aaaaWithheld(
+  { aaaa }: Config,
+  ownAddresses: readonly string[],
+  isIpv6Routed: boolean | null,
+): Pick<EngineSettings, 'aaaaWithheld'> {
+  if (aaaa === 'off') return { aaaaWithheld: 'aaaa is off' }
+  const isProven = ownAddresses.length > 0 && !hasGlobalIpv6(ownAddresses) && isIpv6Routed === false
+  if (aaaa === 'on' || !isProven) return {}
+  return { aaaaWithheld: 'aaaa is auto, and this machine has neither a global IPv6 address nor an IPv6 route' }
 }
 
 /**

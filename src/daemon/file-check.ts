@@ -7,6 +7,7 @@ import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import type { Config, MeshSourceConfig } from '../config/schema.ts'
 import { parseNameTableJson } from '../table/nds.ts'
 import { deriveSettings } from './engine-settings.ts'
+import { hasIpv6Route } from './ipv6-use.ts'
 import { absentAddresses, type Finding, interfaceAddresses, leftOutMessage } from './start-check.ts'
 
 /** More problems of one source are counted only. */
@@ -18,6 +19,8 @@ export interface FilesExamination {
   resolvConf: ResolvConf
   /** Labels of the servers that are asked for names of no route. */
   servers: string[]
+  /** Why IPv6 addresses of names outside the mesh are not asked for; null: they are. */
+  aaaaWithheld: string | null
   /** Hosts of a table file, or files of a mesh folder; null where there is no such file or folder, or it cannot be used. */
   sourceCount: number | null
 }
@@ -27,7 +30,7 @@ export async function examineFiles(config: Config): Promise<FilesExamination> {
   const warnings: Finding[] = [...absentAddresses(config)]
   const warn = (path: KeyPath, message: string): number => warnings.push({ path, message })
   const resolvConf = readResolvConf(config, warn)
-  const { settings, loops } = deriveSettings(config, resolvConf, interfaceAddresses())
+  const { settings, loops } = deriveSettings(config, resolvConf, interfaceAddresses(), [], hasIpv6Route())
   for (const label of loops) warn(['upstream', 'resolvConf'], `${config.upstream.resolvConf}: ${leftOutMessage(label)}`)
   const servers = settings.routes.at(-1)!.servers.map((index) => settings.servers[index]!.label)
   if (servers.length === 0) {
@@ -36,7 +39,7 @@ export async function examineFiles(config: Config): Promise<FilesExamination> {
   readHostsFile(config.hostsFile, warn)
   const { source } = config.mesh
   const sourceCount = await readSource(config, source, warn)
-  return { warnings, resolvConf, servers, sourceCount }
+  return { warnings, resolvConf, servers, aaaaWithheld: settings.aaaaWithheld ?? null, sourceCount }
 }
 
 type Warn = (path: KeyPath, message: string) => void

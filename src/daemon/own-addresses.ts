@@ -1,5 +1,5 @@
 /**
- * This machine's addresses, which change while byname runs: DHCP, IPv6 privacy addresses, a VPN. A query that was
+ * This machine's addresses, and whether IPv6 leads out of it. They change while byname runs: DHCP, IPv6 privacy addresses, a VPN. A query that was
  * redirected to byname carries one of them as its source. Node tells nobody when they change, so they are looked up
  * every second, and at once where somebody was refused who may be one of us.
  */
@@ -12,8 +12,10 @@ const LOOK_EVERY_MS = 1000
 export interface OwnAddressesOptions {
   /** Literal addresses of this machine's interfaces. */
   look: () => readonly string[]
+  /** Whether IPv6 leads out of this machine, null where that is not known; asked as often as the addresses. */
+  lookForIpv6Route?: () => boolean | null
   clock: Clock
-  /** They are others now. */
+  /** They are others now; both lists are empty if only the way out by IPv6 came or went. */
   onChange: (gained: readonly string[], lost: readonly string[]) => void
 }
 
@@ -21,16 +23,23 @@ export interface OwnAddressesOptions {
 export class OwnAddresses {
   readonly #options: OwnAddressesOptions
   #addresses: readonly string[]
+  #isIpv6Routed: boolean | null
   #cancel: (() => void) | null = null
 
   constructor(options: OwnAddressesOptions) {
     this.#options = options
     this.#addresses = options.look()
+    this.#isIpv6Routed = options.lookForIpv6Route?.() ?? null
   }
 
   /** As of the last look, in no particular order. */
   get current(): readonly string[] {
     return this.#addresses
+  }
+
+  /** As of the last look. */
+  get isIpv6Routed(): boolean | null {
+    return this.#isIpv6Routed
   }
 
   start(): void {
@@ -52,8 +61,10 @@ export class OwnAddresses {
     const now = new Set(this.#options.look())
     const gained = [...now.difference(before)]
     const lost = [...before.difference(now)]
-    if (gained.length + lost.length === 0) return false
+    const isIpv6Routed = this.#options.lookForIpv6Route?.() ?? null
+    if (gained.length + lost.length === 0 && isIpv6Routed === this.#isIpv6Routed) return false
     this.#addresses = [...now]
+    this.#isIpv6Routed = isIpv6Routed
     this.#options.onChange(gained, lost)
     return true
   }

@@ -18,6 +18,7 @@ import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
 import type { EngineSettings, HostEntry } from '../engine/settings.ts'
 import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
+import { hasIpv6Route } from './ipv6-use.ts'
 import { OwnAddresses } from './own-addresses.ts'
 import { watchedHosts, watchedResolvConf, watchedRootCertificates } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
@@ -40,6 +41,8 @@ export interface DaemonSettingsOptions {
   clock?: Clock
   /** Literal addresses of this machine's interfaces. */
   ownAddresses?: () => readonly string[]
+  /** Whether IPv6 leads out of this machine; as `hasIpv6Route` has it by default. */
+  ipv6Route?: () => boolean | null
 }
 
 /**
@@ -62,7 +65,7 @@ export class DaemonSettings {
   #searchDomain: string | null
 
   constructor(options: DaemonSettingsOptions) {
-    const { config, log, files, clock = wallClock } = options
+    const { config, log, files, clock = wallClock, ipv6Route = hasIpv6Route } = options
     this.#config = config
     this.#log = log
     this.#onSettings = options.onSettings
@@ -78,11 +81,13 @@ export class DaemonSettings {
     this.#rootCertificates = this.#watchRootCertificates(null)
     this.#addresses = new OwnAddresses({
       look: options.ownAddresses ?? interfaceAddresses,
+      lookForIpv6Route: () => (this.#config.aaaa === 'auto' ? ipv6Route() : null),
       clock,
       onChange: (gained, lost) => this.#addressesChanged(gained, lost),
     })
     this.#addresses.start()
     this.#settings = this.#deriveSettings()
+    this.#tellOfAaaa(undefined)
     this.#searchDomain = this.identity.searchDomain
   }
 
@@ -233,7 +238,8 @@ export class DaemonSettings {
 
   #addressesChanged(gained: readonly string[], lost: readonly string[]): void {
     this.#applySettings()
-    this.#log.info({ gained, lost }, "this machine's addresses changed")
+    const what = gained.length + lost.length === 0 ? 'IPv6 routes' : 'addresses'
+    this.#log.info({ gained, lost }, `this machine's ${what} changed`)
   }
 
   #loopsChanged(mended: readonly string[]): void {
@@ -248,6 +254,7 @@ export class DaemonSettings {
       this.#resolvConf.value ?? parseResolvConf(''),
       this.#addresses.current,
       this.#hosts?.value ?? [],
+      this.#addresses.isIpv6Routed,
     )
     for (const label of loops) this.#log.error({ server: label }, leftOutMessage(label))
     const loopProbe = loopProbeNames(this.#loops.id, settings)
@@ -262,10 +269,24 @@ export class DaemonSettings {
     return { ...settings, loopProbe, cookieSecret: this.#cookieSecret }
   }
 
+  /** `before`: why AAAA was withheld. */
+  #tellOfAaaa(before: string | undefined): void {
+    const { aaaaWithheld } = this.#settings
+    if (aaaaWithheld === before) return
+    this.#log.info(
+      {},
+      aaaaWithheld === undefined
+        ? 'IPv6 addresses of names outside the mesh are asked for'
+        : `IPv6 addresses of names outside the mesh are not asked for (NODATA): ${aaaaWithheld}`,
+    )
+  }
+
   /** Hands what the configuration and resolv.conf say now to everybody. */
   #applySettings(): void {
+    const { aaaaWithheld } = this.#settings
     this.#settings = this.#deriveSettings()
     this.#onSettings(this.#settings)
+    this.#tellOfAaaa(aaaaWithheld)
     const { identity } = this
     if (identity.searchDomain === this.#searchDomain) return
     this.#searchDomain = identity.searchDomain

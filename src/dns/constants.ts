@@ -71,6 +71,7 @@ export const Ede = {
   STALE_NXDOMAIN: 19,
   NO_REACHABLE_AUTHORITY: 22,
   NETWORK_ERROR: 23,
+  SYNTHESIZED: 29,
 } as const
 
 /** Length of the header (RFC 1035 §4.1.1). */

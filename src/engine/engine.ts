@@ -4,11 +4,11 @@
  *
  * ```
  *  read → rate limit → access → faults → stages: mesh, its addresses, special names, hosts file, loop probe,
- *                                                before sync, ANY, cache → forward ─→ … ─→ complete
+ *                                                before sync, ANY, cache, AAAA → forward ─→ … ─→ complete
  * ```
  */
 import { Answer } from '../dns/answer.ts'
-import { Ede, Flag, HEADER_BYTES, Opcode, Rcode } from '../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, Opcode, Rcode, Type } from '../dns/constants.ts'
 import { isOwnCookie, writeCookie } from '../dns/cookie.ts'
 import type { ScannedName } from '../dns/name.ts'
 import { opcodeOf, readQuery, Verdict } from '../dns/query.ts'
@@ -23,6 +23,7 @@ import { HostsFileStage } from './answers/host-names.ts'
 import { LoopRefusalStage } from './answers/loop-refusal.ts'
 import { MeshStage, PointerStage } from './answers/mesh-answers.ts'
 import { MinimalAnyStage } from './answers/minimal-any.ts'
+import { OutsideAaaaStage } from './answers/outside-aaaa.ts'
 import { SpecialNamesStage } from './answers/special-names.ts'
 import { Cache } from './cache/cache.ts'
 import { CacheStage } from './cache/cache-stage.ts'
@@ -68,9 +69,9 @@ export class Engine {
   readonly forwarder: Forwarder
   /**
    * Who may have the answer, in the order in which they are asked. What all of them pass on is forwarded. `explain` asks
-   * them as `query` does, with a query of its own.
+   * them as `query` does, with a query of its own. Those that the settings turn off are left out.
    */
-  readonly stages: readonly AnswerStage[]
+  stages: readonly AnswerStage[] = []
   readonly #mesh: MeshStage
   readonly #pointers: PointerStage
   readonly #specialNames: SpecialNamesStage = new SpecialNamesStage()
@@ -79,6 +80,7 @@ export class Engine {
   readonly #beforeSync: BeforeSyncStage
   readonly #minimalAny: MinimalAnyStage = new MinimalAnyStage()
   readonly #cacheStage: CacheStage
+  readonly #outsideAaaa: OutsideAaaaStage
   readonly #onLoop: EngineOptions['onLoop']
   readonly #tap: QueryTap | null
   /** The tap, as long as somebody wants to be told. */
@@ -119,7 +121,12 @@ export class Engine {
     )
     this.#beforeSync = new BeforeSyncStage(this)
     this.#cacheStage = new CacheStage(this)
-    this.stages = [
+    this.#outsideAaaa = new OutsideAaaaStage(this)
+    this.stages = this.#listStages()
+  }
+
+  #listStages(): AnswerStage[] {
+    return [
       this.#mesh,
       this.#pointers,
       this.#specialNames,
@@ -128,6 +135,7 @@ export class Engine {
       this.#beforeSync,
       this.#minimalAny,
       this.#cacheStage,
+      ...(this.#settings.aaaaWithheld === undefined ? [] : [this.#outsideAaaa]),
     ]
   }
 
@@ -162,7 +170,9 @@ export class Engine {
   configure(settings: EngineSettings): void {
     const isResized = settings.cache.maxBytes !== this.#settings.cache.maxBytes
     const before = this.#settings.rateLimit
+    const isNowWithheld = this.#settings.aaaaWithheld === undefined && settings.aaaaWithheld !== undefined
     this.#settings = settings
+    this.stages = this.#listStages()
     const { rateLimit } = settings
     if (rateLimit?.queriesPerSecond !== before?.queriesPerSecond || rateLimit?.burst !== before?.burst) {
       this.#rateLimit = this.#makeRateLimit()
@@ -173,6 +183,7 @@ export class Engine {
       this.#evictionsCounted = 0
       this.#showCache()
     }
+    if (isNowWithheld) this.cache?.forgetType(Type.AAAA)
     // Other servers may know better.
     this.cache?.forgetFailures(this.now - FAILURE_MEMORY_MS)
     this.forwarder.configure(settings)
@@ -264,9 +275,16 @@ export class Engine {
     length = this.#minimalAny.answer(query, out, outAt)
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
     length = this.#cacheStage.answer(query, out, outAt)
-    if (length === PASS) return this.#forward(query, out, outAt)
+    if (length === PASS) return this.#askBehindCache(query, out, outAt)
     this.#cacheStage.answered(query)
     return this.#answered(query, this.#cacheStage.source, length, out, outAt)
+  }
+
+  /** What only questions that the cache has no answer to pay for. */
+  #askBehindCache(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const length = this.#outsideAaaa.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    return this.#forward(query, out, outAt)
   }
 
   /** A datagram larger than the receive buffer came from the client named last; its header is at `at`. */

@@ -63,6 +63,8 @@ export interface EngineSettings {
   /** Longest time that a denial of a name below a Kubernetes host of the table is kept; as others if not given. */
   headlessNegativeTtlSeconds?: number
   httpsRecords: 'nodata' | 'forward'
+  /** Why AAAA questions that byname has no answer to are answered NODATA, in words; not given: they are asked upstream. */
+  aaaaWithheld?: string
   beforeSync: 'servfail' | 'forward' | 'auto'
   /** When the daemon started, in the engine's own time (`beforeSync: auto` counts from it). */
   startedAtMs: number

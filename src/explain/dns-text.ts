@@ -174,4 +174,5 @@ const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
   22: 'no reachable authority',
   23: 'network error',
   24: 'invalid data',
+  29: 'synthesized',
 }

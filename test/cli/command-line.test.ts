@@ -227,6 +227,17 @@ describe('what run only logs, check warns of', () => {
   })
 })
 
+/** What check says of AAAA. */
+async function rowOf(aaaa: string): Promise<string | undefined> {
+  return (await byname(['check', '--set', `aaaa=${aaaa}`])).out.split('\n').find((line) => line.startsWith('AAAA'))
+}
+
+test('check says what becomes of AAAA outside the mesh, where that is not the usual', async () => {
+  expect(await rowOf('on')).toBeUndefined()
+  expect(await rowOf('off')).toMatch(/^AAAA outside the mesh +NODATA, not asked for: aaaa is off$/)
+  expect(await rowOf('auto')).toMatch(/aaaa is auto, and this machine has/)
+})
+
 describe('--set', () => {
   test('sets any key, in words if need be, over the environment', async () => {
     const args = ['check', '--set', 'cache.maxBytes=1Mi', '--set', 'metrics.listen=off', '--set', 'access=10.0.0.0/8']

@@ -21,11 +21,17 @@ export class SettingsWorld {
   readonly told: EngineSettings[] = []
   readonly identities: TableIdentity[] = []
   addresses: string[] = ['127.0.0.1', '10.0.0.5']
+  isIpv6Routed: boolean | null = null
   #settings: DaemonSettings | null = null
 
-  /** Reads and watches; call it once. `upstream`: what the configuration says there beside the path of resolv.conf. */
-  open(upstream = ''): DaemonSettings {
-    const config = this.configOf(`{ hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}, ${upstream} } }`)
+  /**
+   * Reads and watches; call it once. `upstream`: what the configuration says there beside the path of resolv.conf; `more`: of
+   * other keys.
+   */
+  open(upstream = '', more = ''): DaemonSettings {
+    const config = this.configOf(
+      `{ hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}, ${upstream} }, ${more} }`,
+    )
     const say = (level: string) => (_: object, message: string) => {
       if (level !== 'debug') this.lines.push(`${level} ${message}`)
     }
@@ -38,6 +44,7 @@ export class SettingsWorld {
       files: this.files,
       clock: this.clock,
       ownAddresses: () => this.addresses,
+      ipv6Route: () => this.isIpv6Routed,
     })
     return this.#settings
   }

@@ -12,7 +12,7 @@
  * Memory is touched as it fills: an idle cache costs next to nothing.
  */
 import { readU16 } from '../../dns/reply.ts'
-import { ANY_TYPE_KEY } from '../client-query.ts'
+import { ANY_TYPE_KEY, Variant } from '../client-query.ts'
 import { AnswerStore, StoredFlag } from './stored-answer.ts'
 
 /** An average answer's block; the index is at most two thirds full with such. */
@@ -235,6 +235,18 @@ export class Cache {
     for (const generation of [this.#young, this.#old]) {
       for (const block of generation.blocks())
         if (generation.store.has(block, StoredFlag.FAILURE)) generation.kill(block)
+    }
+  }
+
+  /** Forgets the answers to questions of a type without DO. */
+  forgetType(type: number): void {
+    for (const generation of [this.#young, this.#old]) {
+      const { store } = generation
+      for (const block of generation.blocks()) {
+        const tail = store.keyAt(block) + store.keyLength(block) - 3
+        const isOfType = readU16(store.bytes, tail) === type && (store.bytes[tail + 2]! & Variant.DO) === 0
+        if (isOfType) generation.kill(block)
+      }
     }
   }
 

@@ -7,7 +7,7 @@
  *                         SERVFAIL, which the cache keeps for a few seconds (RFC 9520)
  * ```
  */
-import { Ede, Flag, HEADER_BYTES, Rcode } from '../../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, Rcode, Type } from '../../dns/constants.ts'
 import { keepWholeRecords } from '../../dns/answer.ts'
 import { readU16, setCounts } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
@@ -51,12 +51,20 @@ export class Settlement {
     const { answer, cache } = context
     const variant = inFlight.keys[inFlight.keyAt(p) + inFlight.keyLength(p) - 1]!
     const isRecursive = (variant & Variant.NO_RECURSION) === 0
-    const isCacheable = this.#storeAnswer(p) > 0 && isRecursive
+    const isCacheable = this.#storeAnswer(p) > 0 && isRecursive && !this.#isWithheld(p)
     if (cache !== null && isCacheable) cache.put(this.#scratch, 0)
     // What was said before is outdated, and must not come back as a stale answer.
     else if (isRecursive && (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN)) this.#forget(p)
     this.#deliver(p, 0)
     if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(p)
+  }
+
+  /** True for an AAAA answer that was asked for when there was still a use for it. */
+  #isWithheld(p: number): boolean {
+    const { inFlight, settings } = this.#state
+    return (
+      settings.aaaaWithheld !== undefined && inFlight.type(p) === Type.AAAA && (inFlight.variant(p) & Variant.DO) === 0
+    )
   }
 
   /** No server gave an answer: a stale one if there is one (RFC 8767), or a partial one, else SERVFAIL, to all who wait. */
