@@ -387,6 +387,11 @@ const root = section({
         isOffWhenEmpty: true,
         reload: 'handover',
       }),
+      topNames: setting(flag, true, {
+        about:
+          'Sample answers to show which names are asked for most, fail most, or do not exist below search domains.',
+        reload: 'live',
+      }),
     }),
     {},
     'For operators.',

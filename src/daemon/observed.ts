@@ -94,6 +94,8 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
     explain: (query) => explain(workers, query),
     samples: parts.feed,
+    collectsTopNames: () => settings.config.admin.topNames,
+    searchDomains: () => settings.search.domains,
     queryLogDropped: () => parts.feed.dropped,
     warnings: parts.warnings,
     problems: () => [

@@ -170,8 +170,8 @@ export class History {
     }
   }
 
-  /** Replies of the last minute; null before that. */
-  recentTraffic(): RecentTraffic | null {
+  /** Replies of the last minute; null before that. `searchedName` is passed on. */
+  recentTraffic(searchedName: string | null = null): RecentTraffic | null {
     if (this.#taken < RECENT_SAMPLES) return null
     const { figures } = this.columns(RECENT_SAMPLES)
     const mean = (figure: Figure): number =>
@@ -182,7 +182,7 @@ export class History {
       repliesPerSecond,
       servfailRatio: ratio('servfailPerSecond'),
       nxdomainRatio: ratio('nxdomainPerSecond'),
-      searchedName: null,
+      searchedName,
     }
   }
 

@@ -2,11 +2,13 @@
 import type { Clock } from '../base/clock.ts'
 import { EventStream } from '../http/event-stream.ts'
 import type { Reply } from '../http/route.ts'
+import type { RecentTraffic } from './health-summary.ts'
 import { History, type HistoryColumns, type HistorySample, SAMPLE_MS } from './history.ts'
 import type { ProcessUsage } from './process-usage.ts'
-import { RecentFailures, type ServerFailure } from './recent-failures.ts'
+import { reasonAt, RecentFailures, type ServerFailure } from './recent-failures.ts'
 import type { ObserveSources } from './sources.ts'
 import type { StatusReport } from './status.ts'
+import { type QueryFailure, type TopNames, TopNamesCollector } from './top-names.ts'
 import { upstreamStatus } from './upstream-metrics.ts'
 
 /** All that a page or `byname top` shows of a moment. */
@@ -17,7 +19,11 @@ export interface Overview {
   failures: {
     /** The newest first. */
     servers: readonly ServerFailure[]
+    /** The newest first, each with what servers did at that time. None where no names are collected. */
+    queries: (QueryFailure & { reason: string | null })[]
   }
+  /** Null where no names are collected: `admin.topNames`. */
+  top: TopNames | null
 }
 
 /** What it is made with. */
@@ -35,6 +41,8 @@ export class LastHour {
   readonly #options: LastHourOptions
   readonly #failures: RecentFailures = new RecentFailures()
   readonly #events: EventStream
+  #names: TopNamesCollector | null = null
+  #unsubscribe: (() => void) | null = null
   #cancel: (() => void) | null = null
 
   constructor(options: LastHourOptions) {
@@ -45,6 +53,7 @@ export class LastHour {
   }
 
   start(): void {
+    this.#collect(this.#options.sources.collectsTopNames())
     this.#cancel ??= this.#options.clock.after(SAMPLE_MS, () => {
       this.#cancel = null
       this.start()
@@ -54,13 +63,21 @@ export class LastHour {
   }
 
   stop(): void {
+    this.#collect(false)
     this.#cancel?.()
     this.#cancel = null
   }
 
   async overview(): Promise<Overview> {
     const status = await this.#options.status()
-    return { status, sample: this.history.last(), failures: { servers: this.#failures.servers } }
+    const { servers } = this.#failures
+    const queries = (this.#names?.failures ?? []).map((each) => ({ ...each, reason: reasonAt(servers, each.atMs) }))
+    return { status, sample: this.history.last(), failures: { servers, queries }, top: this.#names?.read() ?? null }
+  }
+
+  /** What the summary is to know of the last minute. */
+  recentTraffic(): RecentTraffic | null {
+    return this.history.recentTraffic(this.#names?.stormName() ?? null)
   }
 
   /** The overview and samples of the last `seconds`. */
@@ -73,9 +90,20 @@ export class LastHour {
     return this.#events.reply([{ event: 'overview', data: await this.overview() }], signal)
   }
 
+  /** Begins, or ends and forgets. */
+  #collect(isWanted: boolean): void {
+    if (isWanted === (this.#names !== null)) return
+    this.#unsubscribe?.()
+    const { sources } = this.#options
+    const names = isWanted ? new TopNamesCollector(() => sources.searchDomains()) : null
+    this.#names = names
+    this.#unsubscribe = names === null ? null : sources.samples.subscribe((sample) => names.add(sample))
+  }
+
   #look(): void {
     const { sources } = this.#options
     this.history.sample()
+    this.#names?.fade(SAMPLE_MS / 1000)
     this.#failures.look(upstreamStatus(sources), sources.nowMs())
   }
 

@@ -78,7 +78,7 @@ export class Observer {
   /** The report of this moment, an endpoint that could not be bound among its warnings. */
   async status(): Promise<StatusReport> {
     const drops = this.#drops.update(await this.#sources.socketTables(), this.#sources.listeners())
-    const report = statusReport(this.#sources, drops, this.#lastHour?.history.recentTraffic() ?? null)
+    const report = statusReport(this.#sources, drops, this.#lastHour?.recentTraffic() ?? null)
     const problems = this.#servers().flatMap((server) => server.problem ?? [])
     return { ...report, warnings: [...report.warnings, ...problems] }
   }

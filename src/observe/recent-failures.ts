@@ -2,6 +2,7 @@
  * What went wrong lately, for people: attempts at upstream servers by server and reason, and queries that ended in an error.
  * Both lists are bounded, the newest first.
  */
+import { failuresText } from './health-summary.ts'
 import type { UpstreamStatus } from './upstream-metrics.ts'
 
 /** Failed attempts at one server, for one reason, one after the other. */
@@ -16,8 +17,16 @@ export interface ServerFailure {
 }
 
 const MOST = 50
+/** What a query fails of was counted at the latest by the look after it. */
+const NEAR_MS = 6000
 /** What comes so soon after the last of the same kind belongs to it. */
 const TOGETHER_MS = 60_000
+
+/** What servers did around `atMs`: `10.0.0.2:53: 3 timeouts`; null: nothing wrong. */
+export function reasonAt(servers: readonly ServerFailure[], atMs: number): string | null {
+  const near = servers.filter(({ sinceMs, untilMs }) => atMs >= sinceMs - NEAR_MS && atMs <= untilMs + NEAR_MS)
+  return near.map(({ server, reason, count }) => `${server}: ${failuresText({ [reason]: count })}`).join('; ') || null
+}
 
 /** Follows the servers' counters from look to look. */
 export class RecentFailures {

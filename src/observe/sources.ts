@@ -187,6 +187,10 @@ export interface ObserveSources {
   explain(query: URLSearchParams): Promise<ExplainResult>
   /** Answers as they are given, sampled; whoever subscribes gets them from all data workers. */
   samples: QuerySamples
+  /** Whether names may be collected from them. */
+  collectsTopNames(): boolean
+  /** Search domains of the resolv.conf in use, without dots at the ends. */
+  searchDomains(): readonly string[]
   /** Answers that neither the query log nor the samples had, as the data workers' rings were full. */
   queryLogDropped(): number
   /** What an operator should know and do something about, a sentence each: about settings, not about what happens now. */

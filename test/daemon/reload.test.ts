@@ -23,6 +23,7 @@ const CERTIFICATE = '/etc/root.pem'
 const LIVE: Record<string, [value: string, seen: (settings: EngineSettings, config: Config) => unknown, is: unknown]> =
   {
     watchConfig: ['false', (_, config) => config.watchConfig, false],
+    'admin.topNames': ['false', (_, config) => config.admin.topNames, false],
     'mesh.ttlSeconds': ['2m', ({ ttlSeconds }) => ttlSeconds, 120],
     'mesh.httpsRecords': ['forward', ({ httpsRecords }) => httpsRecords, 'forward'],
     'mesh.beforeSync': ['servfail', ({ beforeSync }) => beforeSync, 'servfail'],

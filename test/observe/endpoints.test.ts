@@ -10,6 +10,7 @@ import type { ObserveSources, Problem } from '../../src/observe/sources.ts'
 import { Cell, UpstreamField } from '../../src/stats/counters.ts'
 import { parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
+import { handClock } from './hand-clock.ts'
 import { type HttpReply, httpRequest } from '../http/http-request.ts'
 
 const stops: (() => Promise<void>)[] = []
@@ -22,26 +23,6 @@ const quiet = (): { clock: Clock; usage: () => ProcessUsage } => ({
   clock: { now: () => 0, after: () => () => {} },
   usage: () => ({ rssBytes: 0, anonymousBytes: null, cpuSeconds: 0 }),
 })
-
-/** Time that passes when told. */
-function handClock(): Clock & { pass: (ms: number) => void } {
-  let now = 0
-  let timers: { at: number; run: () => void }[] = []
-  return {
-    now: () => now,
-    after: (delayMs, run) => {
-      const timer = { at: now + delayMs, run }
-      timers.push(timer)
-      return () => void (timers = timers.filter((each) => each !== timer))
-    },
-    pass: (ms) => {
-      now += ms
-      const due = timers.filter(({ at }) => at <= now)
-      timers = timers.filter((timer) => !due.includes(timer))
-      for (const { run } of due) run()
-    },
-  }
-}
 
 /** A stage that passes. */
 function stage(name: string, finding: string): ExplainedStage {

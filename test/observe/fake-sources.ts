@@ -40,6 +40,8 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     flush: () => Promise.resolve(0),
     explain: () => Promise.resolve({ problem: 'nothing to explain' }),
     samples: { subscribe: () => () => {} },
+    collectsTopNames: () => true,
+    searchDomains: () => ['shop.svc.cluster.local', 'cluster.local'],
     queryLogDropped: () => 0,
     warnings: () => [],
     problems: () => [],
