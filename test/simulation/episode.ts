@@ -54,6 +54,8 @@ export type Action = { at: number } & (
   | { kind: 'habit'; server: number; habit: Habit }
   | { kind: 'manners'; server: number; manners: Manners }
   | { kind: 'forge'; count: number; seed: number }
+  /** Guesses at the id of one query. */
+  | { kind: 'guess'; count: number; seed: number }
   | { kind: 'socket error'; seed: number }
 )
 
@@ -151,7 +153,17 @@ export function makeEpisode(seed: number, queries: number): Episode {
   }
   for (const server of silent) episode.habits[server] = 'dead'
   addActions(episode, random, queries)
+  if (rare.chance(0.2)) addGuesses(episode, rare)
   return episode
+}
+
+/** Somebody guesses at replies to some of the queries, while servers are asked. */
+function addGuesses({ actions }: Episode, random: Random): void {
+  for (let k = random.below(60); k >= 0; k--) {
+    const at = random.pick(actions).at + random.interval(5)
+    actions.push({ at, kind: 'guess', count: 2 + random.below(9), seed: random.next() })
+  }
+  actions.sort((a, b) => a.at - b.at)
 }
 
 function makeClients(): Client[] {

@@ -58,6 +58,36 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
   },
   {
+    name: 'a question at whose replies somebody guesses stays with datagrams',
+    find: 'const NEAR_MISSES = 5',
+    replace: 'const NEAR_MISSES = 6',
+    seeds: 60,
+  },
+  {
+    name: 'four guesses are enough for TCP',
+    find: 'const NEAR_MISSES = 5',
+    replace: 'const NEAR_MISSES = 4',
+    seeds: 60,
+  },
+  {
+    name: 'a question that has gone over TCP goes there again with each guess',
+    find: '      inFlight.setNearMisses(p, 0)\n',
+    replace: '',
+    seeds: 400,
+  },
+  {
+    name: 'only guesses at ids count, not other questions under the right one',
+    find: '        return pending.nearlyMissed(a)\n',
+    replace: '        return undefined\n',
+    seeds: 200,
+  },
+  {
+    name: 'guesses that an earlier question met count for the next in its place',
+    find: '    this.#nearMisses[p] = 0\n',
+    replace: '',
+    seeds: 200,
+  },
+  {
     name: 'the id of a reply is not looked at, only the socket',
     find: 'const a = attempts.byId(readU16(packet, start))',
     replace:

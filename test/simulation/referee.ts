@@ -29,6 +29,8 @@ const MOST_MESSAGES = 8
 const OPT_UNANSWERED = 2
 /** Timers are as fine as a tick. */
 const SLACK_MS = 5
+/** Longer than any question is open. */
+const LONGEST_MS = 10_000
 /** More routes than a byte can number. */
 const BYTE = 256
 
@@ -124,6 +126,7 @@ export class Referee {
   disturbed(now: number): void {
     this.answers.calmSince = now
     this.network.retries.disturbed(now)
+    this.network.guesses.disturbed()
   }
 
   adopted({ table, identity }: MadeOf): void {
@@ -139,6 +142,20 @@ export class Referee {
     this.see(isForged ? `forged reply: ${kind}` : `reply: ${kind}`)
     if (verdict.kind === 'failure' && verdict.said?.rcode === BADCOOKIE) this.see('BADCOOKIE without a cookie')
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
+    const { guess, guesses } = this.network
+    if (guess !== null) guesses.arrived(guess, (sent) => this.messagesOf(sent, now - LONGEST_MS), now)
+  }
+
+  /** The engine has dealt with the message that has come. */
+  dealtWith(): void {
+    const wrong = this.network.guesses.check()
+    if (wrong !== null) throw new Violation(wrong)
+  }
+
+  /** How many messages went out since then for the question of a query. */
+  private messagesOf({ keys, query }: Sent, since: number): number {
+    const plain = plainOf(query.name, query.type, query.flags)
+    return this.budget.triedAt(keys[0]!, plain).filter((at) => at >= since).length
   }
 
   /**
@@ -148,10 +165,7 @@ export class Referee {
   socketFails(socket: number, tell: () => void, now: number): void {
     const { inFlight } = this.engine.forwarder
     const shortest = Math.min(...this.settings.routes.map((route) => this.attemptTimeoutOf(route)))
-    const messages = ({ keys, query, at }: Sent): number => {
-      const tried = this.budget.triedAt(keys[0]!, plainOf(query.name, query.type, query.flags))
-      return tried.filter((one) => one >= at - this.settings.deadlineMs).length
-    }
+    const messages = (sent: Sent): number => this.messagesOf(sent, sent.at - this.settings.deadlineMs)
     const lost = this.network.retries
       .lostWith(socket, now - shortest + SLACK_MS)
       .filter((sent) => this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
@@ -208,6 +222,11 @@ export class Referee {
     // After a few forged replies to it a question is asked over TCP, and its datagram does not count any more.
     const isOutOfReach = isStream && this.settings.servers[index]!.transport === 'udp'
     const isStray = context.kind === 'message' && context.verdict.kind === 'stray'
+    if (isOutOfReach) {
+      const tooSoon = network.guesses.turnedToStream(query.opt === null ? keys : [key], isStray, now - LONGEST_MS)
+      if (tooSoon !== null) throw new Violation(`${tooSoon}: ${JSON.stringify(query.name)}`)
+    } else if (!isStream && outcome !== -1 && query.opt !== null && !mayBeProbe)
+      network.guesses.sent(key, network.lastDatagram, outcome!)
     if (isStray && isOutOfReach) {
       this.see('asked over TCP because of forged replies')
       network.retries.turnedToStream(keys, server, query.id)
@@ -344,8 +363,9 @@ export class Referee {
   /** The engine has answered one that it held. */
   private settled({ key }: Pending): void {
     const left = this.waitingFor.get(key)! - 1
-    if (left > 0) this.waitingFor.set(key, left)
-    else this.waitingFor.delete(key)
+    if (left > 0) return void this.waitingFor.set(key, left)
+    this.waitingFor.delete(key)
+    this.network.guesses.ended(key)
   }
 
   /** The engine answers a query over a stream; the reply itself is seen with the next `answered`. */

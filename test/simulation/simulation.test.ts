@@ -35,6 +35,7 @@ const WANTED = [
   'reply: doubtful cookie',
   'reply: doubtful case',
   'asked again after a socket error',
+  'asked over TCP because of forged replies',
   'route beyond a byte',
 ]
 const freshFrom = Date.now() % 1_000_000_000

@@ -192,6 +192,7 @@ class Simulation {
     receive.fill(0xc0, RECEIVE_AT + length, RECEIVE_AT + length + 64)
     this.engine.upstreamDatagram(event.socket, receive, RECEIVE_AT, length, event.bytes.length > UPSTREAM_BUFFER)
     receive.fill(0xff, RECEIVE_AT, RECEIVE_AT + length)
+    referee.dealtWith()
   }
 
   private perform(action: Action): void {
@@ -259,6 +260,8 @@ class Simulation {
       }
       case 'forge':
         return this.network.forge(action.count, action.seed, this.now)
+      case 'guess':
+        return this.network.guessAt(action.count, action.seed, this.now)
       case 'socket error': {
         const socket = this.network.someSocket(action.seed)
         const tell = (): void => {

@@ -5,6 +5,7 @@ import { CaseRules } from './case-rules.ts'
 import { CookieRules } from './cookie-rules.ts'
 import { EdnsRules } from './edns-rules.ts'
 import type { Episode, Habit } from './episode.ts'
+import { type Guess, GuessRules } from './guess-rules.ts'
 import { type ParsedMessage, parseCut, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
@@ -59,6 +60,10 @@ const FAILED: Verdict = { kind: 'failure', sent: null, said: null }
 const BADCOOKIE = 23
 const POOL = 4
 const MOST_LOOPS = 5000
+/** Longer than any question is open. */
+const LONGEST_MS = 10_000
+/** A forger who guesses has seen the query so lately. */
+const GUESSED_WITHIN_MS = 500
 /** Largest datagram that the drivers receive whole. */
 export const UPSTREAM_BUFFER = 4096
 
@@ -69,9 +74,12 @@ export class VirtualNetwork {
   readonly spellings: CaseRules = new CaseRules()
   readonly edns: EdnsRules = new EdnsRules()
   readonly retries: RetryRules = new RetryRules()
+  readonly guesses: GuessRules = new GuessRules()
   /** The query sent last; the datagram sent last. */
   query!: ParsedMessage
   lastDatagram!: Sent
+  /** What the datagram judged last may have been aimed at; null if it fits a query, or is none. */
+  guess: Guess | null = null
   /** Off in the last part of an episode, when all is well. */
   isTroubled = true
   /** Off when all is to come to rest: without a cache a question may go round for ever. */
@@ -92,6 +100,10 @@ export class VirtualNetwork {
   private readonly serverOfSocket: number[] = []
   private readonly sent: Map<number, Sent> = new Map()
   private readonly streams: Map<number, Sent> = new Map()
+  /** Datagrams by socket and question, whatever the flags. */
+  private readonly alike: Map<string, Sent[]> = new Map()
+  /** When a query had this id last. */
+  private readonly usedAt: Map<number, number> = new Map()
   private readonly asked: Map<string, number> = new Map()
   private serial = 0
   /** Whether the engine believes the message in hand is not certain. */
@@ -153,6 +165,8 @@ export class VirtualNetwork {
       isStream: false,
     }
     this.sent.set(socket.number * 65_536 + query.id, sent)
+    const place = `${socket.number} ${query.name}${query.question.slice(-4)}`
+    this.alike.set(place, [...this.alikeSince(place, now), sent])
     this.lastDatagram = sent
     this.travel(sent, bytes.subarray(at, at + length), false, fate, now, (delay, reply, isMisdirected) => {
       const to = isMisdirected ? 1 + fate.below(this.nextSocket - 1) : socket.number
@@ -236,8 +250,16 @@ export class VirtualNetwork {
 
   /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
   judge(event: NetworkEvent, now: number): Verdict {
+    const verdict = this.verdictOn(event, now)
+    const isGuess = event.kind === 'datagram' && verdict.kind === 'stray' && event.bytes.length >= 12
+    this.guess = isGuess ? this.guessOf(event.socket, event.bytes, now) : null
+    return verdict
+  }
+
+  private verdictOn(event: NetworkEvent, now: number): Verdict {
     if (event.kind === 'socket error') {
       this.retries.socketFailed(event.socket, now)
+      this.guesses.socketFailed(event.socket)
       return FAILED
     }
     if (event.kind === 'loop') return STRAY
@@ -251,7 +273,7 @@ export class VirtualNetwork {
     const sent = isStream ? this.streams.get(event.token) : this.sent.get(event.socket * 65_536 + bytes.readUInt16BE(0))
     // No question is open for longer than the deadline.
     if (sent === undefined || sent.isSettled || now > sent.at + this.deadlineMs) return STRAY
-    if ((bytes.readUInt16BE(2) & 0xf800) !== 0x8000) return STRAY
+    if (!isReply(bytes)) return STRAY
     this.isUnsure = false
     const verdict = this.judgeReply(sent, bytes, isStream, now)
     if (verdict.kind !== 'stray' && verdict.kind !== 'doubtful') {
@@ -333,9 +355,41 @@ export class VirtualNetwork {
     }
   }
 
+  /** So many guesses at the id of a query that has been sent lately and not been answered. None of them is right. */
+  guessAt(count: number, seed: number, now: number): void {
+    const fate = new Random(mix(seed, this.episode.seed))
+    const open = [...this.sent]
+      .slice(-20)
+      .filter(([, { at, isSettled }]) => !isSettled && at >= now - GUESSED_WITHIN_MS)
+    if (open.length === 0) return
+    const [place, { query }] = fate.pick(open)
+    const socket = Math.floor(place / 65_536)
+    for (let k = 0; k < count; k++) {
+      const id = fate.below(65_536)
+      if (this.sent.has(socket * 65_536 + id)) continue
+      const bytes = forge({ ...query, id }, fate, 3_000_000 + k)
+      this.schedule(now + fate.between(0, 5), { kind: 'datagram', socket, bytes, isForged: true })
+    }
+  }
+
   /** Some socket that was opened lately; 0 if there is none. */
   someSocket(seed: number): number {
     return this.nextSocket === 1 ? 0 : Math.max(1, this.nextSocket - 1 - ((seed >>> 0) % 8))
+  }
+
+  /** What a datagram may have been aimed at that fits no query. */
+  private guessOf(socket: number, bytes: Buffer, now: number): Guess {
+    const id = bytes.readUInt16BE(0)
+    const own = this.sent.get(socket * 65_536 + id)
+    const isOpen = own !== undefined && !own.isSettled && now <= own.at + this.deadlineMs
+    const question = questionOf(bytes)
+    const alike = question === null ? [] : this.alikeSince(`${socket} ${question}`, now).filter((one) => !one.isSettled)
+    if (isOpen) return { at: [own, ...alike], isCertain: isReply(bytes) }
+    return { at: alike, isCertain: now > (this.usedAt.get(id) ?? Number.NEGATIVE_INFINITY) + LONGEST_MS }
+  }
+
+  private alikeSince(place: string, now: number): Sent[] {
+    return (this.alike.get(place) ?? []).filter(({ at }) => at >= now - LONGEST_MS)
   }
 
   private readQuery(
@@ -360,6 +414,7 @@ export class VirtualNetwork {
       return 'a query with another OPT than ours'
     for (const code of query.opt?.options.keys() ?? []) if (code !== COOKIE) return `a query with an option ${code}`
     const isPrivate = transport === 'tls' || transport === 'https'
+    this.usedAt.set(query.id, now)
     return this.cookies.checkQuery(query, server, isPrivate, transport !== own, now) ?? query
   }
 
@@ -394,6 +449,20 @@ function otherName(question: string): string {
 function keysOf(query: ParsedMessage): string[] {
   if (query.opt !== null) return [keyOf(query.name, query.type, query.opt.dnssecOk, query.flags)]
   return [keyOf(query.name, query.type, false, query.flags), keyOf(query.name, query.type, true, query.flags)]
+}
+
+/** True for a reply to an ordinary query. */
+function isReply(bytes: Buffer): boolean {
+  return (bytes.readUInt16BE(2) & 0xf800) === 0x8000
+}
+
+/** The one question of a message, its name in lower case; null if there is none that can be read. */
+function questionOf(bytes: Buffer): string | null {
+  if (bytes.readUInt16BE(4) !== 1) return null
+  let end = 12
+  while (end < bytes.length && bytes[end]! > 0 && bytes[end]! < 64) end += bytes[end]! + 1
+  if (bytes[end] !== 0 || end + 5 > bytes.length) return null
+  return bytes.toString('latin1', 12, end + 1).toLowerCase() + bytes.toString('latin1', end + 1, end + 5)
 }
 
 /** True if the message repeats the question, in whatever case. */
