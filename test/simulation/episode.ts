@@ -153,7 +153,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
   }
   for (const server of silent) episode.habits[server] = 'dead'
   addActions(episode, random, queries)
-  if (rare.chance(0.2)) addGuesses(episode, rare)
+  if (queries > 0 && rare.chance(0.2)) addGuesses(episode, rare)
   return episode
 }
 

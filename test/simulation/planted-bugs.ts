@@ -34,6 +34,36 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 20,
   },
   {
+    name: 'the newest question makes room',
+    find: 'return this.#oldest[this.#count[route]! >=',
+    replace: 'return this.#newest[this.#count[route]! >=',
+    seeds: 20,
+  },
+  {
+    name: 'one of several routes may have all places',
+    find: 'routes === 1 ? this.#places : this.#places - (this.#places >> 2)',
+    replace: 'this.#places',
+    seeds: 60,
+  },
+  {
+    name: 'only questions of the same route make room',
+    find: 'this.#oldest[this.#count[route]! >= this.#most ? route : this.#fullest]!',
+    replace: 'this.#oldest[route]!',
+    seeds: 60,
+  },
+  {
+    name: 'a question has its place as long as an attempt lasts',
+    find: 'return Math.min(usual, MOST_CERTAIN_MS, this.#state.attemptMs(p))',
+    replace: 'return this.#state.attemptMs(p)',
+    seeds: 60,
+  },
+  {
+    name: 'other routes make room after other settings in the order of their places',
+    find: 'open.toSorted((one, other) => inFlight.startedAt(one) - inFlight.startedAt(other))',
+    replace: 'open',
+    seeds: 400,
+  },
+  {
     name: 'few clients may wait for one question',
     find: 'this.#count[p]! >= this.#most',
     replace: 'this.#count[p]! >= this.#most >> 5',
@@ -151,8 +181,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a worker keeps the first table',
-    find: '    this.#image = image\n    this.counters',
-    replace: '    this.#image ??= image\n    this.counters',
+    find: '    this.#image = image\n    this.tables',
+    replace: '    this.#image ??= image\n    this.tables',
     seeds: 20,
   },
   {

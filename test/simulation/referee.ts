@@ -67,7 +67,7 @@ export class Referee {
     this.engine = engine
     this.settings = settings
     this.answers.engine = engine
-    this.room = new RoomRules(engine.counters, this.waitingFor)
+    this.room = new RoomRules(engine.counters, this.waitingFor, settings, now)
     this.answers.room = this.room
     this.answers.settings = settings
     this.resolver.table = -1
@@ -101,6 +101,7 @@ export class Referee {
     if (serversOf(settings) !== serversOf(this.settings)) this.disturbed(now)
     this.settings = settings
     this.answers.configured(settings, now)
+    this.room.configured(settings, now)
     this.resolver.limit.configure(settings.rateLimit)
     this.ledger.configured(settings.servers.map(({ label }) => label))
     this.loops.configured(settings, now)
@@ -275,7 +276,7 @@ export class Referee {
     const plain = plainOf(asked.name, asked.type, asked.flags)
     const coalescedBefore = this.engine.counters.get(Cell.coalesced)
     this.context = { kind: 'query', opening: isOpening ? { key, plain, coalescedBefore } : null }
-    this.room.begins()
+    this.room.begins(key)
     return {
       asked,
       key,
@@ -335,7 +336,8 @@ export class Referee {
     if (opening !== null) {
       pending.isLatecomer = this.engine.counters.get(Cell.coalesced) > opening.coalescedBefore
       // Nothing need have been sent, if there was no room for it.
-      if (!pending.isLatecomer) this.noteOpening(pending.receivedAt)
+      if (pending.isLatecomer) this.room.joined(pending.key)
+      else this.noteOpening(pending.receivedAt)
     }
     this.loops.check(expectation.kind === 'error' ? expectation.loop : -1, client.address)
   }
@@ -351,8 +353,9 @@ export class Referee {
     if (pending.expectation.kind !== 'upstream') this.fail(pending, 'held, although no server need be asked')
     pending.isHeld = true
     this.waiting.push(pending)
+    const crowded = this.waitingFor.has(key) ? null : this.room.waitBegins(pending, now)
     this.waitingFor.set(key, (this.waitingFor.get(key) ?? 0) + 1)
-    const wrong = this.answers.checkAskedFor(pending, now)
+    const wrong = crowded ?? this.answers.checkAskedFor(pending, now)
     if (wrong !== null) this.fail(pending, wrong)
   }
 
@@ -361,11 +364,16 @@ export class Referee {
   }
 
   /** The engine has answered one that it held. */
-  private settled({ key }: Pending): void {
+  private settled(pending: Pending): void {
+    const { key } = pending
+    // Whoever is answered because of another query has made room for it.
+    const wrong = this.context.kind === 'query' ? this.room.makesRoom(key) : null
+    if (wrong !== null) this.fail(pending, wrong)
     const left = this.waitingFor.get(key)! - 1
     if (left > 0) return void this.waitingFor.set(key, left)
     this.waitingFor.delete(key)
     this.network.guesses.ended(key)
+    this.room.waitEnds(key)
   }
 
   /** The engine answers a query over a stream; the reply itself is seen with the next `answered`. */
@@ -424,7 +432,7 @@ export class Referee {
         if (reply.rcode !== SERVFAIL || !this.room.isRefused) return this.answers.checkImmediate(pending, reply, now)
         this.see('full')
         this.answers.calmSince = now
-        return this.room.check(pending.key, this.settings, this.oldest, now) ?? checkEde(asked, reply, Ede.OTHER)
+        return this.room.check(pending, now) ?? checkEde(asked, reply, Ede.OTHER)
       }
     }
   }

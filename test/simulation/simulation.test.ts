@@ -70,7 +70,9 @@ const ONCE_SUSPECTED = [
   60_000_296, 60_000_358, 60_000_360, 60_000_571, 60_000_881, 60_001_143, 62_000_494, 62_001_755,
 ]
 
-test('the engine keeps the rules in episodes that the referee once judged wrongly, BADCOOKIE without a cookie among them', () => {
+test('the engine keeps the rules in episodes that the referee once judged wrongly, BADCOOKIE without a cookie among them', {
+  timeout: 120_000,
+}, () => {
   const seen = new Set<string>()
   for (const seed of ONCE_SUSPECTED) {
     const { sightings, violation } = runEpisode(makeEpisode(seed, EPISODE_QUERIES))
