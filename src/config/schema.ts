@@ -7,6 +7,7 @@ import * as z from 'zod'
 import { type HostPort, type Parsed, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
 import { group, optionalGroup, optionalSetting, requiredSetting, setting } from './setting.ts'
 import {
+  autoOrOff,
   domainName,
   file,
   flag,
@@ -363,6 +364,17 @@ const root = section({
     'What one client address (IPv6: one /64) may ask of each worker. The one client is usually the workload itself. Beyond it datagrams are dropped and counted, and TCP queries get REFUSED.',
   ),
   cache: group(cache, {}, 'The cache of answers from upstream.'),
+  search: group(
+    section({
+      storms: setting(autoOrOff, 'auto', {
+        about:
+          "What resolvers with ndots:5 ask below the search domains of the cluster for every outside name: auto (denied here once the name above is known not to exist) or off (every question is asked). Only domains of resolv.conf's search list count that are those of identity.domain.",
+        reload: 'live',
+      }),
+    }),
+    {},
+    'Names with a search domain appended.',
+  ),
   metrics: group(
     section({
       listen: setting(listenOrOff, '[::]:9153', {

@@ -99,6 +99,10 @@ export const text: z.ZodString = z.string({ error: 'must be a text' })
 export const onOffOrAuto: z.ZodType<'auto' | 'on' | 'off', 'auto' | 'on' | 'off' | boolean> = z
   .union([z.boolean(), z.enum(['auto', 'on', 'off'])], { error: 'must be auto, on or off' })
   .transform((written) => (typeof written === 'string' ? written : written ? 'on' : 'off'))
+/** `auto` or off; false is what YAML 1.1 makes of the latter. */
+export const autoOrOff: z.ZodType<'auto' | 'off', 'auto' | 'off' | false> = z
+  .union([z.literal(false), z.enum(['auto', 'off'])], { error: 'must be auto or off' })
+  .transform((written) => (written === false ? 'off' : written))
 /** True or false. */
 export const flag: z.ZodBoolean = z.boolean({ error: 'must be true or false' })
 /** True, false or `auto`. In the environment these are texts. */

@@ -247,6 +247,7 @@ class Daemon {
       log: this.#log,
       onAdopted: () => keeper.slotFreed(),
       onLoop: (server, from) => this.#settings.loopFound(server, from),
+      onStormsOff: (domain, why) => this.#settings.stormsOff(domain, why),
     })
     this.#threads = threads
     const hasOrigin = config.mesh.source.kind !== 'none'
@@ -352,7 +353,7 @@ class Daemon {
       startedAtMs: this.#startedAtMs,
       driver: this.#driver,
       settings: this.#settings,
-      warnings: () => this.#warnings,
+      warnings: () => [...this.#warnings, ...this.#settings.warnings],
       listeners: this.#listeners,
       workers,
       feed,

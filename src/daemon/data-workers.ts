@@ -53,6 +53,8 @@ export interface DataWorkersOptions {
   onAdopted: () => void
   /** A server, named by its label, forwards to us; its query came from that address (4 or 16 bytes). */
   onLoop?: (server: string, from: Uint8Array) => void
+  /** Every question below this search domain is asked again, and why; each worker says so for itself. */
+  onStormsOff?: (domain: string, why: string) => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
   onRestarted: (worker: number) => void
   /** Starts a thread; Node's own if not given. @throws Error if there can be none */
@@ -279,6 +281,8 @@ export class DataWorkers {
         return this.#options.log[message.level]({ worker: slot.index, ...message.fields }, message.message)
       case 'loop':
         return this.#options.onLoop?.(message.server, message.from)
+      case 'stormsOff':
+        return this.#options.onStormsOff?.(message.domain, message.why)
     }
   }
 

@@ -91,6 +91,7 @@ export function deriveSettings(
     ttlSeconds: config.mesh.ttlSeconds,
     headlessNegativeTtlSeconds: config.mesh.headlessNegativeTtlSeconds,
     httpsRecords: config.mesh.httpsRecords,
+    ...(config.search.storms === 'auto' && { searchStorms: clusterSearchDomains(config.identity.domain, resolvConf) }),
     ...aaaaWithheld(config, ownAddresses, isIpv6Routed),
     beforeSync: beforeSync(config),
     startedAtMs: 0,
@@ -188,6 +189,23 @@ export function serverUses(
       ),
     isLoop: loops.has(label),
   }))
+}
+
+/**
+ * The search domains of the cluster: those at or under `cluster.local`, if the workload's domain is
+ * `NAMESPACE.svc.cluster.local`. In wire format, the longest first.
+ */
+function clusterSearchDomains(domain: string, { search }: ResolvConf): Uint8Array[] {
+  const cluster = domain
+    .toLowerCase()
+    .replace(/\.$/, '')
+    .replace(/^[^.]*\.(?:svc\.)?/, '')
+  if (cluster === '' || !domain.includes('.')) return []
+  return search
+    .filter((each) => each === cluster || each.endsWith(`.${cluster}`))
+    .map((each) => nameToWire(each))
+    .filter((each) => each !== null)
+    .toSorted((one, other) => other.length - one.length)
 }
 
 /** Only what is proven counts: where addresses or routes cannot be seen, AAAA is asked for. */

@@ -13,9 +13,10 @@ import { type Clock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { WatchedFile } from '../base/watched-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
+import { nameToText } from '../dns/name.ts'
 import type { Config } from '../config/schema.ts'
 import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
-import type { EngineSettings, HostEntry } from '../engine/settings.ts'
+import { type EngineSettings, type HostEntry, isSameRouting } from '../engine/settings.ts'
 import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
@@ -63,6 +64,8 @@ export class DaemonSettings {
   readonly #addresses: OwnAddresses
   #settings: EngineSettings
   #searchDomain: string | null
+  /** Search domains whose questions are all asked again, and why. */
+  readonly #stormsOff: Map<string, string> = new Map()
 
   constructor(options: DaemonSettingsOptions) {
     const { config, log, files, clock = wallClock, ipv6Route = hasIpv6Route } = options
@@ -125,6 +128,14 @@ export class DaemonSettings {
     return { domains: search, ndots: options?.ndots ?? 1 }
   }
 
+  /** What an operator should know of what was found out, a line each. */
+  get warnings(): string[] {
+    const domains = (this.#settings.searchStorms ?? []).map((domain) => nameToText(domain))
+    return [...this.#stormsOff]
+      .filter(([domain]) => domains.includes(domain))
+      .map(([domain, why]) => stormsOffMessage(domain, why))
+  }
+
   /** What is wrong with the files now. */
   get problems(): Problem[] {
     return [
@@ -184,6 +195,13 @@ export class DaemonSettings {
       `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until a check finds it mended`,
     )
     this.#applySettings()
+  }
+
+  /** A data worker asks every question below a search domain again. */
+  stormsOff(domain: string, why: string): void {
+    if (this.#stormsOff.has(domain)) return
+    this.#stormsOff.set(domain, why)
+    this.#log.warn({ domain, why }, stormsOffMessage(domain, why))
   }
 
   /** `last`: the last good value of another file, which stays in use while this one cannot be used. */
@@ -283,13 +301,19 @@ export class DaemonSettings {
 
   /** Hands what the configuration and resolv.conf say now to everybody. */
   #applySettings(): void {
-    const { aaaaWithheld } = this.#settings
+    const before = this.#settings
     this.#settings = this.#deriveSettings()
+    // Data workers find it out anew.
+    if (!isSameRouting(before, this.#settings)) this.#stormsOff.clear()
     this.#onSettings(this.#settings)
-    this.#tellOfAaaa(aaaaWithheld)
+    this.#tellOfAaaa(before.aaaaWithheld)
     const { identity } = this
     if (identity.searchDomain === this.#searchDomain) return
     this.#searchDomain = identity.searchDomain
     this.#onIdentity(identity)
   }
+}
+
+function stormsOffMessage(domain: string, why: string): string {
+  return `search storms are not ended below ${domain} (${why}): every question there is asked of servers; search.storms: off says the same for all domains`
 }

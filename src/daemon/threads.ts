@@ -38,6 +38,8 @@ export interface ThreadsOptions {
   onAdopted: () => void
   /** An upstream server, by its label, forwards to us. */
   onLoop: (server: string, from: Uint8Array) => void
+  /** Every question below this search domain is asked again, and why. */
+  onStormsOff: (domain: string, why: string) => void
 }
 
 /** The threads from their start to their end. */
@@ -68,6 +70,7 @@ export class Threads {
       images: shared.images,
       onAdopted: shared.onAdopted,
       onLoop: shared.onLoop,
+      onStormsOff: shared.onStormsOff,
       onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),
     })
     process.on('exit', this.#onExit)

@@ -4,7 +4,8 @@
  *
  * ```
  *  read → rate limit → access → faults → stages: mesh, its addresses, special names, hosts file, loop probe,
- *                                                before sync, ANY, cache, AAAA → forward ─→ … ─→ complete
+ *                                                before sync, ANY, cache, AAAA,
+ *                                                search storms → forward ─→ … ─→ complete
  * ```
  */
 import { Answer } from '../dns/answer.ts'
@@ -24,6 +25,7 @@ import { LoopRefusalStage } from './answers/loop-refusal.ts'
 import { MeshStage, PointerStage } from './answers/mesh-answers.ts'
 import { MinimalAnyStage } from './answers/minimal-any.ts'
 import { OutsideAaaaStage } from './answers/outside-aaaa.ts'
+import { SearchStormsStage } from './answers/search-storms.ts'
 import { SpecialNamesStage } from './answers/special-names.ts'
 import { Cache } from './cache/cache.ts'
 import { CacheStage } from './cache/cache-stage.ts'
@@ -33,7 +35,7 @@ import { FAILURE_MEMORY_MS } from './forward/settlement.ts'
 import type { Outlet } from './outlet.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeEmptyReply } from './reply-opt.ts'
-import type { EngineSettings } from './settings.ts'
+import { type EngineSettings, isSameRouting } from './settings.ts'
 import type { UpstreamReply } from './stream-port.ts'
 
 const MAX_TCP_REPLY = 65_535
@@ -54,6 +56,8 @@ export interface EngineOptions {
   onLoop?: (server: string, from: Uint8Array) => void
   /** Where answers are told of; not given: nowhere. */
   tap?: QueryTap
+  /** Told a search domain whose questions are all asked again from now on, and why. */
+  onStormsOff?: (domain: string, why: string) => void
 }
 
 /** One data worker's engine: queries and upstream messages in, replies and upstream queries out by the outlet. */
@@ -81,10 +85,14 @@ export class Engine {
   readonly #minimalAny: MinimalAnyStage = new MinimalAnyStage()
   readonly #cacheStage: CacheStage
   readonly #outsideAaaa: OutsideAaaaStage
+  /** Told of servers' answers as well. */
+  readonly storms: SearchStormsStage
   readonly #onLoop: EngineOptions['onLoop']
   readonly #tap: QueryTap | null
   /** The tap, as long as somebody wants to be told. */
   #openTap: QueryTap | null = null
+  /** A search domain's questions are all asked again. */
+  readonly stormsOff: (domain: string, why: string) => void
   #settings: EngineSettings
   #seed: number
   #image: Image | null = null
@@ -108,6 +116,7 @@ export class Engine {
     this.#settings = options.settings
     this.#onLoop = options.onLoop
     this.#tap = options.tap ?? null
+    this.stormsOff = (domain, why) => options.onStormsOff?.(domain, why)
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()
@@ -122,6 +131,8 @@ export class Engine {
     this.#beforeSync = new BeforeSyncStage(this)
     this.#cacheStage = new CacheStage(this)
     this.#outsideAaaa = new OutsideAaaaStage(this)
+    this.storms = new SearchStormsStage(this)
+    this.storms.configure(false)
     this.stages = this.#listStages()
   }
 
@@ -136,6 +147,7 @@ export class Engine {
       this.#minimalAny,
       this.#cacheStage,
       ...(this.#settings.aaaaWithheld === undefined ? [] : [this.#outsideAaaa]),
+      ...(this.storms.isOn ? [this.storms] : []),
     ]
   }
 
@@ -171,8 +183,8 @@ export class Engine {
     const isResized = settings.cache.maxBytes !== this.#settings.cache.maxBytes
     const before = this.#settings.rateLimit
     const isNowWithheld = this.#settings.aaaaWithheld === undefined && settings.aaaaWithheld !== undefined
+    const isSame = isSameRouting(settings, this.#settings)
     this.#settings = settings
-    this.stages = this.#listStages()
     const { rateLimit } = settings
     if (rateLimit?.queriesPerSecond !== before?.queriesPerSecond || rateLimit?.burst !== before?.burst) {
       this.#rateLimit = this.#makeRateLimit()
@@ -187,6 +199,8 @@ export class Engine {
     // Other servers may know better.
     this.cache?.forgetFailures(this.now - FAILURE_MEMORY_MS)
     this.forwarder.configure(settings)
+    this.storms.configure(isSame)
+    this.stages = this.#listStages()
   }
 
   /** Moves time on, never back, and fires what is due. */
@@ -282,9 +296,16 @@ export class Engine {
 
   /** What only questions that the cache has no answer to pay for. */
   #askBehindCache(query: ClientQuery, out: Uint8Array, outAt: number): number {
-    const length = this.#outsideAaaa.answer(query, out, outAt)
+    let length = this.#outsideAaaa.answer(query, out, outAt)
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
-    return this.#forward(query, out, outAt)
+    length = this.storms.answer(query, out, outAt)
+    if (length !== PASS) {
+      this.storms.answered(query)
+      return this.#answered(query, Source.cache, length, out, outAt)
+    }
+    length = this.#forward(query, out, outAt)
+    this.storms.passed(query)
+    return length
   }
 
   /** A datagram larger than the receive buffer came from the client named last; its header is at `at`. */

@@ -63,6 +63,8 @@ export interface EngineSettings {
   /** Longest time that a denial of a name below a Kubernetes host of the table is kept; as others if not given. */
   headlessNegativeTtlSeconds?: number
   httpsRecords: 'nodata' | 'forward'
+  /** Search domains of the cluster, in wire format and lower case, the longest first; none if not given (search-storms.ts). */
+  searchStorms?: readonly Uint8Array[]
   /** Why AAAA questions that byname has no answer to are answered NODATA, in words; not given: they are asked upstream. */
   aaaaWithheld?: string
   beforeSync: 'servfail' | 'forward' | 'auto'
@@ -102,4 +104,18 @@ export interface EngineSettings {
     /** An NXDOMAIN answers for all names below (RFC 8020); off if not given. */
     nxdomainCut?: boolean
   }
+}
+
+/** True if two settings send every name to the same servers. */
+export function isSameRouting(one: EngineSettings, other: EngineSettings): boolean {
+  const { routes, servers } = one
+  if (routes.length !== other.routes.length || servers.length !== other.servers.length) return false
+  if (!servers.every(({ label }, k) => label === other.servers[k]!.label)) return false
+  return routes.every((route, k) => {
+    const { domains, servers: asked } = other.routes[k]!
+    if (route.servers.join() !== asked.join() || route.domains.length !== domains.length) return false
+    return route.domains.every(
+      (domain, d) => domain.length === domains[d]!.length && domain.every((byte, at) => byte === domains[d]![at]),
+    )
+  })
 }

@@ -133,6 +133,22 @@ export function dnsMetrics(sources: ObserveSources): MetricDefinition[] {
       read: cell(Cell.cachePrefetches),
     },
     {
+      name: 'byname_search_denials_total',
+      help: 'Queries below a search domain of the cluster that were denied without asking a server, because the name above does not exist.',
+      type: 'counter',
+      read: cell(Cell.stormDenials),
+    },
+    {
+      name: 'byname_search_questions_total',
+      help: "Questions of byname's own that find out what does not exist below search domains: parent (the name above those that clients ask for) or guard (a random name, which must not exist).",
+      type: 'counter',
+      read: () =>
+        [
+          { labels: { kind: 'parent' }, value: sum((counters) => counters.get(Cell.stormParents)) },
+          { labels: { kind: 'guard' }, value: sum((counters) => counters.get(Cell.stormGuards)) },
+        ].filter(({ value }) => value > 0),
+    },
+    {
       name: 'byname_worker_received_batches_total',
       help: 'Passes of the batch driver that received something. Datagrams over these are the batch size.',
       type: 'counter',

@@ -167,6 +167,10 @@ export const Cell = {
   /** Stale answers to queries that were forwarded, and those of them that no server had an answer to. */
   staleForwarded: 19,
   staleAfterFailure: 20,
+  /** Queries denied because the name above does not exist, and questions of our own that find that out (search-storms.ts). */
+  stormDenials: 21,
+  stormParents: 22,
+  stormGuards: 23,
 } as const
 const CELL_SLOTS = 32
 

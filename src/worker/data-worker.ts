@@ -55,6 +55,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     now: driver.now(),
     onLoop: (server, from) => post({ kind: 'loop', server, from }),
     tap: new QueryTap(start.queryRing, random, Date.now),
+    onStormsOff: (domain, why) => post({ kind: 'stormsOff', domain, why }),
   })
   const stream = new StreamWorkerLink(waiters)
   const handlers: RequestHandlers<WorkerRequests> = {

@@ -70,6 +70,8 @@ export type FromWorker =
   | { kind: 'adopted'; generation: number }
   /** A server forwards to us: its label, and the address (4 or 16 bytes) that its query came from. */
   | { kind: 'loop'; server: string; from: Uint8Array }
+  /** Every question below this search domain is asked again, and why (search-storms.ts). */
+  | { kind: 'stormsOff'; domain: string; why: string }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
 
 /** Places in `openedFds`. */

@@ -277,3 +277,34 @@ describe('the memory of the cache', () => {
     expect(settingsOf(TWO, `{ workers: ${workers}, cache: { maxBytes: 1000000 } }`).cache.maxBytes).toBe(share)
   })
 })
+
+/** Search domains below which storms are ended. */
+function stormDomains(search: string, yaml: string): string[] {
+  const { searchStorms = [] } = settingsOf(`nameserver 10.0.0.10\nsearch ${search}\n`, yaml)
+  return searchStorms.map((name) => nameToText(name))
+}
+
+describe('search storms', () => {
+  it.each([
+    [
+      'of a pod',
+      'svc.cluster.local default.svc.cluster.local cluster.local eu-west-1.compute.internal',
+      '',
+      ['default.svc.cluster.local.', 'svc.cluster.local.', 'cluster.local.'],
+    ],
+    [
+      'of another cluster domain',
+      'shop.svc.corp.example svc.corp.example corp.example example cluster.local',
+      'identity: { domain: shop.svc.corp.example }',
+      ['shop.svc.corp.example.', 'svc.corp.example.', 'corp.example.'],
+    ],
+    ['in capitals', 'Default.SVC.Cluster.Local', '', ['default.svc.cluster.local.']],
+    ['that only end alike', 'xcluster.local notcluster.local', '', []],
+    ['of a machine', 'lan corp.example', '', []],
+    ['of an identity that is no cluster', 'local', 'identity: { domain: local }', []],
+    ['with search.storms: off', 'default.svc.cluster.local', 'search: { storms: off }', []],
+    ['with search.storms: false', 'default.svc.cluster.local', 'search: { storms: false }', []],
+  ])('are ended below the search domains %s', (_, search, yaml, expected) => {
+    expect(stormDomains(search, yaml)).toEqual(expected)
+  })
+})

@@ -302,3 +302,19 @@ describe('a reload', () => {
     expect(world.told.at(-1)).toMatchObject({ ttlSeconds: 77 })
   })
 })
+
+test('a search domain whose storms are not ended is warned of once, until its servers are others', () => {
+  world.files.write(RESOLV_CONF, 'nameserver 10.0.0.10\nsearch default.svc.cluster.local lan\n')
+  const settings = world.open()
+  expect(settings.warnings).toEqual([])
+  for (let worker = 0; worker < 2; worker++) settings.stormsOff('default.svc.cluster.local.', 'a template')
+  settings.stormsOff('gone.svc.cluster.local.', 'a template')
+  const warning =
+    'search storms are not ended below default.svc.cluster.local. (a template): every question there is asked of servers; search.storms: off says the same for all domains'
+  expect(settings.warnings).toEqual([warning])
+  expect(world.lines.filter((line) => line === `warn ${warning}`)).toHaveLength(1)
+  world.files.write(RESOLV_CONF, 'nameserver 10.0.0.11\nsearch default.svc.cluster.local\n')
+  world.rest()
+  expect(settings.warnings).toEqual([])
+  settings.stop()
+})

@@ -80,6 +80,8 @@ export class EngineUnderTest {
   readonly settings: EngineSettings
   /** Servers that were found to forward to us, and from where their queries came. */
   readonly loops: [server: string, from: string][] = []
+  /** Search domains whose questions are all asked again, and why. */
+  readonly stormsOff: [domain: string, why: string][] = []
   now = 0
   readonly #out: Uint8Array = new Uint8Array(OUT_AT + 65_535)
   readonly #waiting: Map<number, Asked> = new Map()
@@ -96,6 +98,7 @@ export class EngineUnderTest {
       now: 0,
       onLoop: (label, from) => void this.loops.push([label, from.join('.')]),
       ...(tap && { tap }),
+      onStormsOff: (domain, why) => void this.stormsOff.push([domain, why]),
     })
     if (image !== null) this.engine.adopt(image)
     this.from(LOOPBACK)

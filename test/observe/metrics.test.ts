@@ -54,6 +54,8 @@ const CONTRACT: [name: string, type: string, labels: string[]][] = [
   ['byname_cache_bytes', 'gauge', []],
   ['byname_cache_evictions_total', 'counter', []],
   ['byname_cache_prefetches_total', 'counter', []],
+  ['byname_search_denials_total', 'counter', []],
+  ['byname_search_questions_total', 'counter', ['kind']],
   ['byname_upstream_requests_total', 'counter', ['server', 'proto']],
   ['byname_upstream_failures_total', 'counter', ['server', 'reason']],
   ['byname_upstream_request_duration_seconds', 'histogram', ['server']],

@@ -50,25 +50,38 @@ export function answerBelowCut(
   for (let label = 0; label < name.labels; label++) {
     const from = name.labelAt[label]!
     const length = name.length - from
-    copyBytes(name.lower, from, length, key, 0)
-    key[length] = 0
-    key[length + 1] = ANY_TYPE_KEY
-    key[length + 2] = variant
-    const block = cache.find(cutHash(seed, name.lower, from, length, variant), key, 0, length + KEY_TAIL_BYTES)
+    const block = findCut(cache, seed, name.lower, from, length, variant)
     if (block < 0) continue
     const age = ageOf(cache.store, block, now)
     if (age >= cache.store.lifetimeSeconds(block) || upstreams.routeFor(name.lower, from, length) !== route) continue
-    return writeDenial(cache.store, block, query, age, out, outAt)
+    return writeDenial(cache.store, block, query, age, cache.store.ede(block), out, outAt)
   }
   return PASS
 }
 
-/** Writes an NXDOMAIN kept for a name above as the reply to `query`; PASS if it does not fit. */
-function writeDenial(
+/** The NXDOMAIN kept for a name (lower-cased wire format, `length` bytes at `at`): its block in `cache.store`, fresh or not; -1 if none. */
+export function findCut(
+  cache: Cache,
+  seed: number,
+  name: Uint8Array,
+  at: number,
+  length: number,
+  variant: number,
+): number {
+  copyBytes(name, at, length, key, 0)
+  key[length] = 0
+  key[length + 1] = ANY_TYPE_KEY
+  key[length + 2] = variant
+  return cache.find(cutHash(seed, name, at, length, variant), key, 0, length + KEY_TAIL_BYTES)
+}
+
+/** Writes an NXDOMAIN kept for a name above as the reply to `query`, with the extended error `withEde`; PASS if it does not fit. */
+export function writeDenial(
   store: AnswerStore,
   block: number,
   query: ClientQuery,
   ageSeconds: number,
+  withEde: number,
   out: Uint8Array,
   outAt: number,
 ): number {
@@ -92,7 +105,7 @@ function writeDenial(
   }
   setCounts(reply, 0, 0, records, query.hasEdns ? 1 : 0)
   // The extended error is added only if there is room.
-  const ede = at + replyOptBytes(query, store.ede(block)) > query.limit ? Ede.NONE : store.ede(block)
+  const ede = at + replyOptBytes(query, withEde) > query.limit ? Ede.NONE : withEde
   if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, ede, reply, at)
   copyBytes(reply, 0, at, out, outAt)
   return at

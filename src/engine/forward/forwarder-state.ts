@@ -2,6 +2,7 @@
 import type { Answer } from '../../dns/answer.ts'
 import type { Source, WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
+import type { SearchStormsStage } from '../answers/search-storms.ts'
 import type { TtlBounds } from '../cache/stored-answer.ts'
 import type { ClientQuery } from '../client-query.ts'
 import type { Attempts } from './attempts.ts'
@@ -39,6 +40,7 @@ export interface ForwarderContext {
   /** Table in use, null before the first, and how many there were. */
   readonly image: Image | null
   readonly tables: number
+  readonly storms: SearchStormsStage
   now: number
   /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns `length`. */
   complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number

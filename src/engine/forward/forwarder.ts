@@ -129,10 +129,15 @@ export class Forwarder {
 
   /** Refreshes an answer in the background, unless its question is under way anyway. */
   prefetch(hash: number, key: Uint8Array, keyLength: number): void {
-    if (this.isPending(hash, key, keyLength) || !this.#pending.hasRoomFor(key, keyLength)) return
+    if (this.ask(hash, key, keyLength)) this.#context.counters.add(Cell.cachePrefetches, 1)
+  }
+
+  /** Asks for what the cache is to keep, though no client waits; false if the question is under way anyway, or there is no room. */
+  ask(hash: number, key: Uint8Array, keyLength: number): boolean {
+    if (this.isPending(hash, key, keyLength) || !this.#pending.hasRoomFor(key, keyLength)) return false
     const p = this.#pending.open(Purpose.PREFETCH, hash, key, keyLength)
-    this.#context.counters.add(Cell.cachePrefetches, 1)
     this.#pending.start(p)
+    return true
   }
 
   /** A datagram came in by the upstream socket `socket`. */
@@ -241,6 +246,7 @@ export class Forwarder {
       this.#state.cookies.suspect(server)
     }
     attempts.close(a)
+    this.#context.storms.heard(inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p), this.#context.answer)
     this.#settlement.answer(p)
     this.#pending.finish(p)
   }

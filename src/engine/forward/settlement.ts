@@ -221,10 +221,11 @@ export class Settlement {
   /** Keeps the NXDOMAIN in `scratch` for names below as well, unless it says so of a name that CNAMEs led to. */
   #keepCut(p: number): void {
     const { context, inFlight, settings } = this.#state
-    const { answer, cache, seed } = context
-    if (cache === null || settings.cache.nxdomainCut !== true || answer.answers > 0) return
+    const { answer, cache, seed, storms } = context
+    if (cache === null || answer.answers > 0) return
     const keyAt = inFlight.keyAt(p)
-    const nameLength = inFlight.keyLength(p) - 3
+    const nameLength = inFlight.nameLength(p)
+    if (settings.cache.nxdomainCut !== true && !storms.isParent(inFlight.keys, keyAt, nameLength)) return
     const variant = inFlight.keys[keyAt + nameLength + 2]!
     this.#scratch.rekey(0, ANY_TYPE_KEY, cutHash(seed, inFlight.keys, keyAt, nameLength, variant))
     cache.put(this.#scratch, 0)
