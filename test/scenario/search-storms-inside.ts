@@ -1,0 +1,81 @@
+/**
+ * Looks a thousand outside names up with real C libraries, through a daemon, in the network and mount namespaces of this
+ * process, whose /etc/resolv.conf is this test's: `search-storms-inside.ts FOLDER`. Prints how many questions servers were
+ * asked, by library and setting.
+ */
+import { execFile } from 'node:child_process'
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import dnsPacket, { type Answer } from 'dns-packet'
+import { DaemonProcess } from '../daemon/daemon-process.ts'
+import type { StormFigure } from './search-storms.test.ts'
+
+const NAMES = 1000
+const DOMAINS = ['com', 'org', 'net', 'io']
+const SEARCH = 'search default.svc.cluster.local svc.cluster.local cluster.local\n'
+const SERVER = '127.0.0.2'
+const NXDOMAIN = 3
+
+/** As CoreDNS answers in a cluster: nothing below cluster.local but what this test does not ask for, all else has addresses. */
+async function startServer(onQuestion: () => void): Promise<Socket> {
+  const socket = createSocket('udp4')
+  const data = {
+    mname: 'ns.dns.cluster.local',
+    rname: 'hostmaster.cluster.local',
+    serial: 1,
+    refresh: 7200,
+    retry: 1800,
+    expire: 86_400,
+    minimum: 30,
+  }
+  const soa: Answer = { type: 'SOA', name: 'cluster.local', ttl: 30, data }
+  socket.on('message', (message, { port, address }) => {
+    const query = dnsPacket.decode(message)
+    const { name, type } = query.questions![0]!
+    if (type === 'A' || type === 'AAAA') onQuestion()
+    const isInside = name.toLowerCase().endsWith('cluster.local')
+    const answer: Answer =
+      type === 'A' ? { type, name, ttl: 300, data: '192.0.2.1' } : { type: 'AAAA', name, ttl: 300, data: '2001:db8::1' }
+    const reply = dnsPacket.encode({
+      type: 'response',
+      id: query.id!,
+      flags: dnsPacket.RECURSION_DESIRED | dnsPacket.RECURSION_AVAILABLE | (isInside ? NXDOMAIN : 0),
+      questions: query.questions!,
+      answers: isInside ? [] : [answer],
+      authorities: isInside ? [soa] : [],
+    })
+    socket.send(reply, port, address)
+  })
+  socket.bind(53, SERVER)
+  await once(socket, 'listening')
+  return socket
+}
+
+async function figures(folder: string): Promise<StormFigure[]> {
+  let questions = 0
+  const server = await startServer(() => void questions++)
+  const seen: StormFigure[] = []
+  const names = Array.from({ length: NAMES }, (_, k) => `host-${k}.site-${k % 50}.${DOMAINS[k % DOMAINS.length]}`)
+  for (const storms of ['off', 'auto'] as const) {
+    for (const libc of ['glibc', 'musl'] as const) {
+      const daemon = await DaemonProcess.start({
+        config: { listen: ['127.0.0.1:53'], search: { storms } },
+        resolvConf: `nameserver ${SERVER}\n${SEARCH}`,
+      })
+      writeFileSync('/etc/resolv.conf', `nameserver 127.0.0.1\n${SEARCH}options ndots:5\n`)
+      questions = 0
+      const run = promisify(execFile)(join(folder, libc))
+      run.child.stdin!.end(`${names.join('\n')}\n`)
+      const { stdout } = await run
+      seen.push({ libc, storms, found: Number(stdout), questions })
+      await daemon.stop()
+    }
+  }
+  server.close()
+  return seen
+}
+
+process.stdout.write(JSON.stringify(await figures(process.argv[2]!)))
