@@ -9,6 +9,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { steadyClock } from '../base/clock.ts'
+import { collectGarbage } from '../base/garbage.ts'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
@@ -16,6 +17,7 @@ import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
 import { type Passed, placeSockets, takePassed } from './activation.ts'
 import { chooseDriver, type Driver, openListeners, overlap } from './listeners.ts'
+import { Settling } from './settling.ts'
 import { CounterWatch } from './counter-watch.ts'
 import { takeOver } from './reload.ts'
 import { DaemonSettings } from './settings.ts'
@@ -75,6 +77,8 @@ export interface DaemonOptions extends LoadedConfig {
   onStarted?: (started: StartedDaemon) => void
 }
 
+/** A data worker that has not collected its garbage by then is not waited for. */
+const COLLECT_MS = 5000
 const OBSERVER_STOP_MS = 1000
 const ORIGIN_STOP_MS = 1000
 /** A process that has handed over is gone by then, with the ports of its endpoints. */
@@ -177,6 +181,7 @@ class Daemon {
   #keeper: TableKeeper | null = null
   #origin: TableOrigin | null = null
   #counterWatch: CounterWatch | null = null
+  #settling: Settling | null = null
   #feed: QueryFeed | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
@@ -226,7 +231,9 @@ class Daemon {
       publish: (image) => this.#threads?.workers.publish(image),
       onUpdate: (result, seconds) => {
         this.#updates[result]++
-        if (result === 'changed') this.#compileDurations.observe(seconds)
+        if (result !== 'changed') return
+        this.#compileDurations.observe(seconds)
+        this.#settling?.stir()
       },
       log: this.#log,
       file: config.mesh.lastKnownGood,
@@ -276,6 +283,7 @@ class Daemon {
     })
     this.#counterWatch.start()
     await this.#startObserver(threads, keeper)
+    this.#settle(threads)
     this.#log.info(
       {
         listen: this.#listeners.map(({ address, port }) => socketText(address, port)),
@@ -340,14 +348,33 @@ class Daemon {
     await origin.start()
   }
 
+  #settle({ workers }: Threads): void {
+    let isFirst = true
+    this.#settling = new Settling({
+      clock: steadyClock,
+      steps: [
+        collectGarbage,
+        () => {
+          // What a worker allocates it allocates at its start: later it would only be held up.
+          if (isFirst) void workers.request('collect', null, COLLECT_MS)
+          isFirst = false
+        },
+        // The first time functions that have not run since are only marked.
+        collectGarbage,
+        () => this.#sys?.trimHeap(),
+      ],
+    })
+    this.#settling.stir()
+  }
+
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
-  async #startObserver({ workers, stream, streamCounters }: Threads, keeper: TableKeeper): Promise<void> {
+  async #startObserver(threads: Threads, keeper: TableKeeper): Promise<void> {
     const [{ Observer }, { processUsage }] = await Promise.all([
       import('../observe/observer.ts'),
       import('../observe/process-usage.ts'),
     ])
     const { metrics, admin } = this.#settings.config
-    const feed = new QueryFeed(workers.queryRings, steadyClock)
+    const feed = new QueryFeed(threads.workers.queryRings, steadyClock)
     this.#feed = feed
     this.sources = observeSources({
       startedAtMs: this.#startedAtMs,
@@ -355,10 +382,10 @@ class Daemon {
       settings: this.#settings,
       warnings: () => [...this.#warnings, ...this.#settings.warnings],
       listeners: this.#listeners,
-      workers,
+      workers: threads.workers,
       feed,
-      stream: stream!,
-      streamCounters,
+      threadRestarts: () => threads.restarts,
+      streamCounters: threads.streamCounters,
       keeper,
       xds: this.#xds,
       xdsHistory: this.#xdsHistory,
@@ -495,6 +522,7 @@ class Daemon {
       await this.#observer?.stop(OBSERVER_STOP_MS)
     }
     this.#counterWatch?.stop()
+    this.#settling?.stop()
     this.#settings.stop()
     this.#configFile.watch(false)
     await this.#origin?.stop(ORIGIN_STOP_MS)

@@ -39,6 +39,8 @@ export interface DataWorkersOptions {
    * it; the batch driver leaves them open.
    */
   listeners: (index: number) => WorkerListener[]
+  /** TCP listeners that a worker is to watch until the stream worker is there; see WorkerStart. */
+  knockFds: () => number[]
   settings: EngineSettings
   startedAtEpochMs: number
   seed: number
@@ -55,6 +57,8 @@ export interface DataWorkersOptions {
   onLoop?: (server: string, from: Uint8Array) => void
   /** Every question below this search domain is asked again, and why; each worker says so for itself. */
   onStormsOff?: (domain: string, why: string) => void
+  /** A worker needs the stream worker, and there is none yet. */
+  onStreamWanted: () => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
   onRestarted: (worker: number) => void
   /** Starts a thread; Node's own if not given. @throws Error if there can be none */
@@ -222,6 +226,8 @@ export class DataWorkers {
       driver,
       listeners: this.#hasLeft ? [] : listeners(slot.index),
       wakeFd: slot.wakeFd,
+      // One is enough.
+      knockFds: slot.index === 0 ? this.#options.knockFds() : [],
       counters: slot.counters.buffer,
       queryRing: slot.queryRing,
       openedFds: slot.openedFds.buffer,
@@ -279,6 +285,8 @@ export class DataWorkers {
         return slot.requests.receive(message)
       case 'log':
         return this.#options.log[message.level]({ worker: slot.index, ...message.fields }, message.message)
+      case 'streamWanted':
+        return this.#options.onStreamWanted()
       case 'loop':
         return this.#options.onLoop?.(message.server, message.from)
       case 'stormsOff':

@@ -19,7 +19,6 @@ import type {
   XdsStateLike,
 } from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
-import type { StreamThread } from './stream-thread.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
 import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
@@ -45,7 +44,7 @@ export interface DaemonParts {
   workers: DataWorkers
   /** What the data workers tell of their answers. */
   feed: QueryFeed
-  stream: StreamThread
+  threadRestarts: () => number
   streamCounters: StreamCounters
   keeper: TableKeeper
   /** Null where the table comes from files. */
@@ -60,7 +59,7 @@ export interface DaemonParts {
 
 /** What the observer shows of a daemon that answers. */
 export function observeSources(parts: DaemonParts): ObserveSources {
-  const { settings, listeners, workers, stream, keeper } = parts
+  const { settings, listeners, workers, keeper } = parts
   return {
     version,
     pid: process.pid,
@@ -73,7 +72,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
         { proto: 'tcp', address, port },
       ]),
     counters: () => workers.counters,
-    workerRestarts: () => workers.restarts + stream.restarts,
+    workerRestarts: () => parts.threadRestarts(),
     streamCounters: () => parts.streamCounters,
     serverLabels: () => settings.engine.servers.map(({ label }) => label),
     serverUses: () => serverUses(settings.engine, settings.looping),

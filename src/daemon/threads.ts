@@ -71,29 +71,50 @@ export class Threads {
       onAdopted: shared.onAdopted,
       onLoop: shared.onLoop,
       onStormsOff: shared.onStormsOff,
+      knockFds: () => (this.#stream === null && this.#canWait ? listeners.map(({ tcpFd }) => tcpFd) : []),
+      onStreamWanted: () => this.#startLateStream(),
       onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),
     })
     process.on('exit', this.#onExit)
   }
 
-  /** The stream worker's control side, null before it is started. */
-  get stream(): StreamThread | null {
-    return this.#stream
-  }
-
   /**
-   * Starts the data workers, then the stream worker: on two cores all at once would only wait for each other.
+   * Starts the data workers, then the stream worker: on two cores all at once would only wait for each other. Where data
+   * workers can look for clients that knock, the stream worker, 6 MB, waits for the first, or for a query that needs it.
    * @throws BindError; `stop` ends what was started
    */
   async start(): Promise<void> {
     await this.workers.start()
-    if (!this.#isStopping) await this.#startStream()
+    if (!this.#isStopping && !this.#canWait) await this.#startStream()
+  }
+
+  /** Times that a thread died and was started again. */
+  get restarts(): number {
+    return this.workers.restarts + (this.#stream?.restarts ?? 0)
+  }
+
+  /** Nobody needs the stream worker before it is asked for. */
+  get #canWait(): boolean {
+    const { driver, listeners } = this.#options
+    return (
+      driver.name === 'batch' &&
+      listeners.every(({ tcpFd }) => tcpFd >= 0) &&
+      this.#settings.servers.every(({ transport }) => transport === 'udp')
+    )
+  }
+
+  #startLateStream(): void {
+    if (this.#stream !== null || this.#isStopping) return
+    this.#startStream().catch((error: Error) =>
+      this.#options.log.error({}, `no connections over TCP: ${error.message}`),
+    )
   }
 
   configure(settings: EngineSettings, rootCertificates: string | null): void {
     this.#settings = settings
     this.#rootCertificates = rootCertificates
     handOut(settings, rootCertificates, this.#stream, this.workers)
+    if (!this.#canWait) this.#startLateStream()
   }
 
   /**

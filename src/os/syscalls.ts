@@ -101,6 +101,8 @@ export interface Syscalls {
   sendmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
   /** Milliseconds since boot, time asleep included. */
   now(): number
+  /** Gives freed memory of malloc's back to the system (malloc_trim); nothing where the C library has no such call. */
+  trimHeap(): void
   /** Sleeps; the kernel adds its timer slack, 50 µs. */
   sleep(microseconds: number): void
   /** Opens a non-blocking datagram socket; `address` is a sockaddr. Returns the descriptor. */
@@ -254,6 +256,7 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       if (setOption(fd, SOL_SOCKET, forced, bytes) < 0) setOption(fd, SOL_SOCKET, asked, bytes)
   }
 
+  const trim = isGlibc(libc) ? libc.func('int malloc_trim(size_t pad)') : null
   return {
     addressOf: (memory) => {
       const view = Buffer.from(memory)
@@ -268,6 +271,7 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       const sent = sendmmsg(fd, messages, count, flags)
       return sent < 0 ? -koffi.errno() : sent
     },
+    trimHeap: () => void trim?.(0),
     now: () => {
       clockGettime(CLOCK_BOOTTIME, timeBuffer)
       // The high word of the seconds stays zero until 136 years of uptime.

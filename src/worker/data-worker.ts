@@ -4,6 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { collectGarbage } from '../base/garbage.ts'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
 import { explainQuery } from '../engine/explain.ts'
@@ -57,9 +58,13 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     tap: new QueryTap(start.queryRing, random, Date.now),
     onStormsOff: (domain, why) => post({ kind: 'stormsOff', domain, why }),
   })
-  const stream = new StreamWorkerLink(waiters)
+  const stream = new StreamWorkerLink(waiters, () => post({ kind: 'streamWanted' }))
   const handlers: RequestHandlers<WorkerRequests> = {
     ping: () => true,
+    collect: () => {
+      collectGarbage()
+      return true
+    },
     flush: (name) => flush(engine, name),
     explain: ({ query, from }) => explainQuery(engine, query, from),
   }
@@ -120,6 +125,7 @@ function makeDriver(
     listeners,
     control,
     wakeFd: start.wakeFd,
+    knockFds: start.knockFds,
     openedFds,
     random,
     settings,

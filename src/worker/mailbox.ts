@@ -29,6 +29,11 @@ export interface WorkerStart {
   counters: SharedArrayBuffer
   /** What it answers is told of here (ring-layout.ts); it outlives the thread, and the next one goes on. */
   queryRing: SharedArrayBuffer
+  /**
+   * Listening TCP sockets, the control thread's: a connection that waits there wants the stream worker. Empty: somebody
+   * else looks.
+   */
+  knockFds: number[]
   /** Descriptors that the worker opened through koffi (Int32, −1 free): they outlive it, so the control thread closes them. */
   openedFds: SharedArrayBuffer
   settings: EngineSettings
@@ -42,6 +47,8 @@ export interface WorkerStart {
 export type WorkerRequests = {
   /** Whether it still reads its mail. */
   ping: { payload: null; response: true }
+  /** Collects its garbage, which takes some ms; responds when that is done. */
+  collect: { payload: null; response: true }
   /** Empties the cache, or forgets one name (lower-cased, in wire format); responds with the number of answers forgotten. */
   flush: { payload: Uint8Array | null; response: number }
   /** What it would do with a query (a whole message) from a client, `from` null: from this machine. */
@@ -68,6 +75,8 @@ export type FromWorker =
   | { kind: 'ready' }
   /** The worker reads the image of this generation, and none before it any more. */
   | { kind: 'adopted'; generation: number }
+  /** There is no stream worker yet, and a client or a query needs one. */
+  | { kind: 'streamWanted' }
   /** A server forwards to us: its label, and the address (4 or 16 bytes) that its query came from. */
   | { kind: 'loop'; server: string; from: Uint8Array }
   /** Every question below this search domain is asked again, and why (search-storms.ts). */

@@ -27,6 +27,8 @@ const PREFIX = 2
 /** Answers of one message: more are sent in several. */
 const OUT_BYTES = 256 * 1024
 const NO_CONNECTION = -1
+/** Upstream queries kept until there is a stream worker: it takes a moment to start. More are given up to their timeout. */
+const MOST_WAITING = 256
 
 /** The data worker's end of the port to the stream worker. */
 export class StreamWorkerLink {
@@ -40,11 +42,24 @@ export class StreamWorkerLink {
   #asking = 0
   #wasHeld = false
   #port: MessagePort | null = null
+  /** Upstream queries for a stream worker that is not there yet. */
+  readonly #waiting: UpstreamQuery[] = []
+  readonly #onWanted: () => void
+  #isWanted = false
   /** Connection of each held waiter. */
   readonly #held: Float64Array
 
-  constructor(waiters: number) {
+  /** `onWanted`: there is no stream worker yet, and one is needed. Told once. */
+  constructor(waiters: number, onWanted: () => void = () => {}) {
+    this.#onWanted = onWanted
     this.#held = new Float64Array(waiters)
+  }
+
+  /** Sees to it that there is a stream worker. */
+  want(): void {
+    if (this.#port !== null || this.#isWanted) return
+    this.#isWanted = true
+    this.#onWanted()
   }
 
   get port(): MessagePort | null {
@@ -60,6 +75,7 @@ export class StreamWorkerLink {
     this.#settled = 0
     // Numbers of the earlier one's connections mean nothing to the new one.
     this.#held.fill(NO_CONNECTION)
+    for (const message of this.#waiting.splice(0)) port.postMessage(message)
   }
 
   /** Handles one message of the stream worker. */
@@ -137,7 +153,9 @@ export class StreamWorkerLink {
       timeoutMs,
       attemptMs,
     }
-    this.#port?.postMessage(message)
+    if (this.#port !== null) return this.#port.postMessage(message)
+    if (this.#waiting.length < MOST_WAITING) this.#waiting.push(message)
+    this.want()
   }
 
   /** Posts what has been gathered. */

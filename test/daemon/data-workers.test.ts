@@ -292,6 +292,8 @@ test('no descriptor left to wake a worker by: the start fails and says so, inste
   const EMFILE = 24
   const log = { info: () => {}, warn: () => {}, error: () => {} }
   const workers = new DataWorkers({
+    knockFds: () => [],
+    onStreamWanted: () => {},
     count: 2,
     driver: 'batch',
     sys: { ...sys, eventfd: () => -EMFILE },

@@ -60,6 +60,7 @@ class Loop {
       listeners,
       control: port2,
       wakeFd,
+      knockFds: [],
       openedFds,
       random,
       settings,

@@ -103,6 +103,7 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
       listeners: forWorker(listener, 0, 1),
       control: port2,
       wakeFd: opened(sys.eventfd()),
+      knockFds: [],
       openedFds: new Int32Array(256).fill(-1),
       random,
       settings,

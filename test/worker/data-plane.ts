@@ -63,6 +63,8 @@ export class DataPlane {
       void this.logged.push(`${level} ${message} ${'error' in fields ? String(fields.error) : ''}`.trimEnd())
     const log = { info: write('info'), warn: write('warn'), error: write('error') }
     this.workers = new DataWorkers({
+      knockFds: () => [],
+      onStreamWanted: () => {},
       count: workers,
       driver: driver === 'batch' ? 'batch' : 'dgram',
       sys: driver === 'dgram, sockets of its own' ? null : sys,

@@ -146,6 +146,8 @@ export class FakeSyscalls implements Syscalls {
     return Math.min(count, limit)
   }
 
+  trimHeap(): void {}
+
   now(): number {
     return this.time
   }

@@ -73,6 +73,7 @@ const driver = new BatchDriver({
   listeners: [{ address: '127.0.0.1', port: 53, family: 0, fd, isWildcard: false, isShared: false }],
   control: port1,
   wakeFd: sys.eventfd(),
+  knockFds: [],
   openedFds: new Int32Array(256).fill(-1),
   random,
   settings,

@@ -4,6 +4,7 @@
  *
  * ```
  *  poll ─→ eventfd: mail, stream queries
+ *       ─→ TCP listeners that nobody serves yet: the stream worker is wanted
  *       ─→ upstream sockets: recvmmsg → engine.upstreamDatagram → replies to those who waited ─┐
  *       ─→ listeners:        recvmmsg → engine.query → answer in place ────────────────────────┴→ sendmmsg
  *                                            └→ queries to upstream servers, one sendmmsg a server
@@ -100,6 +101,7 @@ export class BatchDriver implements Driver {
     listeners: WorkerListener[]
     control: MessagePort
     wakeFd: number
+    knockFds: readonly number[]
     openedFds: Int32Array
     random: () => number
     settings: EngineSettings
@@ -125,7 +127,7 @@ export class BatchDriver implements Driver {
     this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds)
     this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets, canSegment)
     const fds = options.listeners.map((listener) => listener.fd)
-    this.#pollSet = new PollSet(sys, options.wakeFd, fds, this.#sockets)
+    this.#pollSet = new PollSet(sys, options.wakeFd, fds, options.knockFds, this.#sockets)
     this.#failures = new FailedRounds(fds.length + 1)
     this.#heldListener = new Int16Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
@@ -213,6 +215,7 @@ export class BatchDriver implements Driver {
     }
     for (let k = 0; k < this.#listeners.length; k++) if (set.hasQueries(k)) this.#receiveQueries(k)
     if (set.isWoken) this.#receiveMail()
+    if (set.hasKnocks && set.takeKnock()) this.#context!.stream.want()
   }
 
   // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────

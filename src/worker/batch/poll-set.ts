@@ -1,4 +1,7 @@
-/** The descriptors that a batch driver waits for: eventfd, listeners, upstream sockets; built anew when sockets change. */
+/**
+ * The descriptors that a batch driver waits for: eventfd, listeners, TCP listeners that nobody serves yet, upstream
+ * sockets; built anew when sockets change.
+ */
 import { POLLFD_BYTES, POLLIN, type Syscalls } from '../../os/syscalls.ts'
 import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
 
@@ -12,25 +15,52 @@ export class PollSet {
   readonly #sys: Syscalls
   readonly #wakeFd: number
   readonly #listenerFds: readonly number[]
+  #knockFds: readonly number[]
   readonly #upstream: UpstreamSockets
   /** `struct pollfd` each; more memory than the set needs, because it changes hundreds of times a second under load. */
   #set: Buffer = Buffer.alloc(0)
   #words: Int32Array = new Int32Array(0)
   #count = 0
+  /** Place of `sockets[0]` in the set. */
+  #firstSocket = 0
   #builtFor = -1
   #hasListeners = true
 
-  constructor(sys: Syscalls, wakeFd: number, listenerFds: readonly number[], upstream: UpstreamSockets) {
+  constructor(
+    sys: Syscalls,
+    wakeFd: number,
+    listenerFds: readonly number[],
+    knockFds: readonly number[],
+    upstream: UpstreamSockets,
+  ) {
     this.#sys = sys
     this.#wakeFd = wakeFd
     this.#listenerFds = listenerFds
+    this.#knockFds = knockFds
     this.#upstream = upstream
   }
 
   /** Waits for all but the listeners from now on: another process reads them. */
   leaveListeners(): void {
     this.#hasListeners = false
+    this.#knockFds = []
     this.#builtFor = -1
+  }
+
+  /** Whether TCP listeners are in the set. */
+  get hasKnocks(): boolean {
+    return this.#knockFds.length > 0
+  }
+
+  /** Whether a client waits to be accepted; once told of it nobody is told again. */
+  takeKnock(): boolean {
+    const first = 1 + this.#listenerFds.length
+    const isKnocked = this.#knockFds.some((_, k) => this.#events(first + k) !== 0)
+    if (isKnocked) {
+      this.#knockFds = []
+      this.#builtFor = -1
+    }
+    return isKnocked
   }
 
   /** Waits for up to `timeoutMs` (−1: without end). Returns how many have something; the set stays as it is until the next. */
@@ -45,7 +75,9 @@ export class PollSet {
     sockets.length = 0
     for (const socket of this.#upstream.all()) sockets.push(socket)
     const listeners = this.#listenerFds.length
-    this.#count = 1 + listeners + sockets.length
+    const knocks = this.#knockFds.length
+    this.#count = 1 + listeners + knocks + sockets.length
+    this.#firstSocket = 1 + listeners + knocks
     if (this.#count * POLLFD_BYTES > this.#set.length) {
       const memory = new SharedArrayBuffer(this.#count * 2 * POLLFD_BYTES)
       this.#set = Buffer.from(memory)
@@ -53,7 +85,8 @@ export class PollSet {
     }
     this.#put(0, this.#wakeFd)
     for (let k = 0; k < listeners; k++) this.#put(1 + k, this.#hasListeners ? this.#listenerFds[k]! : IGNORED_FD)
-    for (let k = 0; k < sockets.length; k++) this.#put(1 + listeners + k, sockets[k]!.fd)
+    for (let k = 0; k < knocks; k++) this.#put(1 + listeners + k, this.#knockFds[k]!)
+    for (let k = 0; k < sockets.length; k++) this.#put(this.#firstSocket + k, sockets[k]!.fd)
   }
 
   #put(k: number, fd: number): void {
@@ -71,7 +104,7 @@ export class PollSet {
 
   /** What poll returned for `sockets[k]`, 0 for nothing. */
   eventsOf(k: number): number {
-    return this.#events(1 + this.#listenerFds.length + k)
+    return this.#events(this.#firstSocket + k)
   }
 
   #events(k: number): number {

@@ -1,0 +1,7 @@
+/**
+ * Collects all garbage of this thread, and the code of functions that have not run lately. Takes 20 to 80 ms of CPU. Does
+ * nothing where Node was started without --expose-gc.
+ */
+export function collectGarbage(): void {
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+}
