@@ -24,6 +24,8 @@ const LIVE: Record<string, [value: string, seen: (settings: EngineSettings, conf
   {
     watchConfig: ['false', (_, config) => config.watchConfig, false],
     'admin.topNames': ['false', (_, config) => config.admin.topNames, false],
+    aaaa: ["'off'", ({ aaaaWithheld }) => aaaaWithheld, 'aaaa is off'],
+    'mesh.headlessNegativeTtlSeconds': ['5s', ({ headlessNegativeTtlSeconds }) => headlessNegativeTtlSeconds, 5],
     'mesh.ttlSeconds': ['2m', ({ ttlSeconds }) => ttlSeconds, 120],
     'mesh.httpsRecords': ['forward', ({ httpsRecords }) => httpsRecords, 'forward'],
     'mesh.beforeSync': ['servfail', ({ beforeSync }) => beforeSync, 'servfail'],
