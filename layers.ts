@@ -62,6 +62,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'observe',
       'explain',
       'mesh',
+      'table/nds-decoder.ts',
       'config',
       'yaml',
       'stats',

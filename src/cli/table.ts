@@ -10,9 +10,22 @@ export const tableCommand: Command = {
   summary: 'Show the name table in use.',
   options: {
     json: { help: 'as proto3 JSON, which mesh.source.table reads' },
+    diff: {
+      value: 'FILE|ADDR',
+      help: 'compare it with another table: a file, a folder of mesh files, another admin endpoint',
+    },
     ...ADMIN_OPTIONS,
   },
+  details: `--diff shows what byname's table has (+) and has not (-), and which hosts are other (~): their addresses as sets,
+registry and namespace. FILE is JSON as --json, Istio's agent and istiod (debug/ndsz) print it, or a serialized NameTable.
+The exit code is then 0 if the tables are the same, 1 if not, and 2 if they could not be compared.`,
+  examples: ['byname table', 'byname table --diff ndsz.json', 'byname table --diff 10.0.0.7:15054 --json'],
   async run(given, context) {
+    const other = given.text('diff')
+    if (other !== undefined) {
+      const { showTableDifference } = await import('./table-diff.ts')
+      return await showTableDifference(other, given, context)
+    }
     if (given.has('json')) {
       const body = await getFromAdmin('/debug/table', given, context)
       context.out(body.endsWith('\n') ? body : `${body}\n`)

@@ -41,7 +41,8 @@ export function findProcesses(host: Host, self: number): BynameProcess[] {
     // A title that the launcher has set is one text.
     const words = written[0]?.startsWith('byname ') ? written[0].split(' ') : written
     const at = words.findIndex((word) => /(^|\/)byname(\.c?js)?$/.test(word))
-    if (at < 0 || !words.slice(at + 1).some((word) => SERVICES.has(word))) continue
+    const isRun = at === 0 || /(^|\/)(?:node|nodejs|sh)$/.test(words[0] ?? '')
+    if (at < 0 || !isRun || !words.slice(at + 1).some((word) => SERVICES.has(word))) continue
     const other = host.link(`/proc/${name}/ns/net`)
     if (namespace !== null && other !== null && other !== namespace) continue
     found.push(processOf(host, Number(name), words))

@@ -29,9 +29,11 @@ const PUBLIC_SEGMENTS: ReadonlySet<string> = new Set(
     'upstreams',
   ].concat(['xds', 'history', 'config', 'log', 'explain', 'byname', 'events']),
 )
-const HTTPS_PATH = /(\bhttps?:\/\/(?:\[[^\]\s]*\]|[^\s/[\]"'<>\\]+))(\/[^\s"'#<>)\\]*)/gi
+const HTTPS_PATH = /(\bhttps?:\/\/(?:\[[^\]\s]*\](?::\d{1,5})?|[^\s/[\]"'<>\\]+))(\/[^\s"'#<>)\\]*)/gi
 /** A password without its `@`, as in a text that was cut. */
-const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s/@"'[\]:]+:)(?!\d{1,5}(?:[/#"'\s,;)\\]|$))[^\s/"'\\]+/gi
+const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s/@"'[\]:]+:)(?!PORT\b|\d{1,5}(?:[/#"'\s,;)\\]|$))[^\s/"'\\]+/gi
+/** The same without its scheme. */
+const USER_AND_PASSWORD = /[^\s/@"'\\:]+:[^\s/@"'\\]+@(?=[\w[])/g
 const ASSIGNED = /\b([\w.-]*(?:token|passw\w*|secret|api_?key|private_?key)[\w.-]*=)([^\s"',;&]+)/gi
 
 /** What is known to be secret on this machine. */
@@ -68,7 +70,9 @@ export class Secrets {
   addFromYaml(text: string, host: Host): void {
     for (const document of readYaml(text)) this.addFrom(document.values, host)
     // What is no YAML may still have lines of it.
-    for (const [, key, value] of text.matchAll(/^[ \t-]*["']?([\w.-]+)["']?[ \t]*[:=][ \t]*["']?([^\s"'#]+)/gm))
+    for (const [, key, value] of text.matchAll(
+      /^[ \t-]*(?:export\s+)?["']?([\w.-]+)["']?[ \t]*[:=][ \t]*["']?([^\s"'#]+)/gm,
+    ))
       if (isSecretKey(key!)) this.#addValue(value!, host)
   }
 
@@ -82,6 +86,7 @@ export class Secrets {
   /** The text without any. */
   clean(text: string): string {
     const bare = String(redact(text))
+      .replace(USER_AND_PASSWORD, `${REDACTED}@`)
       .replace(URL_PASSWORD, `$1${REDACTED}`)
       .replace(HTTPS_PATH, (_, server: string, path: string) => server + publicPath(path))
       .replace(ASSIGNED, `$1${REDACTED}`)
