@@ -4,7 +4,7 @@
  */
 import type { EngineSettings } from '../engine/settings.ts'
 import type { Log } from '../base/log.ts'
-import { UpstreamField, type WorkerCounters } from '../stats/counters.ts'
+import { DURATION_BOUNDS, UpstreamField, type WorkerCounters } from '../stats/counters.ts'
 
 /** Lines about one server in a minute; further changes are counted and said in one line at its end. */
 const MAX_LINES = 4
@@ -35,6 +35,8 @@ interface Known {
   sinceMs: number
   /** Failures of each kind by then. */
   failures: readonly number[]
+  /** Replies of the servers that stand in for it, by then. */
+  replies: number
   windowMs: number
   /** Turns in this window. */
   turns: number
@@ -72,19 +74,21 @@ export class UpstreamHealth {
         asking.length > 0 && asking.every((counters) => counters.upstreamGet(index, UpstreamField.healthy) === 0)
       const hasOthers = routes.every((route) => !route.servers.includes(index) || route.servers.length > 1)
       const wasDown = this.#known.get(label)?.isDown === true
-      this.#compare(label, isDown, failures, hasOthers, nowMs)
+      const replies = standIns(index, routes).reduce((sum, other) => sum + repliesOf(workers, other), 0)
+      this.#compare(label, isDown, { failures, replies, hasOthers }, nowMs)
       hasBegun ||= isDown && !wasDown
     }
     return hasBegun
   }
 
-  #compare(label: string, isDown: boolean, failures: readonly number[], hasOthers: boolean, nowMs: number): void {
+  #compare(label: string, isDown: boolean, seen: Seen, nowMs: number): void {
+    const { failures, replies, hasOthers } = seen
     const known = this.#known.get(label)
     if (known === undefined) {
       const none = failures.map(() => 0)
-      const first = { isDown: false, sinceMs: nowMs, failures: isDown ? none : failures, windowMs: nowMs, turns: 0 }
-      this.#known.set(label, first)
-      if (isDown) this.#compare(label, isDown, failures, hasOthers, nowMs)
+      const since = { sinceMs: nowMs, failures: isDown ? none : failures, replies }
+      this.#known.set(label, { isDown: false, ...since, windowMs: nowMs, turns: 0 })
+      if (isDown) this.#compare(label, isDown, seen, nowMs)
       return
     }
     if (nowMs - known.windowMs >= WINDOW_MS) this.#beginWindow(label, known, nowMs)
@@ -94,10 +98,12 @@ export class UpstreamHealth {
       return
     }
     const before = known.failures
+    const answered = replies - known.replies
     const seconds = Math.round((nowMs - known.sinceMs) / 1000)
     known.isDown = isDown
     known.sinceMs = nowMs
     known.failures = failures
+    known.replies = replies
     if (++known.turns > MAX_LINES) return
     const why = describe(failures, before)
     const folded = known.turns === MAX_LINES ? '; it changes often: further changes of this minute are one line' : ''
@@ -107,9 +113,10 @@ export class UpstreamHealth {
         : 'there is no other for its names, so it is still asked'
       this.#log.warn({ server: label, failures: why }, `upstream server ${label} fails: ${why}; ${meanwhile}${folded}`)
     } else {
-      const meanwhile = hasOthers ? 'others were asked first' : 'there was no other for its names'
+      const others = `others were asked first${answered > 0 ? `, and answered ${queries(answered)}` : ''}`
+      const meanwhile = hasOthers ? others : 'there was no other for its names'
       this.#log.info(
-        { server: label, seconds, failures: why },
+        { server: label, seconds, failures: why, answeredByOthers: answered },
         `upstream server ${label} answers again after ${seconds} s: ${why} meanwhile; ${meanwhile}${folded}`,
       )
     }
@@ -126,6 +133,32 @@ export class UpstreamHealth {
     known.windowMs = nowMs
     known.turns = 0
   }
+}
+
+/** What a look shows of one server. */
+interface Seen {
+  /** Of each kind, since the start. */
+  failures: readonly number[]
+  /** Of the servers that stand in for it, since the start. */
+  replies: number
+  hasOthers: boolean
+}
+
+/** Servers that share a route with it. */
+function standIns(server: number, routes: EngineSettings['routes']): number[] {
+  const others = routes.flatMap(({ servers }) => (servers.includes(server) ? servers : []))
+  return [...new Set(others)].filter((other) => other !== server)
+}
+
+function repliesOf(workers: readonly WorkerCounters[], server: number): number {
+  let replies = 0
+  for (let bucket = 0; bucket <= DURATION_BOUNDS.length; bucket++)
+    replies += sumOf(workers, server, UpstreamField.durations + bucket)
+  return replies
+}
+
+function queries(count: number): string {
+  return count === 1 ? 'one query' : `${count.toLocaleString('en-US')} queries`
 }
 
 function sumOf(workers: readonly WorkerCounters[], server: number, field: number): number {

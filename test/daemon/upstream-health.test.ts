@@ -6,6 +6,7 @@ import { settingsWith } from '../engine/engine-under-test.ts'
 
 const ONE = '192.0.2.1:53'
 const TWO = '192.0.2.2:53'
+const THREE = '192.0.2.3:53'
 
 let lines: string[]
 let health: UpstreamHealth
@@ -65,6 +66,29 @@ describe('an upstream server', () => {
       `warn upstream server ${ONE} fails: 2 timeouts, 1 network error; others are asked first until it answers again`,
       `info upstream server ${ONE} answers again after 10 s: 30 timeouts meanwhile; others were asked first`,
     ])
+  })
+
+  it('that comes back says how many queries others answered meanwhile: those of its own routes, of all workers', () => {
+    const { servers } = settingsOf(ONE, TWO, THREE)
+    const settings = settingsWith({ servers, routes: [routeTo(2), routeTo(0, 1)] })
+    begin(settings)
+    workers[0]!.upstreamDuration(1, 0.01)
+    turn(0, false, 2)
+    look(settings)
+    for (let n = 0; n < 1200; n++) workers[n & 1]!.upstreamDuration(1, n / 1000)
+    workers[0]!.upstreamDuration(2, 0.01)
+    look(settings)
+    turn(0, true)
+    look(settings)
+    expect(lines.at(-1)).toBe(
+      `info upstream server ${ONE} answers again after 2 s: no further failure meanwhile; others were asked first, and answered 1,200 queries`,
+    )
+    turn(0, false, 1)
+    look(settings)
+    workers[0]!.upstreamDuration(1, 0.01)
+    turn(0, true)
+    look(settings)
+    expect(lines.at(-1)).toContain('and answered one query')
   })
 
   it('that is the only one is asked all the same', () => {

@@ -17,6 +17,7 @@ export const DaemonFile = {
   xds: 'daemon/xds.json',
   xdsHistory: 'daemon/xds-history.json',
   log: 'daemon/log.json',
+  lastHour: 'daemon/last-hour.json',
   table: 'daemon/table.json',
   tableSummary: 'daemon/table-summary.json',
   health: 'daemon/health.txt',
@@ -32,6 +33,11 @@ const DOCUMENTS: readonly (readonly [file: string, path: string, about: string])
   [DaemonFile.cache, '/debug/cache', 'figures of the cache'],
   [DaemonFile.xds, '/debug/xds', 'connection to the control plane'],
   [DaemonFile.xdsHistory, '/debug/xds/history', 'connections, tables and refusals of the last time'],
+  [
+    DaemonFile.lastHour,
+    '/debug/overview?history=3600',
+    'figures of the last hour, names asked for most, failing, and searched; failures one by one',
+  ],
   [DaemonFile.log, '/debug/log', 'the last lines of the log, and the last failures'],
 ]
 

@@ -271,9 +271,13 @@ function replyFindings(evidence: Evidence): Finding[] {
   if (missing > STORM_SHARE) {
     const { search, ndots } = searchOf(evidence)
     const isSearch = search.length > 0 && ndots > 1
-    const text = isSearch
-      ? `search storm: ${percent(missing)} of ${amount(all)} answers are NXDOMAIN, most of them below search domains: with ndots:${ndots} and ${plural(search.length, 'search domain')} each outside name is asked up to ${search.length + 1} times; names written with a dot at the end, or a smaller ndots, avoid it`
-      : `${percent(missing)} of ${amount(all)} answers are NXDOMAIN`
+    const searched = evidence.list(DaemonFile.lastHour, 'top', 'searched', 'names')
+    const name = textOf(at(searched[0], 'name'))
+    const most = name === null ? 'most of them' : `most for ${name}`
+    const text =
+      isSearch || name !== null
+        ? `search storm: ${percent(missing)} of ${amount(all)} answers are NXDOMAIN, ${most} below search domains: with ndots:${ndots} and ${plural(search.length, 'search domain')} each outside name is asked up to ${search.length + 1} times; names written with a dot at the end, or a smaller ndots, avoid it`
+        : `${percent(missing)} of ${amount(all)} answers are NXDOMAIN`
     findings.push({ severity: 'warning', text, files: [file, 'network/resolv.conf'] })
   }
   const broken = (replies.get('SERVFAIL') ?? 0) / all
