@@ -63,7 +63,7 @@ export async function stage(output: string, arch: string, keepsCode: boolean): P
     cpSync(from, join(output, to), { recursive: true, dereference: true, filter: (path) => !/\/\.[^/]*$/.test(path) })
   }
 
-  const bundles = readdirSync(join(ROOT, 'dist')).filter((name) => /\.c?js$/.test(name))
+  const bundles = readdirSync(join(ROOT, 'dist')).filter((name) => /\.(?:c?js|html)$/.test(name))
   for (const path of [...OWN, ...bundles.map((name) => `dist/${name}`)]) copy(join(ROOT, path), path)
   // Without dependencies: npm installs the tarball as it is.
   const { name, version, description, license, type, bin } = JSON.parse(

@@ -8,6 +8,7 @@
  * ```
  */
 import { randomInt } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { steadyClock } from '../base/clock.ts'
 import { collectGarbage } from '../base/garbage.ts'
 import { socketText } from '../config/address.ts'
@@ -79,6 +80,11 @@ export interface DaemonOptions extends LoadedConfig {
 
 /** A data worker that has not collected its garbage by then is not waited for. */
 const COLLECT_MS = 5000
+/** Made by bin/build.mjs. */
+const PAGE = new URL(
+  import.meta.url.endsWith('.ts') ? '../../dist/status-page.html' : './status-page.html',
+  import.meta.url,
+)
 const OBSERVER_STOP_MS = 1000
 const ORIGIN_STOP_MS = 1000
 /** A process that has handed over is gone by then, with the ports of its endpoints. */
@@ -402,6 +408,7 @@ class Daemon {
       admin: this.#endpoint('admin', admin.listen),
       clock: steadyClock,
       usage: processUsage,
+      pageTemplate: () => readFileSync(PAGE, 'utf8'),
       // The process before this one leaves the ports when this one has said that it answers.
       busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,

@@ -15,7 +15,12 @@ const MOST_HOSTS_SHOWN = 500
 const MOST_SEARCH_CHARS = 256
 
 /** What `admin.listen` serves, for people and byname's own commands. Changes are POST. */
-export function adminRoutes(sources: ObserveSources, status: () => Promise<StatusReport>, lastHour: LastHour): Route[] {
+export function adminRoutes(
+  sources: ObserveSources,
+  status: () => Promise<StatusReport>,
+  lastHour: LastHour,
+  pageTemplate: () => string,
+): Route[] {
   const table = (path: string, about: string): Route => ({
     method: 'GET',
     path,
@@ -29,7 +34,7 @@ export function adminRoutes(sources: ObserveSources, status: () => Promise<Statu
       path: '/',
       purpose: 'page',
       about: 'status page',
-      handle: async () => ({ status: 200, type: 'text/html; charset=utf-8', body: statusPage(await status(), routes) }),
+      handle: async () => statusPage(pageTemplate(), await status(), routes),
     },
     get('/debug/status', 'all of the status, as JSON', status),
     reply(

@@ -7,6 +7,7 @@ import { History, type HistoryColumns, type HistorySample, SAMPLE_MS } from './h
 import type { ProcessUsage } from './process-usage.ts'
 import { reasonAt, RecentFailures, type ServerFailure } from './recent-failures.ts'
 import type { ObserveSources } from './sources.ts'
+import { statusDetails } from './status-page.ts'
 import type { StatusReport } from './status.ts'
 import { type QueryFailure, type TopNames, TopNamesCollector } from './top-names.ts'
 import { upstreamStatus } from './upstream-metrics.ts'
@@ -22,6 +23,8 @@ export interface Overview {
     /** The newest first, each with what servers did at that time. None where no names are collected. */
     queries: (QueryFailure & { reason: string | null })[]
   }
+  /** What else there is to say of the daemon, by name. */
+  details: [name: string, value: string][]
   /** Null where no names are collected: `admin.topNames`. */
   top: TopNames | null
 }
@@ -72,7 +75,13 @@ export class LastHour {
     const status = await this.#options.status()
     const { servers } = this.#failures
     const queries = (this.#names?.failures ?? []).map((each) => ({ ...each, reason: reasonAt(servers, each.atMs) }))
-    return { status, sample: this.history.last(), failures: { servers, queries }, top: this.#names?.read() ?? null }
+    return {
+      status,
+      sample: this.history.last(),
+      failures: { servers, queries },
+      details: statusDetails(status),
+      top: this.#names?.read() ?? null,
+    }
   }
 
   /** What the summary is to know of the last minute. */

@@ -9,6 +9,7 @@ import type { ProcessUsage } from './process-usage.ts'
 import { refusal } from '../http/request-guard.ts'
 import { SocketDrops } from './socket-drops.ts'
 import type { ObserveSources } from './sources.ts'
+import { tokenPage } from './status-page.ts'
 import { statusReport, type StatusReport } from './status.ts'
 
 /** Where an endpoint listens: a literal address without brackets, and a port (0: any free one). */
@@ -28,6 +29,8 @@ export interface ObserverOptions {
   /** Its time never jumps. */
   clock: Clock
   usage: () => ProcessUsage
+  /** The status page before anything is filled in, see status-page.ts; read whenever somebody wants it. @throws Error */
+  pageTemplate: () => string
   /** As `HttpServerOptions.busyAllowedMs`. */
   busyAllowedMs?: number
   log: Pick<Log, 'info' | 'warn'>
@@ -43,7 +46,7 @@ export class Observer {
   /** Null without an admin endpoint: nobody could see it. */
   readonly #lastHour: LastHour | null
 
-  constructor({ sources, metrics, admin, clock, usage, busyAllowedMs = 0, log }: ObserverOptions) {
+  constructor({ sources, metrics, admin, clock, usage, pageTemplate, busyAllowedMs = 0, log }: ObserverOptions) {
     this.#sources = sources
     const lastHour = new LastHour({ sources, status: () => this.status(), usage, clock })
     this.#lastHour = admin === null ? null : lastHour
@@ -62,8 +65,12 @@ export class Observer {
           name: 'admin',
           product: `byname/${sources.version}`,
           busyAllowedMs,
-          routes: adminRoutes(sources, () => this.status(), lastHour),
-          guard: (method, headers) => refusal(method, headers, sources.adminToken()),
+          routes: adminRoutes(sources, () => this.status(), lastHour, pageTemplate),
+          guard: (method, headers, path) => {
+            const refused = refusal(method, headers, sources.adminToken())
+            // A browser has no token to send until the page has asked for it.
+            return refused?.status === 401 && method === 'GET' && path === '/' ? tokenPage(pageTemplate()) : refused
+          },
           log,
         })
       : null

@@ -1,10 +1,66 @@
-import type { Route } from '../http/route.ts'
+import { createHash } from 'node:crypto'
+import type { Reply, Route } from '../http/route.ts'
+import type { HealthState } from './health-summary.ts'
 import type { StatusReport } from './status.ts'
 
-/** The status as a page without scripts: what matters first, and links to the rest. */
-export function statusPage(report: StatusReport, routes: readonly Route[]): string {
+const STATE_WORDS: Readonly<Record<HealthState, string>> = {
+  well: '✓ Well',
+  degraded: '! Needs a look',
+  failing: '✗ Failing',
+}
+
+/**
+ * The status page. `template` is `page/page.html` with its style and script, made by bin/build.mjs; what matters is filled in
+ * here, so that it can be read without scripts, and the script keeps it up to date.
+ */
+export function statusPage(template: string, report: StatusReport, routes: readonly Route[]): Reply {
+  const { health, problems, warnings } = report
+  const notes = [...problems.map(({ text, since }) => `${text} (since ${since})`), ...warnings]
+  const links = routes.filter(({ method }) => method === 'GET')
+  return pageReply(template, 200, {
+    version: escapeHtml(report.version),
+    state: health.state,
+    stateWord: STATE_WORDS[health.state],
+    sentence: escapeHtml(health.sentence),
+    problems: notes.map((note) => `<li>${escapeHtml(note)}</li>\n`).join(''),
+    rows: statusDetails(report)
+      .map(([name, value]) => `<tr><th scope="row">${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>\n`)
+      .join(''),
+    links: links
+      .map(({ path, about }) => `<li><a href="${escapeHtml(path)}">${escapeHtml(path)}</a> ${escapeHtml(about)}</li>\n`)
+      .join(''),
+  })
+}
+
+/** The same without anything that is not for everybody: its script asks for the token. */
+export function tokenPage(template: string): Reply {
+  const empty = { version: '', state: '', stateWord: '', sentence: '', problems: '', rows: '', links: '' }
+  return pageReply(template, 401, empty, { 'www-authenticate': 'Bearer' })
+}
+
+/** Scripts and styles are the page's own and nothing else, whatever is filled in (Content Security Policy Level 3). */
+function pageReply(
+  template: string,
+  status: number,
+  values: Readonly<Record<string, string>>,
+  headers: Readonly<Record<string, string>> = {},
+): Reply {
+  const [script, style] = ['script', 'style'].map((tag) => hashOf(template, tag))
+  const policy = `default-src 'none'; script-src ${script}; style-src ${style}; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`
+  // A function: a replacement text would give a meaning to $.
+  const body = template.replace(/\{\{(\w+)\}\}/g, (whole, name: string) => values[name] ?? whole)
+  return { status, type: 'text/html; charset=utf-8', body, headers: { ...headers, 'content-security-policy': policy } }
+}
+
+function hashOf(template: string, tag: string): string {
+  const text = template.slice(template.indexOf(`<${tag}>`) + tag.length + 2, template.lastIndexOf(`</${tag}>`))
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+}
+
+/** What else there is to say of a daemon, by name. */
+export function statusDetails(report: StatusReport): [name: string, value: string][] {
   const { table, cache } = report
-  const rows: [string, string][] = [
+  return [
     ['state', report.ready ? 'ready' : `not ready: ${report.missing.join('; ')}`],
     ['up for', `${report.uptimeSeconds} s`],
     ['driver', `${report.driver.name} (${report.driver.why}), ${report.workers.count} workers`],
@@ -19,18 +75,6 @@ export function statusPage(report: StatusReport, routes: readonly Route[]): stri
       `${healthy ? 'healthy' : 'failing'}${rttMs === null ? '' : `, ${rttMs.toFixed(1)} ms`}`,
     ]),
   ]
-  const links = routes.filter(({ method }) => method === 'GET')
-  return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>byname ${escapeHtml(report.version)}</title>
-<style>body{font:15px system-ui;margin:2em;max-width:60em}th{text-align:left;padding-right:1.5em;font-weight:600}</style>
-<h1>byname ${escapeHtml(report.version)}</h1>
-${report.problems.map(({ text, since }) => `<p><strong>${escapeHtml(`${text} (since ${since})`)}</strong></p>\n`).join('')}
-${report.warnings.map((warning) => `<p><strong>${escapeHtml(warning)}</strong></p>\n`).join('')}<table>
-${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}<td>${escapeHtml(value)}\n`).join('')}</table>
-<ul>
-${links.map(({ path, about }) => `<li><a href="${escapeHtml(path)}">${escapeHtml(path)}</a> ${escapeHtml(about)}\n`).join('')}</ul>
-</html>
-`
 }
 
 /** Text for an element or a quoted attribute: labels and versions come from configuration and control plane. */

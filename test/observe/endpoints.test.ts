@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
 import type { ExplainedStage } from '../../src/engine/explain.ts'
@@ -11,6 +13,7 @@ import { Cell, UpstreamField } from '../../src/stats/counters.ts'
 import { parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
 import { handClock } from './hand-clock.ts'
+import { PAGE } from './page-world.ts'
 import { type HttpReply, httpRequest } from '../http/http-request.ts'
 
 const stops: (() => Promise<void>)[] = []
@@ -19,7 +22,8 @@ afterEach(async () => {
 })
 
 /** No time passes, and nothing is used. */
-const quiet = (): { clock: Clock; usage: () => ProcessUsage } => ({
+const quiet = (): { clock: Clock; usage: () => ProcessUsage; pageTemplate: () => string } => ({
+  pageTemplate: () => readFileSync(PAGE, 'utf8'),
   clock: { now: () => 0, after: () => () => {} },
   usage: () => ({ rssBytes: 0, anonymousBytes: null, cpuSeconds: 0 }),
 })
@@ -27,6 +31,11 @@ const quiet = (): { clock: Clock; usage: () => ProcessUsage } => ({
 /** A stage that passes. */
 function stage(name: string, finding: string): ExplainedStage {
   return { name, answers: false, finding }
+}
+
+/** The page without its script and style, which are the same whatever is filled in. */
+function filledIn(page: string): string {
+  return page.replace(/<(script|style)>.*?<\/\1>/gs, '')
 }
 
 interface Ask {
@@ -372,23 +381,54 @@ describe('the admin endpoint', () => {
     expect(page.body).toContain('href="/debug/status"')
   })
 
+  test('the status page runs its own script and style, and no other', async () => {
+    const { body, headers } = await (await observe()).admin('/')
+    const policy = String(headers['content-security-policy'])
+    for (const tag of ['script', 'style']) {
+      const [, text] = new RegExp(`<${tag}>(.*)</${tag}>`, 's').exec(body)!
+      const hash = createHash('sha256').update(text!).digest('base64')
+      expect(policy).toContain(`${tag}-src 'sha256-${hash}';`)
+    }
+    expect(policy).not.toContain('unsafe')
+    expect(body).not.toMatch(/\{\{\w+\}\}/)
+    expect(filledIn(body)).not.toMatch(/ (?:src|style|on\w+)=|https?:/)
+  })
+
+  test('with a token the page without anything in it asks for it', async () => {
+    const { admin } = await observe({ adminToken: () => ({ token: 'one' }) })
+    const { status, headers, body } = await admin('/')
+    expect([status, headers['www-authenticate'], headers['content-type']]).toEqual([
+      401,
+      'Bearer',
+      'text/html; charset=utf-8',
+    ])
+    expect(body).toContain('This page needs a token')
+    expect(filledIn(body)).not.toMatch(/1\.2\.3|answering|12 hosts|debug/)
+    expect((await admin('/', { headers: { authorization: 'Bearer one' } })).body).toContain(
+      'answering; table of 12 hosts',
+    )
+    expect((await admin('/', { method: 'POST' })).headers['content-type']).toContain('text/plain')
+    const foreign = await admin('/', { headers: { 'sec-fetch-site': 'cross-site', authorization: 'Bearer one' } })
+    expect(foreign.status).toBe(403)
+  })
+
   const hostile = `<<b>>&&""''`
   const escaped = '&#60;&#60;b&#62;&#62;&#38;&#38;&#34;&#34;&#39;&#39;'
   const away = { sinceMs: 0, address: hostile, reason: hostile }
   const places: [place: string, times: number, changes: Partial<ObserveSources>][] = [
-    ['the version of byname', 2, { version: hostile }],
+    ['the version of byname', 1, { version: hostile }],
     ['the version of the table', 1, { mesh: () => fakeMesh({ version: hostile }) }],
-    ['the source of the table', 1, { mesh: () => fakeMesh({ source: hostile }) }],
+    ['the source of the table', 2, { mesh: () => fakeMesh({ source: hostile }) }],
     ['a warning', 1, { warnings: () => [hostile] }],
-    ['a problem', 1, { problems: () => [{ about: 'hosts_file', text: hostile, sinceMs: 0 }] }],
-    ['what is missing', 1, { ready: () => ({ ready: false, missing: [hostile] }) }],
+    ['a problem', 2, { problems: () => [{ about: 'hosts_file', text: hostile, sinceMs: 0 }] }],
+    ['what is missing', 2, { ready: () => ({ ready: false, missing: [hostile] }) }],
     ['the driver', 2, { driver: () => ({ name: hostile, why: hostile }) }],
     ['a listener', 1, { listeners: () => [{ proto: 'udp', address: hostile, port: 53 }] }],
     ['an upstream server', 1, { serverLabels: () => [hostile] }],
     ['the control plane', 2, { xds: () => ({ connected: false, reconnects: 0, away }) }],
   ]
   test.each(places)('the status page escapes every character of %s', async (_, times, changes) => {
-    const { body } = await (await observe(changes)).admin('/')
+    const body = filledIn((await (await observe(changes)).admin('/')).body)
     expect(body.split(escaped)).toHaveLength(times + 1)
     expect(body).not.toMatch(/<<|>>|&&|""[^>]|''/)
   })
@@ -400,11 +440,12 @@ describe('the admin endpoint', () => {
       problems: () => [{ about: 'mesh_files', text: 'a.yaml: line 3', sinceMs }],
     }
     const { body } = await (await observe(changes)).admin('/')
-    expect(body).toContain('<td>away since 2026-11-01T00:00:00.000Z: istiod:15012: refused\n')
-    expect(body).toContain('<strong>a.yaml: line 3 (since 2026-11-01T00:00:00.000Z)</strong>')
+    expect(body).toContain('<td>away since 2026-11-01T00:00:00.000Z: istiod:15012: refused</td>')
+    expect(body).toContain('<li>a.yaml: line 3 (since 2026-11-01T00:00:00.000Z)</li>')
+    expect(body).toContain('<p id="sentence">a.yaml: line 3; answering; table of 12 hosts')
     const connecting = { xds: () => ({ connected: false, reconnects: 0, away: null }) }
-    expect((await (await observe(connecting)).admin('/')).body).toContain('<td>connecting\n')
-    expect((await (await observe({ xds: () => null })).admin('/')).body).toContain('<th>control plane<td>none\n')
+    expect((await (await observe(connecting)).admin('/')).body).toContain('<td>connecting</td>')
+    expect((await (await observe({ xds: () => null })).admin('/')).body).toContain('control plane</th><td>none</td>')
   })
 
   test('/debug/status has what is wrong, and for how long', async () => {
