@@ -35,6 +35,11 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
       /fullnameOverride: "a{53}" has 53 characters, and may have 52/,
     ],
     [
+      'a name with capitals',
+      ['--set', 'fullnameOverride=Byname'],
+      /fullnameOverride: "Byname" may have small letters, digits and hyphens only/,
+    ],
+    [
       'a long tag',
       ['--set', 'injection.mode=policy', '--set', `revisionTags={${'a'.repeat(43)}}`],
       /revisionTags: "a{43}" has 43 characters, and may have 42/,
@@ -65,7 +70,8 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
       ['--set', 'mode=node', '--set', 'node.linkLocalAddress=169.254.20.53', '--set', 'node.hostNetwork=false'],
       /node\.linkLocalAddress: needs node\.hostNetwork=true/,
     ],
-    ["Istio's port", ['--set', 'metrics.port=15020'], /metrics\.port: 15020 is a port of Istio's or byname's/],
+    ['the port of DNS', ['--set', 'metrics.port=53'], /metrics\.port: 53 is a port of Istio's or byname's own/],
+    ["Istio's port", ['--set', 'metrics.port=15020'], /metrics\.port: 15020 is a port of Istio's or byname's own/],
     ['a variable of the chart', ['--set', 'env.POD_NAME=x'], /env\.POD_NAME: belongs to the chart; remove it/],
     [
       'a setting of the chart',
@@ -79,6 +85,14 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
     const lines = err.split('\n').filter((each) => each !== '' && !each.startsWith('Use --debug'))
     expect(lines).toEqual([expect.stringMatching(line)])
     expect(lines[0]).not.toMatch(/error calling|<.*>|\{\{/)
+  })
+
+  test('a release with a long name: one line that says what else can be set', () => {
+    const { code, err } = helm('template', 'a'.repeat(53), CHART, '--kube-version', '1.37')
+    expect(code).toBe(1)
+    expect(err).toMatch(
+      /name of the release \(or set fullnameOverride\): "byname-a{53}" has 60 characters, and may have 52: longer names of its objects would not fit into labels/,
+    )
   })
 
   test.each<[what: string, args: string[], line: string]>([

@@ -150,7 +150,11 @@ describe('what the chart renders', () => {
       readinessProbe: { httpGet: { path: '/healthz', port: 'byname-metrics' } },
     })
     const service = objects.find(({ kind }) => kind === 'Service')
-    expect(service?.['spec']).toMatchObject({ internalTrafficPolicy: 'Local', selector: spec.selector.matchLabels })
+    expect(service?.['spec']).toMatchObject({
+      internalTrafficPolicy: 'Local',
+      publishNotReadyAddresses: true,
+      selector: spec.selector.matchLabels,
+    })
   })
 
   test('node mode with a link-local address: added before byname starts, by a container that may do that alone', () => {

@@ -26,6 +26,14 @@ export async function revisions(operator: Operator): Promise<void> {
   await report.proof('In it an application and its init container resolve the same', () =>
     operator.expectNames('policy', 'client'),
   )
+  await report.proof('A pod injected by policy whose istio-proxy is no native sidecar', async () => {
+    const annotations = { 'sidecar.istio.io/nativeSidecar': 'false' }
+    const names = initNames(await operator.startPod('policy', 'classic', { annotations }))
+    const answer = await operator.dig('policy', 'classic', 'api.partner.test')
+    await operator.removePod('policy', 'classic')
+    expect(names === 'byname, first, istio-init' && answer.startsWith('240.'), `${names}: ${answer}`)
+    return names
+  })
   await report.proof('Each byname is connected to the istiod of its revision', async () => {
     await operator.startPod('shop', 'stable')
     const seen: string[] = []

@@ -5,7 +5,7 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- define "byname.checks" -}}
 {{- $isSidecar := eq .Values.mode "sidecar" -}}
 {{- $isPolicy := and $isSidecar (eq .Values.injection.mode "policy") -}}
-{{- include "byname.checks.name" (dict "key" "fullnameOverride" "name" (include "byname.fullname" .) "most" 52 "reason" "longer names of its objects would not fit into labels") -}}
+{{- include "byname.checks.name" (dict "key" (.Values.fullnameOverride | empty | ternary "name of the release (or set fullnameOverride)" "fullnameOverride") "name" (include "byname.fullname" .) "most" 52 "reason" "longer names of its objects would not fit into labels") -}}
 {{- with .Values.revision -}}
 {{- include "byname.checks.name" (dict "key" "revision" "name" . "most" 56 "reason" "istiod's Service istiod-REVISION could not have it") -}}
 {{- if eq . "default" -}}
@@ -34,9 +34,9 @@ a cluster is behind this rendering shows in its namespace kube-system, which `he
 {{- fail "node.linkLocalAddress: needs node.addressImage, an image with the program ip that adds the address to the node" -}}
 {{- end -}}
 {{- end -}}
-{{- range list 15000 15001 15006 15008 15020 15021 15053 15054 15055 15090 -}}
+{{- range list 53 15000 15001 15006 15008 15020 15021 15053 15054 15055 15090 -}}
 {{- if eq . (int $.Values.metrics.port) -}}
-{{- fail (printf "metrics.port: %d is a port of Istio's or byname's; choose another" .) -}}
+{{- fail (printf "metrics.port: %d is a port of Istio's or byname's own; choose another" .) -}}
 {{- end -}}
 {{- end -}}
 {{- range $key, $of := dict "listen" "the chart" "metrics" "metrics.port" "admin" "the chart" -}}
