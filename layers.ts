@@ -22,7 +22,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   http: { imports: ['base'] },
   capture: { imports: ['base', 'dns'] },
   istio: { imports: ['base', 'yaml'] },
-  config: { imports: ['base', 'yaml', 'dns', 'istio'] },
+  config: { imports: ['base', 'yaml', 'dns', 'stats', 'istio'] },
   vm: { imports: ['config/resolv-conf.ts', 'base'] },
   table: { imports: ['dns'] },
   querylog: { imports: ['dns', 'stats', 'base'], isPure: true },

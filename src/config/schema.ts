@@ -4,6 +4,7 @@
  * what a reload takes over. Every key is optional, unknown keys are errors, messages complete the sentence "KEY: …".
  */
 import * as z from 'zod'
+import { RCODES, SOURCES } from '../stats/counters.ts'
 import { type HostPort, type Parsed, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
 import { group, optionalGroup, optionalSetting, requiredSetting, setting } from './setting.ts'
 import {
@@ -12,6 +13,7 @@ import {
   file,
   flag,
   flagOrAuto,
+  fraction,
   ipOrEmpty,
   issueAt,
   listenOrOff,
@@ -28,6 +30,8 @@ import {
 
 /** A number of servers that metrics can label; the counters have as many slots. */
 export const MAX_SERVERS = 32
+/** The query log is written in pieces of 64 KiB: a file must have room for some. */
+const LEAST_FILE_BYTES = 1024 * 1024
 /** Servers that resolv.conf may name where the configuration names none but those of routes (resolv.conf(5), MAXNS). */
 export const RESOLV_CONF_SERVERS = 3
 /** Routes at most. The engine tells 65,536 apart; a file of so many takes long to read. */
@@ -307,6 +311,53 @@ const cache = section({
   return read
 })
 
+const queryLog = section({
+  file: setting(file, '', {
+    about:
+      'File that entries are appended to, or stdout; empty: none. SIGHUP begins a new one if it has been moved away. Under dnstap a file that is there becomes FILE.1 first.',
+    isOffWhenEmpty: true,
+    reload: 'live',
+  }),
+  socket: setting(file, '', {
+    about: 'Unix socket that entries are sent to instead, under dnstap as frame streams; empty: none.',
+    isOffWhenEmpty: true,
+    reload: 'live',
+  }),
+  format: setting(oneOf('json', 'dnstap'), 'json', {
+    about: 'json (one object a line) or dnstap (query and reply as they were on the wire).',
+    reload: 'live',
+  }),
+  sample: setting(fraction, 1, { about: 'Part of the answers that is logged, chosen at random.', reload: 'live' }),
+  names: setting(listOf(domainName, 'domain names'), [], {
+    about: 'Only these names and those below them. Empty: all.',
+    reload: 'live',
+  }),
+  rcodes: setting(listOf(oneOf(...RCODES.filter((name) => /^[A-Z]/.test(name))), 'response codes'), [], {
+    about: 'Only answers with these codes, such as [SERVFAIL, NXDOMAIN]. Empty: all.',
+    reload: 'live',
+  }),
+  sources: setting(listOf(oneOf(...SOURCES), 'sources'), [], {
+    about: 'Only answers from these: mesh, cache, stale, upstream, local. Empty: all.',
+    reload: 'live',
+  }),
+  minLatencyMs: setting(quantity('ms', 0, 120_000), 0, {
+    about: 'Only answers that took so long at least.',
+    reload: 'live',
+  }),
+  maxFileBytes: setting(quantity('bytes', 0, 2 ** 50), 2 ** 30, {
+    about: 'A file that would become larger is moved to FILE.1, and a new one begins; 0: no bound.',
+    reload: 'live',
+  }),
+}).transform((read, context) => {
+  if (read.file !== '' && read.socket !== '') {
+    context.issues.push(issueAt(['socket'], 'must be empty where file is set: the log goes to one place', read))
+  }
+  if (read.maxFileBytes > 0 && read.maxFileBytes < LEAST_FILE_BYTES) {
+    context.issues.push(issueAt(['maxFileBytes'], 'must be 0 or at least 1 MiB', read))
+  }
+  return read
+})
+
 const root = section({
   listen: setting(listOf(listenAddress, 'addresses'), ['127.0.0.1:15053', '[::1]:15053'], {
     about: 'UDP and TCP on each address. An IPv6 query that is redirected arrives at ::1.',
@@ -408,6 +459,7 @@ const root = section({
     {},
     'For operators.',
   ),
+  queryLog: group(queryLog, {}, 'A log of queries and their answers, apart from the log of byname itself.'),
   log: group(
     section({
       level: setting(oneOf('debug', 'info', 'warn', 'error'), 'info', {

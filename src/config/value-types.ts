@@ -93,6 +93,7 @@ export function issueAt(path: (string | number)[], message: string, input: unkno
   return { code: 'custom', path, message, input }
 }
 
+const FRACTION = 'must be a number over 0 and at most 1, such as 0.01'
 /** Any text. */
 export const text: z.ZodString = z.string({ error: 'must be a text' })
 /** On, off or `auto`; true and false are what YAML 1.1 makes of the first two. */
@@ -105,6 +106,11 @@ export const autoOrOff: z.ZodType<'auto' | 'off', 'auto' | 'off' | false> = z
   .transform((written) => (written === false ? 'off' : written))
 /** True or false. */
 export const flag: z.ZodBoolean = z.boolean({ error: 'must be true or false' })
+/** A part of a whole: more than 0, at most 1. */
+export const fraction: z.ZodNumber = z
+  .number({ error: FRACTION })
+  .gt(0, { error: FRACTION })
+  .max(1, { error: FRACTION })
 /** True, false or `auto`. In the environment these are texts. */
 export const flagOrAuto: z.ZodType<boolean | 'auto', boolean | string> = z
   .union([z.boolean(), z.enum(['auto', 'true', 'false'])], { error: 'must be auto, true or false' })

@@ -58,6 +58,7 @@ import { openTableOrigin, type TableOrigin } from './table-origin.ts'
 import { openFilesLimit, roomFor } from './open-files.ts'
 import { addSockets, type OpenListener } from './listener-sockets.ts'
 import { openServiceManager, type ServiceManager, serviceState } from './service-manager.ts'
+import { QueryLogging } from './query-logging.ts'
 import { DRAIN_MS, Threads } from './threads.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
@@ -129,6 +130,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (ending.aborted) return
     manager?.reloading()
     daemon.reload('SIGHUP')
+    daemon.reopenLogs()
     manager?.reloaded()
   }
   const onHandOver = (): void => {
@@ -188,7 +190,7 @@ class Daemon {
   #origin: TableOrigin | null = null
   #counterWatch: CounterWatch | null = null
   #settling: Settling | null = null
-  #feed: QueryFeed | null = null
+  #queryLogging: QueryLogging | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
   #xdsHistory: () => readonly XdsEvent[] = () => []
@@ -381,7 +383,9 @@ class Daemon {
     ])
     const { metrics, admin } = this.#settings.config
     const feed = new QueryFeed(threads.workers.queryRings, steadyClock)
-    this.#feed = feed
+    const queryLogging = new QueryLogging({ feed, serverLabel: () => null, log: this.#log })
+    this.#queryLogging = queryLogging
+    queryLogging.configure(this.#settings.config)
     this.sources = observeSources({
       startedAtMs: this.#startedAtMs,
       driver: this.#driver,
@@ -392,6 +396,7 @@ class Daemon {
       feed,
       threadRestarts: () => threads.restarts,
       streamCounters: threads.streamCounters,
+      queryLogging,
       keeper,
       xds: this.#xds,
       xdsHistory: this.#xdsHistory,
@@ -462,6 +467,7 @@ class Daemon {
       for (const warning of this.#warnings) log.warn({}, warning)
       log.level = config.log.level
       this.#settings.reload(config)
+      this.#queryLogging?.configure(config)
       this.#configFile.loaded(loaded.text)
       this.#configFile.watch(config.watchConfig)
       log.info({ why, keys: changed }, 'configuration read again')
@@ -472,6 +478,11 @@ class Daemon {
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
       this.#noteReload(problems, [])
     }
+  }
+
+  /** Files that were moved away are begun anew, whether or not the configuration can be read again. */
+  reopenLogs(): void {
+    this.#queryLogging?.reopen()
   }
 
   #noteReload(problems: readonly string[], fixedKeys: readonly string[]): void {
@@ -536,7 +547,7 @@ class Daemon {
     // First: when the stream worker listens no more, nobody does, and who connects is refused at once instead of being reset later.
     this.#close(this.#listeners.map(({ tcpFd }) => tcpFd))
     await this.#threads?.stop()
-    this.#feed?.stop()
+    await this.#queryLogging?.stop()
     this.#close(this.#listeners.flatMap(({ udpFds }) => udpFds))
     await this.#keeper?.stop()
     if (!isHandedOver) await this.#observer?.stop(OBSERVER_STOP_MS)

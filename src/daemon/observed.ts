@@ -24,6 +24,7 @@ import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
 import type { DataWorkers } from './data-workers.ts'
+import type { QueryLogging } from './query-logging.ts'
 import type { OpenListener } from './listener-sockets.ts'
 
 const PING_MS = 1000
@@ -45,6 +46,7 @@ export interface DaemonParts {
   /** What the data workers tell of their answers. */
   feed: QueryFeed
   threadRestarts: () => number
+  queryLogging: QueryLogging
   streamCounters: StreamCounters
   keeper: TableKeeper
   /** Null where the table comes from files. */
@@ -95,11 +97,12 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     samples: parts.feed,
     collectsTopNames: () => settings.config.admin.topNames,
     searchDomains: () => settings.search.domains,
-    queryLogDropped: () => parts.feed.dropped,
+    queryLog: () => parts.queryLogging.state,
     warnings: parts.warnings,
     problems: () => [
       ...parts.problems(),
       ...credentialProblems(parts.credentials()),
+      ...parts.queryLogging.problems,
       ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper),
     ],
     reload: parts.reload,

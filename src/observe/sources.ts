@@ -79,6 +79,7 @@ export const PROBLEM_SUBJECTS = [
   'root_certificates',
   'last_known_good',
   'admin_token',
+  'query_log',
 ] as const
 
 /** What became of a reading of the configuration after the start. */
@@ -191,8 +192,11 @@ export interface ObserveSources {
   collectsTopNames(): boolean
   /** Search domains of the resolv.conf in use, without dots at the ends. */
   searchDomains(): readonly string[]
-  /** Answers that neither the query log nor the samples had, as the data workers' rings were full. */
-  queryLogDropped(): number
+  /**
+   * Answers that the query log has handed to its output, and those that it lacks: `ringFull`, neither it nor the samples had
+   * them; `output`, they could not be written.
+   */
+  queryLog(): { entries: number; ringFull: number; output: number }
   /** What an operator should know and do something about, a sentence each: about settings, not about what happens now. */
   warnings(): readonly string[]
   /** What is wrong now. */

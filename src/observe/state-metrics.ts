@@ -106,9 +106,21 @@ export function processMetrics(sources: ObserveSources, drops: SocketDrops): Met
     },
     {
       name: 'byname_query_log_dropped_total',
-      help: 'Answers that the query log and the samples of the status page lack, by reason: ring_full (byname answered faster than they were read). The clients have got theirs.',
+      help: 'Answers that the query log and the samples of the status page lack, by reason: ring_full (byname answered faster than they were read) or output (the disk is full, or the reader is gone or slow). The clients have got theirs.',
       type: 'counter',
-      read: () => [{ labels: { reason: 'ring_full' }, value: sources.queryLogDropped() }],
+      read: () => {
+        const { ringFull, output } = sources.queryLog()
+        return [
+          { labels: { reason: 'ring_full' }, value: ringFull },
+          { labels: { reason: 'output' }, value: output },
+        ]
+      },
+    },
+    {
+      name: 'byname_query_log_entries_total',
+      help: 'Answers that the query log has taken; those that its output lost are among them.',
+      type: 'counter',
+      read: () => one(sources.queryLog().entries),
     },
     {
       name: 'byname_udp_socket_drops_total',

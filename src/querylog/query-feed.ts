@@ -11,6 +11,8 @@ import { type QueryRecord, RingReader } from './ring-reader.ts'
 
 /** Records taken from one ring before other work has its turn. */
 const SLICE = 2048
+/** More than a full ring has. */
+const MOST_SLICES = 32
 /** For samples nobody is in a hurry. A log must be read before a ring is full, sooner the more there is. */
 const SAMPLES_EVERY_MS = 500
 const LOG_SOONEST_MS = 5
@@ -59,6 +61,8 @@ export interface LogWishes {
   hasMessages: boolean
   /** Takes one answer; the record is good until it returns. */
   handle: (record: QueryRecord) => void
+  /** All that there is for now has been handed over. */
+  sliceEnded: () => void
 }
 
 /** Reads the rings of all data workers. The daemon owns it and ends it with `stop`. */
@@ -93,14 +97,14 @@ export class QueryFeed implements QuerySamples {
 
   /** Begins, changes or, with null, ends the log. What was written down for the log before goes to the one before. */
   setLog(log: LogWishes | null): void {
-    this.#look()
+    this.#drain()
     this.#log = log
     this.#wish()
   }
 
   /** Reads what is there, and no more from then on. */
   stop(): void {
-    this.#look()
+    this.#drain()
     this.#log = null
     this.#subscribers.clear()
     this.#wish()
@@ -135,10 +139,16 @@ export class QueryFeed implements QuerySamples {
     return this.#pauseMs
   }
 
+  /** Hands on all that there is, and not what is told of meanwhile for ever. */
+  #drain(): void {
+    for (let k = 0; k < MOST_SLICES && this.#look() === SLICE; k++);
+  }
+
   /** Hands on a slice of each ring; returns the size of the largest. */
   #look(): number {
     let most = 0
     for (const reader of this.#readers) most = Math.max(most, reader.read(SLICE, this.#handle))
+    this.#log?.sliceEnded()
     return most
   }
 

@@ -6,7 +6,7 @@
  *  Engine.complete ─→ QueryTap: wanted? chosen? ─→ RingWriter ┄ shared memory ┄ RingReader ─→ QueryFeed ─→ query log, samples
  * ```
  */
-import { Rcode, Type } from '../dns/constants.ts'
+import { HEADER_BYTES, Rcode, Type } from '../dns/constants.ts'
 import type { Query } from '../dns/query.ts'
 import { copyBytes, OPT_BYTES, writeU16 } from '../dns/reply.ts'
 import { RandomCountdown } from './random-countdown.ts'
@@ -32,7 +32,8 @@ const FAILURES_A_SECOND = 50
 const WINDOW_MS = 1000
 /** The wall clock is looked at again after so long: it may have been set. */
 const CLOCK_MS = 10_000
-const HEADER_AND_TYPE = 16
+/** Bytes of a query's question and header that are not the name. */
+const HEADER_AND_TYPE: number = HEADER_BYTES + 4
 /** Bit of the rcodes that have none of their own. */
 const LAST_BIT = 30
 
@@ -165,7 +166,7 @@ export class QueryTap {
     const nameBytes = Math.max(0, query.questionEnd - query.at - HEADER_AND_TYPE)
     const hasMessages = (taken & Taken.LOG) !== 0 && (this.#wants & Wants.MESSAGES) !== 0
     const queryBytes = hasMessages ? keptQueryBytes(query) : 0
-    const replyBytes = hasMessages ? Math.min(length, MOST_REPLY_BYTES) : 0
+    const replyBytes = hasMessages ? keptReplyBytes(query, length) : 0
     const at = writer.begin((RECORD_HEAD + nameBytes + queryBytes + replyBytes + 7) & ~7)
     if (at < 0) return
     const { bytes, words, halves } = writer
@@ -187,12 +188,12 @@ export class QueryTap {
     bytes[at + 40] = query.addressLength
     bytes[at + 41] = nameBytes
     bytes[at + 42] = query.server
-    bytes[at + 43] = (query.hasEdns ? 1 : 0) | (query.dnssecOk ? 2 : 0)
+    bytes[at + 43] = (query.hasEdns ? 1 : 0) | (query.dnssecOk ? 2 : 0) | (isLong(query) ? 4 : 0)
     halves[half + 22] = queryBytes
     halves[half + 23] = replyBytes
     copyBytes(query.address, query.addressAt, query.addressLength, bytes, at + 48)
     let to = at + RECORD_HEAD
-    copyBytes(query.packet, query.at + 12, nameBytes, bytes, to)
+    copyBytes(query.packet, query.at + HEADER_BYTES, nameBytes, bytes, to)
     to += nameBytes
     if (!hasMessages) return
     writeQuery(query, queryBytes, bytes, to)
@@ -208,9 +209,22 @@ function hasEndedEarly(query: EndedQuery): boolean {
   return query.end === query.questionEnd
 }
 
+function isLong(query: EndedQuery): boolean {
+  return query.end - query.at > MOST_QUERY_BYTES
+}
+
 function keptQueryBytes(query: EndedQuery): number {
-  const opt = hasEndedEarly(query) && query.hasEdns ? OPT_BYTES : 0
-  return Math.min(query.end - query.at + opt, MOST_QUERY_BYTES)
+  if (isLong(query)) return headBytes(query)
+  return query.end - query.at + (hasEndedEarly(query) && query.hasEdns ? OPT_BYTES : 0)
+}
+
+function keptReplyBytes(query: EndedQuery, length: number): number {
+  return length > MOST_REPLY_BYTES ? headBytes(query) : length
+}
+
+/** Bytes of header and question. */
+function headBytes(query: EndedQuery): number {
+  return Math.max(HEADER_BYTES, query.questionEnd - query.at)
 }
 
 function writeQuery(query: EndedQuery, length: number, bytes: Uint8Array, at: number): void {

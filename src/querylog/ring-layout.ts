@@ -17,7 +17,7 @@
  *          20 i32 answers that it stands for among samples   24 u16 type   26 u16 rcode   28 u16 client's port
  *          30 u16 bytes of the reply   32 u16 flags of the query   34 u16 flags of the reply   36 u16 id
  *          38 u8 source   39 u8 transport (PROTOS)   40 u8 bytes of the address   41 u8 bytes of the name
- *          42 u8 number of the upstream server, 0: none   43 u8 1: the query had an OPT, 2: with DO
+ *          42 u8 number of the upstream server, 0: none   43 u8 1: the query had an OPT, 2: with DO, 4: it is not kept whole
  *          44 u16 bytes kept of the query   46 u16 bytes kept of the reply   48 address, 16 bytes
  *          64 name in wire format, as the client wrote it │ query │ reply
  * ```
@@ -28,9 +28,9 @@
 export const RING_HEAD = 192
 /** Bytes of a record before its name. */
 export const RECORD_HEAD = 64
-/** Longest part of a query, and of a reply, that a record keeps. */
+/** The longest query, and reply, that a record keeps; of longer ones header and question. */
 export const MOST_QUERY_BYTES = 512
-export const MOST_REPLY_BYTES = 1536
+export const MOST_REPLY_BYTES = 4096
 /** The longest record. */
 export const MOST_RECORD_BYTES: number = RECORD_HEAD + 256 + MOST_QUERY_BYTES + MOST_REPLY_BYTES + 8
 

@@ -50,8 +50,9 @@ export class QueryRecord {
   nameAt = 0
   /** 0: the query had no question that could be read. */
   nameLength = 0
-  /** Messages as they were on the wire; a longer one is cut, and an empty one was not wanted. */
+  /** Messages as they were on the wire; of a long one header and question, and nothing where they were not wanted. */
   queryAt = 0
+  hasWholeQuery = false
   queryLength = 0
   replyAt = 0
   replyLength = 0
@@ -153,6 +154,7 @@ export class RingReader {
     record.server = bytes[at + 42]!
     record.hasEdns = (bytes[at + 43]! & 1) !== 0
     record.dnssecOk = (bytes[at + 43]! & 2) !== 0
+    record.hasWholeQuery = (bytes[at + 43]! & 4) === 0
     record.queryLength = halves[half + 22]!
     record.replyLength = halves[half + 23]!
     record.addressAt = at + 48

@@ -119,6 +119,34 @@ describe('problems name file, line, column and key', () => {
   test.each([
     ['cache:\n    maxBites: 12', 'byname.yaml:2:5: cache.maxBites: unknown key (did you mean maxBytes?)'],
     ['log:\n  zzz: 1', 'byname.yaml:2:3: log.zzz: unknown key (keys here: level, format)'],
+    [
+      'queryLog: { sample: 0 }',
+      'byname.yaml:1:21: queryLog.sample: must be a number over 0 and at most 1, such as 0.01, not 0',
+    ],
+    [
+      'queryLog: { sample: 1% }',
+      'byname.yaml:1:21: queryLog.sample: must be a number over 0 and at most 1, such as 0.01, not "1%"',
+    ],
+    ['queryLog: { format: text }', 'byname.yaml:1:21: queryLog.format: must be json or dnstap, not "text"'],
+    [
+      'queryLog: { rcodes: [SERVFIAL] }',
+      expect.stringMatching(
+        /^byname.yaml:1:22: queryLog.rcodes\[0\]: must be NOERROR, .* or BADCOOKIE, not "SERVFIAL"$/,
+      ),
+    ],
+    [
+      'queryLog: { sources: [disk] }',
+      'byname.yaml:1:23: queryLog.sources[0]: must be mesh, cache, stale, upstream or local, not "disk"',
+    ],
+    [
+      'queryLog: { names: ["a b"] }',
+      expect.stringMatching(/^byname.yaml:1:21: queryLog.names\[0\]: "a b" is no domain name/),
+    ],
+    [
+      'queryLog: { file: a, socket: b }',
+      'byname.yaml:1:30: queryLog.socket: must be empty where file is set: the log goes to one place',
+    ],
+    ['queryLog: { maxFileBytes: 4Ki }', 'byname.yaml:1:27: queryLog.maxFileBytes: must be 0 or at least 1 MiB'],
     ['workers: many', 'byname.yaml:1:10: workers: must be a whole number from 1 to 64, not "many"'],
     ['workers: 1.5', 'byname.yaml:1:10: workers: must be a whole number from 1 to 64, not 1.5'],
     ['workers: 0', 'byname.yaml:1:10: workers: must be a whole number from 1 to 64, not 0'],
@@ -191,7 +219,7 @@ describe('problems name file, line, column and key', () => {
     ['servers: [10.0.0.1]', 'byname.yaml:1:1: servers: unknown key (did you mean upstream.servers?)'],
     [
       'max_bytes: 1',
-      'byname.yaml:1:1: max_bytes: unknown key (keys here: listen, workers, driver, watchConfig, access, hostsFile, aaaa, identity, mesh, upstream, maxUdpPayload, rateLimit, cache, search, metrics, admin, log)',
+      'byname.yaml:1:1: max_bytes: unknown key (keys here: listen, workers, driver, watchConfig, access, hostsFile, aaaa, identity, mesh, upstream, maxUdpPayload, rateLimit, cache, search, metrics, admin, queryLog, log)',
     ],
     ['- a', 'byname.yaml:1:1: must be a section of keys such as "workers: 1"'],
     ['identity: { namespace: "a b" }', 'byname.yaml:1:24: identity.namespace: "a b" is no domain name'],

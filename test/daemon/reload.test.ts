@@ -52,6 +52,15 @@ const LIVE: Record<string, [value: string, seen: (settings: EngineSettings, conf
     'cache.staleSeconds': ['0', ({ cache }) => cache.staleSeconds, 0],
     'cache.prefetch': ['false', ({ cache }) => cache.prefetch, false],
     'cache.nxdomainCut': ['true', ({ cache }) => cache.nxdomainCut, true],
+    'queryLog.file': ['/var/log/queries', (_, { queryLog }) => queryLog.file, '/var/log/queries'],
+    'queryLog.socket': ['/run/dnstap', (_, { queryLog }) => queryLog.socket, '/run/dnstap'],
+    'queryLog.format': ['dnstap', (_, { queryLog }) => queryLog.format, 'dnstap'],
+    'queryLog.sample': ['0.01', (_, { queryLog }) => queryLog.sample, 0.01],
+    'queryLog.names': ['[Corp.example.]', (_, { queryLog }) => queryLog.names, ['corp.example']],
+    'queryLog.rcodes': ['[SERVFAIL]', (_, { queryLog }) => queryLog.rcodes, ['SERVFAIL']],
+    'queryLog.sources': ['[upstream, stale]', (_, { queryLog }) => queryLog.sources, ['upstream', 'stale']],
+    'queryLog.minLatencyMs': ['1.5s', (_, { queryLog }) => queryLog.minLatencyMs, 1500],
+    'queryLog.maxFileBytes': ['64Mi', (_, { queryLog }) => queryLog.maxFileBytes, 64 * 1024 * 1024],
     'log.level': ['debug', (_, { log }) => log.level, 'debug'],
   }
 

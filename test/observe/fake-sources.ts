@@ -42,7 +42,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     samples: { subscribe: () => () => {} },
     collectsTopNames: () => true,
     searchDomains: () => ['shop.svc.cluster.local', 'cluster.local'],
-    queryLogDropped: () => 0,
+    queryLog: () => ({ entries: 0, ringFull: 0, output: 0 }),
     warnings: () => [],
     problems: () => [],
     reload: () => null,
