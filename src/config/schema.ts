@@ -179,9 +179,9 @@ const mesh = section({
     about: 'HTTPS and SVCB records of mesh names: nodata (there are none) or forward (asked upstream).',
     reload: 'live',
   }),
-  shortNames: setting(oneOf('all', 'none'), 'all', {
+  shortNames: setting(oneOf('auto', 'all', 'none'), 'all', {
     about:
-      'Which names of a Kubernetes host are answered besides its full one: all (SHORT in identity.namespace, SHORT.NAMESPACE, and those with the search domain) or none, for a byname that serves workloads of every namespace.',
+      "Which names of a Kubernetes host are answered besides its full one: all (SHORT in identity.namespace, SHORT.NAMESPACE, and those with the search domain, as Istio's agent does), auto (the same, but a name such as pay.dev., where NAMESPACE is a top-level domain, only with the search domain, if resolv.conf brings applications there first) or none, for a byname that serves workloads of every namespace.",
     reload: 'handover',
   }),
   beforeSync: setting(oneOf('auto', 'servfail', 'forward'), 'auto', {

@@ -54,6 +54,7 @@ import { examineStart } from './start-check.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import { TableCompiler } from '../table/compile.ts'
 import { TableKeeper } from '../tables/table-keeper.ts'
+import { RealDomains } from './real-domains.ts'
 import { openTableOrigin, type TableOrigin } from './table-origin.ts'
 import { openFilesLimit, roomFor } from './open-files.ts'
 import { addSockets, type OpenListener } from './listener-sockets.ts'
@@ -165,6 +166,7 @@ class Daemon {
   readonly #log: ProcessLog
   readonly #load: DaemonOptions['reload']
   #warnings: string[]
+  readonly #realDomains: RealDomains
   readonly #configFile: ConfigFile
   /** Null where no service manager is to be told. */
   readonly manager: ServiceManager | null
@@ -217,6 +219,7 @@ class Daemon {
     this.manager = openServiceManager(options.env, this.#sys, log)
     this.#driver = chooseDriver(config.driver, sys)
     this.#configFile = new ConfigFile({ ...options, log, onChange: () => this.reload('the file has changed') })
+    this.#realDomains = new RealDomains(log)
     this.#settings = new DaemonSettings({
       config,
       log,
@@ -236,7 +239,10 @@ class Daemon {
     const compiler = new TableCompiler({ identity: this.#settings.identity, seed, now: epochMs })
     const keeper = new TableKeeper({
       compiler,
-      publish: (image) => this.#threads?.workers.publish(image),
+      publish: (image) => {
+        this.#threads?.workers.publish(image)
+        if (config.mesh.shortNames !== 'none') this.#realDomains.taken(image, this.#areLeft)
+      },
       onUpdate: (result, seconds) => {
         this.#updates[result]++
         if (result !== 'changed') return
@@ -375,6 +381,11 @@ class Daemon {
     this.#settling.stir()
   }
 
+  /** Whether short names that may be real domains are left to servers. */
+  get #areLeft(): boolean {
+    return (this.#settings.engine.searchedBelowDots ?? 0) >= 2
+  }
+
   /** Not loaded before DNS is answered: it brings an HTTP server and the metrics library. */
   async #startObserver(threads: Threads, keeper: TableKeeper): Promise<void> {
     const [{ Observer }, { processUsage }] = await Promise.all([
@@ -390,7 +401,7 @@ class Daemon {
       startedAtMs: this.#startedAtMs,
       driver: this.#driver,
       settings: this.#settings,
-      warnings: () => [...this.#warnings, ...this.#settings.warnings],
+      warnings: () => [...this.#warnings, ...this.#settings.warnings, ...this.#realDomains.warnings(this.#areLeft)],
       listeners: this.#listeners,
       workers: threads.workers,
       feed,

@@ -91,6 +91,8 @@ export function deriveSettings(
     ttlSeconds: config.mesh.ttlSeconds,
     headlessNegativeTtlSeconds: config.mesh.headlessNegativeTtlSeconds,
     httpsRecords: config.mesh.httpsRecords,
+    ...(config.mesh.shortNames === 'auto' &&
+      resolvConf.search.length > 0 && { searchedBelowDots: resolvConf.options.ndots ?? 1 }),
     ...(config.search.storms === 'auto' && { searchStorms: clusterSearchDomains(config.identity.domain, resolvConf) }),
     ...aaaaWithheld(config, ownAddresses, isIpv6Routed),
     beforeSync: beforeSync(config),

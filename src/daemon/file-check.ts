@@ -8,6 +8,7 @@ import type { Config, MeshSourceConfig } from '../config/schema.ts'
 import { parseNameTableJson } from '../table/nds.ts'
 import { deriveSettings } from './engine-settings.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
+import { realDomainWarnings } from './real-domains.ts'
 import { absentAddresses, type Finding, interfaceAddresses, leftOutMessage } from './start-check.ts'
 
 /** More problems of one source are counted only. */
@@ -38,7 +39,12 @@ export async function examineFiles(config: Config): Promise<FilesExamination> {
   }
   readHostsFile(config.hostsFile, warn)
   const { source } = config.mesh
-  const sourceCount = await readSource(config, source, warn)
+  const known: string[][] = []
+  const sourceCount = await readSource(config, source, warn, known)
+  if (config.mesh.shortNames !== 'none') {
+    for (const line of realDomainWarnings(known, (settings.searchedBelowDots ?? 0) >= 2))
+      warn(['mesh', 'shortNames'], line)
+  }
   return { warnings, resolvConf, servers, aaaaWithheld: settings.aaaaWithheld ?? null, sourceCount }
 }
 
@@ -72,9 +78,15 @@ function readHostsFile(path: string, warn: Warn): void {
   }
 }
 
-async function readSource(config: Config, source: MeshSourceConfig, warn: Warn): Promise<number | null> {
-  if (source.kind === 'table') return readTable(source.file, warn)
-  if (source.kind === 'files') return await readFolder(source.folder, warn)
+/** `known`: is given short name and namespace of each service. */
+async function readSource(
+  config: Config,
+  source: MeshSourceConfig,
+  warn: Warn,
+  known: string[][],
+): Promise<number | null> {
+  if (source.kind === 'table') return readTable(source.file, warn, known)
+  if (source.kind === 'files') return await readFolder(source.folder, warn, known)
   if (source.kind === 'none') return null
   if (source.tls !== null) await readCredentials(config, source, warn)
   return null
@@ -109,7 +121,7 @@ async function readCredentials(
   warn(['mesh', 'source', 'xds'], `there is neither a certificate nor a token to show to the control plane; ${remedy}`)
 }
 
-function readTable(path: string, warn: Warn): number | null {
+function readTable(path: string, warn: Warn, known: string[][]): number | null {
   const key = ['mesh', 'source', 'table']
   const read = readBoundedText(path, MAX_FILE_BYTES.nameTable)
   if ('problem' in read) {
@@ -117,14 +129,17 @@ function readTable(path: string, warn: Warn): number | null {
     return null
   }
   try {
-    return parseNameTableJson(read.text).size
+    const table = parseNameTableJson(read.text)
+    for (const { registry, shortname, namespace } of table.values())
+      if (registry === 'Kubernetes' && shortname !== '') known.push([shortname, namespace])
+    return table.size
   } catch (error) {
     warn(key, `${path}: ${lineOf(error)}`)
     return null
   }
 }
 
-async function readFolder(path: string, warn: Warn): Promise<number | null> {
+async function readFolder(path: string, warn: Warn, known: string[][]): Promise<number | null> {
   const key = ['mesh', 'source', 'files']
   // Loaded here: no other origin needs the schemas of mesh files.
   const { MeshFiles } = await import('../mesh/mesh-files.ts')
@@ -133,6 +148,7 @@ async function readFolder(path: string, warn: Warn): Promise<number | null> {
     warn(key, /ENOENT/.test(read.failure) ? `${path} does not exist (yet)` : read.failure)
     return null
   }
+  for (const each of read.resources) if (each.kind === 'Service') known.push([each.name, each.namespace])
   for (const problem of read.problems.slice(0, MOST_PROBLEMS)) warn(key, `${path}: ${problem}`)
   const more = read.problems.length - MOST_PROBLEMS
   if (more > 0) warn(key, `${path}: and ${more} more problems`)

@@ -63,6 +63,11 @@ export interface EngineSettings {
   /** Longest time that a denial of a name below a Kubernetes host of the table is kept; as others if not given. */
   headlessNegativeTtlSeconds?: number
   httpsRecords: 'nodata' | 'forward'
+  /**
+   * Short names with fewer dots than this (ndots of resolv.conf) reach the mesh by the search list: they are not answered
+   * absolutely where they end in a top-level domain. Not given: all are.
+   */
+  searchedBelowDots?: number
   /** Search domains of the cluster, in wire format and lower case, the longest first; none if not given (search-storms.ts). */
   searchStorms?: readonly Uint8Array[]
   /** Why AAAA questions that byname has no answer to are answered NODATA, in words; not given: they are asked upstream. */

@@ -168,6 +168,14 @@ export class Image {
     return this.wildcardMax !== 0 && this.findWildcard(name, below)
   }
 
+  /** The same by wildcard hosts alone. `name` is the one that `find` was asked for last. */
+  findByWildcard(name: ScannedName): boolean {
+    this.expanded = false
+    this.wildcard = false
+    const below = name.endsBelow(this.search, this.searchLabels) ? name.labels - this.searchLabels : 0
+    return this.wildcardMax !== 0 && this.findWildcard(name, below)
+  }
+
   /**
    * True if `address` (`length` bytes at `at`) is one of the table's; `ownerAt` and `ownerLength` are the name of its
    * host: a pod or service of Kubernetes before others, then the first by name. Wildcard hosts name no address.

@@ -3,6 +3,8 @@ import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import { nameTableToJson } from '../../src/table/nds.ts'
+import { service } from '../table/compiled.ts'
 import { byname, LAUNCHER } from './byname-process.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'byname-cli-'))
@@ -225,6 +227,15 @@ describe('what run only logs, check warns of', () => {
     expect(warnings.filter((line) => line.includes(warning))).toHaveLength(1)
     expect(out).toMatch(/The configuration can be used\.\n$/)
   })
+})
+
+test('check warns of namespaces that are top-level domains', async () => {
+  const table = write('top-level.json', nameTableToJson(new Map([service('pay', 'dev', ['10.0.0.1'])])))
+  const checked = async (shortNames: string): Promise<string> =>
+    (await byname(['check', '--set', `mesh.source.table=${table}`, '--set', `mesh.shortNames=${shortNames}`])).out
+  const warning = 'mesh.shortNames: namespace dev is a top-level domain: pay.dev. is answered from the mesh'
+  expect(await checked('all')).toContain(warning)
+  expect(await checked('none')).not.toContain('is a top-level domain')
 })
 
 /** What check says of AAAA. */

@@ -278,6 +278,18 @@ describe('the memory of the cache', () => {
   })
 })
 
+describe('short names that may be real domains', () => {
+  it.each([
+    ['all', 'search shop.svc.cluster.local\noptions ndots:5', undefined],
+    ['auto', 'search shop.svc.cluster.local\noptions ndots:5', 5],
+    ['auto', 'search shop.svc.cluster.local', 1],
+    ['auto', 'options ndots:5', undefined],
+    ['none', 'search shop.svc.cluster.local\noptions ndots:5', undefined],
+  ])('shortNames: %s and %j: left to servers below %s dots', (shortNames, resolvConf, expected) => {
+    expect(settingsOf(resolvConf, `mesh: { shortNames: ${shortNames} }`).searchedBelowDots).toBe(expected)
+  })
+})
+
 /** Search domains below which storms are ended. */
 function stormDomains(search: string, yaml: string): string[] {
   const { searchStorms = [] } = settingsOf(`nameserver 10.0.0.10\nsearch ${search}\n`, yaml)

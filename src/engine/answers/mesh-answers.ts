@@ -12,7 +12,9 @@ import {
   writeRecordHead,
   writeU32,
 } from '../../dns/reply.ts'
+import { LabelSet } from '../../dns/label-set.ts'
 import { nameToText, nameToWire } from '../../dns/name.ts'
+import { TOP_LEVEL_DOMAINS } from '../../dns/top-level-domains.ts'
 import { Source } from '../../stats/counters.ts'
 import type { Image } from '../../table/image.ts'
 import { hostAt } from '../../table/image-listing.ts'
@@ -32,6 +34,8 @@ export class MeshStage implements AnswerStage {
   readonly name = 'mesh table'
   readonly source: Source = Source.mesh
   readonly #context: AnswerContext
+  /** Made when it is first asked. */
+  #topLevel: LabelSet | null = null
 
   constructor(context: AnswerContext) {
     this.#context = context
@@ -40,6 +44,9 @@ export class MeshStage implements AnswerStage {
   answer(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const { image, random, settings } = this.#context
     if (image === null || !image.find(query.name)) return PASS
+    // The name without what was left may be a wildcard host's all the same.
+    if (settings.searchedBelowDots !== undefined && this.#isLeft(image, query) && !image.findByWildcard(query.name))
+      return PASS
     return writeMeshAnswer(image, query, settings, random(), out, outAt)
   }
 
@@ -47,6 +54,12 @@ export class MeshStage implements AnswerStage {
     const { image } = this.#context
     if (image === null) return 'there is no table yet'
     if (!image.find(query.name)) return `none of ${image.hosts} hosts has this name`
+    if (this.#isLeft(image, query)) {
+      const left = hostAt(image, image.record).host
+      const { labelAt, labels, lower } = query.name
+      if (!image.findByWildcard(query.name))
+        return `a short name of host ${left}, but ${nameToText(lower, labelAt[labels - 1])} is a top-level domain: without a search domain it is asked of servers (mesh.shortNames: auto)`
+    }
     const { host, namespace, registry } = hostAt(image, image.record)
     const from = [registry || 'another registry', ...(namespace === '' ? [] : [`namespace ${namespace}`])].join(', ')
     const way = image.wildcard ? ', a wildcard' : ''
@@ -54,6 +67,19 @@ export class MeshStage implements AnswerStage {
     const counts = `${image.v4Count} IPv4 and ${image.v6Count} IPv6 addresses`
     const found = `host ${host} (${from})${way}${expansion}: ${counts}`
     return isOwnType(query.type, this.#context.settings) ? found : `${found}; other types are not the mesh's`
+  }
+
+  /**
+   * True if the name that was found is a short one that may be somebody's real domain, and the search list brings
+   * applications to the host anyway: they ask with the search domain first.
+   */
+  #isLeft(image: Image, { name }: ClientQuery): boolean {
+    const { searchedBelowDots = 0 } = this.#context.settings
+    const { labels } = name
+    if (labels < 2 || labels > searchedBelowDots || image.searchLabels === 0) return false
+    if (image.expanded || image.wildcard || image.ownerLength === name.length) return false
+    this.#topLevel ??= new LabelSet(TOP_LEVEL_DOMAINS)
+    return this.#topLevel.has(name.lower, name.labelAt[labels - 1]!)
   }
 }
 
