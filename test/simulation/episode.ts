@@ -68,6 +68,8 @@ export interface Episode {
   /** Habits at the start, by server address: servers are the same ones whatever the settings say. */
   habits: Habit[]
   manners: Manners[]
+  /** Servers answer with DNAMEs, and refer to others. */
+  hasZones: boolean
   rttMs: number[]
   clients: Client[]
   actions: Action[]
@@ -127,6 +129,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
     settings,
     habits: Array.from({ length: SERVERS }, (_, k) => (k === 0 && hasPerfect ? 'perfect' : random.weighted(HABITS))),
     manners: Array.from({ length: SERVERS }, (_, k) => makeManners(random, k === 0)),
+    hasZones: false,
     rttMs: Array.from({ length: SERVERS }, () => random.between(0.2, 60)),
     clients,
     actions: [],
@@ -154,6 +157,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
   for (const server of silent) episode.habits[server] = 'dead'
   addActions(episode, random, queries)
   if (queries > 0 && rare.chance(0.2)) addGuesses(episode, rare)
+  episode.hasZones = rare.chance(0.2)
   return episode
 }
 

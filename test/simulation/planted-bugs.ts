@@ -431,6 +431,48 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 60,
   },
   {
+    name: 'a referral passes for an answer',
+    find: 'answer.isReferral && (variant & Variant.NO_RECURSION) === 0',
+    replace: 'answer.isReferral && (variant & Variant.NO_RECURSION) < 0',
+    seeds: 60,
+  },
+  {
+    name: 'NODATA without an SOA passes for a referral',
+    find: 'return answers === 0 ? (flags & Flag.AA) === 0 : authorities > 0',
+    replace: 'return answers === 0 || authorities > 0',
+    seeds: 200,
+  },
+  {
+    name: 'an alias whose end is referred elsewhere passes for an answer',
+    find: 'return answers === 0 ? (flags & Flag.AA) === 0 : authorities > 0',
+    replace: 'return answers === 0 && (flags & Flag.AA) === 0',
+    seeds: 200,
+  },
+  {
+    name: 'a DNAME is not followed',
+    find: 'else if (dname < 0 || isDirect',
+    replace: 'else if (dname < 6000 || isDirect',
+    seeds: 60,
+  },
+  {
+    name: 'the CNAME that follows from a DNAME may not be kept',
+    find: 'Type.CNAME, readU32(answer.packet, fixed + 4), chain, to',
+    replace: 'Type.CNAME, 0, chain, to',
+    seeds: 60,
+  },
+  {
+    name: 'a DNAME that makes too long a name says that there is nothing',
+    find: '  if (end === Chain.TOO_LONG) rcode = Rcode.YXDOMAIN\n',
+    replace: '',
+    seeds: 200,
+  },
+  {
+    name: 'a DNAME may make names of 256 bytes',
+    find: 'if (prefix + targetBytes > MAX_NAME) return false',
+    replace: 'if (prefix + targetBytes > MAX_NAME + 1) return false',
+    seeds: 400,
+  },
+  {
     name: 'records of an answer stay in the order in which the server gave them',
     find: 'if (owner !== next || readU16(packet, fixed + 2) !== CLASS_IN',
     replace: 'if (readU16(packet, fixed + 2) !== CLASS_IN',

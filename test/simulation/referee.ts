@@ -24,6 +24,7 @@ import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 const SERVFAIL = 2
 const REFUSED = 5
 const BADCOOKIE = 23
+const DNAME = 39
 /** Messages for one question at most; those with an OPT that are unanswered before one goes without. */
 const MOST_MESSAGES = 8
 const OPT_UNANSWERED = 2
@@ -142,6 +143,8 @@ export class Referee {
     const kind = verdict.kind === 'doubtful' ? `doubtful ${verdict.by}` : verdict.kind
     this.see(isForged ? `forged reply: ${kind}` : `reply: ${kind}`)
     if (verdict.kind === 'failure' && verdict.said?.rcode === BADCOOKIE) this.see('BADCOOKIE without a cookie')
+    if (verdict.kind === 'failure' && verdict.said?.rcode === 0) this.see('referral')
+    if (verdict.kind === 'answer' && verdict.message.sections[0].some(({ type }) => type === DNAME)) this.see('DNAME')
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
     const { guess, guesses } = this.network
     if (guess !== null) guesses.arrived(guess, (sent) => this.messagesOf(sent, now - LONGEST_MS), now)

@@ -14,6 +14,7 @@ const FLAG_Z = 0x0040
 const FLAG_AD = 0x0020
 const FLAG_CD = 0x0010
 const CNAME = 5
+const DNAME = 39
 const SOA = 6
 const COOKIE = 10
 const EDE = 15
@@ -189,10 +190,15 @@ function localBytes(reply: ParsedMessage, wanted: Extract<Expectation, { kind: '
   return bytes + (wanted.soa === null ? 0 : 12 + 22)
 }
 
+function isLink({ type }: ParsedRecord): boolean {
+  return type === CNAME || type === DNAME
+}
+
 /** True if the aliases are the first records and in the order of the answer; the others rotate. */
 function isInOrder(records: readonly ParsedRecord[], answer: readonly ParsedRecord[]): boolean {
-  const ends = answer.at(-1)?.type === CNAME ? answer.length : answer.findIndex((record) => record.type !== CNAME)
-  return records.every(({ id, type }, k) => (k < ends ? id === answer[k]!.id : type !== CNAME))
+  const end = answer.findIndex((record) => !isLink(record))
+  const ends = end < 0 ? answer.length : end
+  return records.every((record, k) => (k < ends ? record.id === answer[k]!.id : !isLink(record)))
 }
 
 /**

@@ -37,6 +37,8 @@ const WANTED = [
   'asked again after a socket error',
   'asked over TCP because of forged replies',
   'route beyond a byte',
+  'referral',
+  'DNAME',
 ]
 const freshFrom = Date.now() % 1_000_000_000
 

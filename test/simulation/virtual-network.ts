@@ -9,7 +9,7 @@ import { type Guess, GuessRules } from './guess-rules.ts'
 import { type ParsedMessage, parseCut, parseMessage } from './message.ts'
 import { hashText, mix, Random } from './random.ts'
 import { isFailure, keyOf } from './reference-resolver.ts'
-import { scrub } from './reference-scrub.ts'
+import { isReferral, scrub } from './reference-scrub.ts'
 import { RetryRules } from './retry-rules.ts'
 import { COOKIE, makeHonest, type Manners } from './server-manners.ts'
 import { randomCase } from './queries.ts'
@@ -58,6 +58,7 @@ interface Socket {
 const STRAY: Verdict = { kind: 'stray' }
 const FAILED: Verdict = { kind: 'failure', sent: null, said: null }
 const BADCOOKIE = 23
+const FLAG_RD = 0x0100
 const POOL = 4
 const MOST_LOOPS = 5000
 /** Longer than any question is open. */
@@ -237,7 +238,17 @@ export class VirtualNetwork {
       const relay = (reply: Buffer, at: number): void => arrive(at - now + rtt, reply, false)
       return this.schedule(now + rtt, { kind: 'loop', server, bytes: Buffer.from(bytes), relay })
     }
-    for (const reply of serve(sent.query, habit, this.manners[server]!, server, isStream, fate, ++this.serial)) {
+    const { hasZones } = episode
+    for (const reply of serve(
+      sent.query,
+      habit,
+      this.manners[server]!,
+      server,
+      isStream,
+      hasZones,
+      fate,
+      ++this.serial,
+    )) {
       const copies = !isStream && fate.chance(episode.duplication) ? 2 : 1
       for (let k = 0; k < copies; k++) {
         if (isLost()) continue
@@ -317,8 +328,10 @@ export class VirtualNetwork {
       return { kind: 'bad cookie', sent }
     }
     const kept = isFailure(message.rcode) ? null : scrub(message, query.opt?.dnssecOk === true)
-    this.edns.arrived(query, server, kept !== null, now)
-    if (isFailure(message.rcode)) return { kind: 'failure', sent, said: message }
+    // To a query without RD a referral is an answer.
+    const isReferred = kept !== null && isReferral(kept) && (query.flags & FLAG_RD) !== 0
+    this.edns.arrived(query, server, kept !== null && !isReferred, now)
+    if (isFailure(message.rcode) || isReferred) return { kind: 'failure', sent, said: message }
     return kept === null ? { kind: 'failure', sent, said: null } : { kind: 'answer', sent, message: kept }
   }
 

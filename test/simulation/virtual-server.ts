@@ -1,9 +1,24 @@
 /** Servers in the virtual network: good, broken and malicious ones. What one does with a question follows from its habit and a fate. */
 import type { Habit } from './episode.ts'
-import { MessageWriter, type ParsedMessage } from './message.ts'
-import { option, randomCase } from './queries.ts'
+import type { ParsedMessage } from './message.ts'
+import { option } from './queries.ts'
 import type { Random } from './random.ts'
 import { cookieOption, type Manners, objectionTo, otherCookie, COOKIE, spell } from './server-manners.ts'
+import {
+  addOpt,
+  address,
+  begin,
+  delegation,
+  FLAG_QR,
+  records,
+  serialName,
+  type Served,
+  soa,
+  truncated,
+  TTLS,
+  writer,
+} from './server-records.ts'
+import { zoneAnswer } from './zone-answers.ts'
 
 /** One thing that comes back, `delayMs` after the question came in. */
 export interface Reply {
@@ -12,11 +27,6 @@ export interface Reply {
   bytes: Buffer | null
   /** Sent to another socket than the question's. */
   isMisdirected: boolean
-}
-
-/** A query as a server sees it: `question` as it repeats it, and the COOKIE option of its reply ('' for none). */
-interface Served extends ParsedMessage {
-  cookie: string
 }
 
 type Deed =
@@ -95,11 +105,7 @@ const DEEDS: Record<Habit, readonly (readonly [number, Deed])[]> = {
 const SERVFAIL = 2
 const NXDOMAIN = 3
 const BADCOOKIE = 23
-const FLAG_QR = 0x8000
-const FLAG_TC = 0x0200
 const OPT_BROKEN: Partial<Record<Habit, number>> = { 'formerr to opt': 1, notimp: 4, badvers: 16 }
-
-const writer = new MessageWriter()
 
 function reply(bytes: Buffer | null, delayMs: number = 0, isMisdirected: boolean = false): Reply {
   return { bytes, delayMs, isMisdirected }
@@ -112,6 +118,7 @@ export function serve(
   manners: Manners,
   server: number,
   isStream: boolean,
+  hasZones: boolean,
   fate: Random,
   serial: number,
 ): Reply[] {
@@ -134,8 +141,11 @@ export function serve(
   }
   const deed = fate.weighted(DEEDS[habit])
   switch (deed) {
-    case 'answer':
-      return [reply(answer(query, isStream, fate, serial, habit === 'perfect'))]
+    case 'answer': {
+      const isPerfect = habit === 'perfect'
+      const zoned = hasZones && fate.chance(0.2) ? zoneAnswer(query, isStream, fate, serial, isPerfect) : null
+      return [reply(zoned ?? answer(query, isStream, fate, serial, isPerfect))]
+    }
     case 'silence':
       return []
     case 'late answer':
@@ -181,34 +191,6 @@ export function forge(query: ParsedMessage, fate: Random, serial: number): Buffe
   return writer.take()
 }
 
-function begin(query: Served, flags: number, fate: Random): void {
-  writer.begin(
-    query.id,
-    FLAG_QR |
-      0x0080 |
-      (query.flags & 0x0110) |
-      (fate.chance(0.3) ? 0x0020 : 0) |
-      (fate.chance(0.3) ? 0x0400 : 0) |
-      flags,
-  )
-  writer.rawQuestion(query.question)
-}
-
-function addOpt(query: Served, extendedRcode: number, fate: Random): void {
-  if (query.opt === null || (extendedRcode === 0 && query.cookie === '' && !fate.chance(0.9))) return
-  let extendedError = ''
-  // Most give one, some more than one, and some one that is none.
-  for (let k = fate.chance(0.15) ? fate.pick([1, 1, 1, 2]) : 0; k > 0; k--) extendedError += edeOption(fate)
-  const payload = fate.pick([512, 1232, 4096])
-  writer.opt(payload, extendedRcode, 0, query.opt.dnssecOk, extendedError + query.cookie)
-}
-
-function edeOption(fate: Random): string {
-  const code = fate.pick(['\0\u0003', '\0\u0006', '\0\u000f', '\0\u0016', '\u00c0\u0001', '\0'])
-  const data = code + (code.length > 1 && fate.chance(0.3) ? 'why it is so' : '')
-  return `\0\u000f\0${String.fromCharCode(data.length)}${data}`
-}
-
 function errorReply(query: Served, rcode: number, fate: Random, serial: number): Buffer {
   // A bare header is how some servers say that they do not understand.
   if (rcode < 16 && rcode !== SERVFAIL && fate.chance(0.3)) {
@@ -228,26 +210,6 @@ function oddRcode(query: Served, fate: Random, serial: number): Buffer {
   if (rcode > 15 || query.cookie !== '') addOpt(query, rcode >>> 4, fate)
   return writer.take()
 }
-
-function truncated(query: Served, fate: Random, serial: number): Buffer {
-  begin(query, FLAG_TC, fate)
-  if (fate.chance(0.5)) address(query, 300, serial, fate)
-  addOpt(query, 0, fate)
-  return writer.take()
-}
-
-const TTLS: readonly (readonly [number, number])[] = [
-  [1, 0],
-  [2, 1],
-  [3, 3],
-  [4, 10],
-  [6, 60],
-  [4, 300],
-  [1, 86_400],
-  [0.5, 0x7fff_ffff],
-  [0.5, 0x8000_0000],
-  [0.5, 0xffff_ffff],
-]
 
 /** A sound answer: records, no records, or no such name; as large as it happens to be. */
 function answer(query: Served, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
@@ -275,77 +237,6 @@ function answer(query: Served, isStream: boolean, fate: Random, serial: number, 
   // Some servers ignore the limit, and some have no limit to ignore.
   if (!isStream && writer.length > room && (isPerfect || fate.chance(0.8))) return truncated(query, fate, serial)
   return writer.take()
-}
-
-function owner(query: Served, fate: Random): [string, boolean] {
-  const asked = query.question.slice(0, -4)
-  return fate.chance(0.1) ? [randomCase(fate, asked), false] : [asked, true]
-}
-
-function serialName(prefix: string, serial: number): string {
-  const label = `${prefix}${serial}`
-  return `${String.fromCharCode(label.length)}${label}\u0007Example\0`
-}
-
-/** Records of the type that was asked. */
-function address(query: Served, ttl: number, serial: number, fate: Random): void {
-  const [name, isCompressed] = owner(query, fate)
-  const count = fate.weighted([
-    [8, 1],
-    [6, 4],
-    [1, 30],
-    [0.4, 90],
-    [0.1, 1500],
-  ])
-  records(query.type, name, isCompressed, ttl, serial, count, fate)
-}
-
-function records(
-  type: number,
-  name: string,
-  isCompressed: boolean,
-  ttl: number,
-  serial: number,
-  count: number,
-  fate: Random,
-): void {
-  for (let k = 0; k < (type === 5 || type === 6 ? 1 : count) && writer.length < 60_000; k++) {
-    const one = type === 255 ? fate.pick([1, 28, 16, 15]) : type
-    const recordTtl = fate.chance(0.05) ? fate.weighted(TTLS) : ttl
-    writer.record(1, name, one, 1, recordTtl, isCompressed, () => recordData(one, serial, k))
-  }
-}
-
-function recordData(type: number, serial: number, k: number): void {
-  switch (type) {
-    case 1:
-      return writer.u32(((serial << 11) | k) >>> 0)
-    case 28:
-      for (let i = 0; i < 2; i++) writer.u32(0x2001_0db8)
-      writer.u32(serial)
-      return writer.u32(k)
-    case 2:
-    case 5:
-    case 12:
-      return writer.name(serialName(`n${k}-`, serial), true)
-    case 6:
-      return soaData(serial, 60)
-    case 15:
-      writer.u16(k)
-      return writer.name(serialName('mx', serial), true)
-    case 64:
-    case 65:
-      writer.u16(k + 1)
-      return writer.name(serialName('svc', serial), k % 2 === 0)
-    case 33:
-      writer.u16(k)
-      writer.u32(0x0001_0050)
-      return writer.name(serialName('srv', serial), true)
-    default: {
-      const text = `${k}/${serial}`
-      return writer.text(String.fromCharCode(text.length) + text)
-    }
-  }
 }
 
 function chain(query: Served, ttl: number, serial: number, fate: Random, hasEnd: boolean, mayLoop: boolean): void {
@@ -380,29 +271,6 @@ function unrelated(query: Served, fate: Random): void {
   if (kind === 0) writer.record(section, victim, 1, 1, 86_400, true, () => writer.u32(0x0666_0666))
   else if (kind === 1) writer.record(section, victim, 2, 1, 86_400, true, () => writer.name(victim, true))
   else writer.record(section, query.question.slice(0, -4), 16, 3, 86_400, true, () => writer.text('\u0004evil'))
-}
-
-function soaData(serial: number, minimum: number): void {
-  writer.name(serialName('ns', serial), true)
-  writer.name('\u0004host\u0007Example\0', true)
-  writer.u32(serial)
-  for (let k = 0; k < 3; k++) writer.u32(3600)
-  writer.u32(minimum)
-}
-
-function soa(query: Served, ttl: number, minimum: number, serial: number): void {
-  // The zone is the name less its first label, so that it can be a pointer into the question.
-  const asked = query.question.slice(0, -4)
-  writer.record(2, asked === '\0' ? asked : asked.slice(asked.charCodeAt(0) + 1), 6, 1, ttl, true, () =>
-    soaData(serial, minimum),
-  )
-}
-
-function delegation(query: Served, fate: Random, serial: number): void {
-  const ns = serialName('glue', serial)
-  const ttl = fate.weighted(TTLS)
-  writer.record(2, query.question.slice(0, -4), 2, 1, ttl, true, () => writer.name(ns, true))
-  writer.record(3, ns, 1, 1, fate.weighted(TTLS), true, () => writer.u32(serial))
 }
 
 /** A reply that is not one to this question. */
