@@ -223,8 +223,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'CD is not copied',
-    find: '(query.flags & (Flag.RD | Flag.CD))',
-    replace: '(query.flags & Flag.RD)',
+    find: 'extraFlags | (query.flags & (Flag.RD | Flag.CD))',
+    replace: 'extraFlags | (query.flags & Flag.RD)',
     seeds: 20,
   },
   {
@@ -647,8 +647,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'denials with and without DO are the same',
-    find: '    key[length + 2] = variant\n',
-    replace: '    key[length + 2] = variant & 2\n',
+    find: '  key[length + 2] = variant\n',
+    replace: '  key[length + 2] = variant & 2\n',
     seeds: 60,
   },
   {
