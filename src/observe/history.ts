@@ -5,7 +5,7 @@
 import { Cell, DROP_REASONS, DURATION_BOUNDS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
 import { totalRequests } from './dns-metrics.ts'
 import type { RecentTraffic } from './health-summary.ts'
-import { bucketsOf, sumOf } from './metric-definition.ts'
+import { sumOf } from './metric-definition.ts'
 import { percentile } from './percentile.ts'
 import type { ProcessUsage } from './process-usage.ts'
 import type { ObserveSources } from './sources.ts'
@@ -85,8 +85,8 @@ export type HistorySources = Pick<ObserveSources, 'counters' | 'mesh' | 'nowMs' 
 interface Totals {
   steadyMs: number
   queries: number
-  sources: readonly number[]
-  rcodes: readonly number[]
+  sources: Float64Array
+  rcodes: Float64Array
   durations: Float64Array
   lookUps: number
   hits: number
@@ -209,22 +209,16 @@ function totalsOf(
   { cpuSeconds }: ProcessUsage,
   steadyMs: number,
 ): Totals {
-  const counters = read()
-  const cell = (index: number): number => sumOf(counters, (worker) => worker.get(index))
-  const bySource = SOURCES.map((_, source) =>
-    RCODES.map((__, rcode) => sumOf(counters, (worker) => worker.responsesOf(source, rcode))),
-  )
-  const durations = SOURCES.map((_, source) => bucketsOf(counters, (worker) => worker.durationsOf(source)))
-  return {
+  const totals: Totals = {
     steadyMs,
     cpuSeconds,
-    queries: sumOf(counters, totalRequests),
-    sources: bySource.map(total),
-    rcodes: RCODES.map((_, rcode) => total(bySource.map((counts) => counts[rcode]!))),
-    durations: durations[0]!.map((_, bucket) => total(durations.map((counts) => counts[bucket]!))),
-    lookUps: cell(Cell.cacheRequests),
-    hits: cell(Cell.cacheHitsPositive) + cell(Cell.cacheHitsNegative) + cell(Cell.cacheHitsStale),
-    drops: total(DROP_REASONS.map((_, reason) => sumOf(counters, (worker) => worker.droppedOf(reason)))),
+    queries: 0,
+    sources: new Float64Array(SOURCES.length),
+    rcodes: new Float64Array(RCODES.length),
+    durations: new Float64Array(DURATION_BOUNDS.length + 1),
+    lookUps: 0,
+    hits: 0,
+    drops: 0,
     servers: new Map(
       upstreams.map(({ label, requests, failures }) => [
         label,
@@ -232,27 +226,50 @@ function totalsOf(
       ]),
     ),
   }
+  for (const worker of read()) addWorker(totals, worker)
+  return totals
+}
+
+/** Loops, not closures: it is done every few seconds for ever. */
+function addWorker(totals: Totals, worker: WorkerCounters): void {
+  const { sources, rcodes, durations } = totals
+  totals.queries += totalRequests(worker)
+  totals.lookUps += worker.get(Cell.cacheRequests)
+  totals.hits +=
+    worker.get(Cell.cacheHitsPositive) + worker.get(Cell.cacheHitsNegative) + worker.get(Cell.cacheHitsStale)
+  for (let reason = 0; reason < DROP_REASONS.length; reason++) totals.drops += worker.droppedOf(reason)
+  for (let source = 0; source < sources.length; source++) {
+    for (let rcode = 0; rcode < rcodes.length; rcode++) {
+      const count = worker.responsesOf(source, rcode)
+      sources[source]! += count
+      rcodes[rcode]! += count
+    }
+    const buckets = worker.durationsOf(source)
+    for (let bucket = 0; bucket < durations.length; bucket++) durations[bucket]! += buckets[bucket]!
+  }
 }
 
 function ratesOf(now: Totals, before: Totals, seconds: number): Record<Rate, number> {
   const rate = (after: number, earlier: number): number => grown(after, earlier) / seconds
-  const sources = now.sources.map((count, source) => rate(count, before.sources[source]!))
-  const rcodes = now.rcodes.map((count, rcode) => rate(count, before.rcodes[rcode]!))
+  const source = (slot: number): number => rate(now.sources[slot]!, before.sources[slot]!)
+  const rcode = (slot: number): number => rate(now.rcodes[slot]!, before.rcodes[slot]!)
+  const replies = rate(sumOfAll(now.rcodes), sumOfAll(before.rcodes))
+  const [noerror, nxdomain, servfail, refused] = SHOWN_RCODES.map(rcode)
   const lookUps = grown(now.lookUps, before.lookUps)
   const durations = now.durations.map((count, bucket) => grown(count, before.durations[bucket]!))
   const durationMs = (share: number): number => percentile(durations, DURATION_BOUNDS, share) * 1000
   return {
     queriesPerSecond: rate(now.queries, before.queries),
-    meshPerSecond: sources[0]!,
-    cachePerSecond: sources[1]!,
-    stalePerSecond: sources[2]!,
-    upstreamPerSecond: sources[3]!,
-    localPerSecond: sources[4]!,
-    noerrorPerSecond: rcodes[SHOWN_RCODES[0]!]!,
-    nxdomainPerSecond: rcodes[SHOWN_RCODES[1]!]!,
-    servfailPerSecond: rcodes[SHOWN_RCODES[2]!]!,
-    refusedPerSecond: rcodes[SHOWN_RCODES[3]!]!,
-    otherRcodesPerSecond: total(rcodes.filter((_, rcode) => !SHOWN_RCODES.includes(rcode))),
+    meshPerSecond: source(0),
+    cachePerSecond: source(1),
+    stalePerSecond: source(2),
+    upstreamPerSecond: source(3),
+    localPerSecond: source(4),
+    noerrorPerSecond: noerror!,
+    nxdomainPerSecond: nxdomain!,
+    servfailPerSecond: servfail!,
+    refusedPerSecond: refused!,
+    otherRcodesPerSecond: Math.max(0, replies - noerror! - nxdomain! - servfail! - refused!),
     // A worker may have counted the hit and not yet the look-up.
     cacheHitRatio: lookUps > 0 ? Math.min(1, grown(now.hits, before.hits) / lookUps) : NaN,
     p50Ms: durationMs(0.5),
@@ -292,6 +309,10 @@ function gaugesOf({ counters, mesh: readMesh, nowMs }: HistorySources, usage: Pr
 /** What was counted meanwhile. A counter that went back was cleared: its place was given to another server. */
 function grown(after: number, before: number): number {
   return after >= before ? after - before : after
+}
+
+function sumOfAll(counts: Float64Array): number {
+  return counts.reduce((sum, count) => sum + count, 0)
 }
 
 function total(numbers: readonly number[]): number {

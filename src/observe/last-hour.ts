@@ -53,6 +53,7 @@ export class LastHour {
     this.#options = options
     this.history = new History(sources, usage, () => clock.now())
     this.#events = new EventStream(clock)
+    this.#failures.look(upstreamStatus(sources), sources.nowMs())
   }
 
   start(): void {

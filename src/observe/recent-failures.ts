@@ -17,8 +17,8 @@ export interface ServerFailure {
 }
 
 const MOST = 50
-/** What a query fails of was counted at the latest by the look after it. */
-const NEAR_MS = 6000
+/** What a query fails of is counted until its deadline, and seen by the look after that. */
+const NEAR_MS = 10_000
 /** What comes so soon after the last of the same kind belongs to it. */
 const TOGETHER_MS = 60_000
 

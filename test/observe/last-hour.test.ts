@@ -50,9 +50,8 @@ function world(changes: Partial<ObserveSources> = {}) {
 test('a failure is shown with what servers did at that time', async () => {
   const { lastHour, clock, feed, sources } = world()
   const failed = { rcode: 2, isFailure: true, weight: 0 }
-  clock.pass(5000)
   sources.counters()[0]!.upstreamAdd(0, UpstreamField.failuresTimeout, 3)
-  feed.give({ ...failed, name: 'lost.example.', atMs: 7000 })
+  feed.give({ ...failed, name: 'lost.example.', atMs: 2000 })
   clock.pass(5000)
   feed.give({ ...failed, name: 'other.example.', atMs: 60_000 })
   const { failures } = await lastHour.overview()
