@@ -34,6 +34,15 @@ export interface Metrics {
   render(): Promise<string>
   /** Those alone whose names are byname's: beside other processes' metrics in one exposition no name is there twice. */
   renderOwn(): Promise<string>
+  /** Name, type and meaning of each, in the order of the exposition. */
+  describe(): MetricDescription[]
+}
+
+/** What is said of a metric. */
+export interface MetricDescription {
+  name: string
+  type: string
+  help: string
 }
 
 /**
@@ -71,5 +80,10 @@ export function createMetrics(
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_MONITOR_MS })
     for (const name of UNWANTED_NODE_METRICS) registry.removeSingleMetric(name)
   }
-  return { contentType: registry.contentType, render: () => registry.metrics(), renderOwn: () => own.metrics() }
+  return {
+    contentType: registry.contentType,
+    render: () => registry.metrics(),
+    renderOwn: () => own.metrics(),
+    describe: () => registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
+  }
 }
