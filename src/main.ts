@@ -14,6 +14,7 @@ export const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map([
   ['explain', async () => (await import('./cli/explain.ts')).explainCommand],
   ['table', async () => (await import('./cli/table.ts')).tableCommand],
   ['status', async () => (await import('./cli/status.ts')).statusCommand],
+  ['top', async () => (await import('./cli/top.ts')).topCommand],
   ['health', async () => (await import('./cli/health.ts')).healthCommand],
   ['bug-report', async () => (await import('./cli/bug-report.ts')).bugReportCommand],
   ['upstreams', async () => (await import('./cli/upstreams.ts')).upstreamsCommand],
