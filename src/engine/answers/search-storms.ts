@@ -37,6 +37,8 @@ const CONTRADICTION_MS = 5000
 /** Parents that are remembered: one that takes another's place only costs a question. */
 const MEMORY = 256
 const GUARD_LABEL = 12
+/** What decides whether an answer may be shared: RD must be set, CD not. */
+const RECURSION: number = Flag.RD | Flag.CD
 const LETTERS: Uint8Array = new TextEncoder().encode('abcdefghijklmnopqrstuvwxyz234567')
 const KEY_TAIL = 3
 const CONTRADICTION = 'a name exists there below one that a server denies'
@@ -240,7 +242,7 @@ export class SearchStormsStage implements AnswerStage {
   /** Notes domain and parent of a question that may be part of a storm; false for any other. */
   #find(query: ClientQuery): boolean {
     this.#domain = null
-    if (!this.isOn || query.dnssecOk || (query.flags & (Flag.RD | Flag.CD)) !== Flag.RD) return false
+    if (!this.isOn || query.dnssecOk || (query.flags & RECURSION) !== Flag.RD) return false
     const { forwarder, image } = this.#context
     const { lower, length } = query.name
     const domain = this.#domainOf(lower, 0, length)
@@ -285,7 +287,7 @@ export class SearchStormsStage implements AnswerStage {
   #findDenial(name: Uint8Array, at: number, length: number): number {
     const { cache, now, seed } = this.#context
     if (cache === null) return -1
-    const block = findCut(cache, seed, name, at, length, 0)
+    const block = findCut(cache, seed, name, at, length)
     if (block < 0 || ageOf(cache.store, block, now) >= cache.store.lifetimeSeconds(block)) return -1
     this.#store = cache.store
     return block

@@ -50,7 +50,11 @@ export function answerBelowCut(
   for (let label = 0; label < name.labels; label++) {
     const from = name.labelAt[label]!
     const length = name.length - from
-    const block = findCut(cache, seed, name.lower, from, length, variant)
+    copyBytes(name.lower, from, length, key, 0)
+    key[length] = 0
+    key[length + 1] = ANY_TYPE_KEY
+    key[length + 2] = variant
+    const block = cache.find(cutHash(seed, name.lower, from, length, variant), key, 0, length + KEY_TAIL_BYTES)
     if (block < 0) continue
     const age = ageOf(cache.store, block, now)
     if (age >= cache.store.lifetimeSeconds(block) || upstreams.routeFor(name.lower, from, length) !== route) continue
@@ -59,20 +63,16 @@ export function answerBelowCut(
   return PASS
 }
 
-/** The NXDOMAIN kept for a name (lower-cased wire format, `length` bytes at `at`): its block in `cache.store`, fresh or not; -1 if none. */
-export function findCut(
-  cache: Cache,
-  seed: number,
-  name: Uint8Array,
-  at: number,
-  length: number,
-  variant: number,
-): number {
+/**
+ * The NXDOMAIN kept for questions without DO and CD for a name (lower-cased wire format, `length` bytes at `at`): its block in
+ * `cache.store`, fresh or not; -1 if there is none.
+ */
+export function findCut(cache: Cache, seed: number, name: Uint8Array, at: number, length: number): number {
   copyBytes(name, at, length, key, 0)
   key[length] = 0
   key[length + 1] = ANY_TYPE_KEY
-  key[length + 2] = variant
-  return cache.find(cutHash(seed, name, at, length, variant), key, 0, length + KEY_TAIL_BYTES)
+  key[length + 2] = 0
+  return cache.find(cutHash(seed, name, at, length, 0), key, 0, length + KEY_TAIL_BYTES)
 }
 
 /** Writes an NXDOMAIN kept for a name above as the reply to `query`, with the extended error `withEde`; PASS if it does not fit. */
