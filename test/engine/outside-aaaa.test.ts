@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { Ede, Rcode, Type } from '../../src/dns/constants.ts'
 import { explainQuery } from '../../src/engine/explain.ts'
 import { Source } from '../../src/stats/counters.ts'
-import { message, record } from '../dns/messages.ts'
+import { message, record, soa } from '../dns/messages.ts'
 import { imageOf, service } from '../table/compiled.ts'
 import { EngineUnderTest, type SettingsChange } from './engine-under-test.ts'
 
@@ -65,6 +65,25 @@ test('what the cache has is forgotten when there is no more use for it, and aske
   expect(byname.ask('www.example').reply?.answers.length).toBe(1)
   byname.engine.configure(byname.settings)
   expect(byname.ask('www.example', Type.AAAA).reply).toBeNull()
+})
+
+test('a name that does not exist is NODATA as well, also below one whose denial answers for all below', () => {
+  const byname = without({ cache: { nxdomainCut: true } })
+  byname.ask('gone.example')
+  byname.answer({ flags: 0x8183, authorities: [soa('example', 60, 60)] })
+  for (const name of ['gone.example', 'x.gone.example']) {
+    expect(byname.ask(name).reply?.rcode).toBe(Rcode.NXDOMAIN)
+    expect(byname.ask(name, Type.AAAA).reply?.rcode).toBe(Rcode.NOERROR)
+  }
+})
+
+test('a failure that was under way when there was no more use for it is not kept', () => {
+  const byname = new EngineUnderTest()
+  byname.ask('www.example', Type.AAAA)
+  byname.engine.configure({ ...byname.settings, aaaaWithheld: WHY })
+  byname.fail(Rcode.SERVFAIL)
+  byname.fail(Rcode.SERVFAIL)
+  expect(byname.ask('www.example', Type.AAAA).reply?.rcode).toBe(Rcode.NOERROR)
 })
 
 test('explain says why, and has no such step where AAAA is asked for', () => {

@@ -256,6 +256,14 @@ test('without search domains, and without a cache, there is no such stage', () =
   }
 })
 
+test('where half of the places for pending queries are taken, nothing is asked beside what clients ask', () => {
+  const byname = under({ maxInFlight: 4 })
+  byname.ask('one.example')
+  const name = `a.example.com.${SEARCH[0]}`
+  byname.ask(name)
+  expect(byname.outlet.queries.map(nameOf)).toEqual(['one.example', name])
+})
+
 test('explain tells what is known, and asks nothing', () => {
   const byname = under()
   const findingOf = (name: string): string => {

@@ -216,7 +216,7 @@ export class AnswerRules {
     }
     const wantsAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
     if (this.denials.explains(key, reply, wantsAd, this.settings, now)) {
-      this.see('denial of a name above')
+      this.see(edeOf(reply) === Ede.SYNTHESIZED ? 'denial in a search storm' : 'denial of a name above')
       if (looksStale(reply) && this.isStale(pending, reply, now)) this.ledger.eitherHits++
       else this.ledger.hits++
       return isTruncated(reply) ? 'TC on a denial' : null

@@ -12,6 +12,10 @@ import { edeOf } from './reply-check.ts'
 
 const NXDOMAIN = 3
 const FLAG_AD = 0x0020
+const FLAG_RD = 0x0100
+/** RD and CD. */
+const FLAGS_OF_VARIANTS = 0x0110
+const SYNTHESIZED = 29
 const KNOWN_EACH = 16
 
 interface Kept extends CacheMoment {
@@ -40,8 +44,9 @@ export class DenialRules {
 
   /** An answer has come in for questions with these keys (name|type|variant). */
   arrived(keys: readonly string[], known: KnownAnswer, settings: EngineSettings): void {
-    if (!isDenial(known, settings)) return
-    for (const key of keys.map(denialKey)) {
+    const isAny = isDenial(known, settings)
+    const isParents = isDenialOfItself(known)
+    for (const key of keys.filter((each) => isAny || (isParents && isParent(each, settings))).map(denialKey)) {
       const list = this.known.get(key)
       if (list === undefined) this.known.set(key, [known])
       else {
@@ -58,11 +63,14 @@ export class DenialRules {
 
   /** True if the reply is what a denial of the name, or of one above it, says. */
   explains(key: string, reply: ParsedMessage, wantsAd: boolean, settings: EngineSettings, now: number): boolean {
-    if (settings.cache.nxdomainCut !== true || reply.rcode !== NXDOMAIN) return false
+    if (reply.rcode !== NXDOMAIN) return false
+    const isOn = settings.cache.nxdomainCut === true
     for (const [above, route] of namesAbove(key, settings)) {
+      const isStorm = above !== denialKey(key) && isParent(keyAbove(above), settings)
+      if (!route || !(isOn || isStorm)) continue
       for (const known of this.known.get(above) ?? []) {
         const age = ageSeconds(known, now)
-        if (route && age < known.lifetimeSeconds && isCopy(reply, known, age, wantsAd)) return true
+        if (age < known.lifetimeSeconds && isCopy(reply, known, age, wantsAd, isStorm)) return true
       }
     }
     return false
@@ -84,10 +92,35 @@ export class DenialRules {
   }
 }
 
-function isDenial({ lifetimeSeconds, message }: KnownAnswer, { cache }: EngineSettings): boolean {
+function isDenial(known: KnownAnswer, { cache }: EngineSettings): boolean {
+  return cache.nxdomainCut === true && isDenialOfItself(known)
+}
+
+function isDenialOfItself({ lifetimeSeconds, message }: KnownAnswer): boolean {
   // What CNAMEs led to does not exist; the name that was asked does.
-  const isOfTheName = message.rcode === NXDOMAIN && message.sections[0].length === 0
-  return cache.nxdomainCut === true && lifetimeSeconds > 0 && isOfTheName
+  return lifetimeSeconds > 0 && message.rcode === NXDOMAIN && message.sections[0].length === 0
+}
+
+/** The key of a denial as that of a question. */
+function keyAbove(denial: string): string {
+  const at = denial.lastIndexOf('|')
+  return `${denial.slice(0, at)}|1|${denial.slice(at + 1)}`
+}
+
+/** True for the key of a question without DO and CD for a name with one label before a search domain: its denial is one of all below. */
+function isParent(key: string, { searchStorms = [] }: EngineSettings): boolean {
+  const [name, , variant] = split(key)
+  const above = name.slice(name.charCodeAt(0) + 1)
+  return (
+    variant === '' && name !== '\0' && searchStorms.some((domain) => Buffer.from(domain).toString('latin1') === above)
+  )
+}
+
+/** True for a question that the engine may ask for itself, because of search storms: for a parent, or for a random name below one. */
+export function isOfStorm({ flags, name, type }: ParsedMessage, settings: EngineSettings): boolean {
+  if (type !== 1 || (flags & FLAGS_OF_VARIANTS) !== FLAG_RD) return false
+  const parent = name.charCodeAt(0) === 12 ? name.slice(13) : name
+  return isParent(`${name}|1|`, settings) || isParent(`${parent}|1|`, settings)
 }
 
 /** The question's key without the type. */
@@ -128,10 +161,17 @@ export function routeOf(name: string, { routes }: EngineSettings): EngineSetting
 }
 
 /** True if the reply has the denial's authority section, with TTLs of its age, and nothing else. */
-function isCopy(reply: ParsedMessage, { message, ttls }: KnownAnswer, age: number, wantsAd: boolean): boolean {
+function isCopy(
+  reply: ParsedMessage,
+  { message, ttls }: KnownAnswer,
+  age: number,
+  wantsAd: boolean,
+  isSynthesized: boolean,
+): boolean {
   const [answer, authority, additional] = reply.sections
   if (answer.length + additional.length > 0 || authority.length !== message.sections[1].length) return false
   if (((reply.flags & FLAG_AD) !== 0) !== (wantsAd && (message.flags & FLAG_AD) !== 0)) return false
-  if (reply.opt !== null && edeOf(reply) !== edeOf(message)) return false
+  const isMarked = isSynthesized && edeOf(reply) === SYNTHESIZED
+  if (reply.opt !== null && edeOf(reply) !== edeOf(message) && !isMarked) return false
   return authority.every((record) => record.ttl === Math.max(0, (ttls[1].get(record.id) ?? Number.NaN) - age))
 }

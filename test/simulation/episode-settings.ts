@@ -174,6 +174,19 @@ export function addSilentServer(settings: readonly EngineSettings[]): number[] {
     })
 }
 
+/** Questions that need not be asked: AAAA where there is no IPv6, and what resolvers ask below search domains. */
+export function addSmartAnswers(random: Random, settings: readonly EngineSettings[]): void {
+  const domains = random.pick([
+    [],
+    [wire('example')],
+    [wire('shop', 'svc', 'cluster', 'local'), wire('svc', 'cluster', 'local')],
+  ])
+  for (const each of settings) {
+    if (random.chance(0.2)) each.aaaaWithheld = 'there is no IPv6'
+    if (domains.length > 0 && random.chance(0.8)) each.searchStorms = domains
+  }
+}
+
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {
   // One server may be on no route that is looked at.
   const left = random.chance(0.2) ? random.below(servers) : -1

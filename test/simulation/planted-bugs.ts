@@ -657,6 +657,19 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'return this.#context.settings.cache.nxdomainCut === true && this.#context.now < 0\n',
     seeds: 60,
   },
+  // ── questions that need not be asked ──
+  {
+    name: 'AAAA is withheld from those who validate as well',
+    find: 'query.type !== Type.AAAA || query.dnssecOk) return PASS',
+    replace: 'query.type !== Type.AAAA) return PASS',
+    seeds: 100,
+  },
+  {
+    name: 'a name that is denied for a search storm stays denied',
+    find: 'if (block < 0 || ageOf(cache.store, block, now) >= cache.store.lifetimeSeconds(block)) return -1',
+    replace: 'if (block < 0) return -1',
+    seeds: 400,
+  },
   // ── loops, identities, tables that wait ──
   {
     name: 'a probe that comes back is not noticed',

@@ -7,7 +7,7 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
 import { AnswerRules } from './answer-rules.ts'
 import { checkCounters, Ledger } from './counter-rules.ts'
-import { routeOf } from './denial-rules.ts'
+import { isOfStorm, routeOf } from './denial-rules.ts'
 import type { Client, Episode } from './episode.ts'
 import { LoopRules } from './loop-rules.ts'
 import type { ParsedMessage } from './message.ts'
@@ -216,6 +216,7 @@ export class Referee {
     const mayBeProbe = this.engine.counters.upstreamGet(index, UpstreamField.healthy) === 0
     const server = network.worldServer(index)
     this.noteOpening(now)
+    if (!isAsked && context.kind === 'query' && isOfStorm(query, this.settings)) this.noteOwnQuestion(key, now)
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
       network.edns.checkQuery(query, server, mayBeProbe, () => isStream || this.mayDropOpt(query, server, now), now) ??
@@ -331,6 +332,15 @@ export class Referee {
     this.answers.begins(key)
   }
 
+  /** The engine asks, beside the query in hand, for what spares it such questions (search storms). */
+  private noteOwnQuestion(key: string, now: number): void {
+    this.see('a question for a parent or a random name')
+    const { query } = this.network
+    this.budget.asked(key, plainOf(query.name, query.type, query.flags), now)
+    this.network.retries.asked(key, now)
+    this.answers.begins(key)
+  }
+
   /** The engine has had the query. */
   given(pending: Pending, client: Client): void {
     const { context } = this
@@ -428,7 +438,8 @@ export class Referee {
       }
       case 'local': {
         this.see(expectation.from)
-        return checkLocal(expectation, reply, limits) ?? checkEde(asked, reply, Ede.NONE)
+        const codes = expectation.from === 'aaaa' ? [Ede.SYNTHESIZED, Ede.NONE] : [Ede.NONE]
+        return checkLocal(expectation, reply, limits) ?? checkEde(asked, reply, ...codes)
       }
       default: {
         if (pending.isHeld) return this.answers.checkLater(pending, reply, pending.answeredIn ?? this.moment(now))

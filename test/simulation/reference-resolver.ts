@@ -38,7 +38,7 @@ export type Expectation =
   | { kind: 'error'; rcodes: number[]; isLimited: boolean; loop: number }
   | {
       kind: 'local'
-      from: 'mesh' | 'hosts' | 'special'
+      from: 'mesh' | 'hosts' | 'special' | 'aaaa'
       rcode: number
       answers: string[]
       ttl: number
@@ -102,7 +102,8 @@ export class ReferenceResolver {
     // RFC 8482 §4.2: nobody who asks for everything needs it.
     if (asked.type === ANY)
       return local('special', NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
-    return { kind: 'upstream' }
+    const isWithheld = settings.aaaaWithheld !== undefined && asked.type === AAAA && asked.edns?.dnssecOk !== true
+    return isWithheld ? local('aaaa', NOERROR, [], settings.ttlSeconds, asked.name) : { kind: 'upstream' }
   }
 
   private tableInUse(): TableInUse {
@@ -138,7 +139,7 @@ function error(...rcodes: number[]): Expectation {
 }
 
 function local(
-  from: 'mesh' | 'hosts' | 'special',
+  from: 'mesh' | 'hosts' | 'special' | 'aaaa',
   rcode: number,
   answers: string[],
   ttl: number,

@@ -30,6 +30,7 @@ export const Ede = {
   STALE_NXDOMAIN: 19,
   NO_REACHABLE_AUTHORITY: 22,
   NETWORK_ERROR: 23,
+  SYNTHESIZED: 29,
 } as const
 export const STALE_TTL = 30
 
@@ -138,7 +139,7 @@ export function checkLocal(
 ): string | null {
   const [answers, authority, additional] = reply.sections
   if (reply.rcode !== wanted.rcode) return `rcode ${reply.rcode} instead of ${wanted.rcode}`
-  if (((reply.flags & FLAG_AA) !== 0) !== (wanted.from !== 'special')) return 'AA is wrong'
+  if (((reply.flags & FLAG_AA) !== 0) !== (wanted.from === 'mesh' || wanted.from === 'hosts')) return 'AA is wrong'
   if (additional.length > 0) return 'additional records'
   const left = new Set(wanted.answers)
   for (const record of answers) {

@@ -51,6 +51,7 @@ export interface SearchStormsContext extends AnswerContext {
   readonly counters: WorkerCounters
   readonly forwarder: {
     readonly upstreams: Upstreams
+    readonly hasSpareRoom: boolean
     ask(hash: number, key: Uint8Array, keyLength: number): boolean
   }
   /** Told once that a search domain's questions are all asked again, and why. */
@@ -154,7 +155,8 @@ export class SearchStormsStage implements AnswerStage {
     // Else with each name below a namespace that exists those would be asked for again that do not.
     const isKnown = this.#isRemembered(this.#hashOf(lower, parentAt, length - parentAt))
     if (isKnown && this.#domain.guard !== Guard.ASKED) return
-    for (const domain of this.#domains) this.#learn(domain, lower, parentAt)
+    const { forwarder } = this.#context
+    for (const domain of this.#domains) if (forwarder.hasSpareRoom) this.#learn(domain, lower, parentAt)
   }
 
   /** Asks whether the label at `at` of `name` exists below a domain, unless that is known, and for the domain's guard. */

@@ -1,6 +1,6 @@
 /** Answers that the cache has, fresh or, after a failure to refresh them, stale. */
 import { nameToText, finishHash } from '../../dns/name.ts'
-import { Flag } from '../../dns/constants.ts'
+import { Flag, Type } from '../../dns/constants.ts'
 import { Cell, Source, type WorkerCounters } from '../../stats/counters.ts'
 import { type AnswerContext, type AnswerStage, PASS } from '../answers/answer-stage.ts'
 import { isBelowService } from '../answers/service-names.ts'
@@ -160,6 +160,8 @@ export class CacheStage implements AnswerStage {
     const { forwarder, image, now, seed, settings } = this.#context
     const { lower, length: nameLength } = query.name
     const isBrief = image !== null && settings.headlessNegativeTtlSeconds !== undefined
+    // A stage behind this one has another answer, which leaves the name's IPv4 addresses alone.
+    if (settings.aaaaWithheld !== undefined && query.type === Type.AAAA && !query.dnssecOk) return PASS
     // The name above may be one of the mesh that servers do not know.
     if (isBrief && isBelowService(image, lower, 0, nameLength)) return PASS
     const length = answerBelowCut(cache, forwarder.upstreams, query, variant, seed, now, out, outAt)

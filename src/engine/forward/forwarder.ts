@@ -132,6 +132,11 @@ export class Forwarder {
     if (this.ask(hash, key, keyLength)) this.#context.counters.add(Cell.cachePrefetches, 1)
   }
 
+  /** True if there is room for questions that no client waits for. */
+  get hasSpareRoom(): boolean {
+    return this.#pending.hasSpareRoom
+  }
+
   /** Asks for what the cache is to keep, though no client waits; false if the question is under way anyway, or there is no room. */
   ask(hash: number, key: Uint8Array, keyLength: number): boolean {
     if (this.isPending(hash, key, keyLength) || !this.#pending.hasRoomFor(key, keyLength)) return false

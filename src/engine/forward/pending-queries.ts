@@ -100,6 +100,11 @@ export class PendingQueries {
     return this.#room.isFreeFor(this.#state.upstreams.routeFor(key, 0, keyLength - KEY_TAIL))
   }
 
+  /** True if there is room that clients will not miss. */
+  get hasSpareRoom(): boolean {
+    return this.#room.isSpare
+  }
+
   /**
    * Makes room for a query for this key, which may have joined `joined` (or NONE): the one that has waited longest is
    * given up, if it was tried enough, so that nobody has to wait for the deadlines of what a silent server leaves

@@ -54,6 +54,11 @@ export class Room {
     return this.#taken < this.#places && this.#count[route]! < this.#most
   }
 
+  /** True if less than half of the places are taken: questions that no client waits for are not in anybody's way then. */
+  get isSpare(): boolean {
+    return this.#taken * 2 < this.#places
+  }
+
   /** The query that has waited longest of those that have to make room for one of this route; NONE if there is none. */
   longestWaiting(route: number): number {
     return this.#oldest[this.#count[route]! >= this.#most ? route : this.#fullest]!

@@ -238,6 +238,7 @@ export class Settlement {
     const keyAt = inFlight.keyAt(p)
     const keyLength = inFlight.keyLength(p)
     if (cache === null || (inFlight.keys[keyAt + keyLength - 1]! & Variant.NO_RECURSION) !== 0) return
+    if (this.#isWithheld(p)) return
     const block = this.#cached(p)
     let lifetime = FIRST_FAILURE_SECONDS
     if (block >= 0 && cache.store.has(block, StoredFlag.FAILURE)) {
