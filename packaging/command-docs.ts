@@ -51,7 +51,7 @@ function optionsOf(command: Command): { flag: string; help: string; value: strin
 }
 
 function takesPath(value: string | undefined): boolean {
-  return value === 'FILE' || value === 'DIR'
+  return /^(?:FILE|DIR)\b/.test(value ?? '')
 }
 
 /** For bash. */

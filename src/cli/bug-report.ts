@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import { link, open, rm } from 'node:fs/promises'
+import { link, open, rename, rm } from 'node:fs/promises'
 import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { dirname, join, resolve } from 'node:path'
@@ -306,6 +306,20 @@ function mustBeWritable(output: string): void {
     throw new Error(`${folder} is no folder; name a file in one that exists with --output`)
 }
 
+/** Renames where nothing is. @throws with code EEXIST where something is */
+async function putInPlace(from: string, to: string): Promise<void> {
+  try {
+    // Unlike a rename it fails where there is a file.
+    await link(from, to)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'EEXIST') throw error
+    // A file system without hard links: whoever makes the file is the one who may replace it.
+    await (await open(to, 'wx', MODE)).close()
+    await rename(from, to)
+  }
+}
+
 /** Writes a file that must be new, whole or not at all. @throws Error in one line */
 async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
   const beside = `${path}.${process.pid}.${randomBytes(8).toString('hex')}.tmp`
@@ -317,8 +331,7 @@ async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
     } finally {
       await file.close()
     }
-    // Unlike a rename it fails where there is a file.
-    await link(beside, path)
+    await putInPlace(beside, path)
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause)
     const why =

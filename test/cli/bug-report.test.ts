@@ -119,7 +119,7 @@ describe('a report about a daemon that runs', () => {
     expect(of('mesh name')).toMatchObject({
       question: 'reviews.shop.svc.cluster.local A',
       result: 'ok',
-      detail: expect.stringMatching(/^NOERROR, 1 records, \d+ bytes$/),
+      detail: expect.stringMatching(/^NOERROR, 1 record, \d+ bytes$/),
     })
     expect(of('mesh name over TCP')).toMatchObject({ result: 'ok', transport: 'tcp' })
     expect(of('mesh name, a type that it has not (NODATA)')).toMatchObject({ result: 'ok' })

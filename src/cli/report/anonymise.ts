@@ -51,9 +51,16 @@ export class Anonymiser {
     for (const name of this.#names) if (this.#known.isPlain(name)) this.#names.delete(name)
     for (const name of this.#names) this.#longest = Math.max(this.#longest, name.length)
     return collected.map((each, index) => {
-      const text = this.#replace(texts[index]!)
+      const text = this.#replace(this.#withoutHost(texts[index]!))
       const about = this.#replace(decoded(each.about))
       return 'text' in each ? { file: each.file, about, text } : { file: each.file, about, reason: text }
+    })
+  }
+
+  /** The machine's name goes even if it is a common word, which is kept elsewhere. */
+  #withoutHost(text: string): string {
+    return text.replace(/^( {2}"host": ")([^"]+)"/m, (_, key: string, host: string) => {
+      return `${key}${this.#code('n', host.toLowerCase())}"`
     })
   }
 

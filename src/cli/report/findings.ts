@@ -35,10 +35,11 @@ export function findingsOf(evidence: Evidence): Finding[] {
     ...upstreamFindings(evidence),
     ...tableFindings(evidence),
     ...credentialFindings(evidence),
-    ...selfTestFindings(evidence),
     ...replyFindings(evidence),
     ...daemonFindings(evidence),
     ...machineFindings(evidence),
+    // What they tell has its cause above, if it is known.
+    ...selfTestFindings(evidence),
     ...logFindings(evidence),
   ]
   return SEVERITIES.flatMap((severity) => found.filter((finding) => finding.severity === severity))
@@ -278,7 +279,7 @@ function replyFindings(evidence: Evidence): Finding[] {
       isSearch || name !== null
         ? `search storm: ${percent(missing)} of ${amount(all)} answers are NXDOMAIN, ${most} below search domains: with ndots:${ndots} and ${plural(search.length, 'search domain')} each outside name is asked up to ${search.length + 1} times; names written with a dot at the end, or a smaller ndots, avoid it`
         : `${percent(missing)} of ${amount(all)} answers are NXDOMAIN`
-    findings.push({ severity: 'warning', text, files: [file, 'network/resolv.conf'] })
+    findings.push({ severity: 'warning', text, files: [file, DaemonFile.lastHour, 'network/resolv.conf'] })
   }
   const broken = (replies.get('SERVFAIL') ?? 0) / all
   if (broken > SERVFAIL_SHARE)

@@ -101,7 +101,7 @@ export function machineCollectors(question: MachineQuestion): Collector[] {
     {
       file: 'network/conntrack.txt',
       about: 'tracked connections to port 53, with their zones',
-      collect: (signal) => conntrack(host, signal),
+      collect: (signal) => conntrack(host, ports, signal),
     },
     {
       file: 'machine/pod.json',
@@ -181,12 +181,14 @@ function originals(host: Host): string {
   return found.join('\n')
 }
 
-async function conntrack(host: Host, signal: AbortSignal): Promise<string> {
-  const listed = await host.run('conntrack', ['-L', '-o', 'extended,zone'], signal)
+/** Tracked connections of DNS; `zone=` in a line is its conntrack zone. */
+async function conntrack(host: Host, ports: ReadonlySet<number>, signal: AbortSignal): Promise<string> {
+  const ofDns = new RegExp(`[sd]port=(?:${[DNS_PORT, ...ports].join('|')})\\b`)
+  const listed = await host.run('conntrack', ['-L', '-o', 'extended'], signal)
   const read = 'text' in listed ? listed : host.read('/proc/self/net/nf_conntrack')
   if ('reason' in read)
     throw new Error(`${'reason' in listed ? listed.reason : ''}; /proc/self/net/nf_conntrack: ${read.reason}`)
-  const lines = read.text.split('\n').filter((line) => / [sd]port=(?:53|15053)\b/.test(line))
+  const lines = read.text.split('\n').filter((line) => ofDns.test(line))
   const more = lines.length - MOST_CONNTRACK_LINES
   return `# ${lines.length} entries of port 53\n${lines.slice(0, MOST_CONNTRACK_LINES).join('\n')}\n${more > 0 ? `# and ${more} more\n` : ''}`
 }

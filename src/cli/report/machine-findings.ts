@@ -131,32 +131,54 @@ function capture(evidence: Evidence): Finding[] {
   ]
 }
 
-/** Entries of /etc/hosts that name a mesh host with other addresses: applications read that file before they ask anybody. */
+/** What applications find in /etc/hosts, which they read before they ask anybody: other addresses of mesh hosts, and outside names. */
 function hostsFile(evidence: Evidence): Finding[] {
   const file = 'network/hosts'
-  const hosts = new Map(
-    entriesOf(evidence.at(DaemonFile.table, 'table')).map(([host, info]) => [
-      host.toLowerCase(),
-      listOf(at(info, 'ips')).map(String),
-    ]),
-  )
-  const contradictions = evidence
-    .text(file)
-    .split('\n')
-    .flatMap((line) => {
-      const [address, ...names] = line.replace(/#.*/, '').trim().split(/\s+/)
-      return names.flatMap((name) => {
-        const ips = hosts.get(name.toLowerCase().replace(/\.$/, ''))
-        return ips === undefined || address === undefined || ips.includes(address) ? [] : [{ name, address, ips }]
-      })
-    })
-  if (contradictions.length === 0) return []
-  const shown = contradictions
-    .slice(0, MOST_SHOWN)
-    .map(
-      ({ name, address, ips }) => `${name} is ${address} there and ${ips.join(' ') || 'without address'} in the table`,
-    )
-  const more = contradictions.length > MOST_SHOWN ? `; and ${contradictions.length - MOST_SHOWN} more` : ''
-  const text = `/etc/hosts contradicts the name table for ${plural(contradictions.length, 'name')}: ${shown.join('; ')}${more}; applications that read it first never ask byname`
-  return [{ severity: 'error', text, files: [file, DaemonFile.table] }]
+  const mesh = meshAddresses(evidence)
+  const own = (evidence.string('machine/system.json', 'host') ?? '').toLowerCase()
+  const contradictions: string[] = []
+  const outside: string[] = []
+  for (const { address, name } of hostsEntries(evidence.text(file))) {
+    const ips = mesh.get(name)
+    if (ips !== undefined) {
+      if (!ips.includes(address)) contradictions.push(`${name} is ${address} there and ${ips.join(' ')} in the table`)
+    } else if (name.includes('.') && name !== own && !name.startsWith(`${own}.`) && !LOCAL.test(name))
+      outside.push(`${name} (${address})`)
+  }
+  const findings: Finding[] = []
+  if (contradictions.length > 0) {
+    const text = `/etc/hosts contradicts the name table for ${plural(contradictions.length, 'name')}: ${firstOf(contradictions)}; applications that read it first never ask byname`
+    findings.push({ severity: 'error', text, files: [file, DaemonFile.table] })
+  }
+  if (outside.length > 0) {
+    const text = `/etc/hosts has addresses for ${plural(outside.length, 'outside name')}, for which applications never ask byname: ${firstOf(outside)}`
+    findings.push({ severity: 'note', text, files: [file] })
+  }
+  return findings
+}
+
+const LOCAL = /^(?:localhost|ip6-|ip6\.)|\.(?:localdomain|localhost|arpa)$/
+
+function hostsEntries(text: string): { address: string; name: string }[] {
+  return text.split('\n').flatMap((line) => {
+    const [address, ...names] = line.replace(/#.*/, '').trim().split(/\s+/)
+    return names.map((name) => ({ address: address ?? '', name: name.toLowerCase().replace(/\.$/, '') }))
+  })
+}
+
+/** Addresses of mesh hosts by all names that do not depend on the search list. */
+function meshAddresses(evidence: Evidence): Map<string, string[]> {
+  const mesh = new Map<string, string[]>()
+  for (const [host, info] of entriesOf(evidence.at(DaemonFile.table, 'table'))) {
+    const ips = listOf(at(info, 'ips')).map(String)
+    const [short, namespace] = [textOf(at(info, 'shortname')), textOf(at(info, 'namespace'))]
+    const names = short === null || namespace === null ? [] : [`${short}.${namespace}`, `${short}.${namespace}.svc`]
+    for (const name of [host, ...names]) if (ips.length > 0) mesh.set(name.toLowerCase(), ips)
+  }
+  return mesh
+}
+
+function firstOf(texts: readonly string[]): string {
+  const more = texts.length > MOST_SHOWN ? `; and ${texts.length - MOST_SHOWN} more` : ''
+  return `${texts.slice(0, MOST_SHOWN).join('; ')}${more}`
 }

@@ -1,6 +1,7 @@
 /** Questions that byname is asked while a report is made: what works now, and what does not. */
 import dnsPacket, { type DecodedPacket } from 'dns-packet'
 import { encodeQuery, extendedErrors, rcodeText } from '../../explain/dns-text.ts'
+import { plural } from '../figures.ts'
 import { at, entriesOf, listOf } from './evidence.ts'
 
 /** Whom to ask. */
@@ -140,7 +141,7 @@ function verdictOf(
   const errors = extendedErrors(packet).map(({ text }) => text)
   const answers = packet.answers?.length ?? 0
   const text = [
-    `${rcode}, ${answers} records, ${bytes} bytes`,
+    `${rcode}, ${plural(answers, 'record')}, ${bytes} bytes`,
     ...(packet.flag_tc ? ['truncated'] : []),
     ...errors,
   ].join(', ')

@@ -164,6 +164,25 @@ test.each<[string, Record<string, unknown>, string]>([
     'error: /etc/hosts contradicts the name table for 1 name: reviews.shop.svc.cluster.local is 203.0.113.66 there and 10.0.0.7 in the table; applications that read it first never ask byname',
   ],
   [
+    'a poisoned entry under a short name',
+    {
+      'network/hosts': '203.0.113.66 Reviews.shop\n',
+      'daemon/table.json': {
+        table: { 'reviews.shop.svc.cluster.local': { ips: ['10.0.0.7'], shortname: 'reviews', namespace: 'shop' } },
+      },
+    },
+    'error: /etc/hosts contradicts the name table for 1 name: reviews.shop is 203.0.113.66 there and 10.0.0.7 in the table; applications that read it first never ask byname',
+  ],
+  [
+    'entries of outside names',
+    {
+      'network/hosts':
+        '127.0.0.1 localhost localhost.localdomain\nff02::1 ip6-allnodes\n10.0.0.1 pod-1 pod-1.sub\n203.0.113.66 api.pay.example\n',
+      'machine/system.json': { host: 'pod-1' },
+    },
+    'note: /etc/hosts has addresses for 1 outside name, for which applications never ask byname: api.pay.example (203.0.113.66)',
+  ],
+  [
     'questions that fail',
     {
       'self-tests.json': [

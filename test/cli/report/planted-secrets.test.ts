@@ -112,7 +112,13 @@ beforeAll(async () => {
   const files = readArchive(readFileSync(path))
   expect(files.has('daemon/status.json'), err).toBe(true)
   expect(files.has('daemon/log.json')).toBe(true)
-  everything = [...[...files].map(([name, text]) => `=== ${name}\n${text}`), out, err].join('\n')
+  // The same of a daemon that is not there, with the token itself where its file belongs.
+  const mistaken = put('mistaken.yaml', `admin: { token: ${SECRETS.configMistake} }\n`)
+  const second = join(folder, 'second.tar.gz')
+  const without = await byname(['bug-report', '--output', second, '--admin', '127.0.0.1:9', '--config', mistaken])
+  expect(without.code).toBe(0)
+  for (const [name, text] of readArchive(readFileSync(second))) files.set(`second/${name}`, text)
+  everything = [...[...files].map(([name, text]) => `=== ${name}\n${text}`), out, err, without.err].join('\n')
 }, 90_000)
 afterAll(async () => {
   await daemon.stop()
@@ -134,4 +140,5 @@ test('what is no secret is there: servers, files, identity', () => {
   expect(everything).toContain('https://127.0.0.1:9/[redacted]#dns.example')
   expect(everything).toContain(join(folder, 'xds-token'))
   expect(everything).toContain('cannot reach the control plane')
+  expect(everything).toContain('"what": "failed"')
 })
