@@ -15,6 +15,8 @@ const SLICE = 2048
 const MOST_SLICES = 32
 /** For samples nobody is in a hurry. A log must be read before a ring is full, sooner the more there is. */
 const SAMPLES_EVERY_MS = 500
+/** As long as there are none: each look wakes the process. */
+const QUIET_MS = 2000
 const LOG_SOONEST_MS = 5
 const LOG_LATEST_MS = 50
 const NOW_MS = 0
@@ -46,7 +48,8 @@ export interface QuerySample {
 /** Where samples can be had. */
 export interface QuerySamples {
   /**
-   * Hands samples to `handler` from now on, some hundred a second at most, half a second late; what is returned ends that.
+   * Hands samples to `handler` from now on, some hundred a second at most, half a second late, two after a
+   * pause; what is returned ends that.
    * They are chosen at random. Without a subscriber a data worker does nothing for them.
    */
   subscribe(handler: (sample: QuerySample) => void): () => void
@@ -133,7 +136,7 @@ export class QueryFeed implements QuerySamples {
   /** The pause halves as soon as much has come, and doubles while little comes. */
   #delayAfter(most: number): number {
     if (most === SLICE) return NOW_MS
-    if (this.#log === null) return SAMPLES_EVERY_MS
+    if (this.#log === null) return most === 0 ? QUIET_MS : SAMPLES_EVERY_MS
     const factor = most > SLICE / 4 ? 0.5 : 2
     this.#pauseMs = Math.min(LOG_LATEST_MS, Math.max(LOG_SOONEST_MS, this.#pauseMs * factor))
     return this.#pauseMs

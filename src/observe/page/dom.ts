@@ -61,10 +61,16 @@ export function fillTable(
   rows: readonly (readonly (string | Cell)[])[],
 ): void {
   if (rows.length === 0) return place.replaceChildren(element('p', { class: 'quiet' }, 'None.'))
+  const isNumber = (column: number): boolean => {
+    const cell = rows[0]![column]
+    return typeof cell === 'object' && cell.isNumber === true
+  }
+  const headingOf = (text: string, column: number): Node =>
+    element('th', { scope: 'col', ...(isNumber(column) ? { class: 'number' } : {}) }, text)
   const made = element(
     'table',
     {},
-    element('thead', {}, element('tr', {}, ...headings.map((text) => element('th', { scope: 'col' }, text)))),
+    element('thead', {}, element('tr', {}, ...headings.map(headingOf))),
     element('tbody', {}, ...rows.map((row) => element('tr', {}, ...row.map(cellOf)))),
   )
   const region = place.querySelector('.wide')

@@ -5,6 +5,7 @@ import { figure, milliseconds, percent, span, timeOfDay } from './words.ts'
 
 const STATE_WORDS = { well: '✓ Well', degraded: '! Needs a look', failing: '✗ Failing' } as const
 const NAMES_SHOWN = 10
+const FAILURES_SHOWN = 12
 let announced: string | null = null
 
 /** Health in words. Screen readers are told when something has changed but ages and numbers. */
@@ -74,21 +75,23 @@ export function showNames({ top }: Overview): void {
 
 /** Queries and attempts that failed. */
 export function showFailures({ failures }: Overview): void {
-  const queries = failures.queries.slice(0, 20).map(({ atMs, name, type, rcode, source, client, reason }) => {
-    return [
-      timeOfDay(atMs),
-      name,
-      typeText(type),
-      rcode,
-      reason ?? (source === 'local' ? 'byname itself' : '–'),
-      client,
-    ]
-  })
-  const servers = failures.servers.slice(0, 20).map(({ sinceMs, untilMs, server, reason, count }) => {
+  const queries = failures.queries
+    .slice(0, FAILURES_SHOWN)
+    .map(({ atMs, name, type, rcode, source, client, reason }) => {
+      return [
+        timeOfDay(atMs),
+        name,
+        reason ?? (source === 'local' ? 'byname itself' : '–'),
+        typeText(type),
+        rcode,
+        client,
+      ]
+    })
+  const servers = failures.servers.slice(0, FAILURES_SHOWN).map(({ sinceMs, untilMs, server, reason, count }) => {
     const when = sinceMs === untilMs ? timeOfDay(untilMs) : `${timeOfDay(sinceMs)} to ${timeOfDay(untilMs)}`
     return [when, server, reason, number(figure(count))]
   })
-  fillTable(byId('failures-queries'), 'Failed queries', ['Time', 'Name', 'Type', 'Reply', 'Reason', 'Client'], queries)
+  fillTable(byId('failures-queries'), 'Failed queries', ['Time', 'Name', 'Reason', 'Type', 'Reply', 'Client'], queries)
   fillTable(byId('failures-servers'), 'Failed attempts', ['Time', 'Server', 'Reason', 'Count'], servers)
 }
 
