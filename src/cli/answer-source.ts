@@ -1,6 +1,7 @@
 /**
  * Where an answer came from. A reply does not say so, and must not: but the daemon counts its answers by source, and
- * failures of its upstream servers by reason. What it counted while the question was asked tells.
+ * failures of its upstream servers by reason. What it counted while the question was asked tells. Which server an answer is
+ * from, and since when it is known, is what the cache and the table tell afterwards (answer-origin.ts).
  */
 import { networkInterfaces } from 'node:os'
 import type { StatusReport } from '../observe/status.ts'
@@ -77,17 +78,29 @@ function listensOn({ listeners }: Counts, server: ExchangeServer): boolean {
 /** Names that byname answers by itself. */
 const SPECIAL = /(?:^|\.)(?:localhost|invalid|onion|resolver\.arpa)\.?$/i
 
-/** Where the answer came from, in a few words, and why that is not certain; null where it is. */
-export function answerSource(reply: ReplyFacts, evidence: Evidence): { text: string; doubt: string | null } {
-  if ('missing' in evidence) return { text: byReply(reply), doubt: `told by the reply alone: ${evidence.missing}` }
+/** Where an answer came from. */
+export interface AnswerSource {
+  /** In a few words. */
+  text: string
+  /** Why that is not certain; null where it is. */
+  doubt: string | null
+  /** `mesh`, `cache`, `stale`, `upstream` or `local`, where it is certain; else null. */
+  source: string | null
+}
+
+/** Where the answer came from. */
+export function answerSource(reply: ReplyFacts, evidence: Evidence): AnswerSource {
+  if ('missing' in evidence)
+    return { text: byReply(reply), doubt: `told by the reply alone: ${evidence.missing}`, source: null }
   const { before, after } = evidence
   const sources = Object.keys(after.responses).filter(
     (source) => after.responses[source]! > (before.responses[source] ?? 0) && isPossible(source, reply),
   )
   const texts = sources.map((source) => sourceText(source, reply, evidence))
-  if (texts.length === 1) return { text: texts[0]!, doubt: null }
-  if (texts.length === 0) return { text: byReply(reply), doubt: 'told by the reply alone: byname counted no answer' }
-  return { text: texts.join(', or '), doubt: 'other clients were answered at the same time' }
+  if (texts.length === 1) return { text: texts[0]!, doubt: null, source: sources[0]! }
+  if (texts.length === 0)
+    return { text: byReply(reply), doubt: 'told by the reply alone: byname counted no answer', source: null }
+  return { text: texts.join(', or '), doubt: 'other clients were answered at the same time', source: null }
 }
 
 /** Leaves out what others must have been answered from. */

@@ -1,7 +1,9 @@
 import dnsPacket, { type DecodedPacket } from 'dns-packet'
-import { ADMIN_OPTIONS } from './admin-client.ts'
-import { AnswerWitness, answerSource, type Evidence, type ReplyFacts } from './answer-source.ts'
-import { type Command, ExitCode } from './command.ts'
+import { ADMIN_OPTIONS, getJson } from './admin-client.ts'
+import type { CommandArguments } from './arguments.ts'
+import { type AnswerOrigin, answerOrigin, type Explained } from './answer-origin.ts'
+import { type AnswerSource, AnswerWitness, answerSource, type ReplyFacts } from './answer-source.ts'
+import { type Command, type CommandContext, ExitCode } from './command.ts'
 import { type Exchange, type ExchangeServer, exchangeTcp, exchangeUdp } from './dns-exchange.ts'
 import {
   encodeQuery,
@@ -40,7 +42,8 @@ export const queryCommand: Command = {
     ...ADMIN_OPTIONS,
   },
   details: `TYPE is A unless given, and PTR for an address; it may come before NAME. A truncated reply is asked for again
-over TCP. Where the answer came from is told by what the daemon counts meanwhile, at its admin endpoint.
+over TCP. Where the answer came from is told by what the daemon counts meanwhile, at its admin endpoint; from which
+server, and since when it is known, by its cache and its table right afterwards.
 The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SERVFAIL, REFUSED, no reply).`,
   examples: [
     'byname query reviews',
@@ -51,6 +54,7 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
     const { question, server, isTcp, isDnssec, shown, timeoutMs, tries } = readQueryArguments(given)
     const query = encodeQuery(question, isDnssec)
     const witness = shown !== 'report' ? null : await AnswerWitness.begin(server, given, context)
+    const sentAtMs = Date.now()
     let exchange = await (isTcp ? exchangeTcp(server, query, timeoutMs) : exchangeUdp(server, query, timeoutMs, tries))
     let packet = decode(exchange, server)
     const wasTruncated = packet.flag_tc && exchange.transport === 'udp'
@@ -68,8 +72,10 @@ The exit code is 0 for an answer (also NODATA and NXDOMAIN), 1 for a failure (SE
       context.out(lines.join(''))
       if (isFailure) context.err(`byname query: ${server.text} answers ${rcode}\n`)
     } else {
-      const report = reportOf(question, packet, exchange, server.text, wasTruncated, await witness.end())
-      context.out(given.has('json') ? `${JSON.stringify(report, null, 2)}\n` : reportText(report))
+      const source = answerSource(factsOf(question, packet), await witness.end())
+      const origin = await originOf(question, isDnssec, packet, source, sentAtMs, given, context)
+      const report = reportOf(question, packet, exchange, server.text, wasTruncated, source, origin)
+      context.out(given.has('json') ? `${JSON.stringify(report, null, 2)}\n` : reportText(report, origin))
     }
     return isFailure ? ExitCode.failed : ExitCode.done
   },
@@ -85,6 +91,10 @@ interface QueryReport {
   source: string
   /** Why the source is not certain; null where it is. */
   sourceDoubt: string | null
+  /** From which server it is, and since when it is known; null if that is not known, or it is byname's own. */
+  origin: AnswerOrigin | null
+  /** Why it is not known, where it should be. */
+  originDoubt: string | null
   extendedErrors: { code: number; text: string }[]
   server: string
   transport: 'udp' | 'tcp'
@@ -101,32 +111,62 @@ function decode(exchange: Exchange, server: ExchangeServer): DecodedPacket {
   }
 }
 
+function factsOf(question: Question, packet: DecodedPacket): ReplyFacts {
+  return {
+    name: question.name,
+    type: typeText(question.type),
+    rcode: rcodeText(packet),
+    isAuthoritative: packet.flag_aa,
+    extendedErrors: new Set(extendedErrors(packet).map((error) => error.code)),
+  }
+}
+
+type Origin = ReturnType<typeof answerOrigin>
+
+/** What the daemon tells of the answer's origin now. It has just told where the answer is from, so it is the right one. */
+async function originOf(
+  { name, type }: Question,
+  isDnssec: boolean,
+  packet: DecodedPacket,
+  { source }: AnswerSource,
+  sentAtMs: number,
+  given: CommandArguments,
+  context: CommandContext,
+): Promise<Origin> {
+  if (source === null || source === 'local') return { doubt: null }
+  const absolute = name.endsWith('.') ? name : `${name}.`
+  const request = new URLSearchParams({ name: absolute, type: typeText(type), dnssec: isDnssec ? '1' : '0' })
+  try {
+    const explained = await getJson<Explained>(`/debug/explain?${request.toString()}`, given, context)
+    const records = [packet.answers, packet.authorities, packet.additionals].flatMap(recordsText)
+    // A negative answer lasts as its SOA says (RFC 2308), which is not its TTL.
+    const ttlSeconds = (packet.answers ?? []).length === 0 ? null : Math.min(...records.map(({ ttl }) => ttl))
+    return answerOrigin({ source, ttlSeconds, sentAtMs, explainedAtMs: Date.now() }, explained)
+  } catch (error) {
+    return { doubt: error instanceof Error ? error.message : String(error) }
+  }
+}
+
 function reportOf(
   question: Question,
   packet: DecodedPacket,
   exchange: Exchange,
   server: string,
   wasTruncated: boolean,
-  evidence: Evidence,
+  source: AnswerSource,
+  origin: Origin,
 ): QueryReport {
   const errors = extendedErrors(packet)
-  const rcode = rcodeText(packet)
-  const facts: ReplyFacts = {
-    name: question.name,
-    type: typeText(question.type),
-    rcode,
-    isAuthoritative: packet.flag_aa,
-    extendedErrors: new Set(errors.map((error) => error.code)),
-  }
-  const { text: source, doubt } = answerSource(facts, evidence)
   return {
     question: { name: nameText(question.name), type: typeText(question.type) },
-    rcode,
+    rcode: rcodeText(packet),
     flags: flagsOf(packet),
     answers: recordsText(packet.answers),
     authority: recordsText(packet.authorities),
-    source,
-    sourceDoubt: doubt,
+    source: source.text,
+    sourceDoubt: source.doubt,
+    origin: 'origin' in origin ? origin.origin : null,
+    originDoubt: 'doubt' in origin ? origin.doubt : null,
     extendedErrors: errors,
     server,
     transport: exchange.transport,
@@ -136,7 +176,7 @@ function reportOf(
   }
 }
 
-function reportText(report: QueryReport): string {
+function reportText(report: QueryReport, origin: Origin): string {
   const { question, answers, authority } = report
   const rows = [...answers, ...authority].map(({ name, ttl, type, data }) => [name, String(ttl), type, data])
   const nothing = answers.length === 0 ? `no ${question.type} records\n` : ''
@@ -144,6 +184,8 @@ function reportText(report: QueryReport): string {
   const notes = [
     ['source', printable(report.source)],
     ...(report.sourceDoubt === null ? [] : [['', printable(report.sourceDoubt)]]),
+    ...('text' in origin ? [['from', printable(origin.text)]] : []),
+    ...('doubt' in origin && origin.doubt !== null ? [['', printable(origin.doubt)]] : []),
     ['server', `${report.server} over ${transport}, ${report.milliseconds} ms, ${report.bytes} bytes`],
     ...report.extendedErrors.map(({ code, text }) => ['error', `${text} (EDE ${code})`]),
   ]

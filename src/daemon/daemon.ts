@@ -394,7 +394,11 @@ class Daemon {
     ])
     const { metrics, admin } = this.#settings.config
     const feed = new QueryFeed(threads.workers.queryRings, steadyClock)
-    const queryLogging = new QueryLogging({ feed, serverLabel: () => null, log: this.#log })
+    const queryLogging = new QueryLogging({
+      feed,
+      serverLabel: (number) => this.#settings.serverLabel(number),
+      log: this.#log,
+    })
     this.#queryLogging = queryLogging
     queryLogging.configure(this.#settings.config)
     this.sources = observeSources({

@@ -21,6 +21,7 @@ import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
 import { OwnAddresses } from './own-addresses.ts'
+import { ServerNumbers } from './server-numbers.ts'
 import { watchedHosts, watchedResolvConf, watchedRootCertificates } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem } from '../observe/sources.ts'
@@ -57,6 +58,7 @@ export class DaemonSettings {
   readonly #onIdentity: DaemonSettingsOptions['onIdentity']
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   readonly #loops: LoopWatch
+  readonly #numbers: ServerNumbers = new ServerNumbers()
   readonly #surroundings: { log: Log; clock: Clock; files?: Files }
   #resolvConf: WatchedFile<ResolvConf>
   #hosts: WatchedFile<readonly HostEntry[]> | null
@@ -134,6 +136,11 @@ export class DaemonSettings {
     return [...this.#stormsOff]
       .filter(([domain]) => domains.includes(domain))
       .map(([domain, why]) => stormsOffMessage(domain, why))
+  }
+
+  /** Label of the upstream server with this number, also of one that is asked no more; null if there is none. */
+  serverLabel(number: number): string | null {
+    return this.#numbers.labelOf(number)
   }
 
   /** What is wrong with the files now. */
@@ -284,7 +291,8 @@ export class DaemonSettings {
         'no upstream servers: names outside the mesh get SERVFAIL',
       )
     }
-    return { ...settings, loopProbe, cookieSecret: this.#cookieSecret }
+    const servers = this.#numbers.number(settings.servers)
+    return { ...settings, servers, loopProbe, cookieSecret: this.#cookieSecret }
   }
 
   /** `before`: why AAAA was withheld. */

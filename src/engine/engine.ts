@@ -90,7 +90,7 @@ export class Engine {
   readonly #onLoop: EngineOptions['onLoop']
   readonly #tap: QueryTap | null
   /** The tap, as long as somebody wants to be told. */
-  #openTap: QueryTap | null = null
+  #openTap: QueryTap | null
   /** A search domain's questions are all asked again. */
   readonly stormsOff: (domain: string, why: string) => void
   #settings: EngineSettings
@@ -117,6 +117,7 @@ export class Engine {
     this.#onLoop = options.onLoop
     this.#tap = options.tap ?? null
     this.stormsOff = (domain, why) => options.onStormsOff?.(domain, why)
+    this.#openTap = this.#tap?.begin(options.now) === true ? this.#tap : null
     this.#seed = options.seed
     this.cache = options.settings.cache.maxBytes > 0 ? new Cache(options.settings.cache.maxBytes) : null
     this.#rateLimit = this.#makeRateLimit()

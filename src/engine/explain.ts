@@ -7,6 +7,7 @@ import { readQuery, Verdict } from '../dns/query.ts'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { isAllowed, isLocal } from './access.ts'
 import { PASS } from './answers/answer-stage.ts'
+import { type CacheEntry, CacheStage } from './cache/cache-stage.ts'
 import { ClientQuery } from './client-query.ts'
 import type { Engine } from './engine.ts'
 
@@ -50,6 +51,8 @@ export interface EngineExplanation {
   /** The reply that a client would get now; null if the question would be forwarded. */
   reply: Uint8Array | null
   forward: ExplainedForward | null
+  /** The cache's answer to the question, fresh or expired; null if there is none, or it was not looked for. */
+  cached: CacheEntry | null
 }
 
 const REPLY_ROOM = 65_535
@@ -60,7 +63,14 @@ const REPLY_ROOM = 65_535
  */
 export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Array | null): EngineExplanation {
   const query = new ClientQuery()
-  const explanation: EngineExplanation = { refusal: null, stages: [], source: null, reply: null, forward: null }
+  const explanation: EngineExplanation = {
+    refusal: null,
+    stages: [],
+    source: null,
+    reply: null,
+    forward: null,
+    cached: null,
+  }
   const verdict = readQuery(packet, 0, packet.length, engine.seed, query)
   if (verdict !== Verdict.OK) {
     const rcode = verdict < 0 ? 'no reply' : (RCODES[verdict] ?? String(verdict))
@@ -83,6 +93,7 @@ function askStages(engine: Engine, query: ClientQuery, explanation: EngineExplan
   for (const stage of engine.stages) {
     const length = stage.answer(query, out, 0)
     const answers = length !== PASS
+    if (stage instanceof CacheStage) explanation.cached = stage.entry
     explanation.stages.push({ name: stage.name, answers, finding: stage.finding(query) })
     if (!answers) continue
     return { ...explanation, source: SOURCES[stage.source]!, reply: out.slice(0, length) }

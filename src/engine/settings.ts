@@ -12,7 +12,15 @@ export interface UpstreamServer {
   serverName?: string
   /** Path of the resource (https, RFC 8484). */
   path?: string
+  /**
+   * Stands for the label where there is little room, as in the cache: 1 … MOST_SERVER_NUMBER, never another server's as long
+   * as the daemon runs. Not given: there was none left, and who an answer is from is not remembered.
+   */
+  number?: number
 }
+
+/** Numbers of servers are 1 … this. */
+export const MOST_SERVER_NUMBER = 255
 
 /** Servers for the names at and below `domains`. */
 export interface UpstreamRoute {

@@ -1,4 +1,4 @@
-/** `/debug/explain?name=&type=&from=&search=&ndots=`, and what answers it. */
+/** `/debug/explain?name=&type=&dnssec=&from=&search=&ndots=`, and what answers it. */
 import { isIP } from 'node:net'
 import { addressBytes } from '../dns/address.ts'
 import { nameToWire } from '../dns/name.ts'
@@ -13,7 +13,7 @@ export type ExplainResult = { explanation: NameExplanation } | { problem: string
 
 /**
  * Answers a request. `application`: what this machine's files say of an application that looks up the name; `search` (domains
- * with commas between them) and `ndots` replace its own.
+ * with commas between them) and `ndots` replace its own; `dnssec=1`: the query asks for signatures.
  * @throws Error if no data worker answers
  */
 export async function answerExplain(
@@ -33,7 +33,8 @@ export async function answerExplain(
   const from = client === null ? null : addressBytes(client)
   const facts = searchOf(query, application(name))
   if ('problem' in facts) return facts
-  return { explanation: await explainName({ name, type, from }, facts, ask) }
+  const isDnssec = query.get('dnssec') === '1'
+  return { explanation: await explainName({ name, type, from, isDnssec }, facts, ask) }
 }
 
 function searchOf(query: URLSearchParams, application: ApplicationFacts): ApplicationFacts | { problem: string } {

@@ -24,6 +24,8 @@ export interface ExplainRequest {
   type: string | null
   /** The client's address (4 or 16 bytes), null for this machine. */
   from: Uint8Array | null
+  /** The query asks for signatures (DO, RFC 3225): its answers are kept apart. */
+  isDnssec: boolean
 }
 
 /** The application's side, as far as this machine shows it. */
@@ -49,6 +51,8 @@ export interface QuestionExplanation {
   refusal: string | null
   stages: ExplainedStage[]
   forward: ExplainedForward | null
+  /** The cache's answer, fresh or expired: which server it is from, how old it is and how long it lasts; null if there is none. */
+  cached: EngineExplanation['cached']
   /** Data worker that this is about, and of how many: each has a cache of its own. */
   worker: number
   workers: number
@@ -84,9 +88,9 @@ export async function explainName(
   application: ApplicationFacts | null,
   ask: AskWorkers,
 ): Promise<NameExplanation> {
-  const { name, type, from } = request
+  const { name, type, from, isDnssec } = request
   const explain = (asked: string, askedType: string): Promise<QuestionExplanation> =>
-    explainQuestion(asked, askedType, from, ask)
+    explainQuestion({ name: asked, type: askedType, from, isDnssec }, ask)
   const types = type === null ? ['A', 'AAAA'] : [type]
   const questions = await Promise.all(types.map((each) => explain(absolute(name), each)))
   if (type !== null || application === null || isIP(name) !== 0) return { name, questions, application: null }
@@ -101,12 +105,10 @@ export async function explainName(
 }
 
 async function explainQuestion(
-  name: string,
-  type: string,
-  from: Uint8Array | null,
+  { name, type, from, isDnssec }: ExplainRequest & { type: string },
   ask: AskWorkers,
 ): Promise<QuestionExplanation> {
-  const found = await ask(encodeQuery({ name, type }), from)
+  const found = await ask(encodeQuery({ name, type }, isDnssec), from)
   // A worker that has the answer in its cache says more than one that would ask.
   const best = found.findIndex((each) => each !== null && each.source !== null)
   const worker = best >= 0 ? best : found.findIndex((each) => each !== null)
@@ -131,12 +133,13 @@ async function explainQuestion(
 }
 
 function pick({
+  cached,
   forward,
   refusal,
   source,
   stages,
-}: EngineExplanation): Pick<QuestionExplanation, 'forward' | 'refusal' | 'source' | 'stages'> {
-  return { forward, refusal, source, stages }
+}: EngineExplanation): Pick<QuestionExplanation, 'cached' | 'forward' | 'refusal' | 'source' | 'stages'> {
+  return { cached, forward, refusal, source, stages }
 }
 
 /** What a reply is for a look-up of `type`. */

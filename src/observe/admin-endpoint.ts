@@ -159,7 +159,7 @@ async function cacheEntryReply(sources: Pick<ObserveSources, 'explain'>, query: 
   if ('problem' in result) return text(400, result.problem)
   const [question] = result.explanation.questions
   if (question === undefined) return text(400, 'nothing was asked')
-  const { name, type, rcode, answers, source, stages, extendedErrors } = question
+  const { name, type, rcode, answers, source, stages, extendedErrors, cached } = question
   const isCached = source === 'cache' || source === 'stale'
   // Without the stage: an earlier one has the answer, and the cache is not asked.
   const finding = stages.find((stage) => stage.name === 'cache')?.finding ?? null
@@ -168,6 +168,9 @@ async function cacheEntryReply(sources: Pick<ObserveSources, 'explain'>, query: 
     type,
     isCached,
     finding,
+    server: cached?.server ?? null,
+    ageSeconds: cached?.ageSeconds ?? null,
+    leftSeconds: cached?.leftSeconds ?? null,
     answeredBy: source,
     rcode: isCached ? rcode : null,
     answers: isCached ? answers : [],

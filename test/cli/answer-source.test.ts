@@ -74,7 +74,7 @@ describe('what was counted while the question was asked tells the source', () =>
     [{ name: 'nolocalhost' }, { missing: 'why' }, 'upstream or cache', 'told by the reply alone: why'],
   ]
   test.each(cases)('%o, %o: %s', (facts, evidence, text, doubt) => {
-    expect(answerSource({ ...REPLY, ...facts }, evidence)).toEqual({ text, doubt })
+    expect(answerSource({ ...REPLY, ...facts }, evidence)).toMatchObject({ text, doubt })
   })
 })
 
@@ -115,6 +115,18 @@ test('a running daemon: mesh, hosts file, special name, upstream, cache, and who
   expect(await sourceOf('localhost')).toBe('byname itself: a special name')
   expect(await sourceOf('www.example.com')).toBe('upstream')
   expect(await sourceOf('www.example.com')).toBe('cache')
+  // From whom, and since when.
+  const { address, port } = daemon.at()
+  const at = ['--server', `${address}:${port}`, '--admin', await adminOf(daemon)]
+  const cached = await byname(['query', 'www.example.com', ...at])
+  const from = cached.out.split('\n').find((line) => line.startsWith('from'))
+  expect(from).toMatch(new RegExp(`^from    ${resolver.text}, \\d+ s ago \\(\\d{4}-.*Z\\), \\d+ s left$`))
+  expect(JSON.parse((await byname(['query', 'fresh.example.com', '--json', ...at])).out)).toMatchObject({
+    origin: { server: resolver.text, ageSeconds: expect.any(Number), leftSeconds: expect.any(Number) },
+    originDoubt: null,
+  })
+  expect((await byname(['query', 'mesh.example', ...at])).out).toMatch(/^from +table of 1 host from .*table.json, /m)
+  expect((await byname(['query', 'localhost', ...at])).out).not.toMatch(/^from/m)
   expect(await sourceOf('failing.example.com')).toBe(`upstream failed: ${resolver.text}: servfail`)
   expect(await sourceOf('silent.example.com')).toContain(`upstream failed: ${resolver.text}: timeout`)
   // Of another server the daemon knows nothing.

@@ -60,17 +60,26 @@ test.each<[string, number, string, string]>([
 })
 
 test('the cache tells of what it has, and counts nothing for it', () => {
-  const byname = new EngineUnderTest({ cache: { staleSeconds: 60 } })
+  const byname = new EngineUnderTest({
+    servers: [{ ...server('192.0.2.53:53'), number: 7 }],
+    cache: { staleSeconds: 60 },
+  })
   byname.ask('www.example')
   byname.answer({ answers: [a(1, 10)] })
   byname.advance(9000)
-  expect(last(explain(byname, 'www.example', Type.A))).toEqual(['cache: an answer, 9 of 10 s old', 'cache answers'])
+  expect(last(explain(byname, 'www.example', Type.A))).toEqual([
+    'cache: an answer from 192.0.2.53:53, 9 s ago, 1 s left',
+    'cache answers',
+  ])
   // The last tenth of its life: a client's hit would refresh it.
   expect([byname.outlet.queries.length, byname.cell('cacheRequests'), byname.cell('cacheHitsPositive')]).toEqual([
     1, 1, 0,
   ])
   byname.advance(3000)
-  expect(last(explain(byname, 'www.example', Type.A))).toEqual(['cache: an expired answer, 12 of 10 s old', 'goes on'])
+  expect(last(explain(byname, 'www.example', Type.A))).toEqual([
+    'cache: an expired answer from 192.0.2.53:53, 12 s ago, 2 s over its time',
+    'goes on',
+  ])
 })
 
 test('before the first table the stages say that it is waited for', () => {

@@ -283,6 +283,7 @@ describe('the admin endpoint', () => {
       refusal: null,
       stages: [stage('mesh', 'nothing'), stage('cache', 'an answer, 3 of 20 s old')],
       forward: null,
+      cached: { server: '10.0.0.2:53', ageSeconds: 3, leftSeconds: 17 },
       worker: 0,
       workers: 1,
     }
@@ -303,6 +304,9 @@ describe('the admin endpoint', () => {
       type,
       isCached: true,
       finding: 'an answer, 3 of 20 s old',
+      server: '10.0.0.2:53',
+      ageSeconds: 3,
+      leftSeconds: 17,
       answeredBy: 'cache',
       rcode: 'NOERROR',
       answers,

@@ -78,6 +78,7 @@ const QUESTION: QuestionExplanation = {
     { name: 'mesh', answers: true, finding: 'host reviews.shop.svc.cluster.local (Kubernetes, namespace shop)' },
   ],
   forward: null,
+  cached: null,
   worker: 0,
   workers: 1,
 }

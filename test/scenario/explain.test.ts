@@ -56,7 +56,7 @@ test('a mesh name, a cached one and one that must be asked are explained as they
   expect(live.out).toContain('glibc: the addresses of api.example.com\n')
   const cached = await explain(daemon, 'api.example.com', 'A')
   expect(cached.out.split('\n')[0]).toBe('api.example.com. A: 192.0.2.7, from cache')
-  expect(cached.out).toMatch(/cache +an answer, \d+ of 60 s old +<- answers/)
+  expect(cached.out).toMatch(/cache +an answer from 127\.0\.0\.1:\d+, \d+ s ago, \d+ s left +<- answers/)
 
   // Another server answers something else: each difference is named, and the exit code says that there is one.
   const other = await stage.resolver((query) => query.answer('192.0.2.99'))

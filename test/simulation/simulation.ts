@@ -23,6 +23,7 @@ import { checkAtRest } from './rest-checks.ts'
 import { SimulatedOutlet } from './simulated-outlet.ts'
 import { StreamClients } from './stream-clients.ts'
 import { TableSource } from './table-source.ts'
+import { ToldAnswers } from './told-answers.ts'
 import { type NetworkEvent, UPSTREAM_BUFFER, VirtualNetwork } from './virtual-network.ts'
 import { Violation } from './violation.ts'
 
@@ -71,6 +72,7 @@ class Simulation {
   readonly referee: Referee
   readonly network: VirtualNetwork
   private readonly counters: WorkerCounters = new WorkerCounters()
+  private readonly told: ToldAnswers = new ToldAnswers()
   private readonly events: EventQueue<Event> = new EventQueue()
   private readonly outlet: SimulatedOutlet
   private readonly streams: StreamClients
@@ -113,6 +115,7 @@ class Simulation {
       seed: this.tables.seed,
       now: this.now,
       onLoop: (server, from) => this.referee.loops.tell(server, from),
+      tap: this.told.tap(() => this.now),
     })
     this.tables.compiler.pool.workerStarted(this.worker)
     this.referee.started(engine, this.settings, this.now)
@@ -167,6 +170,7 @@ class Simulation {
   private endRound(): void {
     this.streams.flush()
     this.engine.endBatch(this.now + 0.02)
+    this.told.check(this.counters)
     this.referee.checkRound(this.engine, this.counters, this.now)
   }
 

@@ -30,6 +30,15 @@ export interface CacheStageContext extends AnswerContext {
   }
 }
 
+/** An answer in the cache, for people. */
+export interface CacheEntry {
+  /** Label of the server that gave it; null if it is not known. */
+  server: string | null
+  ageSeconds: number
+  /** Until it expires; 0 or less for one that has. */
+  leftSeconds: number
+}
+
 /** An answer is kept under its question's key, which this stage writes after the name of each query, in `name.lower`. */
 export class CacheStage implements AnswerStage {
   readonly name = 'cache'
@@ -94,6 +103,7 @@ export class CacheStage implements AnswerStage {
     if (age >= store.lifetimeSeconds(block)) return this.#answerExpired(query, out, outAt)
     if (store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)) return PASS
     this.#found = Found.FRESH
+    query.server = store.server(block)
     return writeStored(store, block, query, age, -1, store.ede(block), random(), out, outAt)
   }
 
@@ -114,19 +124,35 @@ export class CacheStage implements AnswerStage {
   finding(query: ClientQuery): string {
     if (this.#context.cache === null) return 'the cache is off'
     if (!isRecursive(query)) return 'not looked at: the query does not ask for recursion'
-    const left = `${this.#ageSeconds} of ${this.#store.lifetimeSeconds(this.#block)} s old`
     switch (this.#found) {
       case Found.FRESH:
-        return `an answer, ${left}`
+        return `an answer${this.#entryText()}`
       case Found.STALE:
-        return `an expired answer, ${left}; asking for a new one has just failed`
+        return `an expired answer${this.#entryText()}; asking for a new one has just failed`
       case Found.EXPIRED:
-        return `an expired answer, ${left}`
+        return `an expired answer${this.#entryText()}`
       case Found.DENIAL:
         return `a name above ${nameToText(query.name.lower)} does not exist (RFC 8020)`
       default:
         return 'nothing'
     }
+  }
+
+  /** The answer that has just been found, fresh or expired; null if there is none. For people. */
+  get entry(): CacheEntry | null {
+    if (this.#found !== Found.FRESH && this.#found !== Found.STALE && this.#found !== Found.EXPIRED) return null
+    const store = this.#store
+    const block = this.#block
+    const ageSeconds = this.#ageSeconds
+    const server = this.#context.forwarder.upstreams.labelOf(store.server(block))
+    return { server, ageSeconds, leftSeconds: store.lifetimeSeconds(block) - ageSeconds }
+  }
+
+  #entryText(): string {
+    const { server, ageSeconds, leftSeconds } = this.entry!
+    const from = server === null ? '' : ` from ${server}`
+    const end = leftSeconds > 0 ? `${leftSeconds} s left` : `${-leftSeconds} s over its time`
+    return `${from}, ${ageSeconds} s ago, ${end}`
   }
 
   /** The answer has expired: it is served if asking again has just failed, and later if asking takes long. */
@@ -138,6 +164,7 @@ export class CacheStage implements AnswerStage {
     this.#isServable = isServable(store, block, settings.cache.staleSeconds, now)
     if (!this.#isServable || this.#ageSeconds >= store.staleUntilSeconds(block)) return PASS
     this.#found = Found.STALE
+    query.server = store.server(block)
     return writeStale(store, block, query, random(), out, outAt)
   }
 

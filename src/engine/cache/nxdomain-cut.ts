@@ -108,5 +108,6 @@ export function writeDenial(
   const ede = at + replyOptBytes(query, withEde) > query.limit ? Ede.NONE : withEde
   if (query.hasEdns) at = writeReplyOpt(query, Rcode.NXDOMAIN, ede, reply, at)
   copyBytes(reply, 0, at, out, outAt)
+  query.server = store.server(block)
   return at
 }

@@ -8,7 +8,7 @@
  *  20 u16 message length  22 u16 TTLs  24 u16 rotate at  26 u16 rotate size  28 u16 rotate count
  *  30 u16 key length      32 u16 extended error, 65,535: none
  *  34 u16 rcode (four bits), number of the table that it was compared with (six), StoredFlag
- *  36 u32 age in seconds until which it is served stale at once
+ *  36 u32 age in seconds until which it is served stale at once (24 bits), and number of the server above it, 0: not known
  *  40 message … │ offsets of TTLs (u16 each, at an even address) │ key
  *  key: the question's name in lower case, type, variant (see `variantOf`)
  * ```
@@ -57,6 +57,9 @@ const TABLE_SHIFT = 6
 const TABLE_MASK = 0x3f
 const RCODE_SHIFT = 12
 const NO_EDE = 0xffff
+/** Half a year: ages are below two weeks. */
+const STALE_UNTIL_MASK = 0xff_ffff
+const SERVER_SHIFT = 24
 
 /** A buffer that holds blocks, with the views that reading them needs. */
 export class AnswerStore {
@@ -88,10 +91,17 @@ export class AnswerStore {
   }
   /** Age in seconds up to which the answer, once stale, is served without asking anybody; 0 as long as nobody failed. */
   staleUntilSeconds(at: number): number {
-    return this.words[(at >> 2) + WORD_STALE_UNTIL]!
+    return this.words[(at >> 2) + WORD_STALE_UNTIL]! & STALE_UNTIL_MASK
   }
   setStaleUntilSeconds(at: number, ageSeconds: number): void {
-    this.words[(at >> 2) + WORD_STALE_UNTIL] = ageSeconds
+    this.words[(at >> 2) + WORD_STALE_UNTIL] = (this.server(at) << SERVER_SHIFT) | (ageSeconds & STALE_UNTIL_MASK)
+  }
+  /** Number of the server that the answer is from (`UpstreamServer.number`); 0: none, or not known. */
+  server(at: number): number {
+    return this.words[(at >> 2) + WORD_STALE_UNTIL]! >>> SERVER_SHIFT
+  }
+  setServer(at: number, number: number): void {
+    this.words[(at >> 2) + WORD_STALE_UNTIL] = (number << SERVER_SHIFT) | this.staleUntilSeconds(at)
   }
   rcode(at: number): number {
     return this.halves[(at >> 1) + HALF_FLAGS]! >> RCODE_SHIFT

@@ -252,7 +252,7 @@ export class Forwarder {
     }
     attempts.close(a)
     this.#context.storms.heard(inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p), this.#context.answer)
-    this.#settlement.answer(p)
+    this.#settlement.answer(p, server)
     this.#pending.finish(p)
   }
 

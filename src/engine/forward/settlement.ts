@@ -45,13 +45,14 @@ export class Settlement {
     this.#waiter = waiter
   }
 
-  /** The answer in `context.answer` is the one: keeps it, and gives it to all who wait. */
-  answer(p: number): void {
-    const { context, inFlight } = this.#state
+  /** The answer in `context.answer`, which is from `server`, is the one: keeps it, and gives it to all who wait. */
+  answer(p: number, server: number): void {
+    const { context, inFlight, upstreams } = this.#state
     const { answer, cache } = context
     const variant = inFlight.keys[inFlight.keyAt(p) + inFlight.keyLength(p) - 1]!
     const isRecursive = (variant & Variant.NO_RECURSION) === 0
     const isCacheable = this.#storeAnswer(p) > 0 && isRecursive && !this.#isWithheld(p)
+    this.#scratch.setServer(0, upstreams.server(server).number ?? 0)
     if (cache !== null && isCacheable) cache.put(this.#scratch, 0)
     // What was said before is outdated, and must not come back as a stale answer.
     else if (isRecursive && (answer.rcode === Rcode.NOERROR || answer.rcode === Rcode.NXDOMAIN)) this.#forget(p)
@@ -102,6 +103,7 @@ export class Settlement {
     store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
     for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
+      waiter.server = store.server(block)
       const length = writeStale(store, block, waiter, random(), outlet.reply, outlet.replyAt)
       counters.add(Cell.cacheHitsStale, 1)
       counters.add(Cell.staleForwarded, 1)
@@ -194,6 +196,7 @@ export class Settlement {
         this.#sendFailure(w, this.#failureEde(p))
         continue
       }
+      waiter.server = scratch.server(0)
       const length = writeStored(scratch, 0, waiter, 0, -1, scratch.ede(0), random(), outlet.reply, outlet.replyAt)
       outlet.reply[outlet.replyAt + 2]! |= flags >> 8
       this.#send(w, Source.upstream, answer.rcode, length)

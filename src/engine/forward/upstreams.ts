@@ -81,6 +81,8 @@ export class Upstreams {
   readonly routes: UpstreamRoute[]
   /** Domains of the routes, by their length in bytes: nearly all of them need not be compared with a name. */
   readonly #domains: RouteDomain[][]
+  /** By their numbers, those of earlier settings as well: the cache may have answers of them. */
+  readonly #labels: string[]
   readonly #counters: WorkerCounters
   readonly #random: () => number
 
@@ -89,6 +91,8 @@ export class Upstreams {
     this.#counters = counters
     this.#random = random
     this.routes = settings.routes
+    this.#labels = earlier ? earlier.#labels : []
+    for (const { number, label } of settings.servers) if (number !== undefined) this.#labels[number] = label
     this.#domains = domainsByLength(settings.routes)
     this.#states = settings.servers.map((server, index) => {
       const before = earlier ? earlier.#states : []
@@ -127,6 +131,11 @@ export class Upstreams {
 
   server(index: number): UpstreamServer {
     return this.#states[index]!.server
+  }
+
+  /** Label of the server with this number, also of one that is asked no more; null for 0. */
+  labelOf(number: number): string | null {
+    return this.#labels[number] ?? null
   }
 
   /** What is known of a server, for people. */
