@@ -13,6 +13,7 @@ export const DaemonFile = {
   status: 'daemon/status.json',
   config: 'daemon/configuration.json',
   upstreams: 'daemon/upstreams.json',
+  upstreamsLater: 'daemon/upstreams-later.json',
   cache: 'daemon/cache.json',
   xds: 'daemon/xds.json',
   xdsHistory: 'daemon/xds-history.json',
@@ -72,6 +73,19 @@ export function daemonCollectors(ask: AskDaemon, onTable: (table: unknown) => vo
       collect: async (signal) => (await table.get(signal)).listing,
     },
   ]
+}
+
+/** The upstream servers once more, after the self-tests: of a daemon that nobody asks only these show what fails. */
+export function upstreamsLater(ask: AskDaemon): Collector {
+  return {
+    file: DaemonFile.upstreamsLater,
+    about: 'upstream servers, after the self-tests',
+    collect: async (signal) => {
+      const body = await ask('/debug/upstreams', signal)
+      const document: unknown = parse(body)
+      return document === undefined ? body : jsonText(redactDocument(document))
+    },
+  }
 }
 
 /** Collectors of what the metrics endpoint says; two scrapes `apartMs` apart, and what changed between them. */

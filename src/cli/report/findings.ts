@@ -79,9 +79,14 @@ function reachability(evidence: Evidence): Finding[] {
     })
   if (evidence.at(status, 'ready') === false) {
     const missing = evidence.list(status, 'missing').map(String).join(', ')
+    const reason = evidence.string(status, 'xds', 'away', 'reason')
+    const cause =
+      reason === null
+        ? ''
+        : `: the control plane ${evidence.string(status, 'xds', 'away', 'address')} is away: ${reason}`
     findings.push({
       severity: 'error',
-      text: `byname is not ready: ${missing || 'it does not say why'}`,
+      text: `byname is not ready: ${missing || 'it does not say why'}${cause}`,
       files: [status],
     })
   }
@@ -105,8 +110,9 @@ function refusedConfiguration(evidence: Evidence): Finding[] {
 }
 
 function upstreamFindings(evidence: Evidence): Finding[] {
-  const file = evidence.has(DaemonFile.upstreams) ? DaemonFile.upstreams : DaemonFile.status
-  const servers = file === DaemonFile.upstreams ? evidence.list(file) : evidence.list(file, 'upstreams')
+  const listed = [DaemonFile.upstreamsLater, DaemonFile.upstreams].find((each) => evidence.has(each))
+  const file = listed ?? DaemonFile.status
+  const servers = listed === undefined ? evidence.list(file, 'upstreams') : evidence.list(file)
   return servers.flatMap((server): Finding[] => {
     const label = textOf(at(server, 'label'))
     if (label === null) return []
@@ -166,7 +172,7 @@ function tableFindings(evidence: Evidence): Finding[] {
       text: `the table is ${durationText(age)} old${why}`,
       files: [file, DaemonFile.xdsHistory],
     })
-  } else if (isAway) {
+  } else if (isAway && evidence.at(file, 'ready') !== false) {
     findings.push({
       severity: 'warning',
       text: `the control plane is away${ago}: ${address ?? ''}: ${reason ?? 'no reason is known yet'}`,
@@ -187,7 +193,7 @@ function tableFindings(evidence: Evidence): Finding[] {
       files: [DaemonFile.xds, DaemonFile.xdsHistory],
     })
   if (
-    evidence.has(file) &&
+    evidence.at(file, 'ready') !== false &&
     evidence.number(file, 'table', 'hosts') === 0 &&
     evidence.string(file, 'table', 'source') !== 'none'
   )

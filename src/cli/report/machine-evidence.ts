@@ -76,6 +76,11 @@ export function machineCollectors(question: MachineQuestion): Collector[] {
         return jsonText({ of: pid === null ? 'this command' : `process ${pid}`, ...state })
       },
     },
+    {
+      file: 'machine/journal.txt',
+      about: "what systemd's journal has of byname: also of one that has ended",
+      collect: (signal) => journal(host, signal),
+    },
     { file: 'machine/pressure.txt', about: 'pressure stall information', collect: () => pressure(host) },
     file(question.resolvConf, 'resolv.conf', `resolv.conf that byname reads (${question.resolvConf})`),
     ...(question.resolvConf === '/etc/resolv.conf'
@@ -179,6 +184,14 @@ function originals(host: Host): string {
   })
   if (found.length === 0) throw new Error(`there is none of ${ORIGINALS.join(', ')}: resolv.conf was not changed`)
   return found.join('\n')
+}
+
+async function journal(host: Host, signal: AbortSignal): Promise<string> {
+  const args = ['--unit=byname*', '--lines=1000', '--no-pager', '--output=short-iso', '--quiet']
+  const read = await host.run('journalctl', args, signal)
+  if ('reason' in read) throw new Error(read.reason)
+  if (read.text.trim() === '') throw new Error('the journal has no line of a unit byname')
+  return read.text
 }
 
 /** Tracked connections of DNS; `zone=` in a line is its conntrack zone. */

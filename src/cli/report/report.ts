@@ -14,7 +14,7 @@ import { durationText, plural } from '../figures.ts'
 import { Anonymiser } from './anonymise.ts'
 import { captureState } from './capture-evidence.ts'
 import { type Collected, type Collector, collectAll, jsonText } from './collecting.ts'
-import { type AskDaemon, DaemonFile, daemonCollectors, metricsCollectors } from './daemon-evidence.ts'
+import { type AskDaemon, DaemonFile, daemonCollectors, metricsCollectors, upstreamsLater } from './daemon-evidence.ts'
 import { at, Evidence, listOf, type Missing, numberOf, textOf } from './evidence.ts'
 import { type Finding, findingsOf } from './findings.ts'
 import type { Host } from './host.ts'
@@ -112,6 +112,7 @@ export async function makeReport(options: ReportOptions): Promise<Report> {
   // Last: its programs are waited for without anything beside them.
   await collect(
     [
+      ...(known.has(DaemonFile.upstreams) ? [upstreamsLater(options.askAdmin)] : []),
       {
         file: 'network/capture.json',
         about: 'the redirect to byname: rules expected and there',

@@ -94,6 +94,29 @@ test.each<[string, Record<string, unknown>, string]>([
     'error: byname is not ready: no name table has arrived yet',
   ],
   [
+    'no table, because the control plane is away',
+    {
+      'daemon/status.json': {
+        ...QUIET,
+        ready: false,
+        missing: ['no name table has arrived yet'],
+        table: { ...QUIET.table, hosts: 0, ageSeconds: null },
+        xds: { connected: false, away: { sinceMs: 0, address: 'istiod:15012', reason: 'refused' } },
+      },
+    },
+    'error: byname is not ready: no name table has arrived yet: the control plane istiod:15012 is away: refused',
+  ],
+  [
+    'a resolver that fails in the self-tests alone',
+    {
+      'daemon/upstreams.json': [{ label: '10.0.0.2:53', healthy: true, requests: {}, failures: {} }],
+      'daemon/upstreams-later.json': [
+        { label: '10.0.0.2:53', healthy: false, requests: { udp: 4 }, failures: { timeout: 4 } },
+      ],
+    },
+    'error: the resolver 10.0.0.2:53 timed out 4 times (of 4 queries), and does not answer now',
+  ],
+  [
     'missing rules',
     {
       'network/capture.json': {
