@@ -31,6 +31,14 @@ export async function byTemplate(operator: Operator): Promise<void> {
     expect((sockets.match(/:3ACD /g) ?? []).length === 1, `sockets at port 15053: ${sockets}`)
     return `${JSON.stringify(status.responses)}, driver ${status.driver.name}`
   })
+  await report.proof('byname check --connect and byname bug-report, within the pod', async () => {
+    const check = await cluster.exec('shop', 'client', 'byname', ['byname', 'check', '--connect'])
+    expect(check.code === 0 && check.out.includes('istiod.istio-system.svc:15012'), `${check.out}${check.err}`)
+    const archive = 'kubectl exec -n shop client -c byname -- byname bug-report --output -'
+    const list = await cluster.run(['bash', '-o', 'pipefail', '-c', `${archive} | tar -tz`])
+    expect(list.code === 0 && /index\.html/.test(list.out), `${list.out}${list.err}`)
+    return `the check passes; ${list.out.trim().split('\n').length} files in the report`
+  })
   await report.proof('A pod whose istio-proxy is no native sidecar', async () => {
     const annotations = { 'sidecar.istio.io/nativeSidecar': 'false' }
     const names = initNames(await operator.startPod('shop', 'classic', { annotations }))
