@@ -88,6 +88,11 @@ export class AnswerRules {
   configured(settings: EngineSettings, now: number): void {
     for (const [key, { known }] of this.accepted)
       if (ageSeconds(known, now) >= known.lifetimeSeconds + this.settings.cache.staleSeconds) this.accepted.delete(key)
+    // What was known of IPv6 addresses is forgotten when they are of no use any more.
+    if (settings.aaaaWithheld !== undefined && this.settings.aaaaWithheld === undefined) {
+      for (const map of [this.known, this.accepted, this.givenAt, this.unkeptAt])
+        for (const key of map.keys()) if (isWithheld(key, settings)) map.delete(key)
+    }
     this.settings = settings
   }
 
@@ -293,7 +298,7 @@ export class AnswerRules {
     if (!isRecursive(asked)) return
     // What says nothing of the name leaves what was said of it.
     if (isOfTheName(known)) this.givenAt.set(key, Math.max(known.at, this.givenAt.get(key) ?? 0))
-    if (known.lifetimeSeconds === 0) return
+    if (known.lifetimeSeconds === 0 || isWithheld(key, this.settings)) return
     this.accepted.set(key, { known, ...cache })
     this.denials.accepted(key, known, this.settings, cache)
   }
@@ -378,6 +383,11 @@ export class AnswerRules {
   private isPerfect(server: number): boolean {
     return this.episode.habits[server] === 'perfect'
   }
+}
+
+/** True for a question for AAAA without DO that is answered here. Labels may hold any byte, so only the key's end tells. */
+function isWithheld(key: string, { aaaaWithheld }: EngineSettings): boolean {
+  return aaaaWithheld !== undefined && /\0\|28\|C?N?$/.test(key)
 }
 
 /** True for what takes the place of earlier answers; other rcodes tell of the server. */

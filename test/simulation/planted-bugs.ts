@@ -664,12 +664,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'query.type !== Type.AAAA) return PASS',
     seeds: 100,
   },
-  {
-    name: 'a name that is denied for a search storm stays denied',
-    find: 'if (block < 0 || ageOf(cache.store, block, now) >= cache.store.lifetimeSeconds(block)) return -1',
-    replace: 'if (block < 0) return -1',
-    seeds: 400,
-  },
   // ── loops, identities, tables that wait ──
   {
     name: 'a probe that comes back is not noticed',

@@ -334,8 +334,10 @@ export class Referee {
 
   /** The engine asks, beside the query in hand, for what spares it such questions (search storms). */
   private noteOwnQuestion(key: string, now: number): void {
-    this.see('a question for a parent or a random name')
     const { query } = this.network
+    // Several servers may be asked at once.
+    if (this.budget.triedAt(key, plainOf(query.name, query.type, query.flags)).includes(now)) return
+    this.see('a question for a parent or a random name')
     this.budget.asked(key, plainOf(query.name, query.type, query.flags), now)
     this.network.retries.asked(key, now)
     this.answers.begins(key)

@@ -213,13 +213,15 @@ function oddRcode(query: Served, fate: Random, serial: number): Buffer {
 
 /** A sound answer: records, no records, or no such name; as large as it happens to be. */
 function answer(query: Served, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
+  // Most names in a cluster do not exist: what is directly below a search domain, and what is below that.
+  const isOfCluster = query.name.endsWith('\u0003svc\u0007cluster\u0005local\0') && fate.chance(0.8)
   const shape = fate.weighted([
-    [12, 'records'],
-    [3, 'chain'],
-    [2, 'nodata'],
+    [isOfCluster ? 0 : 12, 'records'],
+    [isOfCluster ? 0 : 3, 'chain'],
+    [isOfCluster ? 0 : 2, 'nodata'],
     [2, 'nxdomain'],
-    [0.5, 'chain to nothing'],
-    [0.5, 'empty'],
+    [isOfCluster ? 0 : 0.5, 'chain to nothing'],
+    [isOfCluster ? 0 : 0.5, 'empty'],
   ] as const)
   const ttl = fate.weighted(TTLS)
   const isNothing = shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.5))
