@@ -35,11 +35,11 @@ export async function change<T>(path: string): Promise<T> {
 }
 
 /**
- * Hands the overview in each server-sent event to `handle`, until the stream ends. Not EventSource, which cannot send a token.
+ * Hands the overview in each server-sent event to `handle`, until the stream ends or `signal` aborts it. Not EventSource, which cannot send a token.
  * @throws as `ask`, and what `handle` throws
  */
-export async function follow(path: string, handle: (overview: Overview) => void): Promise<void> {
-  const { body } = await ask(path, {})
+export async function follow(path: string, signal: AbortSignal, handle: (overview: Overview) => void): Promise<void> {
+  const { body } = await ask(path, { signal })
   const reader = body!.pipeThrough(new TextDecoderStream()).getReader()
   let text = ''
   for (;;) {

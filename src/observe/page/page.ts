@@ -145,7 +145,7 @@ async function readHistory(): Promise<void> {
 }
 
 function show(overview: Overview): void {
-  byId('connection').textContent = `live, ${new Date().toLocaleTimeString([], { hour12: false })}`
+  byId('connection').textContent = `live, ${new Date().toLocaleTimeString([], { hourCycle: 'h23' })}`
   showHealth(overview)
   showServers(overview)
   showNames(overview)
@@ -162,16 +162,46 @@ async function live(): Promise<never> {
       await readHistory()
       for (const part of document.querySelectorAll<HTMLElement>('.needs-script, #health, #details')) part.hidden = false
       byId('token').hidden = true
-      await follow('debug/events', show)
+      await follow('debug/events', whileSeen(), show)
     } catch (error) {
       if (error instanceof TokenNeeded) {
         await newToken(error.message)
         continue
       }
     }
+    if (document.hidden) {
+      byId('connection').textContent = 'paused'
+      await isSeen()
+      continue
+    }
     byId('connection').textContent = 'not connected to byname; trying again'
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
   }
+}
+
+/** Aborts when nobody sees the page: a browser has few connections to one server, and byname need not tell what nobody reads. */
+function whileSeen(): AbortSignal {
+  const ending = new AbortController()
+  const look = (): void => {
+    if (!document.hidden) return
+    document.removeEventListener('visibilitychange', look)
+    ending.abort()
+  }
+  document.addEventListener('visibilitychange', look)
+  look()
+  return ending.signal
+}
+
+function isSeen(): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (document.hidden) return
+      document.removeEventListener('visibilitychange', look)
+      resolve()
+    }
+    document.addEventListener('visibilitychange', look)
+    look()
+  })
 }
 
 /** Resolves when a token was given. `problem`: what is wrong with the one before, or ''. */

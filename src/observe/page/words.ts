@@ -35,5 +35,5 @@ export function span(seconds: number | null): string {
 
 /** Time of day here. */
 export function timeOfDay(unixMs: number): string {
-  return new Date(unixMs).toLocaleTimeString([], { hour12: false })
+  return new Date(unixMs).toLocaleTimeString([], { hourCycle: 'h23' })
 }
