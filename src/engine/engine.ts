@@ -377,7 +377,7 @@ export class Engine {
     if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
     if (query.receivedAt === now) this.#batchAnswers[source]!++
     else counters.duration(source, (now - query.receivedAt) / 1000, 1)
-    if (this.#openTap !== null) this.#openTap.completed(query, source, rcode, length, out, outAt, now)
+    if (this.#openTap?.choose(rcode) === true) this.#openTap.completed(query, source, rcode, length, out, outAt, now)
     return length
   }
 

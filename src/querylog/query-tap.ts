@@ -61,6 +61,9 @@ export class QueryTap {
   #leastMicros = 0
   readonly #log: RandomCountdown
   readonly #samples: RandomCountdown
+  /** Answers until the next that is chosen, and how many these were when that was seen: both countdowns in one. */
+  #left = 0
+  #step = 0
   #windowEnd = 0
   #samplesLeft = SAMPLES_A_SECOND
   #failuresLeft = FAILURES_A_SECOND
@@ -78,11 +81,22 @@ export class QueryTap {
   begin(now: number): boolean {
     if (Atomics.load(this.#writer.words, WORD_GENERATION) !== this.#generation) this.#configure()
     if (this.#wants === 0) return false
-    if (now >= this.#windowEnd) this.#beginWindow(now)
+    if (now < this.#windowEnd) return true
+    // The periods may change, and what has passed so far counts by the old ones.
+    const passed = this.#step - this.#left
+    this.#log.pass(passed)
+    this.#samples.pass(passed)
+    this.#beginWindow(now)
+    this.#aim()
     return true
   }
 
-  /** A query ends with the reply of `length` bytes at `outAt` of `out`. */
+  /** Counts an answer: true if `completed` is to be called for it. Most answers cost no more than this. */
+  choose(rcode: number): boolean {
+    return --this.#left <= 0 || rcode === Rcode.SERVFAIL
+  }
+
+  /** A query that `choose` has chosen ends with the reply of `length` bytes at `outAt` of `out`. */
   completed(
     query: EndedQuery,
     source: number,
@@ -92,19 +106,27 @@ export class QueryTap {
     outAt: number,
     now: number,
   ): void {
+    const passed = this.#step - this.#left
     let taken = 0
-    if (this.#log.count() && this.#isWanted(query, source, rcode, now)) taken = Taken.LOG
-    if (this.#samples.count()) taken |= Taken.SAMPLE
+    if (this.#log.pass(passed) && this.#isWanted(query, source, rcode, now)) taken = Taken.LOG
+    if (this.#samples.pass(passed)) taken |= Taken.SAMPLE
     if (rcode === Rcode.SERVFAIL && this.#failuresLeft > 0 && (this.#wants & Wants.SAMPLES) !== 0) {
       this.#failuresLeft--
       taken |= Taken.FAILURE
     }
     if (taken !== 0) this.#write(taken, query, source, rcode, length, out, outAt, now)
+    this.#aim()
   }
 
   /** The batch's replies have been sent, after `millis`. */
   end(millis: number): void {
     this.#writer.show(Math.round(millis * 1000), this.#leastMicros, Taken.LOG)
+  }
+
+  /** Finds out which answer is the next to choose. */
+  #aim(): void {
+    this.#left = Math.min(this.#log.left, this.#samples.left)
+    this.#step = this.#left
   }
 
   #isWanted(query: EndedQuery, source: number, rcode: number, now: number): boolean {
@@ -125,6 +147,8 @@ export class QueryTap {
     this.#samples.period = (this.#wants & Wants.SAMPLES) !== 0 ? 1 : Number.POSITIVE_INFINITY
     this.#writer.isSparing = !isLogging
     this.#windowEnd = Number.NEGATIVE_INFINITY
+    this.#left = 0
+    this.#step = 0
   }
 
   /** A second that brought few samples makes the next one's more likely. */

@@ -6,7 +6,7 @@
 /** More than ever comes between two looks at the settings. */
 const NEVER = 0x3fffffff
 
-/** Who counts down calls `count` for each thing that passes. */
+/** Who counts down says how many things have passed. */
 export class RandomCountdown {
   #left = NEVER
   #period: number = Number.POSITIVE_INFINITY
@@ -15,6 +15,11 @@ export class RandomCountdown {
   /** `seed`: any 32 bits. */
   constructor(seed: number) {
     this.#state = seed | 1
+  }
+
+  /** So many things, the one that is picked included, are yet to come. */
+  get left(): number {
+    return this.#left
   }
 
   /** One in so many is picked; Infinity: none. */
@@ -28,9 +33,10 @@ export class RandomCountdown {
     this.#left = this.#step()
   }
 
-  /** True for what is picked. */
-  count(): boolean {
-    if (--this.#left > 0) return false
+  /** So many things have passed, at most `left`: true if the last of them is picked. */
+  pass(count: number): boolean {
+    this.#left -= count
+    if (this.#left > 0) return false
     this.#left = this.#step()
     return this.#period !== Number.POSITIVE_INFINITY
   }
