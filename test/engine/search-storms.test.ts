@@ -22,8 +22,6 @@ const cluster: Script = (name) => {
   return name.startsWith('api.') ? { answers: [a(1, 30)] } : { authorities }
 }
 
-const bareDenial: Script = () => ({ flags: NXDOMAIN })
-
 function under(change: SettingsChange = {}, table: NameTable | null = null): EngineUnderTest {
   return new EngineUnderTest({ searchStorms, ...change }, table === null ? null : imageOf(table))
 }
@@ -220,11 +218,30 @@ test('as long as the random name has no answer, every question is asked; it is a
   expect(asks(byname, `d.example.com.${SEARCH[0]}`)).toEqual([])
 })
 
-test('a denial without an SOA spares nothing, and is not asked for with every name', () => {
-  const byname = under()
-  look(byname, `a.example.com.${SEARCH[0]}`, bareDenial)
+test('a parent that has come into being denies nothing any more, as soon as a server says so', () => {
+  const byname = denying()
+  byname.advance(24_000)
+  const created: Script = (name) => (name === `com.${SEARCH[0]}` ? { answers: [a(1, 30)] } : cluster(name))
+  // The hit renews the denial, which is none any more.
+  expect(asks(byname, `a.example.com.${SEARCH[0]}`, Type.A, created)).toEqual([`com.${SEARCH[0]}`])
   const name = `b.example.com.${SEARCH[0]}`
-  expect(asks(byname, name, Type.A, bareDenial)).toEqual([name])
+  expect(asks(byname, name, Type.A, created)).toEqual([name])
+  expect(byname.stormsOff).toEqual([])
+})
+
+test.each([
+  ['without an SOA', { flags: NXDOMAIN }, {}],
+  ['that is good for no time', { flags: NXDOMAIN, authorities: [soa('cluster.local', 0, 30)] }, {}],
+  [
+    'that the cache may not keep',
+    { flags: NXDOMAIN, authorities: [soa('cluster.local', 30, 30)] },
+    { cache: { maxNegativeTtlSeconds: 0 } },
+  ],
+])('a denial %s spares nothing, and is not asked for with every name', (_, reply, change) => {
+  const byname = under(change)
+  look(byname, `a.example.com.${SEARCH[0]}`, () => reply)
+  const name = `b.example.com.${SEARCH[0]}`
+  expect(asks(byname, name, Type.A, () => reply)).toEqual([name])
 })
 
 test('other servers may see another tree: random name and parent are asked for again', () => {

@@ -20,7 +20,7 @@ import type { Answer } from '../../dns/answer.ts'
 import { copyBytes } from '../../dns/reply.ts'
 import { Cell, Source, type WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
-import { findCut, keyHash, writeDenial } from '../cache/nxdomain-cut.ts'
+import { findCut, forgetCut, keyHash, writeDenial } from '../cache/nxdomain-cut.ts'
 import { ageOf, AnswerStore, StoredFlag } from '../cache/stored-answer.ts'
 import type { ClientQuery } from '../client-query.ts'
 import type { Upstreams } from '../forward/upstreams.ts'
@@ -192,7 +192,8 @@ export class SearchStormsStage implements AnswerStage {
     if (domain === null || (rcode !== Rcode.NOERROR && rcode !== Rcode.NXDOMAIN)) return
     const isDenied = rcode === Rcode.NXDOMAIN && answers === 0
     const parentAt = this.#foundAt
-    if (parentAt === at) return this.#heardOfParent(domain, keys, at, length, isDenied, soaTtl >= 0)
+    const isKept = soaTtl > 0 && this.#context.settings.cache.maxNegativeTtlSeconds > 0
+    if (parentAt === at) return this.#heardOfParent(domain, keys, at, length, isDenied, isKept)
     if (domain.guard === Guard.ASKED && equals(keys, at, length, domain.guardName)) {
       if (isDenied) domain.guard = Guard.PASSED
       else this.#turnOff(domain, 'a random name is answered there, by a wildcard or a template')
@@ -212,15 +213,16 @@ export class SearchStormsStage implements AnswerStage {
     at: number,
     length: number,
     isDenied: boolean,
-    hasSoa: boolean,
+    isKept: boolean,
   ): void {
-    const { now } = this.#context
+    const { cache, now, seed } = this.#context
     const hash = this.#hashOf(name, at, length)
     const place = hash & (MEMORY - 1)
     const isContradicted = this.#hashes[place] === hash && now < this.#answeredAt[place]! + CONTRADICTION_MS
     if (isDenied && isContradicted) this.#turnOff(domain, CONTRADICTION)
-    // A denial without an SOA cannot be kept: the parent is as good as there.
-    else this.#remember(hash, isDenied && hasSoa ? 0 : now + EXISTS_MS)
+    // A denial that cannot be kept spares nothing: the parent is as good as there.
+    else this.#remember(hash, isDenied && isKept ? 0 : now + EXISTS_MS)
+    if (!isDenied && cache !== null) forgetCut(cache, seed, name, at, length)
   }
 
   finding(query: ClientQuery): string {

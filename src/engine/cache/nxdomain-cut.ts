@@ -75,6 +75,13 @@ export function findCut(cache: Cache, seed: number, name: Uint8Array, at: number
   return cache.find(cutHash(seed, name, at, length, 0), key, 0, length + KEY_TAIL_BYTES)
 }
 
+/** Forgets it: the name exists. */
+export function forgetCut(cache: Cache, seed: number, name: Uint8Array, at: number, length: number): void {
+  if (findCut(cache, seed, name, at, length) < 0) return
+  // `findCut` has left the key.
+  cache.forget(cutHash(seed, name, at, length, 0), key, 0, length + KEY_TAIL_BYTES)
+}
+
 /** Writes an NXDOMAIN kept for a name above as the reply to `query`, with the extended error `withEde`; PASS if it does not fit. */
 export function writeDenial(
   store: AnswerStore,
