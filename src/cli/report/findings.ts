@@ -31,6 +31,7 @@ const SERVFAIL_SHARE = 0.05
 /** All findings, errors first. */
 export function findingsOf(evidence: Evidence): Finding[] {
   const found = [
+    ...redirectToNobody(evidence),
     ...reachability(evidence),
     ...upstreamFindings(evidence),
     ...tableFindings(evidence),
@@ -43,6 +44,15 @@ export function findingsOf(evidence: Evidence): Finding[] {
     ...logFindings(evidence),
   ]
   return SEVERITIES.flatMap((severity) => found.filter((finding) => finding.severity === severity))
+}
+
+/** Applications whose DNS is redirected to a byname that does not answer have none. */
+function redirectToNobody(evidence: Evidence): Finding[] {
+  const file = 'network/capture.json'
+  const local = evidence.list('self-tests.json').find((each) => at(each, 'test') === 'localhost')
+  if (evidence.at(file, 'isThere') !== true || at(local, 'result') !== 'failed') return []
+  const text = `DNS is redirected to byname, and nothing answers there (${textOf(at(local, 'detail')) ?? ''}): applications here have no DNS; "byname capture remove" takes the redirect away`
+  return [{ severity: 'error', text, files: [file, 'self-tests.json'] }]
 }
 
 function reachability(evidence: Evidence): Finding[] {

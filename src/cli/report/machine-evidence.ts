@@ -126,7 +126,9 @@ export function machineCollectors(question: MachineQuestion): Collector[] {
 }
 
 function versions(byname: string): unknown {
-  const header: unknown = process.report?.getReport()
+  // Its own look at sockets would ask DNS for their names.
+  Object.assign(process.report, { excludeNetwork: true })
+  const header: unknown = process.report.getReport()
   const text = JSON.stringify(header ?? {})
   const glibc = /"glibcVersionRuntime":"([^"]+)"/.exec(text)?.[1]
   return {

@@ -61,7 +61,7 @@ export class Secrets {
       for (const [key, value] of Object.entries(data)) {
         const isData = isKubernetesSecret && (key === 'data' || key === 'stringData')
         if (isData) this.#addData(value)
-        this.addFrom(value, host, isSecret || isData || isSecretKey(key))
+        this.addFrom(value, host, isSecret || isData || namesSecret(key))
       }
     }
   }
@@ -73,7 +73,7 @@ export class Secrets {
     for (const [, key, value] of text.matchAll(
       /^[ \t-]*(?:export\s+)?["']?([\w.-]+)["']?[ \t]*[:=][ \t]*["']?([^\s"'#]+)/gm,
     ))
-      if (isSecretKey(key!)) this.#addValue(value!, host)
+      if (namesSecret(key!)) this.#addValue(value!, host)
   }
 
   /** Learns paths of servers in a text. */
@@ -118,6 +118,11 @@ export class Secrets {
     )
     return this.#pattern
   }
+}
+
+/** A `key` by itself is one of a selector, and its value the name of a label, or names a file. */
+function namesSecret(name: string): boolean {
+  return name !== 'key' && isSecretKey(name)
 }
 
 function publicPath(path: string): string {

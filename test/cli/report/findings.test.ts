@@ -271,6 +271,22 @@ test.each<[string, Record<string, unknown>, string]>([
   expect(findings(files)).toEqual([expected])
 })
 
+test('a redirect that leads to nobody comes first', () => {
+  const found = findings(
+    {
+      'daemon/status.json': undefined,
+      'network/capture.json': { isThere: true, isExpected: false, differences: [] },
+      'self-tests.json': [
+        { test: 'localhost', question: 'localhost A', result: 'failed', detail: 'nothing listens on 127.0.0.1:15053' },
+      ],
+    },
+    { 'daemon/status.json': 'nothing listens on 127.0.0.1:15054' },
+  )
+  expect(found[0]).toBe(
+    'error: DNS is redirected to byname, and nothing answers there (nothing listens on 127.0.0.1:15053): applications here have no DNS; "byname capture remove" takes the redirect away',
+  )
+})
+
 describe('a daemon that does not answer', () => {
   const reason = { 'daemon/status.json': 'nothing listens on 127.0.0.1:15054' }
 

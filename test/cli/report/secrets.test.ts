@@ -55,6 +55,7 @@ describe('what is known to be secret goes wherever it is quoted', () => {
   secrets.addFromYaml('kind: Secret\ndata: {any: aW4ta3ViZXJuZXRlcw==}\nstringData: {x: plain-in-kubernetes}\n', host)
   secrets.addFromYaml("ISTIO_PASSWORD='in-cluster-env'\nexport API_KEY=second-one\n", host)
   secrets.addFromYaml('{ this is: no yaml\n  client_secret: in-a-broken-file\n', host)
+  secrets.addFromYaml('matchExpressions: [{ key: topology-zone, operator: In }]\n', host)
   secrets.addPaths('upstream https://192.0.2.1/dns-query/path-secret#x')
 
   test.each([
@@ -76,7 +77,7 @@ describe('what is known to be secret goes wherever it is quoted', () => {
   })
 
   test('what only names a file, and common words, stay', () => {
-    const text = 'token /var/run/token, /usr/bin, several words in it'
+    const text = 'token /var/run/token, /usr/bin, several words in it, topology-zone'
     expect(secrets.clean(text)).toBe(text)
   })
 })
