@@ -76,6 +76,8 @@ export class QueryFeed implements QuerySamples {
   #log: LogWishes | null = null
   #cancel: (() => void) | null = null
   #pauseMs = LOG_LATEST_MS
+  /** The longest pause, as the log is now. */
+  #latestMs = LOG_LATEST_MS
 
   /** `rings`: of which nobody else reads any. */
   constructor(rings: readonly SharedArrayBuffer[], clock: Clock) {
@@ -119,8 +121,10 @@ export class QueryFeed implements QuerySamples {
     const { sources = 0, rcodes = 0, logPeriod = 1, leastLatencyMicros = 0 } = log ?? {}
     const wants = samples | (log === null ? 0 : Wants.LOG | (log.hasMessages ? Wants.MESSAGES : 0))
     for (const reader of this.#readers) reader.wish({ wants, sources, rcodes, logPeriod, leastLatencyMicros })
-    this.#pauseMs = LOG_LATEST_MS
-    this.#arm(log === null ? SAMPLES_EVERY_MS : LOG_LATEST_MS)
+    // Of a sample it takes longer until a ring is full.
+    this.#latestMs = Math.min(SAMPLES_EVERY_MS, LOG_LATEST_MS * logPeriod)
+    this.#pauseMs = this.#latestMs
+    this.#arm(log === null ? SAMPLES_EVERY_MS : this.#latestMs)
   }
 
   #arm(delayMs: number): void {
@@ -138,7 +142,7 @@ export class QueryFeed implements QuerySamples {
     if (most === SLICE) return NOW_MS
     if (this.#log === null) return most === 0 ? QUIET_MS : SAMPLES_EVERY_MS
     const factor = most > SLICE / 4 ? 0.5 : 2
-    this.#pauseMs = Math.min(LOG_LATEST_MS, Math.max(LOG_SOONEST_MS, this.#pauseMs * factor))
+    this.#pauseMs = Math.min(this.#latestMs, Math.max(LOG_SOONEST_MS, this.#pauseMs * factor))
     return this.#pauseMs
   }
 
