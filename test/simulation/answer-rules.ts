@@ -112,6 +112,7 @@ export class AnswerRules {
     }
     if (verdict.kind !== 'answer') return null
     const known = knownAnswer(verdict.message, now, this.settings.cache)
+    this.denials.heard(verdict.sent.keys, known, this.settings)
     if (known.lifetimeSeconds === 0) {
       if (isOfTheName(known)) for (const key of verdict.sent.keys) this.unkeptAt.set(key, now)
       return known

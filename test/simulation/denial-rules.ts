@@ -56,6 +56,12 @@ export class DenialRules {
     }
   }
 
+  /** An answer has come in, whether it may be kept or not: a parent that exists need not deny what is below it any more. */
+  heard(keys: readonly string[], known: KnownAnswer, settings: EngineSettings): void {
+    const isDenied = known.message.rcode === NXDOMAIN && known.message.sections[0].length === 0
+    for (const key of keys) if (!isDenied && isParent(key, settings)) this.kept.delete(denialKey(key))
+  }
+
   /** The engine has answered a client with it. */
   accepted(key: string, known: KnownAnswer, settings: EngineSettings, moment: CacheMoment): void {
     if (isDenial(known, settings)) this.kept.set(denialKey(key), { known, ...moment })

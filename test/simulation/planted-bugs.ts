@@ -43,7 +43,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'one of several routes may have all places',
     find: 'routes === 1 ? this.#places : this.#places - (this.#places >> 2)',
     replace: 'this.#places',
-    seeds: 60,
+    seeds: 200,
   },
   {
     name: 'only questions of the same route make room',
