@@ -66,6 +66,14 @@ test.each(rules.map((rule): [string, Rule] => [rule.alert ?? rule.record!, rule]
   },
 )
 
+test('docs/observability.md has every alert', () => {
+  const documented = readFileSync(new URL('../../docs/observability.md', import.meta.url), 'utf8')
+  const missing = rules.flatMap(({ alert }) =>
+    alert === undefined || documented.includes(`| \`${alert}\` |`) ? [] : [alert],
+  )
+  expect(missing).toEqual([])
+})
+
 test('the dashboard queries exported metrics, each panel something, all for the chosen pods', async () => {
   const exported = await exportedNames()
   const panels = board.panels.filter(({ type }) => type !== 'row')
@@ -136,6 +144,15 @@ const SCENES: [what: string, series: Record<string, string>, alerts: string[]][]
       'byname_dns_requests_total{proto="udp",family="4",type="A"}': '0+100x40',
     },
     ['BynameServfail'],
+  ],
+  [
+    'a search storm',
+    {
+      'byname_dns_responses_total{rcode="NXDOMAIN",source="cache"}': '0+5400x40',
+      'byname_dns_responses_total{rcode="NOERROR",source="mesh"}': '0+600x40',
+      'byname_dns_requests_total{proto="udp",family="4",type="A"}': '0+6000x40',
+    },
+    ['BynameSearchStorm'],
   ],
   [
     'the cache answers less',
