@@ -100,6 +100,9 @@ const DEFAULT_PORTS = { udp: 53, tcp: 53, tls: 853, https: 443 } as const
 export function parseServer(text: string): Parsed<ServerAddress> {
   const match = /^(?:([a-z]+):\/\/)?([^/#?\s]*)(\/[^#\s]*)?(?:#(\S*))?$/i.exec(text.trim())
   const forms = 'IP, IP:PORT, tcp://IP:PORT, tls://IP:853#NAME or https://IP/dns-query#NAME'
+  // Not quoted: a password does not belong into a log.
+  if (/^(?:[a-z]+:\/\/)?[^/]*@/i.test(text.trim()))
+    return { reason: `a server takes no user and password before @; write ${forms}` }
   if (match === null) return { reason: `${quote(text)} is no server; write ${forms}` }
   const transport = (match[1] ?? 'udp').toLowerCase()
   if (transport !== 'udp' && transport !== 'tcp' && transport !== 'tls' && transport !== 'https') {

@@ -30,7 +30,7 @@ export async function answerExplain(
   }
   const client = query.get('from')
   if (client !== null && isIP(client) === 0) return { problem: `${JSON.stringify(client)} is no address: ?from=` }
-  const from = client === null ? null : addressBytes(client)
+  const from = client === null ? null : addressBytes(client.replace(/%.*$/, ''))
   const facts = searchOf(query, application(name))
   if ('problem' in facts) return facts
   const isDnssec = query.get('dnssec') === '1'

@@ -61,6 +61,9 @@ describe('servers', () => {
     ['tls://dns.quad9.net', /is a name, .* write tls:\/\/IP#dns.quad9.net/],
     ['', /is empty/],
     ['1.1.1.1 8.8.8.8', /is no server/],
+    ['https://me:hunter2@1.1.1.1/q', /^refused: a server takes no user and password(?!.*hunter2)/],
+    ['me:hunter2@1.1.1.1', /^refused: a server takes no user and password(?!.*hunter2)/],
+    ['tls://me:hunter2 x@1.1.1.1', /^refused: a server takes no user and password(?!.*hunter2)/],
   ])('%j is refused', (text, reason) => {
     expect(ok(parseServer(text))).toEqual(expect.stringMatching(reason))
   })

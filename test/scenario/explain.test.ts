@@ -35,6 +35,9 @@ test('a mesh name, a cached one and one that must be asked are explained as they
   await until(async () => expect((await daemon.status()).table.hosts).toBe(1))
   const here = ['--resolv-conf', resolvConf, '--server', socketText(daemon.at().address, daemon.at().port)]
 
+  const linkLocal = await explain(daemon, 'web', ...here, '--from', 'fe80::1%eth0')
+  expect(linkLocal.code).toBe(0)
+
   const mesh = await explain(daemon, 'web', ...here, '--live')
   expect(mesh.out.split('\n')[0]).toBe(
     'A program that looks up web gets the addresses of web.default.svc.cluster.local.',
