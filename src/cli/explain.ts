@@ -21,8 +21,8 @@ import { amount, durationText } from './figures.ts'
 import { DEFAULT_SERVER } from './query-arguments.ts'
 import { alignColumns } from './text-columns.ts'
 
-/** What the admin endpoint answers. */
-type Explained = NameExplanation & { table: StatusReport['table'] }
+/** What the admin endpoint answers; one of an earlier version does not say how the daemon is. */
+type Explained = NameExplanation & Pick<StatusReport, 'table'> & Partial<Pick<StatusReport, 'health'>>
 
 /** What a server really answered to one question. */
 interface LiveAnswer {
@@ -34,6 +34,8 @@ interface LiveAnswer {
 }
 
 const LIVE_TIMEOUT_MS = 5000
+/** Told in the first line. */
+const MOST_CAUSES = 3
 
 /** `byname explain`: why a name gets its answer. */
 export const explainCommand: Command = {
@@ -153,14 +155,37 @@ function explanationText(explained: Explained, live: readonly LiveAnswer[] | nul
   ].join('\n')
 }
 
-/** The first line: the answer and its reason. */
-function headline({ application, name, questions }: Explained): string {
+/** The first line: the answer and its reason, whose the addresses are if not the cluster's own, and what is wrong with byname now. */
+function headline(explained: Explained): string {
+  const [answer, ...others] = answerLines(explained)
+  const causes = explained.health?.causes.slice(0, MOST_CAUSES) ?? []
+  const now = causes.length === 0 ? '' : ` At this time: ${causes.join('; ')}.`
+  return `${[`${answer}${capturedBy(explained)}${now}`, ...others].join('\n')}\n`
+}
+
+function answerLines({ application, name, questions }: Explained): string[] {
   const hosts = application?.hostsAddresses ?? []
   if (hosts.length > 0) {
-    return `${name} is ${hosts.join(' ')} for programs on this machine, because /etc/hosts says so: they ask nobody.\n`
+    return [`${name} is ${hosts.join(' ')} for programs on this machine, because /etc/hosts says so: they ask nobody.`]
   }
-  if (application !== null) return `A program that looks up ${name} gets ${application.lookups[0]!.result}.\n`
-  return `${questions.map(questionHead).join('\n')}\n`
+  if (application === null) return questions.map(questionHead)
+  return [`A program that looks up ${name} gets ${application.lookups[0]!.result}.`]
+}
+
+/** A host that a ServiceEntry, say, has made answers in place of the resolvers: nobody who knows the name's real address is asked. */
+function capturedBy({ application, questions }: Explained): string {
+  if ((application?.hostsAddresses.length ?? 0) > 0) return ''
+  const found = application?.lookups[0]?.steps.find(({ verdict }) => verdict === 'found')?.name
+  const asked = application === null ? questions : application.questions.filter(({ name }) => name === found)
+  const captured = asked.filter(({ answers, source }) => source === 'mesh' && answers.length > 0)
+  const host = captured.flatMap(({ stages }) => stages.filter(({ answers }) => answers)).at(0)?.finding
+  if (host === undefined || !host.includes('(External')) return ''
+  const addresses = new Set(captured.flatMap(({ answers, type }) => answersOf(answers, type)))
+  return ` The name table has it, not a resolver: ${host.replace(/:.*/, '')} is ${[...addresses].join(' ')}.`
+}
+
+function answersOf(answers: QuestionExplanation['answers'], type: string): string[] {
+  return answers.filter((answer) => answer.type === type).map(({ data }) => data)
 }
 
 /** A text for each question; questions that nobody here can answer have the same one. */

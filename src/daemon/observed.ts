@@ -3,6 +3,7 @@ import { readAdminToken } from './admin-token.ts'
 import type { Driver } from './listeners.ts'
 import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
+import type { HostEntry } from '../engine/settings.ts'
 import { serverUses } from './engine-settings.ts'
 import { explain } from './explanations.ts'
 import type { RecentLog } from '../observe/log-ring.ts'
@@ -20,6 +21,7 @@ import type {
 } from '../observe/sources.ts'
 import type { StreamCounters } from '../stats/stream-counters.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
+import { type ComparedNames, HostsContradictions } from './hosts-contradictions.ts'
 import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
@@ -29,6 +31,7 @@ import type { OpenListener } from './listener-sockets.ts'
 
 const PING_MS = 1000
 const FLUSH_MS = 2000
+const NO_HOSTS: readonly HostEntry[] = []
 
 /** The parts of a daemon whose threads have started. The daemon owns them all. */
 export interface DaemonParts {
@@ -62,6 +65,7 @@ export interface DaemonParts {
 /** What the observer shows of a daemon that answers. */
 export function observeSources(parts: DaemonParts): ObserveSources {
   const { settings, listeners, workers, keeper } = parts
+  const contradictions = new HostsContradictions()
   return {
     version,
     pid: process.pid,
@@ -104,11 +108,19 @@ export function observeSources(parts: DaemonParts): ObserveSources {
       ...credentialProblems(parts.credentials()),
       ...parts.queryLogging.problems,
       ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper),
+      ...contradictions.problems(namesOf(parts), Date.now()),
     ],
     reload: parts.reload,
     adminToken: () => readAdminToken(settings.config.admin.token),
     socketTables: readSocketTables,
   }
+}
+
+function namesOf({ settings, keeper }: DaemonParts): ComparedNames {
+  const { config, engine } = settings
+  const { source } = config.mesh
+  const except = source.kind === 'xds' ? source.addresses.map(({ host }) => host) : []
+  return { file: config.hostsFile, hosts: engine.hosts ?? NO_HOSTS, image: keeper.image, except }
 }
 
 function meshState({ settings, keeper, updates, compileDurations }: DaemonParts): MeshState {

@@ -85,7 +85,8 @@ export function adminRoutes(
       async ({ query }) => {
         const result = await sources.explain(query)
         if ('problem' in result) return text(400, result.problem)
-        return json({ ...result.explanation, table: (await status()).table })
+        const now = await status()
+        return json({ ...result.explanation, table: now.table, health: now.health })
       },
     ),
     get('/debug/upstreams', 'upstream servers: health, round-trip time, failures', () => upstreamStatus(sources)),

@@ -23,6 +23,8 @@ export interface SecuredOptions {
   wantsCertificate?: boolean
   /** Tokens that are accepted, '' for none at all; by default everybody is. */
   tokens?: readonly string[]
+  /** Serialized NameTable; an empty one if not given. */
+  table?: Uint8Array
   /** Of what is signed. */
   wanted?: (csr: string) => Wanted
 }
@@ -57,7 +59,7 @@ export class SecuredControlPlane {
         stream.on('data', () => {
           if (!isFirst) return
           isFirst = false
-          const resource = { type_url: NAME_TABLE_TYPE, value: new Uint8Array(0) }
+          const resource = { type_url: NAME_TABLE_TYPE, value: this.#options.table ?? new Uint8Array(0) }
           stream.write({
             system_version_info: 'v1',
             type_url: NAME_TABLE_TYPE,

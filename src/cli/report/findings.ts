@@ -4,7 +4,7 @@
  */
 import { amount, durationText, plural } from '../figures.ts'
 import { DaemonFile, samplesOf } from './daemon-evidence.ts'
-import { at, entriesOf, type Evidence, numberOf, textOf } from './evidence.ts'
+import { at, entriesOf, type Evidence, listOf, numberOf, textOf } from './evidence.ts'
 import { machineFindings } from './machine-findings.ts'
 
 /** One finding. */
@@ -219,7 +219,22 @@ function tableFindings(evidence: Evidence): Finding[] {
       text: `${plural(skipped, 'host')} of the table were left out: no valid name or no valid address`,
       files: [file],
     })
-  return findings
+  return [...findings, ...outsideNames(evidence)]
+}
+
+/** Mostly what ServiceEntries are for; one that nobody knows of leads applications elsewhere. */
+function outsideNames(evidence: Evidence): Finding[] {
+  const file = DaemonFile.table
+  const found = entriesOf(evidence.at(file, 'table')).filter(([, info]) => at(info, 'registry') === 'External')
+  if (found.length === 0) return []
+  const told = found.slice(0, MOST_REPEATED).map(([host, info]) => {
+    const addresses = listOf(at(info, 'ips')).slice(0, MOST_REPEATED).map(String).join(' ')
+    const namespace = textOf(at(info, 'namespace'))
+    return `${host} (${addresses}${namespace === null || namespace === '' ? '' : `, namespace ${namespace}`})`
+  })
+  const more = found.length > MOST_REPEATED ? `; and ${amount(found.length - MOST_REPEATED)} more` : ''
+  const text = `the name table, and no resolver, has ${plural(found.length, 'name')} of outside the cluster: ${told.join('; ')}${more}`
+  return [{ severity: 'note', text, files: [file] }]
 }
 
 function credentialFindings(evidence: Evidence): Finding[] {
@@ -244,8 +259,9 @@ function credentialFindings(evidence: Evidence): Finding[] {
     if (problem !== null)
       return [{ severity: isNeeded ? 'error' : 'note', text: `the ${kind} ${from}: ${problem}`, files: [file] }]
     if (left === null || left > SOON_SECONDS) return []
-    // Tokens of a pod live for an hour or a day, and are replaced long before.
-    const severity = left <= VERY_SOON_SECONDS ? 'warning' : 'note'
+    // Tokens of a pod live for an hour or a day, and are replaced long before: what is soon depends on the life, which the daemon knows.
+    const isSoon = at(each, 'isEndingSoon') === true || left <= VERY_SOON_SECONDS
+    const severity = isSoon && isNeeded ? 'warning' : 'note'
     return [{ severity, text: `the ${kind} ${from} expires in ${inWords(left)}`, files: [file] }]
   })
 }

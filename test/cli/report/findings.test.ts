@@ -156,6 +156,30 @@ test.each<[string, Record<string, unknown>, string]>([
     'warning: the certificate /etc/certs/cert-chain.pem expires in 20 minutes',
   ],
   [
+    'a certificate that a day is left of, of a life of weeks',
+    {
+      'daemon/status.json': {
+        ...QUIET,
+        credentials: [
+          { kind: 'certificate', from: '/c', secondsLeft: 20_000, isNeeded: true, isEndingSoon: true, problem: null },
+        ],
+      },
+    },
+    'warning: the certificate /c expires in 5 h 33 min',
+  ],
+  [
+    'names of outside the cluster in the table',
+    {
+      'daemon/table.json': {
+        table: {
+          'api.example.com': { ips: ['10.66.6.6'], registry: 'External', namespace: 'shop' },
+          'web.shop.svc.cluster.local': { ips: ['10.0.0.1'], registry: 'Kubernetes', namespace: 'shop' },
+        },
+      },
+    },
+    'note: the name table, and no resolver, has 1 name of outside the cluster: api.example.com (10.66.6.6, namespace shop)',
+  ],
+  [
     'a token that has expired, of a daemon that does not say',
     { 'machine/certificates.json': [{ kind: 'claims', file: '/t', secondsLeft: -120 }] },
     'error: the token /t expired 2 min ago',
