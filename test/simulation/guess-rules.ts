@@ -35,9 +35,10 @@ export class GuessRules {
 
   /** A datagram leaves for a question that clients wait for. */
   sent(key: string, sent: Sent, socket: number): void {
-    const list = this.open.get(key)
-    if (list === undefined) this.open.set(key, [{ sent, socket }])
-    else list.push({ sent, socket })
+    const list = this.open.get(key)?.filter((one) => !one.sent.mayBeSettled) ?? []
+    // What was asked before may have ended, although nobody was told: this may be another question like it.
+    if (list.length === 0) this.certain.delete(key)
+    this.open.set(key, [...list, { sent, socket }])
   }
 
   /** Nobody waits for the question any more. */
@@ -64,7 +65,7 @@ export class GuessRules {
     const key = first?.keys.length === 1 ? first.keys[0]! : ''
     if (first === undefined || !isCertain || at.some(({ keys }) => keys.length > 1 || keys[0] !== key)) return
     const list = this.open.get(key) ?? []
-    if (!list.some(({ sent }) => at.includes(sent) && !sent.mayBeSettled)) return
+    if (!list.some(({ sent }) => at.includes(sent)) || list.some(({ sent }) => sent.mayBeSettled)) return
     const count = (this.certain.get(key) ?? 0) + 1
     this.certain.set(key, count)
     if (count >= ENOUGH && messages(first) <= FEW_MESSAGES) this.due = key
