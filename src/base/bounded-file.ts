@@ -18,6 +18,7 @@ export const MAX_FILE_BYTES: Readonly<Record<FilePurpose, number>> = {
   credentials: 4 * MEBIBYTE,
   lastKnownGood: 512 * MEBIBYTE,
   automaticAddresses: 64 * MEBIBYTE,
+  statusPage: 4 * MEBIBYTE,
   kernelTable: 64 * MEBIBYTE,
 }
 
@@ -31,6 +32,7 @@ type FilePurpose =
   | 'credentials'
   | 'lastKnownGood'
   | 'automaticAddresses'
+  | 'statusPage'
   | 'kernelTable'
 
 /** Why a file was not read. */

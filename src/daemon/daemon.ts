@@ -8,7 +8,8 @@
  * ```
  */
 import { randomInt } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { steadyClock } from '../base/clock.ts'
 import { collectGarbage } from '../base/garbage.ts'
 import { socketText } from '../config/address.ts'
@@ -83,9 +84,8 @@ export interface DaemonOptions extends LoadedConfig {
 /** A data worker that has not collected its garbage by then is not waited for. */
 const COLLECT_MS = 5000
 /** Made by bin/build.mjs. */
-const PAGE = new URL(
-  import.meta.url.endsWith('.ts') ? '../../dist/status-page.html' : './status-page.html',
-  import.meta.url,
+const PAGE: string = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? '../../dist/status-page.html' : './status-page.html', import.meta.url),
 )
 const OBSERVER_STOP_MS = 1000
 const ORIGIN_STOP_MS = 1000
@@ -428,7 +428,7 @@ class Daemon {
       admin: this.#endpoint('admin', admin.listen),
       clock: steadyClock,
       usage: processUsage,
-      pageTemplate: () => readFileSync(PAGE, 'utf8'),
+      pageTemplate,
       // The process before this one leaves the ports when this one has said that it answers.
       busyAllowedMs: this.#inherited === null ? 0 : PREDECESSOR_STOP_MS,
       log: this.#log,
@@ -573,6 +573,13 @@ class Daemon {
   #close(fds: readonly number[]): void {
     for (const fd of fds) if (fd >= 0) this.#sys?.close(fd)
   }
+}
+
+/** @throws Error in one line */
+function pageTemplate(): string {
+  const read = readBoundedText(PAGE, MAX_FILE_BYTES.statusPage)
+  if ('problem' in read) throw new Error(`${PAGE} ${read.problem.reason}`)
+  return read.text
 }
 
 function lent(name: LentEndpoint['name'], listen: Endpoint | null, server: HttpServer | null): LentEndpoint[] {

@@ -1,5 +1,5 @@
 /** What this process uses, all threads together. */
-import { readFileSync } from 'node:fs'
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 
 /** Memory of now, and CPU time since the start. */
 export interface ProcessUsage {
@@ -22,11 +22,7 @@ export function processUsage(): ProcessUsage {
 }
 
 function anonymousBytes(): number | null {
-  try {
-    const found = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1]
-    return found === undefined ? null : Number(found) * 1024
-  } catch {
-    // No Linux.
-    return null
-  }
+  const read = readBoundedText('/proc/self/status', MAX_FILE_BYTES.kernelTable)
+  const found = 'text' in read ? /^RssAnon:\s+(\d+) kB$/m.exec(read.text)?.[1] : undefined
+  return found === undefined ? null : Number(found) * 1024
 }

@@ -29,6 +29,7 @@ const LIVE: Record<string, [value: string, seen: (settings: EngineSettings, conf
     'mesh.ttlSeconds': ['2m', ({ ttlSeconds }) => ttlSeconds, 120],
     'mesh.httpsRecords': ['forward', ({ httpsRecords }) => httpsRecords, 'forward'],
     'mesh.beforeSync': ['servfail', ({ beforeSync }) => beforeSync, 'servfail'],
+    'search.storms': ["'off'", ({ searchStorms }) => searchStorms, undefined],
     'upstream.resolvConf': ['/run/resolv.conf', (_, { upstream }) => upstream.resolvConf, '/run/resolv.conf'],
     'upstream.servers': ['[10.0.0.11]', ({ servers }) => servers.map(({ label }) => label), ['10.0.0.11:53']],
     'upstream.routes': [

@@ -15,7 +15,10 @@ const LEAST_INSIDE = 4
 const CODE = /^(?:n|ip4|ip6|id)-[0-9a-f]{10}$/
 
 const LABEL = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?'
-const DOTTED = new RegExp(String.raw`(?<![\w-])(?:\*\.)?(?:${LABEL}\.)+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9](?![\w-])`, 'g')
+const DOTTED = new RegExp(
+  String.raw`(?<![\w-])(?:\*\.)?(?:${LABEL}\.{1,2})+[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9](?![\w-])`,
+  'g',
+)
 const WORD = new RegExp(LABEL, 'g')
 const IPV4 = /(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d]|\.\d)/g
 const IPV4_DASHED = /(?<![A-Za-z\d])\d{1,3}(?:-\d{1,3}){3}(?!\d|-\d)/g

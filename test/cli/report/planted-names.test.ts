@@ -18,7 +18,7 @@ const NAMES = [
   'bilbyhost',
   'dingo-team',
 ]
-const ADDRESSES = ['10.77.1.7', '10.77.1.8', 'fd77:1::7', '10.77.9.53', '10.77.9.54', '240.77.0.9']
+const ADDRESSES = ['10.77.1.7', '10.77.1.8', 'fd77:1::7', 'fe80::77:53', 'fe80::77:54', '240.77.0.9']
 
 const folder = mkdtempSync(join(tmpdir(), 'byname-names-'))
 let daemon: DaemonProcess
@@ -52,9 +52,9 @@ beforeAll(async () => {
         ip: '10.77.1.8',
         labels: { team: 'dingo-team' },
       },
-      upstream: { routes: [{ domains: ['intra.numbatcorp'], servers: ['10.77.9.54'] }] },
+      upstream: { routes: [{ domains: ['intra.numbatcorp'], servers: ['fe80::77:54%lo'] }] },
     },
-    resolvConf: 'search quokkashop.svc.cluster.local bilbyhost\nnameserver 10.77.9.53\noptions ndots:5\n',
+    resolvConf: 'search quokkashop.svc.cluster.local bilbyhost\nnameserver fe80::77:53%lo\noptions ndots:5\n',
   })
   const { address, port } = daemon.at()
   const at = (endpoint: string): string => {
@@ -96,11 +96,11 @@ test('the name of the machine is no more', () => {
 test('the report still reads: findings, links, figures', () => {
   expect(files.has('daemon/status.json'), error).toBe(true)
   const findings = files.get('findings.json')!
-  expect(findings).toMatch(/the resolver ip4-[0-9a-f]{10}:53 /)
+  expect(findings).toMatch(/the resolver \[ip6-[0-9a-f]{10}%lo\]:53 /)
   expect(files.get('index.html')).toContain('Names and addresses are replaced')
   expect(files.get('daemon/metrics.txt')).toMatch(/^byname_dns_requests_total\{proto="udp",family="4",type="A"\} \d+$/m)
   expect(files.get('network/resolv.conf')).toMatch(
-    /^search n-\w+\.svc\.cluster\.local n-\w+\nnameserver ip4-\w+\noptions ndots:5\n$/,
+    /^search n-\w+\.svc\.cluster\.local n-\w+\nnameserver ip6-\w+%lo\noptions ndots:5\n$/,
   )
   const status: { table: { hosts: number } } = JSON.parse(files.get('daemon/status.json')!)
   expect(status.table.hosts).toBe(2)
