@@ -6,6 +6,8 @@
 import type { Sent } from './virtual-network.ts'
 
 const ENOUGH = 5
+/** Fewer are certainly too few: which question the engine counts a guess for is not always known. */
+const CERTAINLY_FEW = 3
 /** Messages of a question after which one more over TCP can be afforded in any case, as some are kept for other servers. */
 const FEW_MESSAGES = 4
 
@@ -24,6 +26,8 @@ export class GuessRules {
   private readonly certain: Map<string, number> = new Map()
   /** Times of what may have been guesses since a question was asked over TCP. */
   private readonly possible: Map<string, number[]> = new Map()
+  /** The same, never forgotten: the engine may count it for a question that differs in its flags alone. */
+  private readonly seen: Map<string, number[]> = new Map()
   /** The question that must be asked over TCP before the message in hand has been dealt with. */
   private due: string | null = null
 
@@ -59,7 +63,7 @@ export class GuessRules {
   arrived({ at, isCertain }: Guess, messages: (sent: Sent) => number, now: number): void {
     this.due = null
     for (const key of new Set(at.flatMap(({ keys }) => keys)))
-      this.possible.set(key, [...(this.possible.get(key) ?? []), now])
+      for (const times of [this.possible, this.seen]) times.set(key, [...(times.get(key) ?? []), now])
     const [first] = at
     // Without an OPT, or with flags of another question like it, it is not clear which of them is aimed at.
     const key = first?.keys.length === 1 ? first.keys[0]! : ''
@@ -74,11 +78,17 @@ export class GuessRules {
   /** Questions like these are asked over TCP. `isBecauseOfGuess`: because of the datagram in hand. What is wrong, or null. */
   turnedToStream(keys: readonly string[], isBecauseOfGuess: boolean, since: number): string | null {
     if (this.due !== null && keys.includes(this.due)) this.due = null
-    const counts = keys.map((key) => (this.possible.get(key) ?? []).filter((at) => at >= since).length)
+    const counts = keys.map((key) => {
+      const others = [...this.seen.keys()].filter(
+        (other) => !keys.includes(other) && withoutFlags(other) === withoutFlags(key),
+      )
+      const times = [...(this.possible.get(key) ?? []), ...others.flatMap((other) => this.seen.get(other)!)]
+      return times.filter((at) => at >= since).length
+    })
     for (const key of keys) this.certain.delete(key)
     if (keys.length === 1 && isBecauseOfGuess) this.possible.delete(keys[0]!)
     const most = Math.max(...counts)
-    return isBecauseOfGuess && most < ENOUGH ? `over TCP after ${most} guesses at a reply` : null
+    return isBecauseOfGuess && most < CERTAINLY_FEW ? `over TCP after ${most} guesses at a reply` : null
   }
 
   /** The message has been dealt with; what is wrong, or null. */
@@ -87,4 +97,8 @@ export class GuessRules {
     this.due = null
     return due === null ? null : `not over TCP after ${ENOUGH} guesses at the reply to ${JSON.stringify(due)}`
   }
+}
+
+function withoutFlags(key: string): string {
+  return key.slice(0, key.lastIndexOf('|'))
 }

@@ -230,7 +230,7 @@ export class Referee {
     if (isOutOfReach) {
       const tooSoon = network.guesses.turnedToStream(query.opt === null ? keys : [key], isStray, now - LONGEST_MS)
       if (tooSoon !== null) throw new Violation(`${tooSoon}: ${JSON.stringify(query.name)}`)
-    } else if (!isStream && outcome !== -1 && query.opt !== null && !mayBeProbe)
+    } else if (isAsked && !isStream && outcome !== -1 && query.opt !== null && !mayBeProbe)
       network.guesses.sent(key, network.lastDatagram, outcome!)
     if (isStray && isOutOfReach) {
       this.see('asked over TCP because of forged replies')
