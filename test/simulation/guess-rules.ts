@@ -1,7 +1,7 @@
 /**
  * Guessed replies (RFC 5452 §4): datagrams by the right socket with the right question and a wrong id, or with the right id
- * and another question. After five of them a question goes over TCP, and not before. What is certain to be a guess makes it
- * necessary; what may be one makes it right.
+ * and another question. After five of them a question goes over TCP, and after fewer than three certainly not. What is
+ * certain to be a guess makes it necessary; what may be one makes it right.
  */
 import type { Sent } from './virtual-network.ts'
 
