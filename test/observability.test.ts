@@ -33,6 +33,7 @@ const PASSED_ON: Readonly<Record<string, string>> = {
 const FURTHER: readonly string[] = [
   'the control plane removed the name table: the one in use stays',
   'the hosts file cannot be read: …',
+  'rules: …: … (…)',
   'upstream.rootCert: …; the certificates that it held last stay',
   'name table file …: …; the name table in use stays',
   'socket error',

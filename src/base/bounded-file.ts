@@ -15,6 +15,8 @@ export const MAX_FILE_BYTES: Readonly<Record<FilePurpose, number>> = {
   nameTable: 256 * MEBIBYTE,
   resolvConf: MEBIBYTE,
   hosts: 32 * MEBIBYTE,
+  // Five million names of 30 characters are 150 MB.
+  nameList: 256 * MEBIBYTE,
   credentials: 4 * MEBIBYTE,
   lastKnownGood: 512 * MEBIBYTE,
   automaticAddresses: 64 * MEBIBYTE,
@@ -29,6 +31,7 @@ type FilePurpose =
   | 'nameTable'
   | 'resolvConf'
   | 'hosts'
+  | 'nameList'
   | 'credentials'
   | 'lastKnownGood'
   | 'automaticAddresses'

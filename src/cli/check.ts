@@ -69,6 +69,7 @@ function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
       'route',
       `${route.domains.join(', ')} to ${route.servers.map((server) => server.label).join(', ')}, ${route.policy}`,
     ]),
+    ...rulesRow(config, files),
     [
       'access',
       config.access.map((prefix) => prefix.text).join(', ') || 'this machine (and private ranges on a wildcard)',
@@ -121,6 +122,13 @@ function sourceText({ mesh: { source } }: Config, { sourceCount }: FilesExaminat
   const addresses = source.addresses.map((address) => address.text).join(', then ')
   const mode = source.delta ? 'delta' : 'state of the world'
   return `over xDS (${mode}) from ${addresses}, ${tls === null ? 'plaintext' : 'TLS'}${token === '' ? '' : `, token ${token}`}${certificate === 'none' ? '' : ', a certificate of its own'}`
+}
+
+function rulesRow({ egress, rules }: Config, { ruleNames }: FilesExamination): string[][] {
+  const how = egress.audit ? 'would be denied (audit)' : `are denied with ${egress.deny.toUpperCase()}`
+  const rest = egress.default === 'allow' ? '' : `; names outside the mesh that none allows ${how}`
+  if (rules.length === 0 && rest === '') return []
+  return [['rules', `${rules.length}, of ${ruleNames.toLocaleString('en-US')} names${rest}`]]
 }
 
 function aaaaText({ aaaaWithheld }: FilesExamination): string {

@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { type HostPort, type Parsed, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
+import { egressSetting, routeIssues, ruleId, rulesSetting } from './rules-schema.ts'
 import { group, optionalGroup, optionalSetting, requiredSetting, setting } from './setting.ts'
 import {
   autoOrOff,
@@ -208,7 +209,8 @@ const upstream = section({
   routes: setting(
     listOf(
       section({
-        domains: listOf(domainName, 'domain names'),
+        name: ruleId.optional(),
+        domains: listOf(domainName, 'domain names').optional(),
         servers: listOf(server, 'servers'),
         policy: policy.optional(),
       }),
@@ -217,7 +219,7 @@ const upstream = section({
     [],
     {
       about:
-        'Other servers for some domains, as [{ domains: [corp.example], servers: [10.0.0.53], policy: random }]; the longest domain wins.',
+        'Other servers for some domains, as [{ domains: [corp.example], servers: [10.0.0.53], policy: random }]; the longest domain wins. One with a name is for rules as well (route: NAME), and needs no domains.',
       reload: 'live',
     },
   ),
@@ -257,7 +259,16 @@ const upstream = section({
   }
   read.routes.forEach((route, index) => {
     for (const key of ['domains', 'servers'] as const) {
-      if (route[key].length === 0) context.issues.push(issueAt(['routes', index, key], 'must not be empty', read))
+      if (route[key]?.length === 0) context.issues.push(issueAt(['routes', index, key], 'must not be empty', read))
+    }
+    if (route.domains === undefined && route.name === undefined) {
+      context.issues.push(
+        issueAt(['routes', index, 'domains'], 'is missing; name domains, or give the route a name for rules', read),
+      )
+    }
+    const first = read.routes.findIndex(({ name }) => name === route.name)
+    if (route.name !== undefined && first !== index) {
+      context.issues.push(issueAt(['routes', index, 'name'], `is that of routes[${first}] as well`, read))
     }
   })
   const labels = [...read.servers, ...read.routes.flatMap((route) => route.servers)].map((each) => each.label)
@@ -271,7 +282,11 @@ const upstream = section({
       issueAt(['routes'], `must be at most ${MAX_ROUTES} routes; give one route several domains`, read),
     )
   }
-  const routes = read.routes.map((route) => ({ ...route, policy: route.policy ?? read.policy }))
+  const routes = read.routes.map((route) => ({
+    ...route,
+    domains: route.domains ?? [],
+    policy: route.policy ?? read.policy,
+  }))
   return { ...read, routes, attemptTimeoutMs }
 })
 
@@ -294,6 +309,11 @@ const cache = section({
   }),
   staleSeconds: setting(quantity('seconds', 0, 604_800), 3600, {
     about: 'How long after its TTL an answer may still serve while no server answers (RFC 8767).',
+    reload: 'live',
+  }),
+  staleOnDenialSeconds: setting(quantity('seconds', 0, 86_400), 0, {
+    about:
+      'For so long after a positive answer the denial of its name, or type, by one server is not believed: a second server is asked, and unless it denies it as well the answer is served on as a stale one. With one server alone it is served on until then. 0: a denial counts at once.',
     reload: 'live',
   }),
   prefetch: setting(flag, true, {
@@ -414,6 +434,8 @@ const root = section({
     {},
     'What one client address (IPv6: one /64) may ask of each worker. The one client is usually the workload itself. Beyond it datagrams are dropped and counted, and TCP queries get REFUSED.',
   ),
+  rules: rulesSetting,
+  egress: egressSetting,
   cache: group(cache, {}, 'The cache of answers from upstream.'),
   search: group(
     section({
@@ -483,6 +505,12 @@ export const configSchema = root.transform((read, context) => {
     if (address.port === 0 || read.listen.findIndex((other) => other.text === address.text) === index) return
     context.issues.push(issueAt(['listen', index], `${address.text} is there twice`, read))
   })
+  context.issues.push(
+    ...routeIssues(
+      read.rules,
+      read.upstream.routes.flatMap(({ name }) => name ?? []),
+    ),
+  )
   return read
 })
 

@@ -38,6 +38,7 @@ import {
 import { type GuardLink, linkToGuard } from './guard-link.ts'
 import { BucketCounts, COMPILE_BOUNDS } from '../observe/bucket-counts.ts'
 import type { HttpServer } from '../http/http-server.ts'
+import type { EngineSettings } from '../engine/settings.ts'
 import { createLog, type ProcessLog } from '../observe/log.ts'
 import type { Endpoint, Observer } from '../observe/observer.ts'
 import type {
@@ -191,6 +192,8 @@ class Daemon {
   #keeper: TableKeeper | null = null
   #origin: TableOrigin | null = null
   #counterWatch: CounterWatch | null = null
+  /** Names of the rules in use. */
+  #ruleImage: SharedArrayBuffer | null = null
   #settling: Settling | null = null
   #queryLogging: QueryLogging | null = null
   #observer: Observer | null = null
@@ -223,7 +226,8 @@ class Daemon {
     this.#settings = new DaemonSettings({
       config,
       log,
-      onSettings: (settings) => this.#threads?.configure(settings, this.#settings.rootCertificates),
+      onSettings: (settings) => this.#configureThreads(settings),
+      counters: () => this.#threads?.workers.counters ?? [],
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
     })
   }
@@ -269,6 +273,7 @@ class Daemon {
       onAdopted: () => keeper.slotFreed(),
       onLoop: (server, from) => this.#settings.loopFound(server, from),
       onStormsOff: (domain, why) => this.#settings.stormsOff(domain, why),
+      onRuleMatch: (match) => this.#settings.ruleMatched(match),
     })
     this.#threads = threads
     const hasOrigin = config.mesh.source.kind !== 'none'
@@ -306,6 +311,17 @@ class Daemon {
       },
       'byname is answering',
     )
+  }
+
+  #configureThreads(settings: EngineSettings): void {
+    const threads = this.#threads
+    if (threads === null) return
+    threads.configure(settings, this.#settings.rootCertificates)
+    const image = settings.rules?.image ?? null
+    if (image === this.#ruleImage) return
+    this.#ruleImage = image
+    // A worker that allocates nothing collects nothing: it would keep the image of before, which may be large.
+    void threads.workers.request('collect', null, COLLECT_MS)
   }
 
   /** The listeners that the service manager passed. @throws Error if they cannot be used, as nobody else can have them */

@@ -6,6 +6,7 @@ import { closeSync } from 'node:fs'
 import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads'
 import type { Log } from '../base/log.ts'
 import { ThreadRequests } from '../base/thread-requests.ts'
+import type { RuleMatch } from '../engine/rule-reports.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import { errorName, type Syscalls } from '../os/syscalls.ts'
 import { createRing } from '../querylog/ring-layout.ts'
@@ -57,6 +58,8 @@ export interface DataWorkersOptions {
   onLoop?: (server: string, from: Uint8Array) => void
   /** Every question below this search domain is asked again, and why; each worker says so for itself. */
   onStormsOff?: (domain: string, why: string) => void
+  /** A query was matched by a rule that logs, or is under audit. */
+  onRuleMatch?: (match: RuleMatch) => void
   /** A worker needs the stream worker, and there is none yet. */
   onStreamWanted: () => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
@@ -291,6 +294,8 @@ export class DataWorkers {
         return this.#options.onLoop?.(message.server, message.from)
       case 'stormsOff':
         return this.#options.onStormsOff?.(message.domain, message.why)
+      case 'ruleMatch':
+        return this.#options.onRuleMatch?.(message.match)
     }
   }
 

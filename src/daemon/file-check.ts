@@ -9,6 +9,7 @@ import { parseNameTableJson } from '../table/nds.ts'
 import { deriveSettings } from './engine-settings.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
 import { realDomainWarnings } from './real-domains.ts'
+import { examineRules } from './rule-check.ts'
 import { absentAddresses, type Finding, interfaceAddresses, leftOutMessage } from './start-check.ts'
 
 /** More problems of one source are counted only. */
@@ -24,6 +25,8 @@ export interface FilesExamination {
   aaaaWithheld: string | null
   /** Hosts of a table file, or files of a mesh folder; null where there is no such file or folder, or it cannot be used. */
   sourceCount: number | null
+  /** Names of all rules, those of their files included. */
+  ruleNames: number
 }
 
 /** Reads every file that the configuration names. Nothing is started, and nothing waits for another process. */
@@ -40,12 +43,22 @@ export async function examineFiles(config: Config): Promise<FilesExamination> {
   readHostsFile(config.hostsFile, warn)
   const { source } = config.mesh
   const known: string[][] = []
-  const sourceCount = await readSource(config, source, warn, known)
+  const meshNames: string[] = []
+  const sourceCount = await readSource(config, source, warn, known, meshNames)
   if (config.mesh.shortNames !== 'none') {
     for (const line of realDomainWarnings(known, (settings.searchedBelowDots ?? 0) >= 2))
       warn(['mesh', 'shortNames'], line)
   }
-  return { warnings, resolvConf, servers, aaaaWithheld: settings.aaaaWithheld ?? null, sourceCount }
+  const rules = examineRules(config, meshNames)
+  warnings.push(...rules.warnings)
+  return {
+    ruleNames: rules.names,
+    warnings,
+    resolvConf,
+    servers,
+    aaaaWithheld: settings.aaaaWithheld ?? null,
+    sourceCount,
+  }
 }
 
 type Warn = (path: KeyPath, message: string) => void
@@ -78,15 +91,16 @@ function readHostsFile(path: string, warn: Warn): void {
   }
 }
 
-/** `known`: is given short name and namespace of each service. */
+/** `known`: is given short name and namespace of each service; `meshNames`: the full name of each host, as far as files tell. */
 async function readSource(
   config: Config,
   source: MeshSourceConfig,
   warn: Warn,
   known: string[][],
+  meshNames: string[],
 ): Promise<number | null> {
-  if (source.kind === 'table') return readTable(source.file, warn, known)
-  if (source.kind === 'files') return await readFolder(source.folder, warn, known)
+  if (source.kind === 'table') return readTable(source.file, warn, known, meshNames)
+  if (source.kind === 'files') return await readFolder(source.folder, config, warn, known, meshNames)
   if (source.kind === 'none') return null
   if (source.tls !== null) await readCredentials(config, source, warn)
   return null
@@ -121,7 +135,7 @@ async function readCredentials(
   warn(['mesh', 'source', 'xds'], `there is neither a certificate nor a token to show to the control plane; ${remedy}`)
 }
 
-function readTable(path: string, warn: Warn, known: string[][]): number | null {
+function readTable(path: string, warn: Warn, known: string[][], meshNames: string[]): number | null {
   const key = ['mesh', 'source', 'table']
   const read = readBoundedText(path, MAX_FILE_BYTES.nameTable)
   if ('problem' in read) {
@@ -132,6 +146,7 @@ function readTable(path: string, warn: Warn, known: string[][]): number | null {
     const table = parseNameTableJson(read.text)
     for (const { registry, shortname, namespace } of table.values())
       if (registry === 'Kubernetes' && shortname !== '') known.push([shortname, namespace])
+    meshNames.push(...table.keys())
     return table.size
   } catch (error) {
     warn(key, `${path}: ${lineOf(error)}`)
@@ -139,7 +154,13 @@ function readTable(path: string, warn: Warn, known: string[][]): number | null {
   }
 }
 
-async function readFolder(path: string, warn: Warn, known: string[][]): Promise<number | null> {
+async function readFolder(
+  path: string,
+  { identity }: Config,
+  warn: Warn,
+  known: string[][],
+  meshNames: string[],
+): Promise<number | null> {
   const key = ['mesh', 'source', 'files']
   // Loaded here: no other origin needs the schemas of mesh files.
   const { MeshFiles } = await import('../mesh/mesh-files.ts')
@@ -148,7 +169,13 @@ async function readFolder(path: string, warn: Warn, known: string[][]): Promise<
     warn(key, /ENOENT/.test(read.failure) ? `${path} does not exist (yet)` : read.failure)
     return null
   }
-  for (const each of read.resources) if (each.kind === 'Service') known.push([each.name, each.namespace])
+  const cluster = identity.domain.replace(/^[^.]*\./, '')
+  for (const each of read.resources) {
+    if (each.kind === 'Service') {
+      known.push([each.name, each.namespace])
+      meshNames.push(`${each.name}.${each.namespace}.${cluster}`)
+    } else if (each.kind === 'ServiceEntry') meshNames.push(...each.hosts)
+  }
   for (const problem of read.problems.slice(0, MOST_PROBLEMS)) warn(key, `${path}: ${problem}`)
   const more = read.problems.length - MOST_PROBLEMS
   if (more > 0) warn(key, `${path}: and ${more} more problems`)

@@ -90,6 +90,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     tableJson: () => keeper.json(),
     searchHosts: (text, offset, limit) => keeper.search(text, offset, limit),
     config: () => settings.config,
+    rules: () => settings.rules,
     ready: () => {
       const isAwaited = settings.config.mesh.source.kind !== 'none' && keeper.image === null
       const missing = isAwaited ? ['no name table has arrived yet'] : []

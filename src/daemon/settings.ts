@@ -3,12 +3,13 @@
  * files and watches them; what the engine is told follows from them (engine-settings.ts).
  *
  * ```
- *  configuration, resolv.conf, hosts file, own addresses ─→ EngineSettings ─→ data workers, stream thread
+ *  configuration, resolv.conf, hosts file, own addresses,
+ *                                     files of rules ─→ EngineSettings ─→ data workers, stream thread
  *                 file of root certificates ──────────────────────────────────────────────→ stream thread
  *                 resolv.conf's search domain ────────────→ TableIdentity ──→ compiler
  * ```
  */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { type Clock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { WatchedFile } from '../base/watched-file.ts'
@@ -16,19 +17,25 @@ import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
 import { nameToText } from '../dns/name.ts'
 import type { Config } from '../config/schema.ts'
 import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
+import type { RuleMatch } from '../engine/rule-reports.ts'
 import { type EngineSettings, type HostEntry, isSameRouting } from '../engine/settings.ts'
+import type { WorkerCounters } from '../stats/counters.ts'
 import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
 import { OwnAddresses } from './own-addresses.ts'
+import { RuleCounters } from './rule-counters.ts'
+import { RuleFiles } from './rule-files.ts'
+import { RuleLog } from './rule-log.ts'
 import { ServerNumbers } from './server-numbers.ts'
 import { watchedHosts, watchedResolvConf, watchedRootCertificates } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
-import type { Problem } from '../observe/sources.ts'
+import type { Problem, RulesState } from '../observe/sources.ts'
 import { fileProblems } from './problems.ts'
 import { addressText } from '../dns/address.ts'
 import { interfaceAddresses, leftOutMessage } from './start-check.ts'
 import { NO_IDENTITY, type TableIdentity } from '../table/identity.ts'
+import { rulesState } from './rules-state.ts'
 
 /** What the settings are made from, and who is told when they change. */
 export interface DaemonSettingsOptions {
@@ -41,6 +48,8 @@ export interface DaemonSettingsOptions {
   /** The machine's by default. */
   files?: Files
   clock?: Clock
+  /** Of all data workers, where rules are counted; none by default. */
+  counters?: () => readonly WorkerCounters[]
   /** Literal addresses of this machine's interfaces. */
   ownAddresses?: () => readonly string[]
   /** Whether IPv6 leads out of this machine; as `hasIpv6Route` has it by default. */
@@ -64,6 +73,9 @@ export class DaemonSettings {
   #hosts: WatchedFile<readonly HostEntry[]> | null
   #rootCertificates: WatchedFile<string> | null
   readonly #addresses: OwnAddresses
+  readonly #ruleCounters: RuleCounters
+  readonly #ruleFiles: RuleFiles
+  readonly #ruleLog: RuleLog
   #settings: EngineSettings
   #searchDomain: string | null
   /** Search domains whose questions are all asked again, and why. */
@@ -91,6 +103,15 @@ export class DaemonSettings {
       onChange: (gained, lost) => this.#addressesChanged(gained, lost),
     })
     this.#addresses.start()
+    this.#ruleLog = new RuleLog(log)
+    this.#ruleCounters = new RuleCounters(options.counters ?? ((): readonly WorkerCounters[] => []))
+    this.#ruleFiles = new RuleFiles({
+      ...this.#surroundings,
+      counters: this.#ruleCounters,
+      seed: randomInt(2 ** 32) | 0,
+      onChange: () => this.#applySettings(),
+    })
+    this.#ruleFiles.configure(config.rules)
     this.#settings = this.#deriveSettings()
     this.#tellOfAaaa(undefined)
     this.#searchDomain = this.identity.searchDomain
@@ -148,6 +169,7 @@ export class DaemonSettings {
     return [
       ...fileProblems('resolv_conf', this.#resolvConf.trouble),
       ...fileProblems('hosts_file', this.#hosts?.trouble ?? null),
+      ...this.#ruleFiles.problems,
       ...fileProblems('root_certificates', this.#rootCertificates?.trouble ?? null),
     ]
   }
@@ -157,6 +179,7 @@ export class DaemonSettings {
     this.#resolvConf.stop()
     this.#hosts?.stop()
     this.#rootCertificates?.stop()
+    this.#ruleFiles.stop()
     this.#addresses.stop()
     this.#loops.stop()
   }
@@ -180,6 +203,7 @@ export class DaemonSettings {
       this.#rootCertificates?.stop()
       this.#rootCertificates = this.#watchRootCertificates(this.rootCertificates)
     }
+    this.#ruleFiles.configure(config.rules)
     this.#loops.forget()
     if (!this.#addresses.lookAgain()) this.#applySettings()
   }
@@ -202,6 +226,16 @@ export class DaemonSettings {
       `upstream server ${label} is a loop: what byname asks it comes back as a query. It forwards to byname, or queries to it are redirected here; it is asked no more until a check finds it mended`,
     )
     this.#applySettings()
+  }
+
+  /** A data worker tells of a query that a rule logs, or would have done something about. */
+  ruleMatched(match: RuleMatch): void {
+    this.#ruleLog.matched(match)
+  }
+
+  /** The rules in use, and what they did so far. */
+  get rules(): RulesState {
+    return rulesState(this.#config, this.#ruleCounters, this.#ruleFiles, this.#ruleLog, this.#settings.rules ?? null)
   }
 
   /** A data worker asks every question below a search domain again. */
@@ -292,7 +326,8 @@ export class DaemonSettings {
       )
     }
     const servers = this.#numbers.number(settings.servers)
-    return { ...settings, servers, loopProbe, cookieSecret: this.#cookieSecret }
+    const rules = this.#ruleFiles.ruleSet(this.#config, this.search.domains)
+    return { ...settings, servers, loopProbe, cookieSecret: this.#cookieSecret, ...(rules && { rules }) }
   }
 
   /** `before`: why AAAA was withheld. */

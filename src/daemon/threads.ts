@@ -1,6 +1,7 @@
 /** The threads that answer, as one: the data workers, and the stream worker that has the connections. */
 import { socketText } from '../config/address.ts'
 import type { Config } from '../config/schema.ts'
+import type { RuleMatch } from '../engine/rule-reports.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 import type { Log } from '../base/log.ts'
 import type { Syscalls } from '../os/syscalls.ts'
@@ -40,6 +41,8 @@ export interface ThreadsOptions {
   onLoop: (server: string, from: Uint8Array) => void
   /** Every question below this search domain is asked again, and why. */
   onStormsOff: (domain: string, why: string) => void
+  /** A query was matched by a rule that logs, or is under audit. */
+  onRuleMatch: (match: RuleMatch) => void
 }
 
 /** The threads from their start to their end. */
@@ -71,6 +74,7 @@ export class Threads {
       onAdopted: shared.onAdopted,
       onLoop: shared.onLoop,
       onStormsOff: shared.onStormsOff,
+      onRuleMatch: shared.onRuleMatch,
       knockFds: () => (this.#stream === null && this.#canWait ? listeners.map(({ tcpFd }) => tcpFd) : []),
       onStreamWanted: () => this.#startLateStream(),
       onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),

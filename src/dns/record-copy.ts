@@ -45,13 +45,21 @@ export function beginCopy(out: Uint8Array, start: number): void {
 
 /**
  * Copies the record at `at` of the message that begins at `start` of `packet` and ends at `end`, and has been found sound,
- * to `outAt`. Returns the offset after it. Room for its names written out must be there: 512 bytes more than it has.
+ * to `outAt`. Returns the offset after it. Room for its names written out must be there: 512 bytes more than it has. `owner`: a
+ * name written out that takes the place of its own; null: it keeps its own.
  */
-export function copyRecord(packet: Uint8Array, start: number, at: number, end: number, outAt: number): number {
+export function copyRecord(
+  packet: Uint8Array,
+  start: number,
+  at: number,
+  end: number,
+  outAt: number,
+  owner: Uint8Array | null = null,
+): number {
   const out = message
   const fixed = skipName(packet, at, end)
-  expandName(packet, start, at, end, name, 0)
-  let to = writeName(name, 0, outAt, true)
+  if (owner === null) expandName(packet, start, at, end, name, 0)
+  let to = writeName(owner ?? name, 0, outAt, true)
   copyBytes(packet, fixed, FIXED_BYTES, out, to)
   const lengthAt = to + 8
   to += FIXED_BYTES

@@ -153,6 +153,15 @@ export function addExtendedError(out: Uint8Array, opt: number, at: number, ede: 
   return at + EDE_BYTES
 }
 
+/** Adds text to the extended error that `addExtendedError` has just added to the OPT record at `opt` (RFC 8914 §2, EXTRA-TEXT, UTF-8). */
+export function addExtraText(out: Uint8Array, opt: number, at: number, text: Uint8Array): number {
+  copyBytes(text, 0, text.length, out, at)
+  writeU16(out, at - 4, 2 + text.length)
+  const end = at + text.length
+  writeU16(out, opt + 9, end - opt - OPT_BYTES)
+  return end
+}
+
 /** The low four bits of an rcode, as the header carries them. */
 export function headerRcode(rcode: number): number {
   return rcode & Flag.RCODE

@@ -19,7 +19,12 @@ export function isLocal(settings: EngineSettings, address: Uint8Array, at: numbe
 
 /** True if a client that is not local may ask. */
 export function isAllowed(settings: EngineSettings, address: Uint8Array, at: number, length: number): boolean {
-  for (const prefix of settings.access) if (isWithin(prefix, address, at, length)) return true
+  return isWithinAny(settings.access, address, at, length)
+}
+
+/** True for an address (4 or 16 bytes, an IPv4-mapped one has 4) of one of these prefixes. */
+export function isWithinAny(prefixes: readonly Prefix[], address: Uint8Array, at: number, length: number): boolean {
+  for (let k = 0; k < prefixes.length; k++) if (isWithin(prefixes[k]!, address, at, length)) return true
   return false
 }
 

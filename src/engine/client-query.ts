@@ -1,8 +1,10 @@
 import { COOKIE_BYTES } from '../dns/cookie.ts'
 import { Query } from '../dns/query.ts'
 
-/** Bits of the last byte of a cache key: what makes answers to the same question differ. */
+/** Bits of the last byte of a cache key: what makes answers to the same question differ. An answer class stands above them. */
 export const Variant = { DO: 1, CD: 2, NO_RECURSION: 4 } as const
+/** Where the number of the answer class stands in that byte. */
+export const CLASS_SHIFT = 3
 
 /** Stands for all types in a cache key (RFC 8020). Queries for type 0 are malformed, so none has this key. */
 export const ANY_TYPE_KEY = 0
@@ -27,6 +29,12 @@ export class ClientQuery extends Query {
   port = 0
   /** Number of the upstream server that the answer is from; 0: none, or not known. */
   server = 0
+  /** Where a rule has rewritten the question: header and question as the client sent them; null: it is the client's own. */
+  original: Uint8Array | null = null
+  /** TTL of the CNAME that leads from the client's question to the rewritten one; -1: the client does not see that there are two. */
+  aliasTtl = -1
+  /** Number of the answer class (rule-set.ts) by a rule, in the bits that the variant of a cache key has for it; 0: none. */
+  classBits = 0
   /** The cookie that the reply carries if the query had one (`cookieAt` > 0). */
   readonly replyCookie: Uint8Array = new Uint8Array(COOKIE_BYTES)
 }

@@ -7,9 +7,11 @@ import { readQuery, Verdict } from '../dns/query.ts'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { isAllowed, isLocal } from './access.ts'
 import { PASS } from './answers/answer-stage.ts'
+import { NO_REPLY, RulesStage } from './answers/rules.ts'
 import { type CacheEntry, CacheStage } from './cache/cache-stage.ts'
 import { ClientQuery } from './client-query.ts'
 import type { Engine } from './engine.ts'
+import { writeBack } from './rewriting.ts'
 
 /** What one stage found. */
 export interface ExplainedStage {
@@ -56,6 +58,9 @@ export interface EngineExplanation {
 }
 
 const REPLY_ROOM = 65_535
+/** Bytes of the cache's key after the name, which the cache stage has written there. */
+const KEY_TAIL = 3
+const LOOPBACK: Uint8Array = Uint8Array.of(127, 0, 0, 1)
 
 /**
  * Explains the query `packet` (a whole message) from a client with the address `from` (4 or 16 bytes), or from this
@@ -83,6 +88,8 @@ export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Arra
   }
   query.receivedAt = engine.now
   query.cookieAt = 0
+  query.address = from ?? LOOPBACK
+  query.addressLength = query.address.length
   query.limit = REPLY_ROOM
   query.advertise = isOwn ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
   return askStages(engine, query, explanation)
@@ -90,13 +97,26 @@ export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Arra
 
 function askStages(engine: Engine, query: ClientQuery, explanation: EngineExplanation): EngineExplanation {
   const out = new Uint8Array(REPLY_ROOM)
-  for (const stage of engine.stages) {
+  const { stages } = engine
+  let wasRewritten = false
+  for (let k = 0; k < stages.length; k++) {
+    const stage = stages[k]!
     const length = stage.answer(query, out, 0)
     const answers = length !== PASS
     if (stage instanceof CacheStage) explanation.cached = stage.entry
     explanation.stages.push({ name: stage.name, answers, finding: stage.finding(query) })
+    if (stage instanceof RulesStage && length === NO_REPLY) {
+      return { ...explanation, refusal: 'no reply over UDP: a rule drops the query' }
+    }
+    if (!answers && query.original !== null && !wasRewritten) {
+      // All stages are asked for the other name.
+      wasRewritten = true
+      k = -1
+    }
     if (!answers) continue
-    return { ...explanation, source: SOURCES[stage.source]!, reply: out.slice(0, length) }
+    const { source } = stage
+    const end = query.original === null ? length : writeBack(query, length, out, 0)
+    return { ...explanation, source: SOURCES[source]!, reply: out.slice(0, end) }
   }
   return { ...explanation, forward: forwardOf(engine, query) }
 }
@@ -105,7 +125,7 @@ function forwardOf(engine: Engine, query: ClientQuery): ExplainedForward {
   const { forwarder, now } = engine
   const { upstreams } = forwarder
   const { name } = query
-  const route = upstreams.routes[upstreams.routeFor(name.lower, 0, name.length)]!
+  const route = upstreams.routes[upstreams.routeForKey(name.lower, 0, name.length + KEY_TAIL)]!
   return {
     route: route.domains.map((domain) => nameToText(domain)),
     policy: route.policy,

@@ -3,6 +3,7 @@ import { Ede, EdnsOption } from '../dns/constants.ts'
 import { COOKIE_BYTES } from '../dns/cookie.ts'
 import {
   addExtendedError,
+  addExtraText,
   addOption,
   beginReply,
   EDE_BYTES,
@@ -29,6 +30,19 @@ function addOptions(query: ClientQuery, ede: number, out: Uint8Array, opt: numbe
   if (query.cookieAt > 0) end = addOption(out, opt, end, EdnsOption.COOKIE, query.replyCookie, 0, COOKIE_BYTES)
   if (ede !== Ede.NONE) end = addExtendedError(out, opt, end, ede)
   return end
+}
+
+/** The same, with text beside the extended error. Room for all of it must be there. */
+export function writeReplyOptWithText(
+  query: ClientQuery,
+  rcode: number,
+  ede: number,
+  text: Uint8Array,
+  out: Uint8Array,
+  at: number,
+): number {
+  const end = writeReplyOpt(query, rcode, ede, out, at)
+  return ede === Ede.NONE || text.length === 0 ? end : addExtraText(out, at, end, text)
 }
 
 /** Room that the reply's OPT takes; none if the query had none. */

@@ -1,5 +1,7 @@
 /** What an engine must know, as plain data: the daemon derives it from the configuration and posts it to every worker. */
 
+import type { RuleSet } from '../rules/rule-set.ts'
+
 /** One upstream server. */
 export interface UpstreamServer {
   /** As the configuration or resolv.conf names it (`10.96.0.10:53`, `tls://9.9.9.9:853#dns.quad9.net`): the metrics' label. */
@@ -106,6 +108,8 @@ export interface EngineSettings {
   loopProbe?: LoopProbeNames
   /** What the hosts file says. */
   hosts?: readonly HostEntry[]
+  /** Not given: there are none. */
+  rules?: RuleSet
   cache: {
     /** This worker's share. 0 turns the cache off. */
     maxBytes: number
@@ -114,6 +118,8 @@ export interface EngineSettings {
     maxNegativeTtlSeconds: number
     staleSeconds: number
     prefetch: boolean
+    /** For so long after a positive answer one server's denial is not believed; off if not given. */
+    staleOnDenialSeconds?: number
     /** An NXDOMAIN answers for all names below (RFC 8020); off if not given. */
     nxdomainCut?: boolean
   }

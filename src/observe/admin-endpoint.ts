@@ -89,6 +89,9 @@ export function adminRoutes(
         return json({ ...result.explanation, table: now.table, health: now.health })
       },
     ),
+    get('/debug/rules', 'rules in their order, how often each was matched, and what they logged last', () =>
+      sources.rules(),
+    ),
     get('/debug/upstreams', 'upstream servers: health, round-trip time, failures', () => upstreamStatus(sources)),
     get('/debug/xds', 'connection to the control plane, and credentials; null without one', () => {
       const xds = sources.xds()

@@ -133,6 +133,18 @@ export function dnsMetrics(sources: ObserveSources): MetricDefinition[] {
       read: cell(Cell.cachePrefetches),
     },
     {
+      name: 'byname_cache_doubted_denials_total',
+      help: 'Denials by one server, of names or types that were there shortly before, that were not believed (cache.staleOnDenialSeconds).',
+      type: 'counter',
+      read: cell(Cell.doubtedDenials),
+    },
+    {
+      name: 'byname_rule_matches_total',
+      help: 'Queries that a rule matched, by rule (its id, or rules[N]; egress: no rule allows the name) and action (audit: what it would have done was only counted and logged).',
+      type: 'counter',
+      read: () => ruleSamples(sources),
+    },
+    {
       name: 'byname_search_denials_total',
       help: 'Queries below a search domain of the cluster that were denied without asking a server, because the name above does not exist.',
       type: 'counter',
@@ -236,6 +248,14 @@ export function totalRequests(counters: WorkerCounters): number {
 export function receiveBufferBytes(counters: readonly WorkerCounters[]): number {
   const granted = counters.map((worker) => worker.get(Cell.receiveBufferBytes)).filter((bytes) => bytes > 0)
   return granted.length > 0 ? Math.min(...granted) : 0
+}
+
+function ruleSamples(sources: ObserveSources): Sample[] {
+  const { egress, rules } = sources.rules()
+  const ofRules = rules.map(({ action, queries, rule }) => ({ labels: { rule, action }, value: queries }))
+  if (egress === null) return ofRules
+  const action = egress.isAudit ? 'audit' : egress.deny
+  return [...ofRules, { labels: { rule: 'egress', action }, value: egress.queries }]
 }
 
 function total(counts: Float64Array): number {

@@ -76,6 +76,7 @@ export const PROBLEM_SUBJECTS = [
   'table_file',
   'resolv_conf',
   'hosts_file',
+  'rules',
   'root_certificates',
   'last_known_good',
   'admin_token',
@@ -103,6 +104,36 @@ export interface Problem {
   text: string
   /** Unix time in ms. */
   sinceMs: number
+}
+
+/** Rules, as far as people and metrics want to know. */
+export interface RulesState {
+  /** Names of all rules, those of files included, and bytes that they take. */
+  names: number
+  bytes: number
+  rules: readonly {
+    /** Its id, or where it stands in the configuration. */
+    rule: string
+    action: string
+    /** What it looks at. */
+    matches: string
+    /** Names of its file; 0 where it has none. */
+    fileNames: number
+    /** Queries that matched it. */
+    queries: number
+  }[]
+  /** What becomes of names outside the mesh that no rule is about; null: they are answered as without rules. */
+  egress: { deny: string; isAudit: boolean; queries: number } | null
+  /** Names that rules logged, or would have denied, the last ones first. */
+  recent: readonly {
+    rule: string
+    what: string
+    name: string
+    type: string
+    client: string
+    times: number
+    at: string
+  }[]
 }
 
 /** A bound socket of a listener. */
@@ -180,6 +211,8 @@ export interface ObserveSources {
   config(): unknown
   /** Whether a table has arrived and sockets are bound; `missing` says what is not, for people. */
   ready(): { ready: boolean; missing: readonly string[] }
+  /** The rules in use, in their order, and what they did so far. */
+  rules(): RulesState
   /** Asks every data worker for a sign of life: by index, true if it answered within the deadline. */
   ping(deadlineMs: number): Promise<readonly boolean[]>
   /** Removes a name (presentation format, every type), or null for all, from every worker's cache. Returns entries removed. */

@@ -11,7 +11,8 @@
  *  ├─ response sizes  [proto 2][bucket 8]   then [proto 2] sums in bytes
  *  ├─ dropped         [reason 16]
  *  ├─ single counters and gauges (Cell)
- *  └─ upstream        [server 32][field 32]
+ *  ├─ upstream        [server 32][field 32]
+ *  └─ rules           [counter 512]
  * ```
  */
 
@@ -118,6 +119,7 @@ export const DROP_REASONS: readonly string[] = [
   'stream_gone',
   'send_failed',
   'rate_limited',
+  'rule',
 ]
 /** Index into DROP_REASONS. */
 export const Drop = {
@@ -132,6 +134,7 @@ export const Drop = {
   streamGone: 8,
   sendFailed: 9,
   rateLimited: 10,
+  rule: 11,
 } as const
 const DROP_SLOTS = 16
 
@@ -171,6 +174,8 @@ export const Cell = {
   stormDenials: 21,
   stormParents: 22,
   stormGuards: 23,
+  /** Denials of what was there shortly before, which a second server was asked about. */
+  doubtedDenials: 24,
 } as const
 const CELL_SLOTS = 32
 
@@ -199,6 +204,8 @@ export const UpstreamField = {
 /** Servers with counters of their own (labels stay bounded); configuration refuses more. */
 export const MAX_SERVERS = 32
 const UPSTREAM_FIELDS = 32
+/** Rules with counters of their own, those of an earlier configuration included. */
+export const MAX_RULE_COUNTERS = 512
 
 const REQUESTS = 0
 const RESPONSES: number = REQUESTS + 2 * 2 * TYPE_SLOTS
@@ -209,7 +216,8 @@ const SIZE_SUMS: number = SIZES + 2 * SIZE_BUCKETS
 const DROPPED: number = SIZE_SUMS + 2
 const CELLS: number = DROPPED + DROP_SLOTS
 const UPSTREAM: number = CELLS + CELL_SLOTS
-const LENGTH: number = UPSTREAM + MAX_SERVERS * UPSTREAM_FIELDS
+const RULES: number = UPSTREAM + MAX_SERVERS * UPSTREAM_FIELDS
+const LENGTH: number = RULES + MAX_RULE_COUNTERS
 
 /** One worker's counters over a shared buffer. The worker writes; whoever else holds the buffer only reads. */
 export class WorkerCounters {
@@ -288,6 +296,15 @@ export class WorkerCounters {
     while (bucket < DURATION_BOUNDS.length && seconds > DURATION_BOUNDS[bucket]!) bucket++
     this.upstreamAdd(server, UpstreamField.durations + bucket, 1)
     this.upstreamAdd(server, UpstreamField.durationSum, seconds)
+  }
+
+  /** Counts a query that a rule is about. `counter`: below MAX_RULE_COUNTERS. */
+  ruleMatch(counter: number): void {
+    this.cells[RULES + counter]!++
+  }
+
+  ruleMatchesOf(counter: number): number {
+    return this.cells[RULES + counter]!
   }
 
   requestsOf(proto: number, family: number, slot: number): number {

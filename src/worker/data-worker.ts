@@ -57,6 +57,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     onLoop: (server, from) => post({ kind: 'loop', server, from }),
     tap: new QueryTap(start.queryRing, random, Date.now),
     onStormsOff: (domain, why) => post({ kind: 'stormsOff', domain, why }),
+    onRuleMatch: (match) => post({ kind: 'ruleMatch', match }),
   })
   const stream = new StreamWorkerLink(waiters, () => post({ kind: 'streamWanted' }))
   const handlers: RequestHandlers<WorkerRequests> = {

@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { RequestMessage, ResponseMessage } from '../base/thread-requests.ts'
 import type { EngineExplanation } from '../engine/explain.ts'
+import type { RuleMatch } from '../engine/rule-reports.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 
 /** A socket that clients ask, as a worker gets it. */
@@ -81,6 +82,8 @@ export type FromWorker =
   | { kind: 'loop'; server: string; from: Uint8Array }
   /** Every question below this search domain is asked again, and why (search-storms.ts). */
   | { kind: 'stormsOff'; domain: string; why: string }
+  /** A query that a rule logs, or would do something about (rule-reports.ts). */
+  | { kind: 'ruleMatch'; match: RuleMatch }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
 
 /** Places in `openedFds`. */

@@ -35,6 +35,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     searchHosts: () => ({ hosts: 0, found: 0, shown: [] }),
     tableJson: () => ['{"table":{', '}}'],
     config: () => ({ workers: 2 }),
+    rules: () => ({ names: 0, bytes: 0, rules: [], egress: null, recent: [] }),
     ready: () => ({ ready: true, missing: [] }),
     ping: () => Promise.resolve([true, true]),
     flush: () => Promise.resolve(0),

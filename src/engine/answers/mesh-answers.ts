@@ -47,11 +47,21 @@ export class MeshStage implements AnswerStage {
     // The name without what was left may be a wildcard host's all the same.
     if (settings.searchedBelowDots !== undefined && this.#isLeft(image, query) && !image.findByWildcard(query.name))
       return PASS
+    // A rule has servers asked for it.
+    if (query.classBits !== 0) return PASS
     return writeMeshAnswer(image, query, settings, random(), out, outAt)
+  }
+
+  /** True if the name is the mesh's, whatever the type. */
+  has(query: ClientQuery): boolean {
+    const { image } = this.#context
+    if (image === null || !image.find(query.name)) return false
+    return !this.#isLeft(image, query) || image.findByWildcard(query.name)
   }
 
   finding(query: ClientQuery): string {
     const { image } = this.#context
+    if (query.classBits !== 0) return 'a rule has servers asked for this name'
     if (image === null) return 'there is no table yet'
     if (!image.find(query.name)) return `none of ${image.hosts} hosts has this name`
     if (this.#isLeft(image, query)) {

@@ -246,7 +246,7 @@ export class SearchStormsStage implements AnswerStage {
   /** Notes domain and parent of a question that may be part of a storm; false for any other. */
   #find(query: ClientQuery): boolean {
     this.#domain = null
-    if (!this.isOn || query.dnssecOk || (query.flags & RECURSION) !== Flag.RD) return false
+    if (!this.isOn || query.dnssecOk || query.classBits !== 0 || (query.flags & RECURSION) !== Flag.RD) return false
     const { forwarder, image } = this.#context
     const { lower, length } = query.name
     const domain = this.#domainOf(lower, 0, length)

@@ -77,7 +77,8 @@ export class CacheStage implements AnswerStage {
     const variant =
       (query.dnssecOk ? Variant.DO : 0) |
       ((query.flags & Flag.CD) !== 0 ? Variant.CD : 0) |
-      (isRecursive(query) ? 0 : Variant.NO_RECURSION)
+      (isRecursive(query) ? 0 : Variant.NO_RECURSION) |
+      query.classBits
     // `lower` has room for type and variant after the name, so nothing is copied.
     const key = name.lower
     key[name.length] = type >>> 8

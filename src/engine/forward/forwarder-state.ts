@@ -42,7 +42,7 @@ export interface ForwarderContext {
   readonly tables: number
   readonly storms: SearchStormsStage
   now: number
-  /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns `length`. */
+  /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns the reply's length, which may be another one. */
   complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number
   /** Writes an error reply to `query` and ends the query; returns its length. `source`: who failed; we, if not given. */
   writeError(query: ClientQuery, rcode: number, ede: number, out: Uint8Array, outAt: number, source?: Source): number
@@ -60,6 +60,8 @@ export class ForwarderState {
   cookies: UpstreamCookies
   /** How denials of names below a Kubernetes host of the table are kept. */
   briefBounds: TtlBounds
+  /** By number of the answer class: how answers are kept whose TTLs a rule bounds. */
+  boundsOfClass: readonly TtlBounds[]
 
   constructor(context: ForwarderContext, settings: EngineSettings) {
     this.context = context
@@ -70,6 +72,7 @@ export class ForwarderState {
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.cookies = new UpstreamCookies(settings.servers, context.random)
     this.briefBounds = briefBounds(settings)
+    this.boundsOfClass = boundsOfClass(settings)
   }
 
   /** Takes new settings; true if the servers are the same, under the same indices. */
@@ -78,6 +81,7 @@ export class ForwarderState {
     const before = this.upstreams
     this.settings = settings
     this.briefBounds = briefBounds(settings)
+    this.boundsOfClass = boundsOfClass(settings)
     this.upstreams = new Upstreams(settings, counters, random, before)
     this.cookies = new UpstreamCookies(settings.servers, random, this.cookies)
     return this.upstreams.hasServersOf(before)
@@ -120,4 +124,16 @@ function briefBounds({ cache, headlessNegativeTtlSeconds = Number.POSITIVE_INFIN
     maxTtlSeconds,
     maxNegativeTtlSeconds: Math.min(maxNegativeTtlSeconds, headlessNegativeTtlSeconds),
   }
+}
+
+function boundsOfClass({ cache, rules }: EngineSettings): TtlBounds[] {
+  const classes = rules?.answerClasses ?? []
+  return [
+    cache,
+    ...classes.map(({ maxTtlSeconds, minTtlSeconds }) => ({
+      minTtlSeconds: minTtlSeconds ?? Math.min(cache.minTtlSeconds, maxTtlSeconds ?? cache.minTtlSeconds),
+      maxTtlSeconds: maxTtlSeconds ?? Math.max(cache.maxTtlSeconds, minTtlSeconds ?? 0),
+      maxNegativeTtlSeconds: cache.maxNegativeTtlSeconds,
+    })),
+  ]
 }

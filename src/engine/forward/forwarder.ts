@@ -251,6 +251,12 @@ export class Forwarder {
       this.#state.cookies.suspect(server)
     }
     attempts.close(a)
+    if (this.#settlement.isDoubted(p, server)) {
+      inFlight.deniedBy.add(p, server)
+      inFlight.ruledOut.add(p, server)
+      this.#context.counters.add(Cell.doubtedDenials, 1)
+      return this.#pending.goOn(p)
+    }
     this.#context.storms.heard(inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p), this.#context.answer)
     this.#settlement.answer(p, server)
     this.#pending.finish(p)

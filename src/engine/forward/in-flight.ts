@@ -45,6 +45,8 @@ export class InFlight {
   readonly cookieLost: ServerSets
   /** Servers that failed a query with an OPT: they are asked without one. */
   readonly optFailed: ServerSets
+  /** Servers that denied what was there a moment ago (`cache.staleOnDenialSeconds`). */
+  readonly deniedBy: ServerSets
   /** Servers whose datagram could not be read. */
   readonly garbled: ServerSets
   /** Servers whose stream broke before it brought the reply. */
@@ -90,6 +92,7 @@ export class InFlight {
     this.caseLost = new ServerSets(n)
     this.cookieLost = new ServerSets(n)
     this.optFailed = new ServerSets(n)
+    this.deniedBy = new ServerSets(n)
     this.garbled = new ServerSets(n)
     this.streamBroken = new ServerSets(n)
     this.keys = new Uint8Array(n * KEY_STRIDE)
@@ -171,6 +174,7 @@ export class InFlight {
     this.caseLost.clear(p)
     this.cookieLost.clear(p)
     this.optFailed.clear(p)
+    this.deniedBy.clear(p)
     this.garbled.clear(p)
     this.streamBroken.clear(p)
     this.#picks[p] = 0

@@ -11,7 +11,7 @@ import { NONE } from './attempts.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { KEY_TAIL } from './in-flight.ts'
 
-/** All combinations of Variant's bits: a forger may have set any flag. */
+/** All combinations of Variant's bits, for each answer class: a forger may have set any flag. */
 const VARIANTS = (Variant.DO | Variant.CD | Variant.NO_RECURSION) + 1
 
 /** Finds the attempt that a guessed reply was aimed at. */
@@ -34,7 +34,8 @@ export class NearMisses {
     key[nameLength] = packet[tail]!
     key[nameLength + 1] = packet[tail + 1]!
     const hash = this.#name.hash()
-    for (let variant = 0; variant < VARIANTS; variant++) {
+    const variants = VARIANTS * this.#state.upstreams.classes
+    for (let variant = 0; variant < variants; variant++) {
       key[nameLength + 2] = variant
       const p = inFlight.find(keyHash(hash, readU16(packet, tail), variant), key, nameLength + KEY_TAIL)
       for (let a = p === NONE ? NONE : attempts.newest(p); a !== NONE; a = attempts.after(a))

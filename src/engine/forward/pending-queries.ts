@@ -10,7 +10,7 @@
 import { Cell, Drop } from '../../stats/counters.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { AttemptCookie, NONE } from './attempts.ts'
-import { KEY_TAIL, Purpose } from './in-flight.ts'
+import { Purpose } from './in-flight.ts'
 import { type FailureReason, Fault } from '../outlet.ts'
 import { Room } from './room.ts'
 import { ServerSelection, Asked } from './server-selection.ts'
@@ -85,7 +85,7 @@ export class PendingQueries {
     this.#room.configure(upstreams.routes.length)
     const open = Array.from({ length: inFlight.capacity }, (_, k) => k).filter((k) => this.timers.isArmed(k))
     for (const p of open.toSorted((one, other) => inFlight.startedAt(one) - inFlight.startedAt(other))) {
-      inFlight.setRoute(p, upstreams.routeFor(inFlight.keys, inFlight.keyAt(p), inFlight.nameLength(p)))
+      inFlight.setRoute(p, upstreams.routeForKey(inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p)))
       if (inFlight.isWaitedFor(p)) this.#room.take(p, inFlight.route(p))
       if (hasSameServers && this.#isOnRoute(p)) continue
       // Indices mean other servers now, or the wrong ones: attempts under way are given up and made again.
@@ -97,7 +97,7 @@ export class PendingQueries {
 
   /** True if a query for this key finds a place. */
   hasRoomFor(key: Uint8Array, keyLength: number): boolean {
-    return this.#room.isFreeFor(this.#state.upstreams.routeFor(key, 0, keyLength - KEY_TAIL))
+    return this.#room.isFreeFor(this.#state.upstreams.routeForKey(key, 0, keyLength))
   }
 
   /** True if there is room that clients will not miss. */
@@ -112,7 +112,7 @@ export class PendingQueries {
    */
   makeRoom(key: Uint8Array, keyLength: number, joined: number, needsWaiter: boolean): boolean {
     const { context, inFlight, upstreams } = this.#state
-    let p = this.#room.longestWaiting(upstreams.routeFor(key, 0, keyLength - KEY_TAIL))
+    let p = this.#room.longestWaiting(upstreams.routeForKey(key, 0, keyLength))
     while (p !== NONE && (p === joined || !this.#hasPlaceToGive(p, needsWaiter))) p = this.#room.nextLongest(p)
     if (p === NONE || context.now < inFlight.startedAt(p) + this.#enoughMs(p)) return false
     context.counters.drop(Drop.inFlightFull)
@@ -138,7 +138,7 @@ export class PendingQueries {
   open(purpose: number, hash: number, key: Uint8Array, keyLength: number): number {
     const { context, inFlight, settings, upstreams } = this.#state
     const isProbe = isProbing(purpose)
-    const route = upstreams.routeFor(key, 0, keyLength - KEY_TAIL)
+    const route = upstreams.routeForKey(key, 0, keyLength)
     if (isProbe && this.#probing >= MAX_PROBES) return NONE
     // Those that linger may have all the room that is to be had: nobody waits for them.
     if (inFlight.open === inFlight.capacity) this.#dropLingering()

@@ -12,7 +12,7 @@ import { keepWholeRecords } from '../../dns/answer.ts'
 import { readU16, setCounts } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Cell, Source } from '../../stats/counters.ts'
-import { ANY_TYPE_KEY, type ClientQuery, Variant } from '../client-query.ts'
+import { ANY_TYPE_KEY, CLASS_SHIFT, type ClientQuery, Variant } from '../client-query.ts'
 import { isBelowService } from '../answers/service-names.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './attempts.ts'
@@ -60,6 +60,23 @@ export class Settlement {
     if (isCacheable && answer.rcode === Rcode.NXDOMAIN) this.#keepCut(p)
   }
 
+  /**
+   * True if the answer in `context.answer`, which is from `server`, denies what was there shortly before, and no other server has
+   * denied it. Another one is asked then; if there is none, or it has no answer either, the answer of before is served on as
+   * a stale one: a server that has lost a zone for a moment takes nothing away from clients.
+   */
+  isDoubted(p: number, server: number): boolean {
+    const { context, inFlight, settings } = this.#state
+    const { staleOnDenialSeconds = 0 } = settings.cache
+    if (staleOnDenialSeconds === 0) return false
+    const { answer, cache, now } = context
+    const isDenial = answer.rcode === Rcode.NXDOMAIN || (answer.rcode === Rcode.NOERROR && !answer.hasAnswer)
+    if (!isDenial || cache === null || (inFlight.deniedBy.of(p) & ~(1 << server)) !== 0) return false
+    const block = this.#cached(p)
+    if (block < 0 || cache.store.has(block, StoredFlag.NEGATIVE)) return false
+    return now - cache.store.storedAt(block) < staleOnDenialSeconds * 1000
+  }
+
   /** True for an AAAA answer that was asked for when there was still a use for it. */
   #isWithheld(p: number): boolean {
     const { inFlight, settings } = this.#state
@@ -97,8 +114,10 @@ export class Settlement {
     const { cache, counters, now, outlet, random } = context
     const waiter = this.#waiter
     const block = this.#cached(p)
-    const { staleSeconds } = this.#state.settings.cache
-    if (cache === null || block < 0 || !isServable(cache.store, block, staleSeconds, now)) return false
+    const { staleOnDenialSeconds = 0, staleSeconds } = this.#state.settings.cache
+    const isDenied = this.#state.inFlight.deniedBy.of(p) !== 0
+    const seconds = isDenied ? Math.max(staleSeconds, staleOnDenialSeconds) : staleSeconds
+    if (cache === null || block < 0 || !isServable(cache.store, block, seconds, now)) return false
     const { store } = cache
     store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
     for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
@@ -154,6 +173,7 @@ export class Settlement {
     const { answer, now, tables } = context
     const scratch = this.#scratch
     const isBrief = this.#isBriefDenial(p)
+    const ofClass = this.#state.boundsOfClass[inFlight.variant(p) >> CLASS_SHIFT] ?? settings.cache
     const seconds = storeAnswer(
       scratch,
       0,
@@ -165,7 +185,7 @@ export class Settlement {
       inFlight.keyLength(p),
       inFlight.hash(p),
       now,
-      isBrief ? this.#state.briefBounds : settings.cache,
+      isBrief ? this.#state.briefBounds : ofClass,
     )
     scratch.setTable(0, tables)
     if (!isBrief) return seconds
@@ -216,8 +236,8 @@ export class Settlement {
   #send(w: number, source: Source, rcode: number, length: number): void {
     const { context, waiters } = this.#state
     const { outlet } = context
-    context.complete(this.#waiter, source, rcode, length, outlet.reply, outlet.replyAt)
-    outlet.sendReply(w, length)
+    const sent = context.complete(this.#waiter, source, rcode, length, outlet.reply, outlet.replyAt)
+    outlet.sendReply(w, sent)
     waiters.release(w)
   }
 

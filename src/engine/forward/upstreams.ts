@@ -10,6 +10,7 @@
  */
 import { type WorkerCounters, UpstreamField } from '../../stats/counters.ts'
 import type { FailureReason } from '../outlet.ts'
+import { CLASS_SHIFT } from '../client-query.ts'
 import type { EngineSettings, UpstreamRoute, UpstreamServer } from '../settings.ts'
 
 /** Failures in a row that make a server count as down. */
@@ -34,6 +35,8 @@ const EDNS_BROKEN_MS = 900_000
  */
 const CASE_LOST_QUESTIONS = 3
 const CASE_LOST_MS = 3_600_000
+/** Bytes of a cache key after the name: type, variant. */
+const KEY_TAIL = 3
 /** Least time before a slow answer is hedged, in ms. */
 const HEDGE_LEAST_MS = 50
 /** Scores of `choose`: what counts more than any round trip. */
@@ -79,6 +82,8 @@ interface ServerState {
 export class Upstreams {
   readonly #states: ServerState[]
   readonly routes: UpstreamRoute[]
+  /** By number of the answer class: the route that a rule has chosen, -1 for that of the name. */
+  readonly #routeOfClass: Int32Array
   /** Domains of the routes, by their length in bytes: nearly all of them need not be compared with a name. */
   readonly #domains: RouteDomain[][]
   /** By their numbers, those of earlier settings as well: the cache may have answers of them. */
@@ -93,6 +98,7 @@ export class Upstreams {
     this.routes = settings.routes
     this.#labels = earlier ? earlier.#labels : []
     for (const { number, label } of settings.servers) if (number !== undefined) this.#labels[number] = label
+    this.#routeOfClass = Int32Array.from([-1, ...(settings.rules?.answerClasses ?? []).map(({ route }) => route)])
     this.#domains = domainsByLength(settings.routes)
     this.#states = settings.servers.map((server, index) => {
       const before = earlier ? earlier.#states : []
@@ -191,6 +197,17 @@ export class Upstreams {
 
   isDown(index: number): boolean {
     return this.#states[index]!.isDown
+  }
+
+  /** Numbers of answer classes, that of none included. */
+  get classes(): number {
+    return this.#routeOfClass.length
+  }
+
+  /** The route of a question by its cache key: lower-cased wire name, type and variant, `length` bytes at `at`. */
+  routeForKey(key: Uint8Array, at: number, length: number): number {
+    const chosen = this.#routeOfClass[key[at + length - 1]! >> CLASS_SHIFT] ?? -1
+    return chosen >= 0 ? chosen : this.routeFor(key, at, length - KEY_TAIL)
   }
 
   /** The most specific route for a lower-cased wire name of `length` bytes at `at`. */

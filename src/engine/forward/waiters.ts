@@ -11,7 +11,7 @@ const ADDRESS_AT = 296
 /** A slow name may have a fourth of all places, so that others find one; where there are few, so many. */
 const LEAST_EACH = 512
 
-const WaiterBit = { EDNS: 1, DO: 2, COOKIE: 4 } as const
+const WaiterBit = { EDNS: 1, DO: 2, COOKIE: 4, REWRITTEN: 8 } as const
 
 /** The table of waiters. */
 export class Waiters {
@@ -31,6 +31,8 @@ export class Waiters {
   readonly #port: Uint16Array
   readonly #questionBytes: Uint16Array
   readonly #receivedAt: Float64Array
+  /** What the client asked whose question was rewritten, and `aliasTtl` of its query. */
+  readonly #originals: Map<number, { original: Uint8Array; aliasTtl: number }> = new Map()
   /** By pending query: those who wait for it, in the order in which they came. */
   readonly #first: Int32Array
   readonly #last: Int32Array
@@ -95,7 +97,9 @@ export class Waiters {
     this.#bits[w] =
       (query.hasEdns ? WaiterBit.EDNS : 0) |
       (query.dnssecOk ? WaiterBit.DO : 0) |
-      (query.cookieAt > 0 ? WaiterBit.COOKIE : 0)
+      (query.cookieAt > 0 ? WaiterBit.COOKIE : 0) |
+      (query.original === null ? 0 : WaiterBit.REWRITTEN)
+    if (query.original !== null) this.#originals.set(w, { original: query.original, aliasTtl: query.aliasTtl })
     this.#proto[w] = query.proto
     this.#family[w] = query.family
     this.#limit[w] = query.limit
@@ -139,7 +143,16 @@ export class Waiters {
     into.cookieAt = (bits & WaiterBit.COOKIE) === 0 ? 0 : at + COOKIE_AT
     if (into.cookieAt > 0) copyBytes(this.#queries, into.cookieAt, COOKIE_BYTES, into.replyCookie, 0)
     into.receivedAt = this.#receivedAt[w]!
+    into.original = null
+    if ((bits & WaiterBit.REWRITTEN) !== 0) this.#takeOriginal(w, into)
     return w
+  }
+
+  #takeOriginal(w: number, into: ClientQuery): void {
+    const { original, aliasTtl } = this.#originals.get(w)!
+    this.#originals.delete(w)
+    into.original = original
+    into.aliasTtl = aliasTtl
   }
 
   /** Gives a waiter's place back: its reply has been handed on. The number may be in use again at once. */

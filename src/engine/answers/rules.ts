@@ -1,0 +1,200 @@
+/**
+ * What rules say of a query. For a name of the mesh that is looked at before the table, and only those rules count that take
+ * names of the mesh; for all others behind the hosts file, before the cache.
+ *
+ * ```
+ *  mesh name:    rules that take mesh names ─→ table ─→ …
+ *  other names:  special names ─→ hosts file ─→ rules ─→ cache ─→ servers
+ * ```
+ * A rule may also change the question (rewriting.ts), or the servers and TTLs of its answer (`ClientQuery.classBits`): then the
+ * query goes on.
+ */
+import { nameToText } from '../../dns/name.ts'
+import { Rcode } from '../../dns/constants.ts'
+import { Source } from '../../stats/counters.ts'
+import { Act, ACTIONS } from '../../rules/rule-set.ts'
+import { CLASS_SHIFT, type ClientQuery } from '../client-query.ts'
+import { Rewriter } from '../rewriting.ts'
+import type { RuleMatcher } from '../rule-matcher.ts'
+import { type AnswerContext, type AnswerStage, PASS } from './answer-stage.ts'
+import type { MeshStage } from './mesh-answers.ts'
+import { aliasIn, ttlOf, writeRuleDenial, writeRuleRecords, writeTcpOnly } from './rule-replies.ts'
+
+const TCP = 1
+/** Length of the reply to a query that gets none. */
+export const NO_REPLY = 0
+const ASTERISK = 0x2a
+
+/** One of the two places where rules are looked at. */
+export class RulesStage implements AnswerStage {
+  readonly name: string
+  readonly source: Source = Source.local
+  readonly matcher: RuleMatcher
+  readonly #context: AnswerContext
+  readonly #mesh: MeshStage
+  readonly #isBeforeMesh: boolean
+  readonly #rewriter: Rewriter = new Rewriter()
+  /** Of the query asked last: something was decided or noted here. */
+  hasMatched = false
+  /** The name is one of the mesh. */
+  #isMesh = false
+  /** Such names have been looked at, and noted, before the table. */
+  #hasBeenSeen = false
+
+  constructor(context: AnswerContext, mesh: MeshStage, matcher: RuleMatcher, isBeforeMesh: boolean) {
+    this.name = isBeforeMesh ? 'rules for mesh names' : 'rules'
+    this.#context = context
+    this.#mesh = mesh
+    this.matcher = matcher
+    this.#isBeforeMesh = isBeforeMesh
+  }
+
+  answer(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { matcher } = this
+    this.hasMatched = false
+    // A rewritten question has had its rule, and one with an answer class as well.
+    if (query.original !== null || query.classBits !== 0) return PASS
+    if (this.#isBeforeMesh) {
+      this.#isMesh = this.#mesh.has(query)
+      if (!this.#isMesh) return PASS
+      this.hasMatched = matcher.decide(query, true)
+    } else {
+      if (!matcher.decide(query, false)) return PASS
+      // Types that the table has nothing of come here, too: MX, say.
+      this.#isMesh = this.#mesh.has(query)
+      this.#hasBeenSeen = this.#isMesh && matcher.takesMesh
+      this.hasMatched = !this.#isMesh || matcher.decide(query, true)
+    }
+    if (!this.hasMatched) return PASS
+    const length = matcher.rule === null ? this.#deny(query, out, outAt) : this.#act(query, out, outAt)
+    if (this.#hasBeenSeen && !this.#isBeforeMesh) this.hasMatched = false
+    return length
+  }
+
+  finding(query: ClientQuery): string {
+    const { denial, noted, notes, rule, set } = this.matcher
+    if (query.original !== null && !this.hasMatched) return 'not looked at again: a rule has rewritten the question'
+    if (this.#isBeforeMesh && !this.#isMesh) return 'not a name of the mesh'
+    const steps = Array.from({ length: notes }, (_, k) => {
+      const each = set.rules[noted[k]!]!
+      return `${each.label} ${each.isAudit ? `would ${ACTIONS[each.act]} it (audit)` : 'logs it'}`
+    })
+    if (rule !== null) steps.push(this.#ruleText(query))
+    else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata))
+    if (steps.length > 0) return steps.join('; ')
+    const which = this.#isBeforeMesh || this.#isMesh ? 'no rule that takes mesh names' : 'no rule'
+    return `${which} of ${set.rules.length} has the name, type and client (${this.matcher.names} names)`
+  }
+
+  #ruleText(query: ClientQuery): string {
+    const { act, labels, line, rule } = this.matcher
+    const { file, isAudit, label, matches } = rule!
+    const { lower, labelAt, labels: all } = query.name
+    const place = line > 0 && file !== '' ? `${file} line ${line}` : matches
+    const isPart = query.original === null && labels < all && rule!.hasNames
+    const part = isPart ? `, by ${nameToText(lower, labelAt[all - labels])}` : ''
+    const to = query.original === null ? '' : ` to ${nameToText(lower)}`
+    return `${label} (${place}${part}): ${ACTIONS[act]}${to}${isAudit ? ', audit' : ''}`
+  }
+
+  #deny(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { denial } = this.matcher
+    if (denial === null || denial.isAudit) return PASS
+    const rcode = denial.isNodata && !this.#isSearched(query) ? Rcode.NOERROR : Rcode.NXDOMAIN
+    return writeRuleDenial(query, rcode, denial.ttlSeconds, denial.ede, denial.note, out, outAt)
+  }
+
+  /** True for a name below a search domain, which a resolver has appended. */
+  #isSearched({ name }: ClientQuery): boolean {
+    const { searchDomains } = this.matcher.denial!
+    for (let k = 0; k < searchDomains.length; k++) {
+      const domain = searchDomains[k]!
+      const at = name.length - domain.length
+      if (at <= 0) continue
+      let i = 0
+      while (i < domain.length && name.lower[at + i] === domain[i]) i++
+      if (i === domain.length) return true
+    }
+    return false
+  }
+
+  #act(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { act } = this.matcher
+    const { answerClass, ede, note, ttlSeconds } = this.matcher.rule!
+    switch (act) {
+      case Act.NXDOMAIN:
+      case Act.NODATA:
+        return writeRuleDenial(
+          query,
+          act === Act.NODATA ? Rcode.NOERROR : Rcode.NXDOMAIN,
+          ttlSeconds,
+          ede,
+          note,
+          out,
+          outAt,
+        )
+      case Act.REFUSE:
+        return writeRuleDenial(query, Rcode.REFUSED, 0, ede, note, out, outAt)
+      case Act.DROP:
+        // A stream has an answer to each query, or its client waits for all that follow.
+        return query.proto === TCP ? writeRuleDenial(query, Rcode.REFUSED, 0, ede, note, out, outAt) : NO_REPLY
+      case Act.TCP_ONLY:
+        return query.proto === TCP ? PASS : writeTcpOnly(query, out, outAt)
+      case Act.ANSWER:
+        return this.#giveRecords(query, out, outAt)
+      case Act.REWRITE:
+        return this.#rewrite(query, out, outAt)
+      case Act.ROUTE:
+      case Act.TTL:
+        query.classBits = answerClass << CLASS_SHIFT
+        return PASS
+      default:
+        return PASS
+    }
+  }
+
+  #giveRecords(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { matcher } = this
+    const { records, ttlSeconds } = matcher.rule!
+    const bytes = matcher.dataAt > 0 ? matcher.bytes : records
+    const aliasAt = aliasIn(bytes, matcher.dataAt, query.type)
+    if (aliasAt < 0) {
+      return writeRuleRecords(query, bytes, matcher.dataAt, ttlSeconds, this.#context.random(), out, outAt)
+    }
+    // `*.target` of a zone: the whole name is put before it.
+    const isBelow = bytes[aliasAt] === 1 && bytes[aliasAt + 1] === ASTERISK
+    const kept = isBelow ? query.name.labels : 0
+    const at = isBelow ? aliasAt + 2 : aliasAt
+    return this.#leadTo(query, kept, bytes, at, ttlOf(bytes, matcher.dataAt), out, outAt)
+  }
+
+  #rewrite(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    const { labels, rule } = this.matcher
+    const { keepsLabels, target } = rule!
+    const kept = keepsLabels ? query.name.labels - labels : 0
+    return this.#leadTo(query, kept, target, 0, -1, out, outAt)
+  }
+
+  #leadTo(
+    query: ClientQuery,
+    kept: number,
+    target: Uint8Array,
+    targetAt: number,
+    aliasTtl: number,
+    out: Uint8Array,
+    outAt: number,
+  ): number {
+    const { seed } = this.#context
+    const { ede, note, ttlSeconds } = this.matcher.rule!
+    const result = this.#rewriter.rewrite(query, kept, target, targetAt, aliasTtl, seed)
+    // There can be no name of over 255 bytes.
+    return result === 'too long' ? writeRuleDenial(query, Rcode.NXDOMAIN, ttlSeconds, ede, note, out, outAt) : PASS
+  }
+}
+
+function denialText(isAudit: boolean, isNodata: boolean): string {
+  const how = isNodata ? 'NODATA' : 'NXDOMAIN'
+  return isAudit
+    ? `no rule allows it: egress.default would deny it with ${how} (audit)`
+    : `no rule allows it: egress.default denies it with ${how}`
+}
