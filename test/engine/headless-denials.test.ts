@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Rcode, Type } from '../../src/dns/constants.ts'
 import type { Image } from '../../src/table/image.ts'
 import type { NameInfo } from '../../src/table/nds.ts'
@@ -141,4 +141,49 @@ test('it is not served stale: its TTL would be 30 s', () => {
   const asked = byname.ask(`db-1.${DB}`)
   for (let k = 0; k < 50; k++) byname.advance(100)
   expect(asked.reply?.rcode).toBe(Rcode.SERVFAIL)
+})
+
+describe('a denial that a push has ended is not served stale', () => {
+  const name = `db-1.${DB}`
+
+  /** The name was denied for 30 s, which may be served stale for an hour. */
+  function longDenied(): EngineUnderTest {
+    const byname = withTable(
+      { cache: { staleSeconds: 3600 } },
+      imageOf(new Map([service('web', 'shop', ['10.0.0.9'])])),
+    )
+    expect(denied(byname, name)).toEqual([30, 30])
+    return byname
+  }
+
+  /** The rcode of the reply when no server answers. */
+  function rcodeAtLast(byname: EngineUnderTest, push: Image | null = null): number | undefined {
+    const asked = byname.ask(name)
+    if (push !== null) byname.engine.adopt(push)
+    for (let k = 0; k < 50; k++) byname.advance(100)
+    return asked.reply?.rcode
+  }
+
+  test.each([
+    ['while it is good', 2000],
+    ['after it has expired', 31_000],
+  ])('%s', (_, afterMs) => {
+    const byname = longDenied()
+    byname.engine.adopt(tableOf())
+    byname.advance(afterMs)
+    expect(rcodeAtLast(byname)).toBe(Rcode.SERVFAIL)
+  })
+
+  test('by a push that comes while servers are asked', () => {
+    const byname = longDenied()
+    byname.advance(31_000)
+    expect(rcodeAtLast(byname, tableOf())).toBe(Rcode.SERVFAIL)
+  })
+
+  test('and one of a name that is below no host is, whatever is pushed', () => {
+    const byname = longDenied()
+    byname.engine.adopt(imageOf(new Map([service('other', 'shop', ['10.0.0.9'])])))
+    byname.advance(31_000)
+    expect(rcodeAtLast(byname)).toBe(Rcode.NXDOMAIN)
+  })
 })

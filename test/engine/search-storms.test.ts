@@ -299,3 +299,17 @@ test('explain tells what is known, and asks nothing', () => {
   )
   expect(byname.outlet.queries.length).toBe(7)
 })
+
+test.each([
+  ['without DO and CD', {}, 2],
+  ['with DO', { edns: { dnssecOk: true } }, 1],
+  ['with CD', { flags: 0x0110 }, 1],
+])(
+  'the denial of a parent that was asked for %s is kept for names below only if it answers for them',
+  (_, how, kept) => {
+    const byname = under()
+    byname.ask(`com.${SEARCH[0]}`, Type.A, how)
+    byname.answer({ flags: NXDOMAIN, authorities: [soa('cluster.local', 30, 30)] })
+    expect(byname.engine.cache!.entries).toBe(kept)
+  },
+)

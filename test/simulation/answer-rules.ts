@@ -14,6 +14,7 @@ import { type AnswerMoment, type CacheMoment, isRecursive, type Pending } from '
 import { ageSeconds, type KnownAnswer, knownAnswer } from './reference-resolver.ts'
 import { checkEde, checkEdeIfRoom, checkKnown, Ede, edeOf, isTruncated, STALE_TTL } from './reply-check.ts'
 import type { RoomRules } from './room-rules.ts'
+import type { ServiceDenialRules } from './service-denial-rules.ts'
 import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
 interface Accepted extends CacheMoment {
@@ -40,6 +41,7 @@ export class AnswerRules {
   engine!: Engine
   room!: RoomRules
   settings!: EngineSettings
+  private readonly services: ServiceDenialRules
   isRecovered = false
   /** Since when nothing has happened that may cost a query its answer. */
   calmSince = 0
@@ -54,7 +56,7 @@ export class AnswerRules {
   private readonly givenAt: Map<string, number> = new Map()
   /** When an answer came last that nobody may keep: it takes the place of what was kept. */
   private readonly unkeptAt: Map<string, number> = new Map()
-  private readonly denials: DenialRules = new DenialRules()
+  private readonly denials: DenialRules
   private readonly edes: EdeRules = new EdeRules()
   /** What servers cut off of answers, since somebody asked. */
   private readonly cut: Map<string, ParsedMessage[]> = new Map()
@@ -69,10 +71,13 @@ export class AnswerRules {
     episode: Episode,
     network: VirtualNetwork,
     budget: MessageBudget,
+    services: ServiceDenialRules,
     ledger: Ledger,
     see: (what: string) => void,
   ) {
     this.episode = episode
+    this.services = services
+    this.denials = new DenialRules(services)
     this.network = network
     this.budget = budget
     this.ledger = ledger
@@ -82,6 +87,12 @@ export class AnswerRules {
   forgetAll(): void {
     for (const map of [this.known, this.accepted, this.givenAt, this.unkeptAt]) map.clear()
     this.denials.forgetAll()
+  }
+
+  /** The engine starts anew. */
+  restarted(): void {
+    this.forgetAll()
+    this.denials.restarted()
   }
 
   /** Other settings: what was too old to serve by those before may have been replaced by a failure. */
@@ -111,8 +122,11 @@ export class AnswerRules {
       this.failedAt = now
     }
     if (verdict.kind !== 'answer') return null
-    const known = knownAnswer(verdict.message, now, this.settings.cache)
+    const known = knownAnswer(verdict.message, now, this.services)
     this.denials.heard(verdict.sent.keys, known, this.settings)
+    if (known.isBrief) this.see('a denial below a service')
+    const isKept = !known.isBrief || this.services.keeping(verdict.sent.at) !== 'no'
+    if (!isKept) known.lifetimeSeconds = 0
     if (known.lifetimeSeconds === 0) {
       if (isOfTheName(known)) for (const key of verdict.sent.keys) this.unkeptAt.set(key, now)
       return known
@@ -168,7 +182,8 @@ export class AnswerRules {
     const accepted = this.accepted.get(key)
     if (accepted !== undefined && this.isKept(accepted, key)) {
       const { at, lifetimeSeconds } = accepted.known
-      if (ageSeconds(accepted.known, now) < lifetimeSeconds)
+      const isEnded = this.services.ending(asked.name, accepted.known) !== 'no'
+      if (!isEnded && ageSeconds(accepted.known, now) < lifetimeSeconds)
         return `a server is asked for what is in the cache since ${at} for ${lifetimeSeconds} s`
     }
     // What is known of the question itself, a failure too, comes before what is known of names above.
@@ -208,6 +223,10 @@ export class AnswerRules {
       }
       if (age >= known.lifetimeSeconds) {
         wrong = `an answer after ${age} s that was good for ${known.lifetimeSeconds} s`
+        continue
+      }
+      if (this.services.ending(asked.name, known) === 'yes') {
+        wrong = 'a denial that a table has ended'
         continue
       }
       if (known.at < (this.givenAt.get(key) ?? 0)) return 'an older answer than the one that took its place'
@@ -298,8 +317,12 @@ export class AnswerRules {
     this.network.edns.believed(sent.query, sent.server)
     if (!isRecursive(asked)) return
     // What says nothing of the name leaves what was said of it.
-    if (isOfTheName(known)) this.givenAt.set(key, Math.max(known.at, this.givenAt.get(key) ?? 0))
+    if (isOfTheName(known)) {
+      this.givenAt.set(key, Math.max(known.at, this.givenAt.get(key) ?? 0))
+      this.denials.believed(key, known, this.settings)
+    }
     if (known.lifetimeSeconds === 0 || isWithheld(key, this.settings)) return
+    if (known.isBrief && this.services.keeping(sent.at) !== 'yes') return
     this.accepted.set(key, { known, ...cache })
     this.denials.accepted(key, known, this.settings, cache)
   }
@@ -308,7 +331,7 @@ export class AnswerRules {
   private isCutOff({ asked, key, limits }: Pending, reply: ParsedMessage, now: number): boolean {
     if (!isTruncated(reply)) return false
     // As fresh as ever: nobody keeps it.
-    const cut = (this.cut.get(key) ?? []).map((message) => knownAnswer(message, now, this.settings.cache))
+    const cut = (this.cut.get(key) ?? []).map((message) => knownAnswer(message, now, this.services))
     return cut.some(
       (known) =>
         checkKnown(asked, reply, known, 0, -1, limits) === null &&
@@ -342,6 +365,8 @@ export class AnswerRules {
       if (
         known.at < newest ||
         known.lifetimeSeconds === 0 ||
+        known.isBrief ||
+        this.services.ending(asked.name, known) === 'yes' ||
         age < known.lifetimeSeconds ||
         age >= known.lifetimeSeconds + this.settings.cache.staleSeconds
       )
@@ -359,7 +384,8 @@ export class AnswerRules {
     const accepted = this.accepted.get(key)
     if (accepted !== undefined && this.isKept(accepted, key)) {
       const age = ageSeconds(accepted.known, now)
-      if (age < accepted.known.lifetimeSeconds + this.settings.cache.staleSeconds)
+      const isOver = accepted.known.isBrief || this.services.ending(asked.name, accepted.known) !== 'no'
+      if (!isOver && age < accepted.known.lifetimeSeconds + this.settings.cache.staleSeconds)
         return `SERVFAIL, although there is an answer of ${age} s ago`
     }
     if (this.isRecovered) return 'no whole answer, although all servers are well'

@@ -9,6 +9,7 @@ import type { ParsedMessage } from './message.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 import { ageSeconds, type KnownAnswer } from './reference-resolver.ts'
 import { edeOf } from './reply-check.ts'
+import type { ServiceDenialRules } from './service-denial-rules.ts'
 
 const NXDOMAIN = 3
 const FLAG_AD = 0x0020
@@ -17,6 +18,8 @@ const FLAG_RD = 0x0100
 const FLAGS_OF_VARIANTS = 0x0110
 const SYNTHESIZED = 29
 const KNOWN_EACH = 16
+/** Bytes of the random label that is asked for below a parent. */
+const GUARD_LABEL = 12
 
 interface Kept extends CacheMoment {
   known: KnownAnswer
@@ -27,10 +30,24 @@ export class DenialRules {
   private readonly known: Map<string, KnownAnswer[]> = new Map()
   /** Those that the engine certainly has, unless the cache had to drop some. */
   private readonly kept: Map<string, Kept> = new Map()
+  /** Search domains below which a random name has been denied. */
+  private readonly guarded: Set<string> = new Set()
+  /** When an answer came, by name and variant, that shows that a parent exists. */
+  private readonly existsAt: Map<string, number> = new Map()
+  private readonly services: ServiceDenialRules
+
+  constructor(services: ServiceDenialRules) {
+    this.services = services
+  }
 
   forgetAll(): void {
     this.known.clear()
     this.kept.clear()
+  }
+
+  /** The engine starts anew, and does not know whether anything answers random names. */
+  restarted(): void {
+    this.guarded.clear()
   }
 
   /** What says that the name does not exist is forgotten, for whichever name above it was asked. */
@@ -59,7 +76,17 @@ export class DenialRules {
   /** An answer has come in, whether it may be kept or not: a parent that exists need not deny what is below it any more. */
   heard(keys: readonly string[], known: KnownAnswer, settings: EngineSettings): void {
     const isDenied = known.message.rcode === NXDOMAIN && known.message.sections[0].length === 0
-    for (const key of keys) if (!isDenied && isParent(key, settings)) this.kept.delete(denialKey(key))
+    for (const key of keys) {
+      if (!isDenied && isParent(key, settings)) this.kept.delete(denialKey(key))
+      const domain = isDenied ? domainOfGuard(nameOf(key), settings) : null
+      if (domain !== null) this.guarded.add(domain)
+    }
+  }
+
+  /** The engine has given a client an answer that says something of the name. */
+  believed(key: string, { at, message }: KnownAnswer, settings: EngineSettings): void {
+    const isDenied = message.rcode === NXDOMAIN && message.sections[0].length === 0
+    if (!isDenied && isParent(key, settings)) this.existsAt.set(denialKey(key), at)
   }
 
   /** The engine has answered a client with it. */
@@ -69,22 +96,31 @@ export class DenialRules {
 
   /** True if the reply is what a denial of the name, or of one above it, says. */
   explains(key: string, reply: ParsedMessage, wantsAd: boolean, settings: EngineSettings, now: number): boolean {
-    if (reply.rcode !== NXDOMAIN) return false
+    // The name above may be one of the mesh that servers do not know.
+    if (reply.rcode !== NXDOMAIN || this.services.isBrief(nameOf(key))) return false
     const isOn = settings.cache.nxdomainCut === true
+    const isBelowService = this.services.isBelowService(nameOf(key))
     for (const [above, route] of namesAbove(key, settings)) {
-      const isStorm = above !== denialKey(key) && isParent(keyAbove(above), settings)
+      const isStorm = !isBelowService && above !== denialKey(key) && this.deniesBelow(keyAbove(above), settings)
       if (!route || !(isOn || isStorm)) continue
       for (const known of this.known.get(above) ?? []) {
         const age = ageSeconds(known, now)
+        if (isParent(keyAbove(above), settings) && known.at < (this.existsAt.get(above) ?? 0)) continue
         if (age < known.lifetimeSeconds && isCopy(reply, known, age, wantsAd, isStorm)) return true
       }
     }
     return false
   }
 
+  /** True for the key of a parent, if a random name below its search domain has been denied. */
+  private deniesBelow(key: string, settings: EngineSettings): boolean {
+    const name = nameOf(key)
+    return isParent(key, settings) && this.guarded.has(name.slice(name.charCodeAt(0) + 1))
+  }
+
   /** A denial that must answer the question, if the engine has nothing for the question itself; null: none. */
   mustAnswer(key: string, settings: EngineSettings, cache: Cache | null, now: number): KnownAnswer | null {
-    if (settings.cache.nxdomainCut !== true || cache === null) return null
+    if (settings.cache.nxdomainCut !== true || cache === null || this.services.isBrief(nameOf(key))) return null
     for (const [above, route] of namesAbove(key, settings)) {
       const kept = this.kept.get(above)
       if (kept === undefined || !route || kept.cache !== cache || kept.evictions !== cache.evictions) continue
@@ -122,17 +158,27 @@ function isParent(key: string, { searchStorms = [] }: EngineSettings): boolean {
   )
 }
 
+/** The search domain whose guard the random name may be: with a first label of 12 bytes below a parent; null for any other. */
+function domainOfGuard(name: string, settings: EngineSettings): string | null {
+  const parent = name.slice(GUARD_LABEL + 1)
+  const isGuard = name.charCodeAt(0) === GUARD_LABEL && isParent(`${parent}|1|`, settings)
+  return isGuard ? parent.slice(parent.charCodeAt(0) + 1) : null
+}
+
 /** True for a question that the engine may ask for itself, because of search storms: for a parent, or for a random name below one. */
 export function isOfStorm({ flags, name, type }: ParsedMessage, settings: EngineSettings): boolean {
   if (type !== 1 || (flags & FLAGS_OF_VARIANTS) !== FLAG_RD) return false
-  const parent = name.charCodeAt(0) === 12 ? name.slice(13) : name
-  return isParent(`${name}|1|`, settings) || isParent(`${parent}|1|`, settings)
+  return isParent(`${name}|1|`, settings) || domainOfGuard(name, settings) !== null
 }
 
 /** The question's key without the type. */
 function denialKey(key: string): string {
   const [name, , variant] = split(key)
   return `${name}|${variant}`
+}
+
+function nameOf(key: string): string {
+  return split(key)[0]
 }
 
 /** Labels may hold any byte, the separator too: type and variant are what stands behind the last two. */

@@ -187,6 +187,32 @@ export function addSmartAnswers(random: Random, settings: readonly EngineSetting
   }
 }
 
+/**
+ * Denials of names below Kubernetes hosts are kept briefly: adds such names to those that servers are asked for, below full
+ * and short names of services.
+ */
+export function addServiceDenials(random: Random, settings: readonly EngineSettings[], names: Names): void {
+  for (const each of settings) if (random.chance(0.8)) each.headlessNegativeTtlSeconds = random.pick([0, 1, 5, 60, 600])
+  const ends = [
+    'shop.svc.cluster.local',
+    'shop.svc.cluster.local',
+    'ops.svc.cluster.local',
+    'shop',
+    'shop.shop.svc.cluster.local',
+  ]
+  const few = Array.from({ length: 6 }, () => {
+    const front = random.pick([['pod-9'], ['pod-9'], ['_http', '_tcp'], ['a']])
+    return text(...front, `svc${random.below(4)}`, ...random.pick(ends).split('.'))
+  })
+  // The first are asked most.
+  names.upstream.splice(1, 0, ...few, text('a', 'h0', 'example'))
+}
+
+/** Short names that are real domains are servers' to answer, where resolvers ask with the search domain first. */
+export function addRealDomains(random: Random, settings: readonly EngineSettings[]): void {
+  for (const each of settings) if (random.chance(0.7)) each.searchedBelowDots = random.pick([1, 2, 5, 5])
+}
+
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {
   // One server may be on no route that is looked at.
   const left = random.chance(0.2) ? random.below(servers) : -1
@@ -232,4 +258,8 @@ function bytes(name: string): Uint8Array {
 
 function wire(...labels: string[]): Uint8Array {
   return bytes(labels.map((label) => String.fromCharCode(label.length) + label).join('') + '\0')
+}
+
+function text(...labels: string[]): string {
+  return Buffer.from(wire(...labels)).toString('latin1')
 }

@@ -6,7 +6,15 @@ import type { EngineSettings } from '../../src/engine/settings.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { mix, Random } from './random.ts'
-import { addManyRoutes, addSilentServer, addSmartAnswers, makeSettings, SERVERS } from './episode-settings.ts'
+import {
+  addManyRoutes,
+  addRealDomains,
+  addServiceDenials,
+  addSilentServer,
+  addSmartAnswers,
+  makeSettings,
+  SERVERS,
+} from './episode-settings.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
 import { makeManners, type Manners } from './server-manners.ts'
@@ -122,6 +130,9 @@ export function makeEpisode(seed: number, queries: number): Episode {
     names.special.push(...(loopProbe?.names ?? []).map((name) => Buffer.from(name ?? [0]).toString('latin1')))
   // By numbers of its own, so that what else happens in an episode stays as it was.
   addSmartAnswers(new Random(mix(seed, 0x57a7)), settings)
+  const smart = new Random(mix(seed, 0x5e4f))
+  if (smart.chance(0.25)) addServiceDenials(smart, settings, names)
+  if (smart.chance(0.2)) addRealDomains(smart, settings)
   const silent = !hasPerfect && rare.chance(0.1) ? addSilentServer(settings) : []
   const episode: Episode = {
     seed,

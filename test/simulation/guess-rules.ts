@@ -1,13 +1,12 @@
 /**
  * Guessed replies (RFC 5452 §4): datagrams by the right socket with the right question and a wrong id, or with the right id
- * and another question. After five of them a question goes over TCP, and after fewer than three certainly not. What is
- * certain to be a guess makes it necessary; what may be one makes it right.
+ * and another question. After five of them a question goes over TCP, and after fewer not. What is certain to be a guess
+ * makes it necessary; what may be one makes it right: a late reply to a question like it too, which the engine cannot tell
+ * from a guess.
  */
 import type { Sent } from './virtual-network.ts'
 
 const ENOUGH = 5
-/** Fewer are certainly too few: which question the engine counts a guess for is not always known. */
-const CERTAINLY_FEW = 3
 /** Messages of a question after which one more over TCP can be afforded in any case, as some are kept for other servers. */
 const FEW_MESSAGES = 4
 
@@ -88,7 +87,7 @@ export class GuessRules {
     for (const key of keys) this.certain.delete(key)
     if (keys.length === 1 && isBecauseOfGuess) this.possible.delete(keys[0]!)
     const most = Math.max(...counts)
-    return isBecauseOfGuess && most < CERTAINLY_FEW ? `over TCP after ${most} guesses at a reply` : null
+    return isBecauseOfGuess && most < ENOUGH ? `over TCP after ${most} guesses at a reply` : null
   }
 
   /** The message has been dealt with; what is wrong, or null. */

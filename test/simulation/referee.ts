@@ -18,6 +18,7 @@ import { type Expectation, keyOf, probedServer, ReferenceResolver } from './refe
 import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
 import type { MadeOf } from './table-source.ts'
 import { RoomRules } from './room-rules.ts'
+import { ServiceDenialRules } from './service-denial-rules.ts'
 import { Violation } from './violation.ts'
 import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 
@@ -46,6 +47,7 @@ export class Referee {
   private settings!: EngineSettings
   /** Queries that wait, oldest first. */
   private waiting: Pending[] = []
+  private readonly services: ServiceDenialRules
   private readonly answers: AnswerRules
   /** How many wait, by question. */
   private readonly waitingFor: Map<string, number> = new Map()
@@ -55,7 +57,8 @@ export class Referee {
   constructor(episode: Episode, network: VirtualNetwork) {
     this.network = network
     this.resolver = new ReferenceResolver(episode.identities, episode.tables)
-    this.answers = new AnswerRules(episode, network, this.budget, this.ledger, (what) => this.see(what))
+    this.services = new ServiceDenialRules(this.resolver)
+    this.answers = new AnswerRules(episode, network, this.budget, this.services, this.ledger, (what) => this.see(what))
   }
 
   see(what: string): void {
@@ -71,6 +74,7 @@ export class Referee {
     this.room = new RoomRules(engine.counters, this.waitingFor, settings, now)
     this.answers.room = this.room
     this.answers.settings = settings
+    this.services.settings = settings
     this.resolver.table = -1
     this.resolver.limit.reset()
     this.resolver.limit.configure(settings.rateLimit)
@@ -86,7 +90,7 @@ export class Referee {
       this.ledger.lost++
     }
     this.waitingFor.clear()
-    this.answers.forgetAll()
+    this.answers.restarted()
     this.disturbed(Number.POSITIVE_INFINITY)
   }
 
@@ -101,6 +105,7 @@ export class Referee {
     // What is under way goes on where the servers are the same.
     if (serversOf(settings) !== serversOf(this.settings)) this.disturbed(now)
     this.settings = settings
+    this.services.settings = settings
     this.answers.configured(settings, now)
     this.room.configured(settings, now)
     this.resolver.limit.configure(settings.rateLimit)
@@ -131,8 +136,9 @@ export class Referee {
     this.network.guesses.disturbed()
   }
 
-  adopted({ table, identity }: MadeOf): void {
+  adopted({ table, identity }: MadeOf, now: number): void {
     this.see('table adopted')
+    this.services.tableAdopted(now)
     if (this.resolver.identity !== identity) this.see('identity adopted')
     this.resolver.table = table
     this.resolver.identity = identity

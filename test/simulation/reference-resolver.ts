@@ -12,6 +12,7 @@ import { type ParsedMessage, type ParsedRecord, recordId, type Sections } from '
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
+import type { ServiceDenialRules } from './service-denial-rules.ts'
 
 const A = 1
 const CNAME = 5
@@ -27,6 +28,9 @@ const NOERROR = 0
 const SERVFAIL = 2
 const NXDOMAIN = 3
 const REFUSED = 5
+
+/** Of the names in here. */
+const TOP_LEVEL_DOMAINS: ReadonlySet<string> = new Set(['shop', 'org'])
 
 /**
  * What a query must be answered with, or that it goes upstream. `drop` and `limited` get nothing; only the latter counts
@@ -51,6 +55,12 @@ export interface KnownAnswer {
   message: ParsedMessage
   at: number
   lifetimeSeconds: number
+  /** It says that there is no such name, or no record of the type. */
+  isNegative: boolean
+  /** It is the denial of a name below a Kubernetes host. */
+  isBrief: boolean
+  /** How many tables there were when it came. */
+  tables: number
   /** Records were left out that do not belong to the answer. */
   isScrubbed: boolean
   /** By section: TTL at the start by record. */
@@ -66,6 +76,8 @@ export function keyOf(name: string, type: number, dnssecOk: boolean, flags: numb
 interface TableInUse {
   table: ReferenceTable
   found: Map<string, ReferenceAnswer | null>
+  /** Whether a name is below a Kubernetes host. */
+  below: Map<string, boolean>
 }
 
 export class ReferenceResolver {
@@ -103,7 +115,23 @@ export class ReferenceResolver {
     if (asked.type === ANY)
       return local('special', NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
     const isWithheld = settings.aaaaWithheld !== undefined && asked.type === AAAA && asked.edns?.dnssecOk !== true
-    return isWithheld ? local('aaaa', NOERROR, [], settings.ttlSeconds, asked.name) : { kind: 'upstream' }
+    if (!isWithheld) return { kind: 'upstream' }
+    const { headlessNegativeTtlSeconds: briefly = settings.ttlSeconds, ttlSeconds } = settings
+    const ttl = this.isBelowService(asked.name) ? Math.min(briefly, ttlSeconds) : ttlSeconds
+    return local('aaaa', NOERROR, [], ttl, asked.name)
+  }
+
+  /** True if the name is below one that a Kubernetes host of the table answers to. */
+  isBelowService(name: string): boolean {
+    if (this.table < 0) return false
+    const { below } = this.tableInUse()
+    let isBelow = below.get(name)
+    if (isBelow === undefined) {
+      const labels = labelsOf(name)
+      isBelow = labels.some((_, k) => this.tableInUse().table.find(labels.slice(k + 1))?.kubernetes === true)
+      below.set(name, isBelow)
+    }
+    return isBelow
   }
 
   private tableInUse(): TableInUse {
@@ -111,7 +139,7 @@ export class ReferenceResolver {
     let known = this.compiled.get(key)
     if (known === undefined) {
       const table = new ReferenceTable(this.tables[this.table]!, this.identities[this.identity]!)
-      known = { table, found: new Map() }
+      known = { table, found: new Map(), below: new Map() }
       this.compiled.set(key, known)
     }
     return known
@@ -129,8 +157,18 @@ export class ReferenceResolver {
       if (owner === null) return null
       return local('mesh', NOERROR, [recordId(asked.name, PTR, 1, wire(owner))], settings.ttlSeconds, null)
     }
+    if (host !== null && this.isLeft(asked.name, host, settings)) host = table.findByWildcard(labelsOf(asked.name))
     if (host === null) return null
     return expectHost(asked, host, settings)
+  }
+
+  /** True for a short name that may be somebody's real domain, where resolvers ask with the search domain first. */
+  private isLeft(name: string, found: ReferenceAnswer, { searchedBelowDots = 0 }: EngineSettings): boolean {
+    const labels = labelsOf(name)
+    const isSearched = (this.identities[this.identity]!.searchDomain ?? '') !== ''
+    if (!isSearched || labels.length < 2 || labels.length - 1 >= searchedBelowDots) return false
+    if (found.expanded || found.wildcard || found.owner.join('.') === labels.join('.')) return false
+    return TOP_LEVEL_DOMAINS.has(labels.at(-1)!)
   }
 }
 
@@ -231,17 +269,24 @@ export function isFailure(rcode: number): boolean {
 }
 
 /** The message as an answer that came at `at`, with TTLs as they may be served from then on. */
-export function knownAnswer(message: ParsedMessage, at: number, bounds: EngineSettings['cache']): KnownAnswer {
-  const [answer, authority] = message.sections
-  const hasRecords = message.type === ANY ? answer.length > 0 : answer.some((record) => record.type === message.type)
-  const isNegative = message.rcode === NXDOMAIN || (message.rcode === NOERROR && !hasRecords)
+export function knownAnswer(said: ParsedMessage, at: number, services: ServiceDenialRules): KnownAnswer {
+  const { sections } = said
+  const [answer] = sections
+  const hasRecords = said.type === ANY ? answer.length > 0 : answer.some((record) => record.type === said.type)
+  const isNegative = said.rcode === NXDOMAIN || (said.rcode === NOERROR && !hasRecords)
+  const isBrief = isNegative && services.isBrief(said.name)
+  const bounds = services.boundsOf(said.name)
   const most = isNegative ? Math.min(bounds.maxTtlSeconds, bounds.maxNegativeTtlSeconds) : bounds.maxTtlSeconds
   const clamp = (ttl: number): number => {
     if (ttl === 0 || ttl > 0x7fff_ffff) return 0
     return Math.min(most, Math.max(ttl, Math.min(most, bounds.minTtlSeconds)))
   }
-  const soa = isNegative ? authority.find((record) => record.type === SOA) : undefined
-  const negativeTtl = soa === undefined ? 0 : Math.min(sound(soa.ttl), sound(minimumOf(soa)))
+  const given = isNegative ? sections[1].find((record) => record.type === SOA) : undefined
+  const negativeTtl = given === undefined ? 0 : Math.min(sound(given.ttl), sound(minimumOf(given)))
+  // Clients that look at the SOA's last number alone are to forget such a denial as soon.
+  const soa = given === undefined || !isBrief ? given : withMinimum(given, clamp(negativeTtl))
+  const authority = sections[1].map((record) => (record === given ? soa! : record))
+  const message: ParsedMessage = { ...said, sections: [answer, authority, sections[2]] }
   const ttlsOf = (section: ParsedRecord[]): Map<string, number> =>
     new Map(section.map((record) => [record.id, clamp(record === soa ? negativeTtl : record.ttl)]))
   const [first, second, third] = message.sections
@@ -252,7 +297,16 @@ export function knownAnswer(message: ParsedMessage, at: number, bounds: EngineSe
   if (isNegative && soa === undefined) lifetimeSeconds = 0
   if (message.rcode !== NOERROR && message.rcode !== NXDOMAIN) lifetimeSeconds = 0
   if (!Number.isFinite(lifetimeSeconds)) lifetimeSeconds = 0
-  return { message, at, lifetimeSeconds, isScrubbed: message.isScrubbed, ttls }
+  const { isScrubbed } = message
+  return { message, at, lifetimeSeconds, isNegative, isBrief, tables: services.tables, isScrubbed, ttls }
+}
+
+/** The SOA with a MINIMUM that is no larger than this. */
+function withMinimum(soa: ParsedRecord, seconds: number): ParsedRecord {
+  const minimum = Buffer.alloc(4)
+  minimum.writeUInt32BE(Math.min(minimumOf(soa), seconds))
+  const data = soa.data.slice(0, -4) + minimum.toString('latin1')
+  return { ...soa, data, id: recordId(soa.owner, soa.type, soa.class, data) }
 }
 
 function sound(ttl: number): number {

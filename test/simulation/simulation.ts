@@ -300,7 +300,7 @@ class Simulation {
   private adopt(engine: Engine, buffer: SharedArrayBuffer): void {
     const image = new Image(buffer)
     engine.adopt(image)
-    this.referee.adopted(this.tables.madeOf(image.generation))
+    this.referee.adopted(this.tables.madeOf(image.generation), this.now)
     this.tables.acknowledged(this.worker, image.generation, (waiting) => this.post(waiting, 1))
   }
 

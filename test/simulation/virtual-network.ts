@@ -79,7 +79,7 @@ export class VirtualNetwork {
   /** The query sent last; the datagram sent last. */
   query!: ParsedMessage
   lastDatagram!: Sent
-  /** What the datagram judged last may have been aimed at; null if it fits a query, or is none. */
+  /** What the datagram judged last may have been aimed at; null if none was judged. */
   guess: Guess | null = null
   /** Off in the last part of an episode, when all is well. */
   isTroubled = true
@@ -262,8 +262,8 @@ export class VirtualNetwork {
   /** What the message is to an engine that goes by the rules; settles the query that it is a reply to. */
   judge(event: NetworkEvent, now: number): Verdict {
     const verdict = this.verdictOn(event, now)
-    const isGuess = event.kind === 'datagram' && verdict.kind === 'stray' && event.bytes.length >= 12
-    this.guess = isGuess ? this.guessOf(event.socket, event.bytes, now) : null
+    const mayBeGuess = event.kind === 'datagram' && event.bytes.length >= 12
+    this.guess = mayBeGuess ? this.guessOf(event.socket, event.bytes, verdict, now) : null
     return verdict
   }
 
@@ -390,13 +390,17 @@ export class VirtualNetwork {
     return this.nextSocket === 1 ? 0 : Math.max(1, this.nextSocket - 1 - ((seed >>> 0) % 8))
   }
 
-  /** What a datagram may have been aimed at that fits no query. */
-  private guessOf(socket: number, bytes: Buffer, now: number): Guess {
+  /**
+   * What a datagram may have been aimed at. One that fits a query is aimed at others like it if that is not under way any
+   * more: the engine may have its answer from another server, and a client may have asked again.
+   */
+  private guessOf(socket: number, bytes: Buffer, verdict: Verdict, now: number): Guess {
     const id = bytes.readUInt16BE(0)
     const own = this.sent.get(socket * 65_536 + id)
     const isOpen = own !== undefined && !own.isSettled && now <= own.at + this.deadlineMs
     const question = questionOf(bytes)
     const alike = question === null ? [] : this.alikeSince(`${socket} ${question}`, now).filter((one) => !one.isSettled)
+    if (verdict.kind !== 'stray') return { at: alike.filter((one) => one !== own), isCertain: false }
     if (isOpen) return { at: [own, ...alike], isCertain: isReply(bytes) }
     return { at: alike, isCertain: now > (this.usedAt.get(id) ?? Number.NEGATIVE_INFINITY) + LONGEST_MS }
   }

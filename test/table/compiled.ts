@@ -2,6 +2,7 @@ import { scanName, ScannedName } from '../../src/dns/name.ts'
 import { type CompileResult, TableCompiler, type TableCompilerOptions } from '../../src/table/compile.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { Image } from '../../src/table/image.ts'
+import { FLAG_KUBERNETES } from '../../src/table/image-layout.ts'
 import { encodeNameTable, type NameInfo, type NameTable } from '../../src/table/nds.ts'
 import { labelsOf, type ReferenceAnswer, wireOf } from './reference-table.ts'
 
@@ -54,6 +55,7 @@ export function find(image: Image, name: string | string[]): Omit<ReferenceAnswe
   return {
     expanded: image.expanded,
     wildcard: image.wildcard,
+    kubernetes: (image.bytes[image.record]! & FLAG_KUBERNETES) !== 0,
     owner,
     cname,
     v4: readAddresses(image.bytes, image.v4At, image.v4Count, 4),

@@ -13,6 +13,7 @@ export interface ReferenceAnswer {
   host: string[]
   expanded: boolean
   wildcard: boolean
+  kubernetes: boolean
   /** The host's name, or x of `*.x`. */
   owner: string[]
   /** Labels of the CNAME's target, null without a CNAME. */
@@ -159,6 +160,13 @@ export class ReferenceTable {
       const expanded = this.findExact(n)
       if (expanded !== null) return answer(expanded, expanded.labels)
     }
+    return this.findByWildcard(name)
+  }
+
+  /** The same among wildcard hosts alone. */
+  findByWildcard(name: string[]): ReferenceAnswer | null {
+    const isExpandable = this.search.length > 0 && isBelow(name, this.search)
+    const n = isExpandable ? name.slice(0, name.length - this.search.length) : []
     for (let k = 1; k < name.length; k++) {
       const own = this.wildcards.get(key(['*', ...name.slice(k)]))
       if (own !== undefined) return answer(own, null)
@@ -188,6 +196,7 @@ function answer(host: Host, cname: string[] | null): ReferenceAnswer {
     host: host.labels,
     expanded: cname !== null,
     wildcard,
+    kubernetes: host.kubernetes,
     owner: wildcard ? host.labels.slice(1) : host.labels,
     cname,
     v4: host.v4,

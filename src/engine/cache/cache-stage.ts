@@ -3,7 +3,7 @@ import { nameToText, finishHash } from '../../dns/name.ts'
 import { Flag, Type } from '../../dns/constants.ts'
 import { Cell, Source, type WorkerCounters } from '../../stats/counters.ts'
 import { type AnswerContext, type AnswerStage, PASS } from '../answers/answer-stage.ts'
-import { isBelowService } from '../answers/service-names.ts'
+import { isBelowService, isEndedDenial } from '../answers/service-names.ts'
 import { type ClientQuery, Variant } from '../client-query.ts'
 import type { Upstreams } from '../forward/upstreams.ts'
 import type { Cache } from './cache.ts'
@@ -162,26 +162,17 @@ export class CacheStage implements AnswerStage {
     const store = this.#store
     const block = this.#block
     this.#found = Found.EXPIRED
-    this.#isServable = isServable(store, block, settings.cache.staleSeconds, now)
+    const isEnded = store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)
+    this.#isServable = !isEnded && isServable(store, block, settings.cache.staleSeconds, now)
     if (!this.#isServable || this.#ageSeconds >= store.staleUntilSeconds(block)) return PASS
     this.#found = Found.STALE
     query.server = store.server(block)
     return writeStale(store, block, query, random(), out, outAt)
   }
 
-  /**
-   * True if a table that came after it ends the denial found: one of a name below a Kubernetes host, which may be there
-   * now. Each denial is compared with each table once.
-   */
+  /** True if a table that came after it ends the denial found. */
   #isEnded({ name }: ClientQuery): boolean {
-    const { image, settings, tables } = this.#context
-    const store = this.#store
-    const block = this.#block
-    if (store.isOfTable(block, tables)) return false
-    if (image === null || settings.headlessNegativeTtlSeconds === undefined) return false
-    if (!store.has(block, StoredFlag.FAILURE) && isBelowService(image, name.lower, 0, name.length)) return true
-    store.setTable(block, tables)
-    return false
+    return isEndedDenial(this.#context, this.#store, this.#block, name.lower, 0, name.length)
   }
 
   #answerBelowCut(cache: Cache, query: ClientQuery, variant: number, out: Uint8Array, outAt: number): number {

@@ -41,6 +41,7 @@ export interface ForwarderContext {
   readonly image: Image | null
   readonly tables: number
   readonly storms: SearchStormsStage
+  readonly settings: EngineSettings
   now: number
   /** Ends a query whose reply stands at `outAt` of `out` (engine.ts); returns the reply's length, which may be another one. */
   complete(query: ClientQuery, source: Source, rcode: number, length: number, out: Uint8Array, outAt: number): number

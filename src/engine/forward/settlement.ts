@@ -13,7 +13,7 @@ import { readU16, setCounts } from '../../dns/reply.ts'
 import { readReply } from '../../dns/scrub.ts'
 import { Cell, Source } from '../../stats/counters.ts'
 import { ANY_TYPE_KEY, CLASS_SHIFT, type ClientQuery, Variant } from '../client-query.ts'
-import { isBelowService } from '../answers/service-names.ts'
+import { isBelowService, isEndedDenial } from '../answers/service-names.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './attempts.ts'
 
@@ -119,6 +119,7 @@ export class Settlement {
     const seconds = isDenied ? Math.max(staleSeconds, staleOnDenialSeconds) : staleSeconds
     if (cache === null || block < 0 || !isServable(cache.store, block, seconds, now)) return false
     const { store } = cache
+    if (this.#isEnded(p, store, block)) return false
     store.setStaleUntilSeconds(block, ageOf(store, block, now) + STALE_RECHECK_SECONDS)
     for (let w = waiters.take(p, waiter); w !== NONE; w = waiters.take(p, waiter)) {
       outlet.openReply(w)
@@ -130,6 +131,13 @@ export class Settlement {
       this.#send(w, Source.stale, store.rcode(block), length)
     }
     return true
+  }
+
+  /** True for the denial of a name that may be there now, by a table that came after it. */
+  #isEnded(p: number, store: AnswerStore, block: number): boolean {
+    const { context, inFlight } = this.#state
+    if (!store.has(block, StoredFlag.NEGATIVE)) return false
+    return isEndedDenial(context, store, block, inFlight.keys, inFlight.keyAt(p), inFlight.nameLength(p))
   }
 
   /** What a client is told beside SERVFAIL when all has failed. */
@@ -248,8 +256,10 @@ export class Settlement {
     if (cache === null || answer.answers > 0) return
     const keyAt = inFlight.keyAt(p)
     const nameLength = inFlight.nameLength(p)
-    if (settings.cache.nxdomainCut !== true && !storms.isParent(inFlight.keys, keyAt, nameLength)) return
-    const variant = inFlight.keys[keyAt + nameLength + 2]!
+    const variant = inFlight.variant(p)
+    // Search storms are answered without DO and CD alone.
+    const isOfStorm = variant === 0 && storms.isParent(inFlight.keys, keyAt, nameLength)
+    if (settings.cache.nxdomainCut !== true && !isOfStorm) return
     this.#scratch.rekey(0, ANY_TYPE_KEY, cutHash(seed, inFlight.keys, keyAt, nameLength, variant))
     cache.put(this.#scratch, 0)
   }
