@@ -213,6 +213,18 @@ export function addRealDomains(random: Random, settings: readonly EngineSettings
   for (const each of settings) if (random.chance(0.7)) each.searchedBelowDots = random.pick([1, 2, 5, 5])
 }
 
+/** What a resolver asks below the search domains that settings look after, before it asks for a few names of the outside. */
+export function addStorm(random: Random, settings: readonly EngineSettings[], names: Names): void {
+  const domains = new Set(
+    settings.flatMap(({ searchStorms = [] }) => searchStorms.map((each) => Buffer.from(each).toString('latin1'))),
+  )
+  const outside = ['api.com', 'www.com', 'b.api.com', 'a.example.org', 'c.net', 'h1.net'].filter(() =>
+    random.chance(0.8),
+  )
+  const few = [...domains].flatMap((domain) => outside.map((name) => text(...name.split('.')).slice(0, -1) + domain))
+  names.upstream.splice(1, 0, ...few)
+}
+
 function makeLoopProbe(random: Random, id: string, servers: number): LoopProbeNames {
   // One server may be on no route that is looked at.
   const left = random.chance(0.2) ? random.below(servers) : -1

@@ -11,6 +11,7 @@ import {
   addRealDomains,
   addServiceDenials,
   addSilentServer,
+  addStorm,
   addSmartAnswers,
   makeSettings,
   SERVERS,
@@ -133,6 +134,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
   const smart = new Random(mix(seed, 0x5e4f))
   if (smart.chance(0.25)) addServiceDenials(smart, settings, names)
   if (smart.chance(0.2)) addRealDomains(smart, settings)
+  if (smart.chance(0.6)) addStorm(smart, settings, names)
   const silent = !hasPerfect && rare.chance(0.1) ? addSilentServer(settings) : []
   const episode: Episode = {
     seed,

@@ -30,7 +30,6 @@ const WANTED = [
   'loop probe',
   'identity adopted',
   'denial of a name above',
-  'denial in a search storm',
   'a denial below a service',
   'a partial answer',
   'reply: bad cookie',

@@ -102,6 +102,7 @@ const DEEDS: Record<Habit, readonly (readonly [number, Deed])[]> = {
   ],
 }
 
+const STORM_DOMAINS = ['\u0007example\0', '\u0004shop\u0003svc\u0007cluster', '\u0003svc\u0007cluster']
 const SERVFAIL = 2
 const NXDOMAIN = 3
 const BADCOOKIE = 23
@@ -215,13 +216,14 @@ function oddRcode(query: Served, fate: Random, serial: number): Buffer {
 function answer(query: Served, isStream: boolean, fate: Random, serial: number, isPerfect: boolean): Buffer {
   // Most names in a cluster do not exist: what is directly below a search domain, and what is below that.
   const isOfCluster = query.name.endsWith('\u0003svc\u0007cluster\u0005local\0') && fate.chance(0.8)
+  const isDenied = isOfCluster || (isOfStorm(query.name) && fate.chance(0.97))
   const shape = fate.weighted([
-    [isOfCluster ? 0 : 12, 'records'],
-    [isOfCluster ? 0 : 3, 'chain'],
-    [isOfCluster ? 0 : 2, 'nodata'],
+    [isDenied ? 0 : 12, 'records'],
+    [isDenied ? 0 : 3, 'chain'],
+    [isDenied ? 0 : 2, 'nodata'],
     [2, 'nxdomain'],
-    [isOfCluster ? 0 : 0.5, 'chain to nothing'],
-    [isOfCluster ? 0 : 0.5, 'empty'],
+    [isDenied ? 0 : 0.5, 'chain to nothing'],
+    [isDenied ? 0 : 0.5, 'empty'],
   ] as const)
   const ttl = fate.weighted(TTLS)
   const isNothing = shape === 'nxdomain' || (shape === 'chain to nothing' && fate.chance(0.5))
@@ -239,6 +241,11 @@ function answer(query: Served, isStream: boolean, fate: Random, serial: number, 
   // Some servers ignore the limit, and some have no limit to ignore.
   if (!isStream && writer.length > room && (isPerfect || fate.chance(0.8))) return truncated(query, fate, serial)
   return writer.take()
+}
+
+/** True for a name of the outside, or the parent of such names, below a search domain. */
+function isOfStorm(name: string): boolean {
+  return STORM_DOMAINS.some((domain) => name.includes(`\u0003com${domain}`) || name.includes(`\u0003net${domain}`))
 }
 
 function chain(query: Served, ttl: number, serial: number, fate: Random, hasEnd: boolean, mayLoop: boolean): void {
