@@ -388,9 +388,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'everybody may ask',
-    find: 'for (const prefix of settings.access) if (isWithin(prefix, address, at, length)) return true\n  return false',
-    replace:
-      'for (const prefix of settings.access) if (isWithin(prefix, address, at, length)) return true\n  return true',
+    find: 'return isWithinAny(settings.access, address, at, length)',
+    replace: 'return isWithinAny(settings.access, address, at, length) || true',
     seeds: 20,
   },
   {
@@ -603,9 +602,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'names of the hosts file are answered for every type',
-    find: '      default:\n        return PASS\n    }\n  }\n',
+    find: ' settings.ttlSeconds, out, outAt)\n      default:\n        return PASS\n',
     replace:
-      '      default:\n        return writeHostAddresses(entry, query, settings.ttlSeconds, random(), out, outAt)\n    }\n  }\n',
+      ' settings.ttlSeconds, out, outAt)\n      default:\n        return writeHostAddresses(entry, query, settings.ttlSeconds, random(), out, outAt)\n',
     seeds: 20,
   },
   {
@@ -616,9 +615,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the hosts file comes before special names and the mesh',
-    find: '    let length = this.#mesh.answer(query, out, outAt)\n',
+    find: '    length = this.#mesh.answer(query, out, outAt)\n',
     replace:
-      '    const first = this.#hostsFile.answer(query, out, outAt)\n    if (first !== PASS) return this.#answered(query, Source.local, first, out, outAt)\n    let length = this.#mesh.answer(query, out, outAt)\n',
+      '    const first = this.#hostsFile.answer(query, out, outAt)\n    if (first !== PASS) return this.#answered(query, Source.local, first, out, outAt)\n    length = this.#mesh.answer(query, out, outAt)\n',
     seeds: 60,
   },
   {
@@ -825,14 +824,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'denials of parents answer those who validate as well',
-    find: 'if (!this.isOn || query.dnssecOk || (query.flags & RECURSION) !== Flag.RD) return false',
-    replace: 'if (!this.isOn || (query.flags & RECURSION) !== Flag.RD) return false',
+    find: 'if (!this.isOn || query.dnssecOk || query.classBits !== 0 || (query.flags & RECURSION) !== Flag.RD) return false',
+    replace: 'if (!this.isOn || query.classBits !== 0 || (query.flags & RECURSION) !== Flag.RD) return false',
     seeds: 200,
   },
   {
     name: 'a denial of a name below a service is kept as long as others',
-    find: 'isBrief ? this.#state.briefBounds : settings.cache',
-    replace: 'settings.cache',
+    find: 'isBrief ? this.#state.briefBounds : ofClass',
+    replace: 'ofClass',
     seeds: 60,
   },
   {
