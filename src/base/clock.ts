@@ -12,6 +12,23 @@ export const wallClock: Clock = { now: () => Date.now(), after }
 /** Time that never jumps; only differences count. */
 export const steadyClock: Clock = { now: () => performance.now(), after }
 
+const SECOND_MS = 1000
+
+/**
+ * The clock, but what is due in a second or later is due on a whole second, half a second sooner or later than asked: what
+ * looks at something every few seconds then looks together. To wake an idle process costs more than what it does then.
+ */
+export function onWholeSeconds(clock: Clock): Clock {
+  return {
+    now: () => clock.now(),
+    after(delayMs, run) {
+      if (delayMs < SECOND_MS) return clock.after(delayMs, run)
+      const now = clock.now()
+      return clock.after(Math.ceil(Math.round((now + delayMs) / SECOND_MS) * SECOND_MS - now), run)
+    },
+  }
+}
+
 /** Resolves, or rejects, as `ending` does; resolves after `deadlineMs` if it has not by then. */
 export async function waitFor(ending: Promise<void>, deadlineMs: number, clock: Clock): Promise<void> {
   const { promise: expired, resolve: expire } = Promise.withResolvers<void>()

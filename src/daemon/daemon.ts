@@ -10,7 +10,7 @@
 import { randomInt } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
-import { steadyClock } from '../base/clock.ts'
+import { onWholeSeconds, steadyClock } from '../base/clock.ts'
 import { collectGarbage } from '../base/garbage.ts'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
@@ -297,7 +297,7 @@ class Daemon {
     this.#counterWatch = new CounterWatch({
       settings: this.#settings,
       counters: () => threads.workers.counters,
-      clock: steadyClock,
+      clock: onWholeSeconds(steadyClock),
       log: this.#log,
     })
     this.#counterWatch.start()
@@ -409,7 +409,7 @@ class Daemon {
       import('../observe/process-usage.ts'),
     ])
     const { metrics, admin } = this.#settings.config
-    const feed = new QueryFeed(threads.workers.queryRings, steadyClock)
+    const feed = new QueryFeed(threads.workers.queryRings, onWholeSeconds(steadyClock))
     const queryLogging = new QueryLogging({
       feed,
       serverLabel: (number) => this.#settings.serverLabel(number),
@@ -442,7 +442,7 @@ class Daemon {
       sources: this.sources,
       metrics: this.#endpoint('metrics', metrics.listen),
       admin: this.#endpoint('admin', admin.listen),
-      clock: steadyClock,
+      clock: onWholeSeconds(steadyClock),
       usage: processUsage,
       pageTemplate,
       // The process before this one leaves the ports when this one has said that it answers.

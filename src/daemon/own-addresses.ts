@@ -1,12 +1,12 @@
 /**
  * This machine's addresses, and whether IPv6 leads out of it. They change while byname runs: DHCP, IPv6 privacy addresses, a VPN. A query that was
  * redirected to byname carries one of them as its source. Node tells nobody when they change, so they are looked up
- * every second, and at once where somebody was refused who may be one of us.
+ * every few seconds, and at once where somebody was refused who may be one of us or a server has begun to fail.
  */
 import type { Clock } from '../base/clock.ts'
 
-/** A look costs some 50 µs. Until then queries to servers leave by sockets whose address may be gone, and are answered by a later attempt. */
-const LOOK_EVERY_MS = 1000
+/** A look of an idle process costs half a millisecond. Until then queries to servers leave by sockets whose address may be gone, and are answered by a later attempt. */
+const LOOK_EVERY_MS = 5000
 
 /** What the addresses are followed with. */
 export interface OwnAddressesOptions {

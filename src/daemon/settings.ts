@@ -10,7 +10,7 @@
  * ```
  */
 import { randomBytes, randomInt, randomUUID } from 'node:crypto'
-import { type Clock, wallClock } from '../base/clock.ts'
+import { type Clock, onWholeSeconds, steadyClock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { WatchedFile } from '../base/watched-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
@@ -99,7 +99,7 @@ export class DaemonSettings {
     this.#addresses = new OwnAddresses({
       look: options.ownAddresses ?? interfaceAddresses,
       lookForIpv6Route: () => (this.#config.aaaa === 'auto' ? ipv6Route() : null),
-      clock,
+      clock: options.clock ?? onWholeSeconds(steadyClock),
       onChange: (gained, lost) => this.#addressesChanged(gained, lost),
     })
     this.#addresses.start()
@@ -213,8 +213,9 @@ export class DaemonSettings {
     this.#addresses.lookAgain()
   }
 
-  /** A server has begun to fail: what it asks itself may come back to us, as with a redirect that is new. */
+  /** A server has begun to fail: our address may be another one, or what it asks itself comes back to us, as with a redirect that is new. */
   serverFails(): void {
+    this.#addresses.lookAgain()
     this.#loops.suspect()
   }
 

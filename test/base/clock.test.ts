@@ -1,0 +1,46 @@
+/** What is due in a second or later is due together. */
+import { expect, test } from 'vitest'
+import { onWholeSeconds } from '../../src/base/clock.ts'
+import { FakeClock } from './fake-clock.ts'
+
+test('looks of a second and of five, begun at different moments, wake the process once a second', () => {
+  const clock = new FakeClock(1_000_300)
+  const seconds = onWholeSeconds(clock)
+  const looks: [everyMs: number, atMs: number][] = []
+  const every = (ms: number): void => {
+    seconds.after(ms, () => {
+      looks.push([ms, seconds.now()])
+      every(ms)
+    })
+  }
+  every(1000)
+  clock.advance(420)
+  every(5000)
+  clock.advance(12_000)
+  const times = (ms: number): number[] => looks.filter(([each]) => each === ms).map(([, at]) => at)
+  expect(times(1000)).toEqual(Array.from({ length: 12 }, (_, n) => 1_001_000 + n * 1000))
+  expect(times(5000)).toEqual([1_006_000, 1_011_000])
+})
+
+test.each([
+  { delayMs: 0, atMs: 1_000_250.5 },
+  { delayMs: 999, atMs: 1_001_249.5 },
+  { delayMs: 1000, atMs: 1_001_000 },
+  { delayMs: 1500, atMs: 1_002_000 },
+  { delayMs: 30_000, atMs: 1_030_000 },
+])('at …250.5 ms, $delayMs ms end at $atMs, within a millisecond', ({ delayMs, atMs }) => {
+  const clock = new FakeClock(1_000_250.5)
+  onWholeSeconds(clock).after(delayMs, () => undefined)
+  const [pending] = clock.pending
+  expect(clock.now() + pending! - atMs).toBeGreaterThanOrEqual(0)
+  expect(clock.now() + pending! - atMs).toBeLessThan(1)
+})
+
+test('what is taken back does not happen', () => {
+  const clock = new FakeClock()
+  let runs = 0
+  const cancel = onWholeSeconds(clock).after(2000, () => void runs++)
+  cancel()
+  clock.advance(10_000)
+  expect(runs).toBe(0)
+})
