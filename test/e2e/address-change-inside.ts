@@ -24,7 +24,7 @@ async function ask(from: string, to: string, id: number): Promise<string> {
   socket.bind({ address: from })
   await once(socket, 'listening')
   const name = 'web.example'
-  socket.send(encode({ type: 'query', id, flags: 256, questions: [{ type: 'A', name }] }), PORT, to)
+  socket.send(encode({ type: 'query', id: id % 65_536, flags: 256, questions: [{ type: 'A', name }] }), PORT, to)
   const over = AbortSignal.timeout(5000)
   try {
     const [reply]: Buffer[] = await once(socket, 'message', { signal: over })
