@@ -11,7 +11,7 @@ import type { CommandContext } from './command.ts'
 import type { ExchangeServer } from './dns-exchange.ts'
 
 /** What of the status tells. */
-type Counts = Pick<StatusReport, 'responses' | 'upstreams' | 'listeners'>
+type Counts = Pick<StatusReport, 'responses' | 'upstreams' | 'listeners'> & Partial<Pick<StatusReport, 'rules'>>
 
 /** A reply, as far as it tells. */
 export interface ReplyFacts {
@@ -94,7 +94,9 @@ export function answerSource(reply: ReplyFacts, evidence: Evidence): AnswerSourc
     return { text: byReply(reply), doubt: `told by the reply alone: ${evidence.missing}`, source: null }
   const { before, after } = evidence
   const sources = Object.keys(after.responses).filter(
-    (source) => after.responses[source]! > (before.responses[source] ?? 0) && isPossible(source, reply),
+    (source) =>
+      after.responses[source]! > (before.responses[source] ?? 0) &&
+      (isPossible(source, reply) || (source === 'local' && hasRule(evidence))),
   )
   const texts = sources.map((source) => sourceText(source, reply, evidence))
   if (texts.length === 1) return { text: texts[0]!, doubt: null, source: sources[0]! }
@@ -120,6 +122,12 @@ function isLocalError(extendedErrors: ReadonlySet<number>): boolean {
   return extendedErrors.has(14) || extendedErrors.has(18)
 }
 
+/** True if a rule was matched, or a query that none allows. */
+function hasRule({ after, before }: { before: Counts; after: Counts }): boolean {
+  const count = (counts: Counts): number => (counts.rules ? counts.rules.matches + counts.rules.notAllowed : 0)
+  return count(after) > count(before)
+}
+
 function sourceText(source: string, reply: ReplyFacts, evidence: { before: Counts; after: Counts }): string {
   switch (source) {
     case 'mesh':
@@ -129,7 +137,7 @@ function sourceText(source: string, reply: ReplyFacts, evidence: { before: Count
     case 'upstream':
       return upstreamText(reply, evidence)
     case 'local':
-      return localText(reply)
+      return hasRule(evidence) ? 'byname itself: a rule ("byname explain" says which)' : localText(reply)
     default:
       return source
   }

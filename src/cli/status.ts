@@ -36,6 +36,8 @@ function statusText(report: StatusReport): string {
     rows.push(['xds', `${xdsText(xds)}, ${plural(xds.reconnects, 'reconnect')}${registrationText(xds)}`])
   for (const each of report.credentials) rows.push([each.kind, credentialText(each)])
   rows.push(['queries', queriesText(report)], ['cache', cacheText(cache)])
+  // A byname of an earlier version says nothing of rules.
+  if (report.rules) rows.push(['rules', rulesText(report.rules)])
   const drops = Object.entries(report.drops).map(([reason, count]) => `${reason} ${amount(count)}`)
   if (report.socketDrops > 0) drops.push(`by the kernel ${amount(report.socketDrops)}`)
   rows.push(['no reply to', drops.length > 0 ? drops.join(', ') : 'none'])
@@ -53,6 +55,12 @@ function queriesText({ requests, responses }: StatusReport): string {
     count > 0 ? [`${source} ${amount(count)}`] : [],
   )
   return amount(requests) + (parts.length > 0 ? `; answered from ${parts.join(', ')}` : '')
+}
+
+function rulesText({ bytes, count, egress, matches, names, notAllowed }: NonNullable<StatusReport['rules']>): string {
+  const kinds: Readonly<Record<string, string>> = { audit: 'would be denied', nxdomain: 'denied', nodata: 'denied' }
+  const rest = egress === 'allow' ? '' : `; ${amount(notAllowed)} that none allows ${kinds[egress] ?? egress}`
+  return `${plural(count, 'rule')} with ${plural(names, 'name')} (${bytesText(bytes)}), ${amount(matches)} queries matched${rest}`
 }
 
 function xdsText({ connected, away }: NonNullable<StatusReport['xds']>): string {

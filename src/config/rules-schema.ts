@@ -97,14 +97,16 @@ export const rulesSetting = setting(
       })
     }
     rules.forEach((each, index) => {
-      for (const [key, message] of faultsOf(each))
+      // What is wrong with a key alone has been said, and the rest may follow from it.
+      const isBroken = context.issues.some(({ path = [] }) => path[0] === index)
+      for (const [key, message] of isBroken ? [] : faultsOf(each))
         context.issues.push(issueAt([index, ...(key === '' ? [] : [key])], message, rules))
       const first = each.id === undefined ? index : rules.findIndex(({ id }) => id === each.id)
       if (first !== index)
         context.issues.push(issueAt([index, 'id'], `is that of rules[${first}] as well: each needs its own`, rules))
     })
-    const classes = new Set(rules.map(classOf))
-    if (classes.size - 1 > MOST_ANSWER_CLASSES) {
+    const classes = new Set(rules.map(classOf).filter((each) => each !== ''))
+    if (classes.size > MOST_ANSWER_CLASSES) {
       context.addIssue({
         code: 'custom',
         message: `has more than ${MOST_ANSWER_CLASSES} different routes and TTLs; give several names to one rule`,

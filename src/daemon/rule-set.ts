@@ -125,7 +125,7 @@ export function buildRules(
 
 /** What becomes of names that no rule is about; null: nothing. `search`: domains of resolv.conf. */
 export function buildEgress(
-  { egress }: Config,
+  { egress, mesh }: Config,
   search: readonly string[],
   counterOf: (label: string, action: string) => number,
 ): EgressDenial | null {
@@ -134,6 +134,7 @@ export function buildEgress(
     isAudit: egress.audit,
     isNodata: egress.deny === 'nodata',
     takesMesh: egress.mesh,
+    awaitsTable: mesh.source.kind !== 'none',
     counter: counterOf(EGRESS_LABEL, egress.audit ? 'audit' : egress.deny),
     ede: Ede.BLOCKED,
     note: noteOf('no rule allows it (egress.default)'),

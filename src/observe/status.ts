@@ -54,6 +54,8 @@ export interface StatusReport {
   xds: XdsStateLike | null
   credentials: CredentialStatus[]
   cache: CacheStatus
+  /** Null where there are none. */
+  rules: RulesStatus | null
   upstreams: UpstreamStatus[]
   /** Packets that got no reply, by reason; reasons that never occurred are left out. */
   drops: Record<string, number>
@@ -68,6 +70,19 @@ export interface StatusReport {
   reload: Reload | null
   /** All of it in one sentence. */
   health: HealthSummary
+}
+
+/** Rules, in sum; /debug/rules has each. */
+export interface RulesStatus {
+  count: number
+  /** Those of files included, and bytes that they take. */
+  names: number
+  bytes: number
+  /** Queries that rules matched, and those that no rule allows. */
+  matches: number
+  notAllowed: number
+  /** What becomes of the latter: `allow`, `audit`, `nxdomain` or `nodata`. */
+  egress: string
 }
 
 /** A credential towards the control plane. */
@@ -141,6 +156,7 @@ export function statusReport(
     xds: sources.xds(),
     credentials: credentialStatus(sources),
     cache: cacheStatus(sources),
+    rules: rulesStatus(sources),
     upstreams,
     drops: Object.fromEntries(drops.filter(([, count]) => count > 0)),
     socketDrops,
@@ -207,6 +223,19 @@ export function cacheStatus(sources: Pick<ObserveSources, 'counters'>): CacheSta
     hitRatio: requests > 0 ? Math.min(1, hits / requests) : null,
     evictions: cell(Cell.cacheEvictions),
     prefetches: cell(Cell.cachePrefetches),
+  }
+}
+
+function rulesStatus(sources: Pick<ObserveSources, 'rules'>): RulesStatus | null {
+  const { bytes, egress, names, rules } = sources.rules()
+  if (rules.length === 0 && egress === null) return null
+  return {
+    count: rules.length,
+    names,
+    bytes,
+    matches: rules.reduce((sum, { queries }) => sum + queries, 0),
+    notAllowed: egress?.queries ?? 0,
+    egress: egress === null ? 'allow' : egress.isAudit ? 'audit' : egress.deny,
   }
 }
 

@@ -110,7 +110,7 @@ function readRareLine(line: string, number: number, options: ListOptions, writer
     writer.skipped++
     return null
   }
-  const words = line.replace(/[ \t]#.*/s, '').split(/[ \t\v\f]+/)
+  const words = line.replace(/[ \t]+#.*/s, '').split(/[ \t\v\f]+/)
   if (addressOf(words[0]!.replace(/%.*/s, '')) !== null) return readHostsLine(words, number, options, writer)
   const [word = ''] = words
   if (words.length === 1 && takeWord(word, number, options, writer)) return null

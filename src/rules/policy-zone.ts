@@ -49,7 +49,7 @@ export function isZone(text: string, from: number): boolean {
       if (/^[#!]/.test(line)) continue
       return false
     }
-    return /^\$[A-Z]/i.test(line) || /^\S*\s+(?:\S+\s+){0,2}(?:SOA|CNAME|A|AAAA|TXT|NS)\s+\S/i.test(line)
+    return /^\$[A-Z]/i.test(line) || /^\S*\s+(?:\S+\s+){0,2}(?:SOA|CNAME|A|AAAA|TXT|NS|PTR|MX|SRV)\s+\S/i.test(line)
   }
   return false
 }

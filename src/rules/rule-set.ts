@@ -94,6 +94,8 @@ export interface EgressDenial {
   isNodata: boolean
   /** Names of the mesh need a rule as well. */
   takesMesh: boolean
+  /** A name table is to come: until then nobody knows which names are the mesh's. */
+  awaitsTable: boolean
   counter: number
   ede: number
   note: Uint8Array

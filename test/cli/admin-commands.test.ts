@@ -76,6 +76,7 @@ const status: StatusReport = {
     evictions: 0,
     prefetches: 0,
   },
+  rules: null,
   upstreams: [
     {
       label: '10.0.0.10:53',

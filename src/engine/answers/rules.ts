@@ -10,11 +10,12 @@
  * query goes on.
  */
 import { nameToText } from '../../dns/name.ts'
-import { Rcode } from '../../dns/constants.ts'
+import { Ede, Rcode } from '../../dns/constants.ts'
 import { Source } from '../../stats/counters.ts'
 import { Act, ACTIONS } from '../../rules/rule-set.ts'
 import { CLASS_SHIFT, type ClientQuery } from '../client-query.ts'
 import { Rewriter } from '../rewriting.ts'
+import { writeEmptyReply } from '../reply-opt.ts'
 import type { RuleMatcher } from '../rule-matcher.ts'
 import { type AnswerContext, type AnswerStage, PASS } from './answer-stage.ts'
 import type { MeshStage } from './mesh-answers.ts'
@@ -80,7 +81,9 @@ export class RulesStage implements AnswerStage {
       return `${each.label} ${each.isAudit ? `would ${ACTIONS[each.act]} it (audit)` : 'logs it'}`
     })
     if (rule !== null) steps.push(this.#ruleText(query))
-    else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata))
+    else if (denial !== null && denial.awaitsTable && this.#context.image === null && !denial.isAudit) {
+      steps.push('no rule allows it, but it may be a name of the mesh, and there is no table yet')
+    } else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata))
     if (steps.length > 0) return steps.join('; ')
     const which = this.#isBeforeMesh || this.#isMesh ? 'no rule that takes mesh names' : 'no rule'
     return `${which} of ${set.rules.length} has the name, type and client (${this.matcher.names} names)`
@@ -100,8 +103,17 @@ export class RulesStage implements AnswerStage {
   #deny(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const { denial } = this.matcher
     if (denial === null || denial.isAudit) return PASS
+    if (this.#context.image === null && denial.awaitsTable) return this.#putOff(query, out, outAt)
     const rcode = denial.isNodata && !this.#isSearched(query) ? Rcode.NOERROR : Rcode.NXDOMAIN
     return writeRuleDenial(query, rcode, denial.ttlSeconds, denial.ede, denial.note, out, outAt)
+  }
+
+  /**
+   * Before the first table the name may be one of the mesh, which must not be denied: clients would keep that. Below search
+   * domains servers know what there is, and resolvers need an answer to go on to the next name.
+   */
+  #putOff(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    return this.#isSearched(query) ? PASS : writeEmptyReply(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
   }
 
   /** True for a name below a search domain, which a resolver has appended. */
