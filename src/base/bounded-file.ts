@@ -102,7 +102,12 @@ function readUnlessOthers(path: string, maxBytes: number, calls: FileCalls, user
 /** As `readBoundedFile`, decoded as UTF-8 (other bytes become U+FFFD) and without a byte order mark. */
 export function readBoundedText(path: string, maxBytes: number): { text: string } | { problem: FileProblem } {
   const reading = readBoundedFile(path, maxBytes)
-  return 'problem' in reading ? reading : { text: new TextDecoder().decode(reading.bytes) }
+  return 'problem' in reading ? reading : { text: textOf(reading.bytes) }
+}
+
+/** What a file holds as text: UTF-8 (other bytes become U+FFFD) without a byte order mark. */
+export function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes)
 }
 
 function readOnce(path: string, maxBytes: number, calls: FileCalls, userId: number | null): FileReading | 'changed' {

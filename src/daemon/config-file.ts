@@ -1,4 +1,4 @@
-import { MAX_FILE_BYTES } from '../base/bounded-file.ts'
+import { MAX_FILE_BYTES, textOf } from '../base/bounded-file.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { Log } from '../base/log.ts'
@@ -44,7 +44,10 @@ export class ConfigFile {
       what: 'the configuration file',
       maxBytes: MAX_FILE_BYTES.configuration,
       // Whoever writes it may not be done: without a key it would be the defaults.
-      take: (text) => (text.trim() === '' ? { problem: 'is empty; write the configuration into it' } : { value: text }),
+      take: (content) => {
+        const text = textOf(content)
+        return text.trim() === '' ? { problem: 'is empty; write the configuration into it' } : { value: text }
+      },
       onChange: (text) => this.#tell(text),
       describe: ({ reason }) => `the configuration stays as it is: ${file} ${reason}`,
       level: 'error',

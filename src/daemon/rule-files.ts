@@ -1,5 +1,5 @@
 /** The files of names that rules have: watched as all files are, and compiled into one image when one of them changes. */
-import { MAX_FILE_BYTES } from '../base/bounded-file.ts'
+import { MAX_FILE_BYTES, textOf } from '../base/bounded-file.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import { WatchedFile } from '../base/watched-file.ts'
@@ -131,8 +131,8 @@ export class RuleFiles {
       log,
       clock,
       ...(files && { files }),
-      take: (text, last) => {
-        const { list, problem } = readNameList(text, options)
+      take: (content, last) => {
+        const { list, problem } = readNameList(textOf(content), options)
         if (problem === null) {
           this.#tellOf(path, list)
           return { value: list }

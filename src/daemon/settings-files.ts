@@ -1,5 +1,5 @@
 /** resolv.conf and the hosts file: what counts as good, and what is said of them when they are not. */
-import { MAX_FILE_BYTES } from '../base/bounded-file.ts'
+import { MAX_FILE_BYTES, textOf } from '../base/bounded-file.ts'
 import { type Taken, WatchedFile, type WatchedFileOptions } from '../base/watched-file.ts'
 import { parseHostsFile } from '../config/hosts-file.ts'
 import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
@@ -20,8 +20,8 @@ export function watchedResolvConf(
     what: 'resolv.conf',
     maxBytes: MAX_FILE_BYTES.resolvConf,
     level: 'warn',
-    take: (text, last) => {
-      const read = parseResolvConf(text)
+    take: (content, last) => {
+      const read = parseResolvConf(textOf(content))
       for (const reason of read.leftOut) log.warn({ file: path }, `resolv.conf: nameserver ${reason}; it is left out`)
       return takeResolvConf(read, last, needsServers())
     },
@@ -42,7 +42,8 @@ export function watchedRootCertificates(options: Surroundings<string>): WatchedF
     what: 'the file of root certificates',
     maxBytes: MAX_FILE_BYTES.credentials,
     level: 'error',
-    take: (text) => {
+    take: (content) => {
+      const text = textOf(content)
       const problem = rootCertificatesProblem(text)
       return problem === null ? { value: text } : { problem }
     },
@@ -58,7 +59,7 @@ export function watchedHosts(options: Surroundings<readonly HostEntry[]>): Watch
     what: 'the hosts file',
     maxBytes: MAX_FILE_BYTES.hosts,
     level: 'warn',
-    take: takeHosts,
+    take: (content) => takeHosts(textOf(content)),
     describe: ({ code, reason, isFirst, isAsked }) => {
       const kept = isFirst ? 'no names from it' : 'its last names stay'
       if (code === 'EINVAL') return `the hosts file ${reason}: ${kept}`

@@ -10,12 +10,22 @@ const LENGTH_BYTES = 1
 
 /** Writes one serialized NameTable. */
 export class NdsWriter {
-  #buffer: Buffer = Buffer.allocUnsafe(FIRST_BYTES)
+  #buffer: Buffer
   #at = 0
+
+  /** `firstBytes`: room to begin with; more is made as it is needed. */
+  constructor(firstBytes: number = FIRST_BYTES) {
+    this.#buffer = Buffer.allocUnsafe(firstBytes)
+  }
 
   /** What was written: a copy, the caller's. */
   bytes(): Uint8Array {
-    return new Uint8Array(this.#buffer.subarray(0, this.#at))
+    return new Uint8Array(this.written())
+  }
+
+  /** What was written, not copied: the caller's if nothing more is written. */
+  written(): Uint8Array {
+    return this.#buffer.subarray(0, this.#at)
   }
 
   /** Begins a message under `tag`; returns what `end` is to be called with. */
@@ -56,6 +66,17 @@ export class NdsWriter {
     }
     this.#at += i === text.length ? i : buffer.write(text, start)
     this.end(start)
+  }
+
+  /** Writes a string that is UTF-8 already: the bytes of `from` between `start` and `end`. */
+  raw(tag: number, from: Uint8Array, start: number, end: number): void {
+    const at = this.begin(tag)
+    this.#reserve(end - start)
+    const buffer = this.#buffer
+    // A call of Buffer's takes longer than most names.
+    for (let i = start; i < end; i++) buffer[at + i - start] = from[i]!
+    this.#at += end - start
+    this.end(at)
   }
 
   #reserve(bytes: number): void {

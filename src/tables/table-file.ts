@@ -4,7 +4,8 @@ import { type Clock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import { type Log, lineOf } from '../base/log.ts'
 import { type Taken, WatchedFile } from '../base/watched-file.ts'
-import { encodeNameTable, parseNameTableJson, type TableSink, type TableVerdict } from '../table/nds.ts'
+import type { TableSink, TableVerdict } from '../table/nds.ts'
+import { encodeNameTableJson } from '../table/nds-json.ts'
 
 /** What the origin is made with. */
 export interface TableFileOptions {
@@ -53,7 +54,7 @@ export class TableFileOrigin {
       path,
       what: 'the name table file',
       maxBytes: MAX_FILE_BYTES.nameTable,
-      take: (text) => this.#take(text),
+      take: (content) => this.#take(content),
       onChange: () => {},
       describe: ({ code, reason }) =>
         `name table file ${path}: ${code === 'EINVAL' ? '' : 'cannot be read: it '}${reason}; the name table in use stays`,
@@ -88,10 +89,10 @@ export class TableFileOrigin {
   }
 
   /** The version of what was taken. */
-  #take(text: string): Taken<string> {
+  #take(content: Buffer): Taken<string> {
     const { path, log } = this.#options
-    const version = createHash('sha256').update(text).digest('hex').slice(0, 12)
-    const verdict = this.#offer(text, version)
+    const version = createHash('sha256').update(content).digest('hex').slice(0, 12)
+    const verdict = this.#offer(content, version)
     if (!verdict.accepted) {
       this.#rejected++
       return { problem: verdict.reason }
@@ -103,9 +104,9 @@ export class TableFileOrigin {
     return { value: version }
   }
 
-  #offer(text: string, version: string): TableVerdict {
+  #offer(content: Buffer, version: string): TableVerdict {
     try {
-      return this.#options.sink.accept(encodeNameTable(parseNameTableJson(text)), version)
+      return this.#options.sink.accept(encodeNameTableJson(content), version)
     } catch (error) {
       return { accepted: false, reason: lineOf(error) }
     }

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { textOf } from '../../src/base/bounded-file.ts'
 import { WatchedFile } from '../../src/base/watched-file.ts'
 import { FakeClock } from './fake-clock.ts'
 import { MemoryFiles } from './memory-files.ts'
@@ -22,7 +23,10 @@ beforeEach(() => {
     path: PATH,
     what: 'the number',
     maxBytes: 10,
-    take: (text) => (/^\d+;$/.test(text) ? { value: Number.parseInt(text, 10) } : { problem: `is no number: ${text}` }),
+    take: (content) => {
+      const text = textOf(content)
+      return /^\d+;$/.test(text) ? { value: Number.parseInt(text, 10) } : { problem: `is no number: ${text}` }
+    },
     onChange: (value) => void changes.push(value),
     describe: ({ code, reason, isFirst, isAsked }) =>
       [code, reason, isFirst ? 'nothing yet' : 'last stays', isAsked ? 'asked' : 'changed'].join(', '),
