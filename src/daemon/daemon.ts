@@ -11,7 +11,6 @@ import { randomInt } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { onWholeSeconds, steadyClock } from '../base/clock.ts'
-import { collectGarbage } from '../base/garbage.ts'
 import { socketText } from '../config/address.ts'
 import { ConfigError } from '../config/config-error.ts'
 import type { Config } from '../config/schema.ts'
@@ -19,7 +18,7 @@ import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
 import { type Passed, placeSockets, takePassed } from './activation.ts'
 import { chooseDriver, type Driver, openListeners, overlap } from './listeners.ts'
-import { Settling } from './settling.ts'
+import { Settling, settlingSteps } from './settling.ts'
 import { CounterWatch } from './counter-watch.ts'
 import { takeOver } from './reload.ts'
 import { DaemonSettings } from './settings.ts'
@@ -379,21 +378,8 @@ class Daemon {
   }
 
   #settle({ workers }: Threads): void {
-    let isFirst = true
-    this.#settling = new Settling({
-      clock: steadyClock,
-      steps: [
-        collectGarbage,
-        () => {
-          // What a worker allocates it allocates at its start: later it would only be held up.
-          if (isFirst) void workers.request('collect', null, COLLECT_MS)
-          isFirst = false
-        },
-        // The first time functions that have not run since are only marked.
-        collectGarbage,
-        () => this.#sys?.trimHeap(),
-      ],
-    })
+    const collectInWorkers = (): void => void workers.request('collect', null, COLLECT_MS)
+    this.#settling = new Settling({ clock: steadyClock, steps: settlingSteps(this.#sys, collectInWorkers) })
     this.#settling.stir()
   }
 

@@ -2,7 +2,11 @@
  * Gives back to the system what the start and new tables leave behind. V8 and malloc would keep it for as long as nothing
  * else needs it, and beside a workload that is for ever: 52 MB of anonymous memory with 10,000 hosts become 40.
  */
+import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import type { Clock } from '../base/clock.ts'
+import { collectGarbage } from '../base/garbage.ts'
+import type { Syscalls } from '../os/syscalls.ts'
+import { unwrittenMappings } from './program-pages.ts'
 
 /** After the last thing that left garbage behind. */
 const REST_MS = 10_000
@@ -51,4 +55,30 @@ export class Settling {
     this.#cancel = null
     this.#endedAt = clock.now()
   }
+}
+
+/**
+ * What is done to settle. What a data worker allocates it allocates at its start, and most of the program's file is only
+ * read then: later both would be held up for nothing.
+ */
+export function settlingSteps(sys: Syscalls | null, collectInWorkers: () => void): (() => void)[] {
+  let isFirst = true
+  return [
+    collectGarbage,
+    () => isFirst && collectInWorkers(),
+    () => {
+      if (isFirst && sys !== null) dropProgram(sys)
+      isFirst = false
+      // The first time functions that have not run since are only marked.
+      collectGarbage()
+    },
+    () => sys?.trimHeap(),
+  ]
+}
+
+/** The page cache keeps what the start has read of Node's file, 50 MB; what runs from now on is less than half of it. */
+function dropProgram(sys: Syscalls): void {
+  const read = readBoundedText('/proc/self/smaps', MAX_FILE_BYTES.kernelTable)
+  if ('problem' in read) return
+  for (const { address, bytes } of unwrittenMappings(read.text, process.execPath)) sys.dropPages(address, bytes)
 }

@@ -51,6 +51,7 @@ const FD_CLOEXEC = 1
 const O_NONBLOCK = 0x800
 /** Of a struct sockaddr_un: its family and the longest path. */
 const SOCKADDR_UN_BYTES = 110
+const MADV_DONTNEED = 4
 /** What a local socket that is full is given until it takes a message. */
 const LOCAL_SEND_SECONDS = 1
 
@@ -103,6 +104,11 @@ export interface Syscalls {
   now(): number
   /** Gives freed memory of malloc's back to the system (malloc_trim); nothing where the C library has no such call. */
   trimHeap(): void
+  /**
+   * Takes `length` bytes at `address` (whole pages) out of this process's memory: what is mapped from a file is read from it
+   * again when it is touched. Of memory that was written to the content is lost (madvise, MADV_DONTNEED).
+   */
+  dropPages(address: number, length: number): number
   /** Sleeps; the kernel adds its timer slack, 50 µs. */
   sleep(microseconds: number): void
   /** Opens a non-blocking datagram socket; `address` is a sockaddr. Returns the descriptor. */
@@ -272,6 +278,10 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       return sent < 0 ? -koffi.errno() : sent
     },
     trimHeap: () => void trim?.(0),
+    dropPages: (address, bytes) =>
+      result(
+        libc.func('int madvise(size_t address, size_t length, int advice)')(address, bytes, MADV_DONTNEED) as number,
+      ),
     now: () => {
       clockGettime(CLOCK_BOOTTIME, timeBuffer)
       // The high word of the seconds stays zero until 136 years of uptime.

@@ -148,6 +148,10 @@ export class FakeSyscalls implements Syscalls {
 
   trimHeap(): void {}
 
+  dropPages(): number {
+    return 0
+  }
+
   now(): number {
     return this.time
   }
