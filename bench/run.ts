@@ -9,8 +9,9 @@ import { bynameBatch, bynameDgram, otherByname } from './peers/byname.ts'
 import { coredns } from './peers/coredns.ts'
 import { dnsdist, dnsdistWithoutCache } from './peers/dnsdist.ts'
 import { dnsmasq } from './peers/dnsmasq.ts'
+import { istioAgent } from './peers/istio-agent.ts'
 import { kresd } from './peers/kresd.ts'
-import { limitPeer } from './peers/limit.ts'
+import { limitPeer, segmentLimitPeer } from './peers/limit.ts'
 import { findProgram, type Peer } from './peers/peer.ts'
 import { unbound } from './peers/unbound.ts'
 import { renderChart } from './report/chart.ts'
@@ -19,11 +20,12 @@ import { describeMachine } from './report/machine.ts'
 import { renderMarkdown } from './report/markdown.ts'
 import { readResults, type Measurement, type Results, writeResults } from './report/results.ts'
 import { Bench } from './scenarios/bench.ts'
-import { idle, memoryLarge, memoryMedium, memorySmall, startUp } from './scenarios/footprint.ts'
-import { latencyBusy, latencyCalm } from './scenarios/latency.ts'
+import { idle, memoryLarge, memoryMedium, memorySmall, rest } from './scenarios/footprint.ts'
+import { costCalm, costRare, latencyBusy, latencyCalm, latencyCrowded } from './scenarios/latency.ts'
 import { pushChurn, pushSpeed, pushUnderLoad } from './scenarios/push.ts'
 import { restarts } from './scenarios/restarts.ts'
 import type { Scenario } from './scenarios/scenario.ts'
+import { startLimited, startUp } from './scenarios/start.ts'
 import { cacheHit, meshHit, miss, mixed, nxdomain, tcpHit } from './scenarios/throughput.ts'
 import { workers } from './scenarios/workers.ts'
 
@@ -38,27 +40,43 @@ const SCENARIOS: readonly Scenario[] = [
   nxdomain,
   latencyCalm,
   latencyBusy,
+  latencyCrowded,
+  costRare,
+  costCalm,
   pushSpeed,
   pushUnderLoad,
   pushChurn,
   memorySmall,
   memoryMedium,
   memoryLarge,
+  rest,
   startUp,
+  startLimited,
   idle,
   workers,
   restarts,
 ]
 
+/** Several scenarios under one name. */
+const GROUPS: Readonly<Record<string, readonly Scenario[]>> = {
+  footprint: [memorySmall, memoryMedium, memoryLarge, rest, startUp, startLimited, idle],
+  latency: [latencyCalm, latencyBusy, latencyCrowded, costRare, costCalm],
+  push: [pushSpeed, pushUnderLoad, pushChurn],
+}
+
+const SCENARIO_NAMES: string = [...Object.keys(GROUPS), ...SCENARIOS.map(({ id }) => id)].join(', ')
+
 /** In the order measured. */
 function peersWith(native: Native): readonly Peer[] {
-  return [bynameBatch, bynameDgram, limitPeer(native), unbound, dnsmasq, dnsdist, dnsdistWithoutCache, kresd, coredns]
+  const limits = [limitPeer(native), segmentLimitPeer(native)]
+  const others = [unbound, dnsmasq, dnsdist, dnsdistWithoutCache, kresd, coredns, istioAgent]
+  return [bynameBatch, bynameDgram, ...limits, ...others]
 }
 
 const HELP = `npm run bench -- [options]
 
 Measures byname and the DNS servers installed here, side by side, on loopback.
-  --scenario NAME   only this one; may be repeated: ${SCENARIOS.map((scenario) => scenario.id).join(', ')}
+  --scenario LIST   only these: ${SCENARIO_NAMES}
   --only LIST       only these, by the start of their ids: byname,unbound
   --rounds N        alternating rounds a scenario, 5
   --seconds N       length of one measurement, 5
@@ -97,13 +115,14 @@ async function main(): Promise<void> {
   })
   if (values.help) return console.log(HELP)
   if (values.render !== undefined) return render(readResults(fileOf(values.render, 'json')), [values.render])
-  const unknown = (values.scenario ?? []).find((id) => SCENARIOS.every((scenario) => scenario.id !== id))
-  if (unknown !== undefined)
-    return fail(`--scenario ${unknown}: use ${SCENARIOS.map((scenario) => scenario.id).join(', ')}`)
+  const asked = values.scenario?.flatMap((list) => list.split(','))
+  const wanted = asked?.flatMap((id) => GROUPS[id]?.map((scenario) => scenario.id) ?? [id])
+  const unknown = (wanted ?? []).find((id) => SCENARIOS.every((scenario) => scenario.id !== id))
+  if (unknown !== undefined) return fail(`--scenario ${unknown}: use ${SCENARIO_NAMES}`)
   if (findProgram('dnsperf') === undefined) return fail('dnsperf is not installed: apt-get install dnsperf')
   const isFull = values.scenario === undefined && values.only === undefined && !values.quick
   await run({
-    scenarios: SCENARIOS.filter(({ id }) => values.scenario === undefined || values.scenario.includes(id)),
+    scenarios: SCENARIOS.filter(({ id }) => wanted === undefined || wanted.includes(id)),
     only: values.only?.split(',') ?? [''],
     also: values.also,
     rounds: Number(values.rounds ?? (values.quick ? 3 : 5)),

@@ -17,6 +17,11 @@ export function addressAt(n: number): string {
   return `240.${240 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`
 }
 
+/** Its address in the other table, in which every host has moved. */
+export function movedAddressAt(n: number): string {
+  return addressAt(n).replace('240.', '250.')
+}
+
 /** A query file with one A question for each name, in an order that jumps around (neighbours in memory would flatter caches). */
 export function writeHitFile(file: string, count: number, pattern: string = MESH_PATTERN): void {
   const order = shuffled(count)

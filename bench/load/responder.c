@@ -3,7 +3,8 @@
  * in the buffer the question came in. It serves twice: as the upstream that must never be the bottleneck, and as "the
  * limit", what UDP sockets allow on this machine.
  *
- *   responder PORT       answers on 127.0.0.1, prints "ready" when bound
+ *   responder PORT             answers on 127.0.0.1, prints "ready" when bound
+ *   responder PORT segment     replies of one size to one socket leave as one message (UDP_SEGMENT), as byname's do
  *
  *   question                            answer
  *   first label starts with "absent-"   NXDOMAIN with an SOA
@@ -16,6 +17,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +25,23 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-enum { BATCH = 64, SIZE = 2048, HEADER = 12, ROOM_FOR_ANSWER = 64 };
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+enum { BATCH = 64, SIZE = 2048, HEADER = 12, ROOM_FOR_ANSWER = 64, MOST_MESSAGE_BYTES = 65000 };
 
 static uint8_t buffers[BATCH][SIZE];
 static struct sockaddr_in peers[BATCH];
 static struct iovec in[BATCH], out[BATCH];
 static struct mmsghdr received[BATCH], replies[BATCH];
+/* With segments: iovecs in the order of messages, the reply that follows in the same message, the size to cut at. */
+static struct iovec grouped[BATCH];
+static int next_of[BATCH];
+static union {
+  struct cmsghdr header;
+  uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+} controls[BATCH];
 
 /* Pointer to the question's name, type A, class IN, TTL 3600, 240.240.0.1. */
 static const uint8_t ADDRESS[] = {0xc0, HEADER, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 240, 240, 0, 1};
@@ -73,9 +86,59 @@ static size_t answer(uint8_t *m, size_t length) {
   return at;
 }
 
+/*
+ * Makes messages of the `ready` replies: those of one size to one socket are one, and the kernel cuts it. Returns how many
+ * messages there are; each reply's place in `replies` is written over.
+ */
+static int group(int ready) {
+  static struct mmsghdr single[BATCH];
+  static int first[BATCH], last[BATCH], members[BATCH];
+  int messages = 0;
+  memcpy(single, replies, ready * sizeof *replies);
+  for (int i = 0; i < ready; i++) {
+    struct sockaddr_in *to = single[i].msg_hdr.msg_name;
+    int m = messages - 1;
+    for (; m >= 0; m--) {
+      struct sockaddr_in *other = single[first[m]].msg_hdr.msg_name;
+      if (other->sin_port == to->sin_port && other->sin_addr.s_addr == to->sin_addr.s_addr &&
+          out[first[m]].iov_len == out[i].iov_len && (members[m] + 1) * out[i].iov_len <= MOST_MESSAGE_BYTES)
+        break;
+    }
+    next_of[i] = -1;
+    if (m < 0) {
+      m = messages++;
+      first[m] = i;
+      members[m] = 0;
+    } else {
+      next_of[last[m]] = i;
+    }
+    last[m] = i;
+    members[m]++;
+  }
+  if (messages == ready) return ready;
+  int place = 0;
+  for (int m = 0; m < messages; m++) {
+    replies[m] = single[first[m]];
+    if (members[m] == 1) continue;
+    struct msghdr *header = &replies[m].msg_hdr;
+    header->msg_iov = &grouped[place];
+    header->msg_iovlen = members[m];
+    for (int i = first[m]; i >= 0; i = next_of[i]) grouped[place++] = out[i];
+    header->msg_control = &controls[m];
+    header->msg_controllen = CMSG_SPACE(sizeof(uint16_t));
+    controls[m].header.cmsg_level = SOL_UDP;
+    controls[m].header.cmsg_type = UDP_SEGMENT;
+    controls[m].header.cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    uint16_t size = out[first[m]].iov_len;
+    memcpy(CMSG_DATA(&controls[m].header), &size, sizeof size);
+  }
+  return messages;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: responder PORT\n");
+  int segments = argc == 3 && strcmp(argv[2], "segment") == 0;
+  if (argc != 2 && !segments) {
+    fprintf(stderr, "usage: responder PORT [segment]\n");
     return 2;
   }
   int fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -113,6 +176,7 @@ int main(int argc, char **argv) {
           .msg_name = &peers[i], .msg_namelen = received[i].msg_hdr.msg_namelen, .msg_iov = &out[ready], .msg_iovlen = 1};
       ready++;
     }
+    if (segments) ready = group(ready);
     for (int sent = 0; sent < ready;) {
       int n = sendmmsg(fd, replies + sent, ready - sent, 0);
       sent += n > 0 ? n : 1; /* One that cannot be sent must not hold up the rest. */

@@ -37,6 +37,10 @@ export interface Peer {
   abilities: readonly Ability[]
   /** Its version, or undefined if it is not installed. */
   version(): string | undefined
+  /** It takes its table from a control plane alone, also where the task names hosts. */
+  isTablePushed?: true
+  /** Starts what it needs beside it, in this process; called once it runs. What is returned ends that. */
+  companion?(task: Task): () => void
   /** Writes its configuration into the task's folder and says how to start it in the foreground. */
   command(task: Task): Command
 }

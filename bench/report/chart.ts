@@ -75,7 +75,7 @@ function drawPanel({ title, bars }: Panel, left: number, top: number): string {
   const rows = bars.map(({ id, title: label, value }, i) => {
     const y = top + TITLE + i * ROW
     const length = Math.max(1, (value / longest) * room).toFixed(1)
-    const kind = id.startsWith('byname') ? 'own' : id
+    const kind = id.startsWith('byname') ? 'own' : id.replace(/^limit-.*/, 'limit')
     const strength = kind === 'own' && id !== SUBJECT ? ' opacity="0.6"' : ''
     return (
       `<g class="${kind}"><text x="${left + LABEL_WIDTH - 8}" y="${y + 12}" text-anchor="end">${escape(label)}</text>` +

@@ -2,25 +2,55 @@
 import { encodePush } from '../load/control-plane.ts'
 import { load } from '../load/dnsperf.ts'
 import { addressAt, writeHitFile } from '../load/names.ts'
-import { memory, threadCpuSeconds } from '../load/process-usage.ts'
+import { memory, type Memory, threadCpuSeconds } from '../load/process-usage.ts'
 import type { Bench, Subject } from './bench.ts'
 import { withControlPlane } from './pushed-table.ts'
 import type { Scenario, Values } from './scenario.ts'
 import { HOSTS } from './throughput.ts'
 
 const MEGABYTE = 2 ** 20
+const MANY_HOSTS = 100_000
 
 export const memorySmall: Scenario = memoryBySize(1000)
 export const memoryMedium: Scenario = memoryBySize(10_000)
 export const memoryLarge: Scenario = memoryBySize(100_000)
 
-export const startUp: Scenario = {
-  id: 'start-up',
-  title: 'Start-up',
-  about: 'From the start of the process to its first answer for the last of 10,000 names.',
+/** byname has settled by then (src/daemon/settling.ts). */
+const REST_SECONDS = 30
+
+/** All servers of a round start at once: what a process takes does not depend on the others, and each waits for long. */
+export const rest: Scenario = {
+  id: 'rest',
+  title: 'Memory at rest',
+  about:
+    '30 seconds after the start, nobody has asked but for the first answer. byname has its table over xDS but for one from a file.',
   needs: ['table'],
-  metrics: [{ key: 'firstAnswerMs', title: 'first mesh answer', unit: 'ms', better: 'less' }],
-  run: (peer, bench) => bench.withServer(peer, { hosts: HOSTS }, async ({ firstAnswerMs }) => ({ firstAnswerMs })),
+  metrics: [
+    { key: 'anonymousMb10k', title: 'anonymous, 10,000 names', unit: 'MB', better: 'less' },
+    { key: 'residentMb10k', title: 'resident, 10,000', unit: 'MB', better: 'less' },
+    { key: 'anonymousMb100k', title: 'anonymous, 100,000', unit: 'MB', better: 'less' },
+    { key: 'anonymousMbFile', title: 'anonymous, 100,000 from a file', unit: 'MB', better: 'less' },
+  ],
+  run: async (peer, bench) => {
+    const atRest = async ({ pid }: Subject): Promise<Memory> => {
+      await bench.pause(REST_SECONDS)
+      return memory(pid)
+    }
+    const fromFile = (hosts: number): Promise<Memory> => bench.withServer(peer, { hosts }, atRest)
+    const pushed = (hosts: number): Promise<Memory> =>
+      peer.abilities.includes('push')
+        ? withControlPlane(peer, bench, encodePush(hosts, 'a'), addressAt(0), atRest)
+        : fromFile(hosts)
+    const large = pushed(MANY_HOSTS)
+    const hasFileToo = peer.abilities.includes('push') && peer.isTablePushed !== true
+    const [small, many, file] = await Promise.all([pushed(HOSTS), large, hasFileToo ? fromFile(MANY_HOSTS) : large])
+    return {
+      anonymousMb10k: small.anonymousBytes / MEGABYTE,
+      residentMb10k: small.residentBytes / MEGABYTE,
+      anonymousMb100k: many.anonymousBytes / MEGABYTE,
+      anonymousMbFile: file.anonymousBytes / MEGABYTE,
+    }
+  },
 }
 
 export const idle: Scenario = {

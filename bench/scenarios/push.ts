@@ -2,7 +2,7 @@
 import { Asker } from '../load/ask.ts'
 import { type ControlPlane, encodePush } from '../load/control-plane.ts'
 import { load, measure } from '../load/dnsperf.ts'
-import { addressAt, nameAt, writeHitFile } from '../load/names.ts'
+import { addressAt, movedAddressAt, nameAt, writeHitFile } from '../load/names.ts'
 import { probe, type ProbeResult } from '../load/probe.ts'
 import { memory } from '../load/process-usage.ts'
 import { udpSocketDrops } from '../load/socket-drops.ts'
@@ -17,9 +17,6 @@ const MANY_HOSTS = 100_000
 const FEW_HOSTS = 1000
 const LOAD_PER_SECOND = 20_000
 const PUSHES_PER_SECOND = 20
-
-/** Addresses of the other table: every host moves. */
-const movedAddress = (n: number): string => addressAt(n).replace('240.', '250.')
 
 export const pushSpeed: Scenario = {
   id: 'push-speed',
@@ -70,6 +67,8 @@ export const pushUnderLoad: Scenario = {
     { key: 'lost', title: 'lost, all rounds', unit: '', better: 'less', isCount: true },
     { key: 'p99Us', title: 'p99', unit: 'µs', better: 'less' },
     { key: 'quietP99Us', title: 'p99 without pushes', unit: 'µs', better: 'less' },
+    { key: 'p999Us', title: 'p99.9', unit: 'µs', better: 'less' },
+    { key: 'quietP999Us', title: 'p99.9 without pushes', unit: 'µs', better: 'less' },
     ...LOSS_METRICS,
   ],
   run: (peer, bench) =>
@@ -91,6 +90,8 @@ export const pushUnderLoad: Scenario = {
         quietLost: quiet.lost,
         p99Us: pushed.p99Us ?? Number.NaN,
         quietP99Us: quiet.p99Us ?? Number.NaN,
+        p999Us: pushed.p999Us ?? Number.NaN,
+        quietP999Us: quiet.p999Us ?? Number.NaN,
         pushes,
         lateSendUs: pushed.lateSendUs ?? Number.NaN,
       }
@@ -109,9 +110,9 @@ export const pushChurn: Scenario = {
   ],
   run: async (peer, bench) => {
     const tables = Array.from({ length: 50 }, (_, version) =>
-      encodePush(FEW_HOSTS, `churn-${version}`, (n) => (n === version ? movedAddress(n) : addressAt(n))),
+      encodePush(FEW_HOSTS, `churn-${version}`, (n) => (n === version ? movedAddressAt(n) : addressAt(n))),
     )
-    return await withControlPlane(peer, bench, tables[0]!, movedAddress(0), async ({ pid, port }, plane) => {
+    return await withControlPlane(peer, bench, tables[0]!, movedAddressAt(0), async ({ pid, port }, plane) => {
       const queries = bench.queryFile('mesh-1000', (file) => writeHitFile(file, FEW_HOSTS))
       const hits = { port, queries, seconds: bench.seconds }
       await load({ ...hits, seconds: 1 }, bench.signal)
@@ -137,7 +138,7 @@ function withTables<T>(
   bench: Bench,
   use: (subject: Subject, plane: ControlPlane, tables: readonly [Buffer, Buffer]) => Promise<T>,
 ): Promise<T> {
-  const tables = [encodePush(MANY_HOSTS, 'a'), encodePush(MANY_HOSTS, 'b', movedAddress)] as const
+  const tables = [encodePush(MANY_HOSTS, 'a'), encodePush(MANY_HOSTS, 'b', movedAddressAt)] as const
   return withControlPlane(peer, bench, tables[0], addressAt(0), (subject, plane) => use(subject, plane, tables))
 }
 
@@ -149,7 +150,7 @@ async function timePush(
   turn: number,
   bench: Bench,
 ): Promise<number> {
-  const expected = turn % 2 === 0 ? addressAt(0) : movedAddress(0)
+  const expected = turn % 2 === 0 ? addressAt(0) : movedAddressAt(0)
   const asker = new Asker(port, nameAt(0))
   try {
     const startedAt = performance.now()

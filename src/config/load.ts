@@ -84,7 +84,8 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
     values = merge(layers)
   }
   values = fitDeadline(values, istio)
-  const result = configSchema.safeParse(values)
+  // It is parsed once: functions made for it would cost more than they save.
+  const result = configSchema.safeParse(values, { jitless: true })
   if (!result.success) problems.push(...describeAll(result.error.issues, layers, values))
   const config = result.success ? complete(result.data, istio, problems) : null
   if (problems.length > 0 || config === null) throw new ConfigError(firstOf(problems))
