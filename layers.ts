@@ -28,6 +28,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   table: { imports: ['dns'] },
   querylog: { imports: ['dns', 'stats', 'base'], isPure: true },
   engine: { imports: ['querylog', 'table', 'rules', 'dns', 'stats'], isPure: true },
+  plugins: { imports: ['engine', 'dns', 'stats'], isPure: true },
   worker: { imports: ['engine', 'querylog', 'table', 'dns', 'stats', 'os', 'base'] },
   stream: {
     imports: ['engine/stream-port.ts', 'engine/stream-batch.ts', 'engine/settings.ts', 'dns', 'stats', 'base'],
@@ -48,6 +49,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
       'xds',
       'stream',
       'worker',
+      'plugins',
       'engine',
       'querylog',
       'table',

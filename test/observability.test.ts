@@ -34,6 +34,8 @@ const FURTHER: readonly string[] = [
   'the control plane removed the name table: the one in use stays',
   'the hosts file cannot be read: …',
   'rules: …: … (…)',
+  'plug-in …: …: …',
+  'a plug-in says',
   'upstream.rootCert: …; the certificates that it held last stay',
   'name table file …: …; the name table in use stays',
   'socket error',

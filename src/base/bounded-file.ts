@@ -17,6 +17,7 @@ export const MAX_FILE_BYTES: Readonly<Record<FilePurpose, number>> = {
   hosts: 32 * MEBIBYTE,
   // Five million names of 30 characters are 150 MB.
   nameList: 256 * MEBIBYTE,
+  plugin: 8 * MEBIBYTE,
   credentials: 4 * MEBIBYTE,
   lastKnownGood: 512 * MEBIBYTE,
   automaticAddresses: 64 * MEBIBYTE,
@@ -32,6 +33,7 @@ type FilePurpose =
   | 'resolvConf'
   | 'hosts'
   | 'nameList'
+  | 'plugin'
   | 'credentials'
   | 'lastKnownGood'
   | 'automaticAddresses'

@@ -57,9 +57,11 @@ export interface WatchedFileOptions<T> {
   maxBytes: number
   /**
    * Makes a value of the whole content, or says in one line why that is not possible; `last` is the last good one. The
-   * bytes, which have no NUL among them, are its own; `textOf` reads them as text.
+   * bytes, which have no NUL among them unless `isBinary`, are its own; `textOf` reads them as text.
    */
   take: (content: Buffer, last: T | null) => Taken<T>
+  /** The content is no text. */
+  isBinary?: true
   /** What goes on until the first good reading: another file's last good value, where this one stands in for it. */
   last?: T | null
   /** Called with each value that a change has brought: not for `start` and `reread`. */
@@ -177,7 +179,8 @@ export class WatchedFile<T> {
 
   #valueOf(bytes: Buffer): Taken<T> {
     // What a disk that lost power, or a wrong path, gives: no text has it.
-    if (bytes.includes(0)) return { problem: 'holds NUL bytes, so it is no text; replace it' }
+    if (this.#options.isBinary !== true && bytes.includes(0))
+      return { problem: 'holds NUL bytes, so it is no text; replace it' }
     return this.#options.take(bytes, this.#value)
   }
 

@@ -1,3 +1,4 @@
+import { ConfigError } from '../config/config-error.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'
 import type { FilesExamination } from '../daemon/file-check.ts'
@@ -29,7 +30,8 @@ export const checkCommand: Command = {
     connect: { help: 'reach the control plane once, and say how far it came' },
   },
   details: `Says what byname would do with them, and reads every file that they name. What "byname run" would refuse ends
-it with exit code 2; what it would only log is a warning here. Each line names file, line and key.`,
+it with exit code 2, and so does a plug-in that cannot be used; what it would only log otherwise is a warning here. Each
+line names file, line and key.`,
   settings: settingsHelp,
   examples: ['byname check --config byname.yaml', 'byname check --connect'],
   async run(given, context) {
@@ -38,6 +40,7 @@ it with exit code 2; what it would only log is a warning here. Each line names f
     const { examineFiles } = await import('../daemon/file-check.ts')
     const { warnings: ofStart } = examineStart(loaded)
     const files = await examineFiles(loaded.config)
+    await examinePlugins(loaded)
     const ofFiles = files.warnings.map(({ path, message }) => `${loaded.placeOf(path)}: ${message}`)
     const warnings = [...loaded.warnings, ...ofStart, ...ofFiles]
     const rows = understood(loaded, files)
@@ -53,6 +56,16 @@ it with exit code 2; what it would only log is a warning here. Each line names f
     )
     return isConnected ? ExitCode.done : ExitCode.failed
   },
+}
+
+/** Loads every plug-in and tries it. @throws ConfigError with those that cannot be used */
+async function examinePlugins({ config, placeOf }: LoadedConfig): Promise<void> {
+  if (config.plugins.length === 0) return
+  const { pluginProblems } = await import('../daemon/plugin-files.ts')
+  const problems = pluginProblems(config.plugins).flatMap((problem, k) =>
+    problem === null ? [] : [`${placeOf(['plugins', k, 'file'])}: ${problem}`],
+  )
+  if (problems.length > 0) throw new ConfigError(problems)
 }
 
 function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
@@ -75,6 +88,10 @@ function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
       config.access.map((prefix) => prefix.text).join(', ') || 'this machine (and private ranges on a wildcard)',
     ],
     ['cache', cache.maxBytes === 0 ? 'off' : `${cache.maxBytes.toLocaleString('en-US')} bytes`],
+    ...config.plugins.map(({ file: path, timeoutUs, maxMemoryBytes, onError }) => [
+      'plug-in',
+      `${path}, tried: ${timeoutUs} µs a call, ${maxMemoryBytes.toLocaleString('en-US')} bytes of memory, onError: ${onError}`,
+    ]),
     ['metrics', config.metrics.listen?.text ?? 'off'],
     ['admin', `${config.admin.listen?.text ?? 'off'}${config.admin.token === '' ? '' : ', with a token'}`],
   ]

@@ -22,6 +22,7 @@ import {
   oneOf,
   onOffOrAuto,
   parsed,
+  pluginConfig,
   quantity,
   requiredPath,
   section,
@@ -37,6 +38,8 @@ const LEAST_FILE_BYTES = 1024 * 1024
 export const RESOLV_CONF_SERVERS = 3
 /** Routes at most. The engine tells 65,536 apart; a file of so many takes long to read. */
 export const MAX_ROUTES = 4096
+/** Plug-ins at most: the counters have as many places. */
+const MAX_PLUGINS = 16
 
 const listenAddress = parsed(parseSocketAddress, 'an address and port')
 const server = parsed(parseServer, 'a server')
@@ -378,6 +381,20 @@ const queryLog = section({
   return read
 })
 
+const plugin = section({
+  file: requiredPath,
+  config: pluginConfig.optional(),
+  timeoutUs: wholeNumber(10, 1_000_000).optional(),
+  maxMemoryBytes: quantity('bytes', 65_536, 2 ** 30).optional(),
+  onError: oneOf('pass', 'servfail').optional(),
+}).transform(({ file: path, config, timeoutUs, maxMemoryBytes, onError }) => ({
+  file: path,
+  config: config ?? '',
+  timeoutUs: timeoutUs ?? 1000,
+  maxMemoryBytes: maxMemoryBytes ?? 16 * 1024 * 1024,
+  onError: onError ?? ('pass' as const),
+}))
+
 const root = section({
   listen: setting(listOf(listenAddress, 'addresses'), ['127.0.0.1:15053', '[::1]:15053'], {
     about: 'UDP and TCP on each address. An IPv6 query that is redirected arrives at ::1.',
@@ -410,6 +427,11 @@ const root = section({
   aaaa: setting(onOffOrAuto, 'on', {
     about:
       'IPv6 addresses of names outside the mesh: on (asked upstream), off (there are none: NODATA, and nobody is asked) or auto (off while this machine has no global IPv6 address and no IPv6 route, as on Linux /proc/net/ipv6_route shows). Questions with DNSSEC are always asked.',
+    reload: 'live',
+  }),
+  plugins: setting(listOf(plugin, 'plug-ins'), [], {
+    about:
+      'WebAssembly modules that see queries for names outside the mesh, in their order, as [{ file: /etc/byname/block.wasm, config: "ads.example", timeoutUs: 1000, maxMemoryBytes: 16Mi, onError: pass }]. config: a text, or a section or list, which the plug-in gets as JSON. timeoutUs: what one call may take, in microseconds. onError: pass (go on as if it were not there) or servfail. The files are watched.',
     reload: 'live',
   }),
   identity: group(identity, {}, 'Who the workload is.'),
@@ -511,6 +533,9 @@ export const configSchema = root.transform((read, context) => {
       read.upstream.routes.flatMap(({ name }) => name ?? []),
     ),
   )
+  if (read.plugins.length > MAX_PLUGINS) {
+    context.issues.push(issueAt(['plugins'], `must be at most ${MAX_PLUGINS} plug-ins`, read))
+  }
   return read
 })
 

@@ -5,6 +5,9 @@ import { isHostName, type Parsed, parseSocketAddress, quote, type SocketAddress 
 import { parseGoDuration } from './go-duration.ts'
 import { parseSize } from './size.ts'
 
+/** What fits into the buffer of every plug-in that keeps to the interface. */
+const MAX_PLUGIN_CONFIG = 65_535
+
 /** What a plain number means. */
 export type Unit = 'ms' | 'seconds' | 'bytes'
 
@@ -140,3 +143,16 @@ export const listenOrOff: z.ZodType<SocketAddress | null, string> = parsed<Socke
   (written) => (/^(?:|off|none)$/i.test(written.trim()) ? { value: null } : parseSocketAddress(written)),
   'an address and port, or off',
 )
+/** What a plug-in is told: a text as it is, a section or a list as JSON. */
+export const pluginConfig: z.ZodType<string> = z
+  .union([z.string(), z.record(z.string(), z.json()), z.array(z.json())], {
+    error: 'must be a text, a section or a list',
+  })
+  .transform((written, context) => {
+    const given = typeof written === 'string' ? written : JSON.stringify(written)
+    const bytes = new TextEncoder().encode(given).length
+    if (bytes <= MAX_PLUGIN_CONFIG) return given
+    const message = `must be at most ${MAX_PLUGIN_CONFIG} bytes, and has ${bytes}`
+    context.issues.push({ code: 'custom', message, input: written })
+    return z.NEVER
+  })

@@ -18,6 +18,7 @@ import type { LoadedConfig } from '../config/load.ts'
 import { ConfigFile } from './config-file.ts'
 import { type Passed, placeSockets, takePassed } from './activation.ts'
 import { chooseDriver, type Driver, openListeners, overlap } from './listeners.ts'
+import type { PluginFiles } from './plugin-files.ts'
 import { Settling, settlingSteps } from './settling.ts'
 import { CounterWatch } from './counter-watch.ts'
 import { takeOver } from './reload.ts'
@@ -195,6 +196,8 @@ class Daemon {
   #ruleImage: SharedArrayBuffer | null = null
   #settling: Settling | null = null
   #queryLogging: QueryLogging | null = null
+  /** Null as long as no plug-in is configured: nothing of them is loaded then. */
+  #plugins: PluginFiles | null = null
   #observer: Observer | null = null
   #xds: (() => XdsStateLike) | null = null
   #xdsHistory: () => readonly XdsEvent[] = () => []
@@ -228,6 +231,7 @@ class Daemon {
       onSettings: (settings) => this.#configureThreads(settings),
       counters: () => this.#threads?.workers.counters ?? [],
       onIdentity: (identity) => this.#keeper?.setIdentity(identity),
+      plugins: () => this.#plugins?.settings ?? [],
     })
   }
 
@@ -235,6 +239,7 @@ class Daemon {
   async start(signal: AbortSignal): Promise<void> {
     const { config } = this.#settings
     this.#lookForRoom()
+    await this.#loadPlugins()
     const open = this.#inherited?.listeners ?? this.#activated()
     this.#listeners = await openListeners(config, this.#sys, open, this.#log)
     // Nobody outside can choose names that collide in the index or the cache.
@@ -273,6 +278,7 @@ class Daemon {
       onLoop: (server, from) => this.#settings.loopFound(server, from),
       onStormsOff: (domain, why) => this.#settings.stormsOff(domain, why),
       onRuleMatch: (match) => this.#settings.ruleMatched(match),
+      onPluginOff: (id, why) => this.#plugins?.switchedOff(id, why),
     })
     this.#threads = threads
     const hasOrigin = config.mesh.source.kind !== 'none'
@@ -348,6 +354,15 @@ class Daemon {
     this.#log.warn({}, text)
   }
 
+  /** Loads what loads plug-ins, and the plug-ins. */
+  async #loadPlugins(): Promise<void> {
+    if (this.#settings.config.plugins.length === 0 || this.#plugins !== null) return
+    const { PluginFiles } = await import('./plugin-files.ts')
+    this.#plugins ??= new PluginFiles({ log: this.#log, onChange: () => this.#settings.refresh() })
+    this.#plugins.configure(this.#settings.config.plugins)
+    this.#settings.refresh()
+  }
+
   /** @throws Error if so few files may be open that it could not answer everybody everything */
   #lookForRoom(): void {
     const { config, engine } = this.#settings
@@ -414,6 +429,7 @@ class Daemon {
       threadRestarts: () => threads.restarts,
       streamCounters: threads.streamCounters,
       queryLogging,
+      plugins: () => this.#plugins,
       keeper,
       xds: this.#xds,
       xdsHistory: this.#xdsHistory,
@@ -483,7 +499,9 @@ class Daemon {
       this.#warnings = [...loaded.warnings, ...examined.warnings]
       for (const warning of this.#warnings) log.warn({}, warning)
       log.level = config.log.level
+      this.#plugins?.configure(config.plugins)
       this.#settings.reload(config)
+      void this.#loadPlugins()
       this.#queryLogging?.configure(config)
       this.#configFile.loaded(loaded.text)
       this.#configFile.watch(config.watchConfig)
@@ -559,6 +577,7 @@ class Daemon {
     this.#counterWatch?.stop()
     this.#settling?.stop()
     this.#settings.stop()
+    this.#plugins?.stop()
     this.#configFile.watch(false)
     await this.#origin?.stop(ORIGIN_STOP_MS)
     // First: when the stream worker listens no more, nobody does, and who connects is refused at once instead of being reset later.

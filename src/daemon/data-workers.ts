@@ -60,6 +60,8 @@ export interface DataWorkersOptions {
   onStormsOff?: (domain: string, why: string) => void
   /** A query was matched by a rule that logs, or is under audit. */
   onRuleMatch?: (match: RuleMatch) => void
+  /** A worker has switched a plug-in off, by its id, and why; each worker says so for itself. */
+  onPluginOff?: (id: number, why: string) => void
   /** A worker needs the stream worker, and there is none yet. */
   onStreamWanted: () => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
@@ -296,6 +298,8 @@ export class DataWorkers {
         return this.#options.onStormsOff?.(message.domain, message.why)
       case 'ruleMatch':
         return this.#options.onRuleMatch?.(message.match)
+      case 'pluginOff':
+        return this.#options.onPluginOff?.(message.id, message.why)
     }
   }
 

@@ -2,9 +2,11 @@
 import { MAX_FILE_BYTES, readBoundedText } from '../base/bounded-file.ts'
 import { parseHostsFile } from '../config/hosts-file.ts'
 import { parseResolvConf } from '../config/resolv-conf.ts'
+import type { EngineExplanation, PluginOutcome } from '../engine/explain.ts'
 import type { ExplainResult } from '../explain/explain-request.ts'
 import type { ApplicationFacts } from '../explain/name-explanation.ts'
 import type { DataWorkers } from './data-workers.ts'
+import type { PluginFiles } from './plugin-files.ts'
 
 const DEADLINE_MS = 2000
 
@@ -12,11 +14,23 @@ const DEADLINE_MS = 2000
 const RESOLV_CONF = '/etc/resolv.conf'
 const HOSTS_FILE = '/etc/hosts'
 
-/** Answers `/debug/explain` with the query string `query`. @throws Error (rejects) if no data worker answers */
-export async function explain(workers: Pick<DataWorkers, 'request'>, query: URLSearchParams): Promise<ExplainResult> {
+/**
+ * Answers `/debug/explain` with the query string `query`. Plug-ins are asked here, in copies of their own.
+ * @throws Error (rejects) if no data worker answers
+ */
+export async function explain(
+  workers: Pick<DataWorkers, 'request'>,
+  query: URLSearchParams,
+  plugins: Pick<PluginFiles, 'explain'> | null,
+): Promise<ExplainResult> {
   const { answerExplain } = await import('../explain/explain-request.ts')
   return await answerExplain(query, applicationFacts, async (packet, from) => {
-    return await workers.request('explain', { query: packet, from }, DEADLINE_MS)
+    const ask = (plugIns: PluginOutcome | null): Promise<(EngineExplanation | null)[]> =>
+      workers.request('explain', { query: packet, from, plugins: plugIns }, DEADLINE_MS)
+    const found = await ask(plugins?.explain(packet, from) ?? null)
+    // A rule has changed the question before plug-ins see it.
+    const asked = found.find((each) => each !== null && each.askPlugins !== null)?.askPlugins ?? null
+    return asked === null ? found : await ask(plugins?.explain(asked, from) ?? null)
   })
 }
 

@@ -26,6 +26,7 @@ import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
 import type { DataWorkers } from './data-workers.ts'
+import type { PluginFiles } from './plugin-files.ts'
 import type { QueryLogging } from './query-logging.ts'
 import type { OpenListener } from './listener-sockets.ts'
 
@@ -50,6 +51,8 @@ export interface DaemonParts {
   feed: QueryFeed
   threadRestarts: () => number
   queryLogging: QueryLogging
+  /** Null where no plug-in is configured. */
+  plugins: () => PluginFiles | null
   streamCounters: StreamCounters
   keeper: TableKeeper
   /** Null where the table comes from files. */
@@ -80,6 +83,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     counters: () => workers.counters,
     workerRestarts: () => parts.threadRestarts(),
     streamCounters: () => parts.streamCounters,
+    plugins: () => parts.plugins()?.shown ?? [],
     serverLabels: () => settings.engine.servers.map(({ label }) => label),
     serverUses: () => serverUses(settings.engine, settings.looping),
     mesh: () => meshState(parts),
@@ -98,7 +102,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     },
     ping: () => workers.ping(PING_MS),
     flush: (name) => workers.flush(name === null ? null : lowerWire(name), FLUSH_MS),
-    explain: (query) => explain(workers, query),
+    explain: (query) => explain(workers, query, parts.plugins()),
     samples: parts.feed,
     collectsTopNames: () => settings.config.admin.topNames,
     searchDomains: () => settings.search.domains,
@@ -108,6 +112,7 @@ export function observeSources(parts: DaemonParts): ObserveSources {
       ...parts.problems(),
       ...credentialProblems(parts.credentials()),
       ...parts.queryLogging.problems,
+      ...(parts.plugins()?.problems ?? []),
       ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper),
       ...contradictions.problems(namesOf(parts), Date.now()),
     ],

@@ -20,6 +20,7 @@ import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
 import type { RuleMatch } from '../engine/rule-reports.ts'
 import { type EngineSettings, type HostEntry, isSameRouting } from '../engine/settings.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
+import type { PluginSettings } from '../engine/plugins/plugin-abi.ts'
 import { deriveSettings, loopProbeNames } from './engine-settings.ts'
 import { LoopWatch } from './loop-watch.ts'
 import { hasIpv6Route } from './ipv6-use.ts'
@@ -52,6 +53,8 @@ export interface DaemonSettingsOptions {
   counters?: () => readonly WorkerCounters[]
   /** Literal addresses of this machine's interfaces. */
   ownAddresses?: () => readonly string[]
+  /** Those to hand to the engine; none if not given. See `refresh`. */
+  plugins?: () => readonly PluginSettings[]
   /** Whether IPv6 leads out of this machine; as `hasIpv6Route` has it by default. */
   ipv6Route?: () => boolean | null
 }
@@ -65,6 +68,7 @@ export class DaemonSettings {
   readonly #log: Log
   readonly #onSettings: DaemonSettingsOptions['onSettings']
   readonly #onIdentity: DaemonSettingsOptions['onIdentity']
+  readonly #plugins: () => readonly PluginSettings[]
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   readonly #loops: LoopWatch
   readonly #numbers: ServerNumbers = new ServerNumbers()
@@ -87,6 +91,7 @@ export class DaemonSettings {
     this.#log = log
     this.#onSettings = options.onSettings
     this.#onIdentity = options.onIdentity
+    this.#plugins = options.plugins ?? ((): readonly PluginSettings[] => [])
     this.#loops = new LoopWatch({
       newId: randomUUID,
       schedule: (run, ms) => clock.after(ms, run),
@@ -206,6 +211,11 @@ export class DaemonSettings {
     this.#ruleFiles.configure(config.rules)
     this.#loops.forget()
     if (!this.#addresses.lookAgain()) this.#applySettings()
+  }
+
+  /** The plug-ins are others than before. */
+  refresh(): void {
+    this.#applySettings()
   }
 
   /** A client was refused: it may be this machine under an address that it did not have a moment ago. */
@@ -328,7 +338,15 @@ export class DaemonSettings {
     }
     const servers = this.#numbers.number(settings.servers)
     const rules = this.#ruleFiles.ruleSet(this.#config, this.search.domains)
-    return { ...settings, servers, loopProbe, cookieSecret: this.#cookieSecret, ...(rules && { rules }) }
+    const plugins = this.#plugins()
+    return {
+      ...settings,
+      servers,
+      loopProbe,
+      cookieSecret: this.#cookieSecret,
+      ...(rules && { rules }),
+      ...(plugins.length > 0 && { plugins }),
+    }
   }
 
   /** `before`: why AAAA was withheld. */

@@ -43,6 +43,8 @@ export interface ThreadsOptions {
   onStormsOff: (domain: string, why: string) => void
   /** A query was matched by a rule that logs, or is under audit. */
   onRuleMatch: (match: RuleMatch) => void
+  /** A plug-in, by its id, is switched off, and why. */
+  onPluginOff: (id: number, why: string) => void
 }
 
 /** The threads from their start to their end. */
@@ -75,6 +77,7 @@ export class Threads {
       onLoop: shared.onLoop,
       onStormsOff: shared.onStormsOff,
       onRuleMatch: shared.onRuleMatch,
+      onPluginOff: shared.onPluginOff,
       knockFds: () => (this.#stream === null && this.#canWait ? listeners.map(({ tcpFd }) => tcpFd) : []),
       onStreamWanted: () => this.#startLateStream(),
       onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),

@@ -29,7 +29,9 @@ export class ClientQuery extends Query {
   port = 0
   /** Number of the upstream server that the answer is from; 0: none, or not known. */
   server = 0
-  /** Where a rule has rewritten the question: header and question as the client sent them; null: it is the client's own. */
+  /** What plug-ins have to do with the reply (plugin-stage.ts); 0: nothing. */
+  plugins = 0
+  /** Where a rule or a plug-in has rewritten the question: header and question as the client sent them; null: it is the client's own. */
   original: Uint8Array | null = null
   /** TTL of the CNAME that leads from the client's question to the rewritten one; -1: the client does not see that there are two. */
   aliasTtl = -1

@@ -4,8 +4,9 @@
  *
  * ```
  *  read → rate limit → access → faults → stages: rules for mesh names, mesh, its addresses, special names, hosts file,
- *                                                loop probe, before sync, rules, ANY, cache, AAAA,
- *                                                search storms → forward ─→ … ─→ complete
+ *                                                loop probe, before sync, rules, plug-ins, ANY, cache,
+ *  read → rate limit → access → faults → stages: mesh, its addresses, special names, hosts file, loop probe,
+ *                                                AAAA, search storms → forward ─→ … ─→ complete
  * ```
  */
 import { Answer } from '../dns/answer.ts'
@@ -34,6 +35,7 @@ import { ClientQuery } from './client-query.ts'
 import { Forwarder } from './forward/forwarder.ts'
 import { FAILURE_MEMORY_MS } from './forward/settlement.ts'
 import type { Outlet } from './outlet.ts'
+import { DROPPED, type PluginEvents, PluginStage, REWRITTEN } from './plugins/plugin-stage.ts'
 import { RateLimit } from './rate-limit.ts'
 import { writeBack } from './rewriting.ts'
 import { RuleMatcher } from './rule-matcher.ts'
@@ -64,7 +66,11 @@ export interface EngineOptions {
   onStormsOff?: (domain: string, why: string) => void
   /** Told of matches of rules that log, of rules and denials under audit: not of all where there are many. */
   onRuleMatch?: (match: RuleMatch) => void
+  /** Told of what plug-ins do; not given: they know no time, and nobody is told. */
+  pluginEvents?: PluginEvents
 }
+
+const NO_EVENTS: PluginEvents = { wallClock: () => 0, log: () => undefined, switchedOff: () => undefined }
 
 /** One data worker's engine: queries and upstream messages in, replies and upstream queries out by the outlet. */
 export class Engine {
@@ -97,6 +103,11 @@ export class Engine {
   readonly #outsideAaaa: OutsideAaaaStage
   /** Told of servers' answers as well. */
   readonly storms: SearchStormsStage
+  /** Null where no plug-in is configured. */
+  #plugins: PluginStage | null = null
+  /** The same, but kept: there may be queries under way that plug-ins have passed on. */
+  #pluginStage: PluginStage | null = null
+  readonly #pluginEvents: PluginEvents
   readonly #onLoop: EngineOptions['onLoop']
   readonly #tap: QueryTap | null
   /** The tap, as long as somebody wants to be told. */
@@ -125,6 +136,7 @@ export class Engine {
     this.now = options.now
     this.#settings = options.settings
     this.#onLoop = options.onLoop
+    this.#pluginEvents = options.pluginEvents ?? NO_EVENTS
     this.#tap = options.tap ?? null
     this.stormsOff = (domain, why) => options.onStormsOff?.(domain, why)
     this.#openTap = this.#tap?.begin(options.now) === true ? this.#tap : null
@@ -146,6 +158,7 @@ export class Engine {
     this.#takeRules()
     this.storms = new SearchStormsStage(this)
     this.storms.configure(false)
+    this.#configurePlugins()
     this.stages = this.#listStages()
   }
 
@@ -159,6 +172,7 @@ export class Engine {
       this.#loopRefusal,
       this.#beforeSync,
       ...(this.#rules === null ? [] : [this.#rules]),
+      ...(this.#plugins === null ? [] : [this.#plugins]),
       this.#minimalAny,
       this.#cacheStage,
       ...(this.#settings.aaaaWithheld === undefined ? [] : [this.#outsideAaaa]),
@@ -231,7 +245,15 @@ export class Engine {
     this.cache?.forgetFailures(this.now - FAILURE_MEMORY_MS)
     this.forwarder.configure(settings)
     this.storms.configure(isSame)
+    this.#configurePlugins()
     this.stages = this.#listStages()
+  }
+
+  #configurePlugins(): void {
+    const { plugins = [] } = this.#settings
+    if (plugins.length > 0) this.#pluginStage ??= new PluginStage(this, this.#pluginEvents)
+    this.#pluginStage?.configure(plugins)
+    this.#plugins = plugins.length > 0 ? this.#pluginStage : null
   }
 
   /** Moves time on, never back, and fires what is due. */
@@ -321,6 +343,7 @@ export class Engine {
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
     length = this.#rules === null ? PASS : this.#askRules(this.#rules, query, out, outAt)
     if (length !== PASS) return length
+    if (this.#plugins !== null) return this.#askPlugins(this.#plugins, query, out, outAt)
     length = this.#minimalAny.answer(query, out, outAt)
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
     length = this.#cacheStage.answer(query, out, outAt)
@@ -341,6 +364,44 @@ export class Engine {
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
     // It is looked at by no rule again, so this is one level deep.
     return query.original !== null && !wasRewritten ? this.#ask(query, out, outAt) : PASS
+  }
+
+  /** The same from the plug-ins on. A changed question goes through what byname itself knows first. */
+  #askPlugins(plugins: PluginStage, query: ClientQuery, out: Uint8Array, outAt: number): number {
+    let length = plugins.ask(query, this.#isLocal, out, outAt)
+    while (length === REWRITTEN) {
+      const known = this.#askKnown(query, out, outAt)
+      if (known !== PASS) return known
+      length = plugins.askOn(query, out, outAt)
+    }
+    if (length === DROPPED) {
+      this.counters.drop(Drop.plugin)
+      return 0
+    }
+    return length === PASS
+      ? this.#askBehindPlugins(query, out, outAt)
+      : this.#answered(query, Source.local, length, out, outAt)
+  }
+
+  /** What byname itself knows of a changed question. Ends it, or returns PASS. */
+  #askKnown(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    let length = this.#mesh.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.mesh, length, out, outAt)
+    length = this.#pointers.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.mesh, length, out, outAt)
+    length = this.#specialNames.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#hostsFile.answer(query, out, outAt)
+    return length === PASS ? PASS : this.#answered(query, Source.local, length, out, outAt)
+  }
+
+  #askBehindPlugins(query: ClientQuery, out: Uint8Array, outAt: number): number {
+    let length = this.#minimalAny.answer(query, out, outAt)
+    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
+    length = this.#cacheStage.answer(query, out, outAt)
+    if (length === PASS) return this.#askBehindCache(query, out, outAt)
+    this.#cacheStage.answered(query)
+    return this.#answered(query, this.#cacheStage.source, length, out, outAt)
   }
 
   /** What only questions that the cache has no answer to pay for. */
@@ -420,6 +481,7 @@ export class Engine {
    * an error; `rcode` is the extended one (RFC 6891). Returns the reply's length: another one if the question was rewritten.
    */
   complete(query: ClientQuery, source: Source, rcode: number, size: number, out: Uint8Array, outAt: number): number {
+    if (query.plugins !== 0) return this.#completeBehindPlugins(query, source, rcode, size, out, outAt)
     const { counters, now } = this
     const length = query.original === null ? size : writeBack(query, size, out, outAt)
     counters.response(source, rcode, query.proto, length)
@@ -428,6 +490,26 @@ export class Engine {
     else counters.duration(source, (now - query.receivedAt) / 1000, 1)
     if (this.#openTap?.choose(rcode) === true) this.#openTap.completed(query, source, rcode, length, out, outAt, now)
     return length
+  }
+
+  /** Plug-ins have to do with the reply: it is what they make of it. */
+  #completeBehindPlugins(
+    query: ClientQuery,
+    source: Source,
+    rcode: number,
+    length: number,
+    out: Uint8Array,
+    outAt: number,
+  ): number {
+    const plugins = this.#pluginStage!
+    const before = query.original === null ? length : writeBack(query, length, out, outAt)
+    const written = plugins.reply(query, source, before, out, outAt)
+    if (written === 0) {
+      this.counters.drop(Drop.plugin)
+      return 0
+    }
+    const isSame = written === before && rcodeOf(out, outAt) === (rcode & Flag.RCODE)
+    return this.complete(query, source, isSame ? rcode : rcodeOf(out, outAt), written, out, outAt)
   }
 
   /** Writes a reply without records to `query`, ends the query and returns the reply's length. */
@@ -473,6 +555,7 @@ export class Engine {
     query.server = 0
     query.original = null
     query.classBits = 0
+    query.plugins = 0
     query.advertise = this.#isLocal ? maxUdpPayload.local : maxUdpPayload.remote
     if (query.proto === 1) query.limit = MAX_TCP_REPLY
     else query.limit = query.payloadSize < query.advertise ? query.payloadSize : query.advertise

@@ -2,7 +2,8 @@
  * What the engine would do with a query, step by step, without doing it: nothing is sent, counted or kept. The same stages
  * are asked in the same order as for a client (`Engine.stages`), into a buffer that nobody sends.
  */
-import { nameToText } from '../dns/name.ts'
+import { HEADER_BYTES } from '../dns/constants.ts'
+import { LOWER, nameToText } from '../dns/name.ts'
 import { readQuery, Verdict } from '../dns/query.ts'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { isAllowed, isLocal } from './access.ts'
@@ -11,7 +12,8 @@ import { NO_REPLY, RulesStage } from './answers/rules.ts'
 import { type CacheEntry, CacheStage } from './cache/cache-stage.ts'
 import { ClientQuery } from './client-query.ts'
 import type { Engine } from './engine.ts'
-import { writeBack } from './rewriting.ts'
+import { PluginStage } from './plugins/plugin-stage.ts'
+import { replaceQuestion, writeBack } from './rewriting.ts'
 
 /** What one stage found. */
 export interface ExplainedStage {
@@ -42,6 +44,22 @@ export interface ExplainedForward {
   isPending: boolean
 }
 
+/** What plug-ins would do about a query, found out elsewhere: the ones that answer are not to be touched. Plain data. */
+export interface PluginOutcome {
+  /** What they were asked about: header and question. */
+  asked: Uint8Array
+  /** Those that were asked, in their order. */
+  steps: ExplainedStage[]
+  /** The reply of the last of them; null without one. */
+  reply: Uint8Array | null
+  /** The client is to get none. */
+  isDropped: boolean
+  /** Header and question of the query as the last of them changed it; null if it did not. */
+  changed: Uint8Array | null
+  /** What those after it do about the changed query. */
+  next: PluginOutcome | null
+}
+
 /** What the engine would do with a query. Plain data, which is posted from a worker to the control thread. */
 export interface EngineExplanation {
   /** Why the query gets no answer at all, before any stage is asked; null: it is served. */
@@ -53,6 +71,8 @@ export interface EngineExplanation {
   /** The reply that a client would get now; null if the question would be forwarded. */
   reply: Uint8Array | null
   forward: ExplainedForward | null
+  /** Header and question that plug-ins are to be asked about first; null: no further question. */
+  askPlugins: Uint8Array | null
   /** The cache's answer to the question, fresh or expired; null if there is none, or it was not looked for. */
   cached: CacheEntry | null
 }
@@ -64,9 +84,15 @@ const LOOPBACK: Uint8Array = Uint8Array.of(127, 0, 0, 1)
 
 /**
  * Explains the query `packet` (a whole message) from a client with the address `from` (4 or 16 bytes), or from this
- * machine if null. Asked between two batches, as it uses the stages' notes of their last query.
+ * machine if null. Asked between two batches, as it uses the stages' notes of their last query. `plugins`: what plug-ins do
+ * about the question that they would see; without it, or if it is about another question, `askPlugins` says which.
  */
-export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Array | null): EngineExplanation {
+export function explainQuery(
+  engine: Engine,
+  packet: Uint8Array,
+  from: Uint8Array | null,
+  plugins: PluginOutcome | null = null,
+): EngineExplanation {
   const query = new ClientQuery()
   const explanation: EngineExplanation = {
     refusal: null,
@@ -75,6 +101,7 @@ export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Arra
     reply: null,
     forward: null,
     cached: null,
+    askPlugins: null,
   }
   const verdict = readQuery(packet, 0, packet.length, engine.seed, query)
   if (verdict !== Verdict.OK) {
@@ -92,15 +119,43 @@ export function explainQuery(engine: Engine, packet: Uint8Array, from: Uint8Arra
   query.addressLength = query.address.length
   query.limit = REPLY_ROOM
   query.advertise = isOwn ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
-  return askStages(engine, query, explanation)
+  return askStages(engine, query, explanation, plugins)
 }
 
-function askStages(engine: Engine, query: ClientQuery, explanation: EngineExplanation): EngineExplanation {
+function askStages(
+  engine: Engine,
+  query: ClientQuery,
+  explanation: EngineExplanation,
+  plugins: PluginOutcome | null,
+): EngineExplanation {
   const out = new Uint8Array(REPLY_ROOM)
   const { stages } = engine
   let wasRewritten = false
+  let outcome = plugins
   for (let k = 0; k < stages.length; k++) {
     const stage = stages[k]!
+    if (stage instanceof PluginStage) {
+      const question = query.packet.slice(query.at, query.questionEnd)
+      if (outcome === null || !isSameQuestion(outcome.asked, question)) {
+        return { ...explanation, askPlugins: question }
+      }
+      const { steps, reply, isDropped, changed, next } = outcome
+      explanation.stages.push(...steps)
+      if (reply !== null) {
+        out.set(reply)
+        const end = query.original === null ? reply.length : writeBack(query, reply.length, out, 0)
+        return { ...explanation, source: SOURCES[stage.source]!, reply: out.slice(0, end) }
+      }
+      if (isDropped) return { ...explanation, refusal: `no reply: ${steps.at(-1)?.name} wants it so` }
+      if (changed === null) continue
+      const packet = new Uint8Array(changed.length)
+      replaceQuestion(query, changed, HEADER_BYTES, changed.length - HEADER_BYTES, packet, engine.seed)
+      outcome = next
+      wasRewritten = true
+      // All that stand before it are asked for the changed question.
+      k = -1
+      continue
+    }
     const length = stage.answer(query, out, 0)
     const answers = length !== PASS
     if (stage instanceof CacheStage) explanation.cached = stage.entry
@@ -119,6 +174,13 @@ function askStages(engine: Engine, query: ClientQuery, explanation: EngineExplan
     return { ...explanation, source: SOURCES[source]!, reply: out.slice(0, end) }
   }
   return { ...explanation, forward: forwardOf(engine, query) }
+}
+
+/** True if two queries, header and question, ask the same. */
+function isSameQuestion(one: Uint8Array, other: Uint8Array): boolean {
+  if (one.length !== other.length) return false
+  for (let i = HEADER_BYTES; i < one.length; i++) if (LOWER[one[i]!] !== LOWER[other[i]!]) return false
+  return true
 }
 
 function forwardOf(engine: Engine, query: ClientQuery): ExplainedForward {

@@ -1,5 +1,5 @@
 /**
- * Questions that a rule has rewritten. Every stage, the cache and servers see the other name, and the client its own:
+ * Questions that a rule or a plug-in has rewritten. Every stage, the cache and servers see the other name, and the client its own:
  *
  * ```
  *  client: old.example A?  ─→  rewritten: new.example A?  ─→ stages, cache, servers
@@ -60,6 +60,34 @@ export class Rewriter {
     scanName(packet, HEADER_BYTES, query.end, seed, name)
     return 'rewritten'
   }
+}
+
+/**
+ * Gives `query` another question: name, type and class, `length` bytes at `at` of `question`, which have been found sound. They
+ * are written into `packet` behind the header, which becomes the query's and has room for any question. Not seen by the client
+ * unless a rule has led here by a CNAME.
+ */
+export function replaceQuestion(
+  query: ClientQuery,
+  question: Uint8Array,
+  at: number,
+  length: number,
+  packet: Uint8Array,
+  seed: number,
+): void {
+  if (query.original === null) {
+    query.original = query.packet.slice(query.at, query.questionEnd)
+    query.aliasTtl = -1
+  }
+  copyBytes(query.packet, query.at, HEADER_BYTES, packet, 0)
+  setCounts(packet, 0, 0, 0, 0)
+  copyBytes(question, at, length, packet, HEADER_BYTES)
+  query.packet = packet
+  query.at = 0
+  query.questionEnd = HEADER_BYTES + length
+  query.end = query.questionEnd
+  query.type = readU16(packet, query.questionEnd - QUESTION_TAIL)
+  scanName(packet, HEADER_BYTES, query.end, seed, query.name)
 }
 
 function isSame({ name }: ClientQuery, kept: number, target: Uint8Array, targetAt: number, length: number): boolean {
@@ -136,6 +164,7 @@ function finish(query: ClientQuery, length: number): number {
   query.at = 0
   query.questionEnd = original.length
   query.end = original.length
+  query.type = readU16(original, original.length - QUESTION_TAIL)
   query.original = null
   return length
 }

@@ -1,4 +1,5 @@
 /** What an engine must know, as plain data: the daemon derives it from the configuration and posts it to every worker. */
+import type { PluginSettings } from './plugins/plugin-abi.ts'
 
 import type { RuleSet } from '../rules/rule-set.ts'
 
@@ -106,6 +107,8 @@ export interface EngineSettings {
   caseRandomization?: boolean
   /** Not given: loops are not looked for. */
   loopProbe?: LoopProbeNames
+  /** In the order in which they are asked, at most 16; none if not given. */
+  plugins?: readonly PluginSettings[]
   /** What the hosts file says. */
   hosts?: readonly HostEntry[]
   /** Not given: there are none. */

@@ -6,6 +6,7 @@ import { ScrapedMetric } from './scraped-metric.ts'
 import type { SocketDrops } from './socket-drops.ts'
 import type { ObserveSources } from './sources.ts'
 import { meshMetrics, processMetrics } from './state-metrics.ts'
+import { pluginMetrics } from './plugin-metrics.ts'
 import { streamMetrics } from './stream-metrics.ts'
 import { upstreamMetrics } from './upstream-metrics.ts'
 
@@ -62,6 +63,7 @@ export function createMetrics(
     ...dnsMetrics(sources),
     ...upstreamMetrics(sources),
     ...streamMetrics(sources),
+    ...pluginMetrics(sources),
     ...meshMetrics(sources),
     ...processMetrics(sources, drops),
     ...istioAgentMetrics(sources),

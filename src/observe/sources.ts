@@ -81,6 +81,7 @@ export const PROBLEM_SUBJECTS = [
   'last_known_good',
   'admin_token',
   'query_log',
+  'plugins',
 ] as const
 
 /** What became of a reading of the configuration after the start. */
@@ -190,6 +191,8 @@ export interface ObserveSources {
   workerRestarts(): number
   /** The stream worker's; null without one. A restarted one goes on counting in the same buffer. */
   streamCounters(): StreamCounters | null
+  /** Plug-ins in their order, as their counters know them, and the names of their own counters by number. */
+  plugins(): readonly { name: string; counters: ReadonlyMap<number, string> }[]
   /** Labels of the upstream servers, by their index in the counters. */
   serverLabels(): readonly string[]
   /** What each of them is used for, in the same order. */

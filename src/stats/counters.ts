@@ -12,7 +12,8 @@
  *  ├─ dropped         [reason 16]
  *  ├─ single counters and gauges (Cell)
  *  ├─ upstream        [server 32][field 32]
- *  └─ rules           [counter 512]
+ *  ├─ rules           [counter 512]
+ *  └─ plug-ins        [plug-in 16][field 40]
  * ```
  */
 
@@ -120,6 +121,7 @@ export const DROP_REASONS: readonly string[] = [
   'send_failed',
   'rate_limited',
   'rule',
+  'plugin',
 ]
 /** Index into DROP_REASONS. */
 export const Drop = {
@@ -135,6 +137,7 @@ export const Drop = {
   sendFailed: 9,
   rateLimited: 10,
   rule: 11,
+  plugin: 12,
 } as const
 const DROP_SLOTS = 16
 
@@ -207,6 +210,23 @@ const UPSTREAM_FIELDS = 32
 /** Rules with counters of their own, those of an earlier configuration included. */
 export const MAX_RULE_COUNTERS = 512
 
+/** Fields of a plug-in's block. */
+export const PluginCell = {
+  /** Whose block it is: a hash of the plug-in's name. */
+  name: 0,
+  /** Instances that were made. */
+  instances: 1,
+  /** First of five: what it did about queries, by action; and about replies. */
+  actions: 2,
+  replyActions: 7,
+  /** First of eight: calls that failed, by reason. */
+  errors: 12,
+  /** First of 16: its own counters. */
+  own: 24,
+} as const
+const PLUGIN_SLOTS = 16
+const PLUGIN_FIELDS = 40
+
 const REQUESTS = 0
 const RESPONSES: number = REQUESTS + 2 * 2 * TYPE_SLOTS
 const DURATIONS: number = RESPONSES + SOURCE_COUNT * RCODE_SLOTS
@@ -217,7 +237,8 @@ const DROPPED: number = SIZE_SUMS + 2
 const CELLS: number = DROPPED + DROP_SLOTS
 const UPSTREAM: number = CELLS + CELL_SLOTS
 const RULES: number = UPSTREAM + MAX_SERVERS * UPSTREAM_FIELDS
-const LENGTH: number = RULES + MAX_RULE_COUNTERS
+const PLUGINS: number = RULES + MAX_RULE_COUNTERS
+const LENGTH: number = PLUGINS + PLUGIN_SLOTS * PLUGIN_FIELDS
 
 /** One worker's counters over a shared buffer. The worker writes; whoever else holds the buffer only reads. */
 export class WorkerCounters {
@@ -305,6 +326,25 @@ export class WorkerCounters {
 
   ruleMatchesOf(counter: number): number {
     return this.cells[RULES + counter]!
+  }
+
+  /** Adds to a field (PluginCell) of a plug-in's block. `plugin`: its place in the settings. */
+  pluginAdd(plugin: number, field: number, count: number): void {
+    this.cells[PLUGINS + plugin * PLUGIN_FIELDS + field]! += count
+  }
+
+  pluginGet(plugin: number, field: number): number {
+    return this.cells[PLUGINS + plugin * PLUGIN_FIELDS + field]!
+  }
+
+  /** The block is that plug-in's from now on: it begins at zero unless it was so before. */
+  pluginBegin(plugin: number, name: string): void {
+    let hash = 1
+    for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + name.charCodeAt(i)) | 0
+    const at = PLUGINS + plugin * PLUGIN_FIELDS
+    if (this.cells[at + PluginCell.name] === hash) return
+    this.cells.fill(0, at, at + PLUGIN_FIELDS)
+    this.cells[at + PluginCell.name] = hash
   }
 
   requestsOf(proto: number, family: number, slot: number): number {

@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { collectGarbage } from '../base/garbage.ts'
+import { printable } from '../base/printable.ts'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
 import { explainQuery } from '../engine/explain.ts'
@@ -58,6 +59,14 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
     tap: new QueryTap(start.queryRing, random, Date.now),
     onStormsOff: (domain, why) => post({ kind: 'stormsOff', domain, why }),
     onRuleMatch: (match) => post({ kind: 'ruleMatch', match }),
+    pluginEvents: {
+      wallClock: Date.now,
+      log: (plugin, text) => {
+        const fields = { plugin, text: printable(new TextDecoder().decode(text)) }
+        post({ kind: 'log', level: 'info', fields, message: 'a plug-in says' })
+      },
+      switchedOff: (id, why) => post({ kind: 'pluginOff', id, why }),
+    },
   })
   const stream = new StreamWorkerLink(waiters, () => post({ kind: 'streamWanted' }))
   const handlers: RequestHandlers<WorkerRequests> = {
@@ -67,7 +76,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
       return true
     },
     flush: (name) => flush(engine, name),
-    explain: ({ query, from }) => explainQuery(engine, query, from),
+    explain: ({ query, from, plugins }) => explainQuery(engine, query, from, plugins),
   }
   const adopt = (buffer: SharedArrayBuffer): void => {
     const image = new Image(buffer)

@@ -1,8 +1,8 @@
 /** What the control thread and a data worker say to each other. All of it is plain data that can be cloned. */
 import type { MessagePort } from 'node:worker_threads'
 import type { RequestMessage, ResponseMessage } from '../base/thread-requests.ts'
-import type { EngineExplanation } from '../engine/explain.ts'
 import type { RuleMatch } from '../engine/rule-reports.ts'
+import type { EngineExplanation, PluginOutcome } from '../engine/explain.ts'
 import type { EngineSettings } from '../engine/settings.ts'
 
 /** A socket that clients ask, as a worker gets it. */
@@ -53,7 +53,10 @@ export type WorkerRequests = {
   /** Empties the cache, or forgets one name (lower-cased, in wire format); responds with the number of answers forgotten. */
   flush: { payload: Uint8Array | null; response: number }
   /** What it would do with a query (a whole message) from a client, `from` null: from this machine. */
-  explain: { payload: { query: Uint8Array; from: Uint8Array | null }; response: EngineExplanation }
+  explain: {
+    payload: { query: Uint8Array; from: Uint8Array | null; plugins: PluginOutcome | null }
+    response: EngineExplanation
+  }
 }
 
 /** Control thread → data worker. */
@@ -84,6 +87,8 @@ export type FromWorker =
   | { kind: 'stormsOff'; domain: string; why: string }
   /** A query that a rule logs, or would do something about (rule-reports.ts). */
   | { kind: 'ruleMatch'; match: RuleMatch }
+  /** A plug-in, by its id, has failed too often and is asked no more, and why. */
+  | { kind: 'pluginOff'; id: number; why: string }
   | { kind: 'log'; level: 'info' | 'warn' | 'error'; fields: Record<string, unknown>; message: string }
 
 /** Places in `openedFds`. */

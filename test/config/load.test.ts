@@ -219,7 +219,7 @@ describe('problems name file, line, column and key', () => {
     ['servers: [10.0.0.1]', 'byname.yaml:1:1: servers: unknown key (did you mean upstream.servers?)'],
     [
       'max_bytes: 1',
-      'byname.yaml:1:1: max_bytes: unknown key (keys here: listen, workers, driver, watchConfig, access, hostsFile, aaaa, identity, mesh, upstream, maxUdpPayload, rateLimit, rules, egress, cache, search, metrics, admin, queryLog, log)',
+      'byname.yaml:1:1: max_bytes: unknown key (keys here: listen, workers, driver, watchConfig, access, hostsFile, aaaa, plugins, identity, mesh, upstream, maxUdpPayload, rateLimit, rules, egress, cache, search, metrics, admin, queryLog, log)',
     ],
     ['- a', 'byname.yaml:1:1: must be a section of keys such as "workers: 1"'],
     ['identity: { namespace: "a b" }', 'byname.yaml:1:24: identity.namespace: "a b" is no domain name'],

@@ -52,6 +52,19 @@ const LIVE: Record<string, [value: string, seen: (settings: EngineSettings, conf
     'cache.maxNegativeTtlSeconds': ['6', ({ cache }) => cache.maxNegativeTtlSeconds, 6],
     'cache.staleSeconds': ['0', ({ cache }) => cache.staleSeconds, 0],
     'cache.prefetch': ['false', ({ cache }) => cache.prefetch, false],
+    plugins: [
+      '[{ file: /block.wasm, config: { names: [a] }, timeoutUs: 50, maxMemoryBytes: 1Mi, onError: servfail }]',
+      (_, { plugins }) => plugins,
+      [
+        {
+          file: '/block.wasm',
+          config: '{"names":["a"]}',
+          timeoutUs: 50,
+          maxMemoryBytes: 1_048_576,
+          onError: 'servfail',
+        },
+      ],
+    ],
     rules: [
       '[{ name: ads.example, action: nxdomain }]',
       (_, { rules }) => rules,

@@ -82,6 +82,9 @@ export class EngineUnderTest {
   readonly loops: [server: string, from: string][] = []
   /** Search domains whose questions are all asked again, and why. */
   readonly stormsOff: [domain: string, why: string][] = []
+  /** Lines that plug-ins logged, and those that are switched off, by id, and why. */
+  readonly pluginLines: string[] = []
+  readonly pluginsOff: [id: number, why: string][] = []
   now = 0
   readonly #out: Uint8Array = new Uint8Array(OUT_AT + 65_535)
   readonly #waiting: Map<number, Asked> = new Map()
@@ -99,6 +102,11 @@ export class EngineUnderTest {
       onLoop: (label, from) => void this.loops.push([label, from.join('.')]),
       ...(tap && { tap }),
       onStormsOff: (domain, why) => void this.stormsOff.push([domain, why]),
+      pluginEvents: {
+        wallClock: () => this.now,
+        log: (plugin, text) => void this.pluginLines.push(`${plugin}: ${new TextDecoder().decode(text)}`),
+        switchedOff: (id, why) => void this.pluginsOff.push([id, why]),
+      },
     })
     if (image !== null) this.engine.adopt(image)
     this.from(LOOPBACK)

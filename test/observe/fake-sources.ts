@@ -22,6 +22,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     counters: () => counters,
     workerRestarts: () => 0,
     streamCounters: () => streamCounters,
+    plugins: () => [],
     serverLabels: () => ['10.96.0.10:53', 'tls://9.9.9.9:853#dns.quad9.net'],
     serverUses: () => [
       { routes: ['.', 'corp.example'], isLoop: false },

@@ -33,6 +33,8 @@ export class Waiters {
   readonly #receivedAt: Float64Array
   /** What the client asked whose question was rewritten, and `aliasTtl` of its query. */
   readonly #originals: Map<number, { original: Uint8Array; aliasTtl: number }> = new Map()
+  /** What plug-ins have to do with the reply. */
+  readonly #plugins: Int32Array
   /** By pending query: those who wait for it, in the order in which they came. */
   readonly #first: Int32Array
   readonly #last: Int32Array
@@ -53,6 +55,7 @@ export class Waiters {
     this.#port = new Uint16Array(capacity)
     this.#questionBytes = new Uint16Array(capacity)
     this.#receivedAt = new Float64Array(capacity)
+    this.#plugins = new Int32Array(capacity)
     this.#first = new Int32Array(pendingCapacity).fill(NONE)
     this.#last = new Int32Array(pendingCapacity).fill(NONE)
     this.#count = new Uint16Array(pendingCapacity)
@@ -108,6 +111,7 @@ export class Waiters {
     this.#port[w] = query.port
     this.#questionBytes[w] = length
     this.#receivedAt[w] = query.receivedAt
+    this.#plugins[w] = query.plugins
     return w
   }
 
@@ -145,6 +149,7 @@ export class Waiters {
     into.receivedAt = this.#receivedAt[w]!
     into.original = null
     if ((bits & WaiterBit.REWRITTEN) !== 0) this.#takeOriginal(w, into)
+    into.plugins = this.#plugins[w]!
     return w
   }
 
