@@ -33,6 +33,9 @@ export class Ledger {
   /** Replies to clients that had gone. */
   unseen = 0
   loops = 0
+  /** Queries that a rule dropped, and how many matched, by counter of a rule. */
+  ruledOut = 0
+  readonly ruleMatches: Map<number, number> = new Map()
   /** Messages to each server of the settings since its place was given to it, by transport. */
   sent: { label: string; byTransport: Map<string, number> }[] = []
 
@@ -72,13 +75,16 @@ export function checkCounters(counters: WorkerCounters, ledger: Ledger, engine: 
     durations += sumOf(counters.durationsOf(source))
   }
   const waiting = engine.forwarder.inFlight.waiters.held
-  expect('responses counted', responses, ledger.requests - ledger.lost - ledger.limited - waiting)
+  expect('responses counted', responses, ledger.requests - ledger.lost - ledger.limited - ledger.ruledOut - waiting)
   expect('durations counted', durations, responses)
   let sizes = 0
   for (const proto of [0, 1]) sizes += sumOf(counters.sizesOf(proto))
   expect('sizes counted', sizes, responses)
   expect('drops counted', counters.droppedOf(Drop.runt) + counters.droppedOf(Drop.response), ledger.dropped)
   expect('limited queries counted', counters.droppedOf(Drop.rateLimited), ledger.limited + ledger.limitedTold)
+  expect('dropped by rules, counted', counters.droppedOf(Drop.rule), ledger.ruledOut)
+  for (const [counter, matches] of ledger.ruleMatches)
+    expect(`matches of rule ${counter} counted`, counters.ruleMatchesOf(counter), matches)
   expect('mesh answers counted', bySource[Source.mesh]!, ledger.mesh)
   expect('look-ups counted', counters.get(Cell.cacheRequests), ledger.lookups)
   const hits = counters.get(Cell.cacheHitsPositive) + counters.get(Cell.cacheHitsNegative)

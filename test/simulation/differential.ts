@@ -179,7 +179,7 @@ function compareTable(random: Random, seed: number): { here: number; all: number
   }
   const { clients, settings } = makeEpisode(seed, 0)
   const names = makeNames(reference, table, identity)
-  const { rateLimit: _limit, loopProbe: _probe, ...unlimited } = settings[0]!
+  const { rateLimit: _limit, loopProbe: _probe, rules: _rules, ...unlimited } = settings[0]!
   const engineSettings: EngineSettings = {
     ...unlimited,
     servers: [],
@@ -190,7 +190,7 @@ function compareTable(random: Random, seed: number): { here: number; all: number
   }
   const engine = makeEngine(engineSettings, random, compiled.image.seed)
   engine.adopt(compiled.image)
-  const resolver = new ReferenceResolver([identity], [table])
+  const resolver = new ReferenceResolver({ identities: [identity], tables: [table], rules: new Map() })
   resolver.table = 0
   let here = 0
   for (let n = 0; n < QUESTIONS_EACH; n++) {

@@ -3,6 +3,7 @@
  * of actions in the order of time. Leaving actions out leaves the others as they are: that is how a failure is shrunk.
  */
 import type { EngineSettings } from '../../src/engine/settings.ts'
+import type { RuleSet } from '../../src/rules/rule-set.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
 import type { NameTable } from '../../src/table/nds.ts'
 import { mix, Random } from './random.ts'
@@ -16,6 +17,7 @@ import {
   makeSettings,
   SERVERS,
 } from './episode-settings.ts'
+import { addRules, type EpisodeRules } from './episode-rules.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
 import { makeManners, type Manners } from './server-manners.ts'
@@ -74,6 +76,8 @@ export interface Episode {
   identities: TableIdentity[]
   tables: NameTable[]
   settings: EngineSettings[]
+  /** Those of the settings. */
+  rules: ReadonlyMap<RuleSet, EpisodeRules>
   /** Habits at the start, by server address: servers are the same ones whatever the settings say. */
   habits: Habit[]
   manners: Manners[]
@@ -135,6 +139,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
   if (smart.chance(0.25)) addServiceDenials(smart, settings, names)
   if (smart.chance(0.2)) addRealDomains(smart, settings)
   if (smart.chance(0.6)) addStorm(smart, settings, names)
+  const rules = smart.chance(0.25) ? addRules(smart, settings, names) : []
   const silent = !hasPerfect && rare.chance(0.1) ? addSilentServer(settings) : []
   const episode: Episode = {
     seed,
@@ -142,6 +147,7 @@ export function makeEpisode(seed: number, queries: number): Episode {
     identities,
     tables,
     settings,
+    rules: new Map(rules.map((each) => [each.set, each])),
     habits: Array.from({ length: SERVERS }, (_, k) => (k === 0 && hasPerfect ? 'perfect' : random.weighted(HABITS))),
     manners: Array.from({ length: SERVERS }, (_, k) => makeManners(random, k === 0)),
     hasZones: false,

@@ -882,4 +882,53 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'settings.searchedBelowDots === -1 &&',
     seeds: 60,
   },
+  {
+    name: 'rules are looked at before the hosts file',
+    find: '    length = this.#specialNames.answer(query, out, outAt)\n',
+    replace:
+      '    length = this.#rules === null ? PASS : this.#askRules(this.#rules, query, out, outAt)\n    if (length !== PASS) return length\n    length = this.#specialNames.answer(query, out, outAt)\n',
+    seeds: 60,
+  },
+  {
+    name: 'rules take names of the mesh whether they are to or not',
+    find: 'const isIts = (!isMesh || rule.takesMesh) && hasType',
+    replace: 'const isIts = hasType',
+    seeds: 60,
+  },
+  {
+    name: 'the last rule that matches decides',
+    find: 'if (rule < least || (this.rule >= 0 && rule >= this.rule)) continue',
+    replace: 'if (rule < least || (this.rule >= 0 && rule < this.rule)) continue',
+    seeds: 200,
+  },
+  {
+    name: 'exceptions of a rule count for nothing',
+    find: 'if (exceptions[this.rule] === 0 || ',
+    replace: 'if (exceptions[this.rule] !== 2 || ',
+    seeds: 200,
+  },
+  {
+    name: 'a rule under audit does what it would do',
+    find: 'if (rule.act !== Act.LOG && !rule.isAudit) {',
+    replace: 'if (rule.act !== Act.LOG) {',
+    seeds: 60,
+  },
+  {
+    name: 'a reload leaves the rules as they were',
+    find: '    this.#takeRules()\n    const { rateLimit } = settings\n',
+    replace: '    const { rateLimit } = settings\n',
+    seeds: 60,
+  },
+  {
+    name: 'names below a search domain are denied by NODATA where nothing is allowed',
+    find: 'denial.isNodata && !this.#isSearched(query) ?',
+    replace: 'denial.isNodata && query.original === null ?',
+    seeds: 400,
+  },
+  {
+    name: 'a matched rule is counted twice for names of the mesh',
+    find: '    if (this.#hasBeenSeen && !this.#isBeforeMesh) this.hasMatched = false\n',
+    replace: '',
+    seeds: 200,
+  },
 ]

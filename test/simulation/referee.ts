@@ -15,7 +15,7 @@ import { MessageBudget, plainOf } from './message-budget.ts'
 import { type AnswerMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import type { Asked } from './queries.ts'
 import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
-import { checkEde, checkForm, checkLocal, Ede, isTruncated } from './reply-check.ts'
+import { checkEde, checkForm, checkLocal, checkTold, Ede, isTruncated } from './reply-check.ts'
 import type { MadeOf } from './table-source.ts'
 import { RoomRules } from './room-rules.ts'
 import { ServiceDenialRules } from './service-denial-rules.ts'
@@ -56,7 +56,7 @@ export class Referee {
   private readonly network: VirtualNetwork
   constructor(episode: Episode, network: VirtualNetwork) {
     this.network = network
-    this.resolver = new ReferenceResolver(episode.identities, episode.tables)
+    this.resolver = new ReferenceResolver(episode)
     this.services = new ServiceDenialRules(this.resolver)
     this.answers = new AnswerRules(episode, network, this.budget, this.services, this.ledger, (what) => this.see(what))
   }
@@ -312,6 +312,14 @@ export class Referee {
     const { ledger } = this
     if (expectation.kind === 'drop') ledger.dropped++
     else ledger.requests++
+    for (const counter of this.resolver.ruleCounters) {
+      this.see('rule')
+      ledger.ruleMatches.set(counter, (ledger.ruleMatches.get(counter) ?? 0) + 1)
+    }
+    if (expectation.kind === 'ruled out') {
+      ledger.ruledOut++
+      this.see('ruled out')
+    }
     if (expectation.kind === 'limited') {
       ledger.limited++
       this.see('limited')
@@ -366,7 +374,7 @@ export class Referee {
   /** The query is neither answered nor held. */
   ignored(pending: Pending): void {
     const { kind } = pending.expectation
-    if (kind !== 'drop' && kind !== 'limited') this.fail(pending, 'neither answered nor held')
+    if (kind !== 'drop' && kind !== 'limited' && kind !== 'ruled out') this.fail(pending, 'neither answered nor held')
   }
 
   held(pending: Pending, now: number): void {
@@ -434,12 +442,18 @@ export class Referee {
         this.ledger.limitedTold++
         return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
       case 'drop':
+      case 'ruled out':
         return 'a reply to what deserves none'
+      case 'tcp only':
+        this.see('TCP alone')
+        if (reply.rcode !== 0 || !isTruncated(reply)) return 'an answer over UDP, which a rule keeps for TCP'
+        return reply.sections.some((section) => section.length > 0) ? 'records beside TC' : null
       case 'error': {
         const { rcode } = reply
         if (!expectation.rcodes.includes(rcode)) return `rcode ${rcode} instead of ${expectation.rcodes.join(' or ')}`
         this.see(`error ${rcode}`)
         if (reply.sections.some((section) => section.length > 0)) return 'an error with records'
+        if (expectation.told !== undefined) return checkTold(asked, reply, expectation.told, limits)
         if (expectation.loop >= 0) return checkEde(asked, reply, Ede.OTHER)
         if (rcode === REFUSED) return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
         return checkEde(asked, reply, rcode === SERVFAIL ? Ede.NOT_READY : Ede.NONE)
@@ -447,7 +461,9 @@ export class Referee {
       case 'local': {
         this.see(expectation.from)
         const codes = expectation.from === 'aaaa' ? [Ede.SYNTHESIZED, Ede.NONE] : [Ede.NONE]
-        return checkLocal(expectation, reply, limits) ?? checkEde(asked, reply, ...codes)
+        const wrong = checkLocal(expectation, reply, limits)
+        if (wrong !== null || expectation.told === undefined) return wrong ?? checkEde(asked, reply, ...codes)
+        return checkTold(asked, reply, expectation.told, limits)
       }
       default: {
         if (pending.isHeld) return this.answers.checkLater(pending, reply, pending.answeredIn ?? this.moment(now))

@@ -5,12 +5,15 @@
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { type ReferenceAnswer, ReferenceTable } from '../table/reference-table.ts'
 import type { TableIdentity } from '../../src/table/identity.ts'
+import { Act, type RuleSet } from '../../src/rules/rule-set.ts'
 import type { NameTable } from '../../src/table/nds.ts'
-import type { Client } from './episode.ts'
+import type { Client, Episode } from './episode.ts'
+import type { EpisodeRules } from './episode-rules.ts'
 import { ReferenceLimit } from './reference-limit.ts'
 import { type ParsedMessage, type ParsedRecord, recordId, type Sections } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
+import { decideByRules } from './reference-rules.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 import type { ServiceDenialRules } from './service-denial-rules.ts'
 
@@ -32,21 +35,33 @@ const REFUSED = 5
 /** Of the names in here. */
 const TOP_LEVEL_DOMAINS: ReadonlySet<string> = new Set(['shop', 'org'])
 
+type LocalSource = 'mesh' | 'hosts' | 'special' | 'aaaa' | 'rule' | 'records of a rule'
+
+/** An extended error with its text, which is left out where there is no room. */
+export interface Told {
+  code: number
+  text: string
+}
+
 /**
  * What a query must be answered with, or that it goes upstream. `drop` and `limited` get nothing; only the latter counts
- * as a request. `loop`: index of the server that passed our own probe on to us, -1 for any other error.
+ * as a request. `loop`: index of the server that passed our own probe on to us, -1 for any other error. `told`: the extended
+ * error and its text; else those of the kind. `ruled out`: a rule drops the query. `tcp only`: a rule has it asked over TCP.
  */
 export type Expectation =
   | { kind: 'drop' }
   | { kind: 'limited' }
-  | { kind: 'error'; rcodes: number[]; isLimited: boolean; loop: number }
+  | { kind: 'ruled out' }
+  | { kind: 'tcp only' }
+  | { kind: 'error'; rcodes: number[]; isLimited: boolean; loop: number; told?: Told }
   | {
       kind: 'local'
-      from: 'mesh' | 'hosts' | 'special' | 'aaaa'
+      from: LocalSource
       rcode: number
       answers: string[]
       ttl: number
       soa: { owner: string; ttl: number } | null
+      told?: Told
     }
   | { kind: 'upstream' }
 
@@ -82,26 +97,34 @@ interface TableInUse {
 
 export class ReferenceResolver {
   readonly limit: ReferenceLimit = new ReferenceLimit()
+  /** Counters of the rules that the query asked last matches. */
+  ruleCounters: number[] = []
   private readonly identities: TableIdentity[]
   private readonly tables: NameTable[]
+  private readonly rules: ReadonlyMap<RuleSet, EpisodeRules>
   private readonly compiled: Map<string, TableInUse> = new Map()
   /** Index of the table adopted last, -1 before the first, and of the identity that it was made for. */
   table = -1
   identity = 0
 
-  constructor(identities: TableIdentity[], tables: NameTable[]) {
+  constructor({ identities, rules, tables }: Pick<Episode, 'identities' | 'rules' | 'tables'>) {
     this.identities = identities
     this.tables = tables
+    this.rules = rules
   }
 
   /** Call it once for each query: it counts for the rate limit. */
   expect(asked: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Expectation {
+    this.ruleCounters = []
     if (asked.verdict === 'drop') return { kind: 'drop' }
     if (!this.limit.allows(client.address, now))
       return isStream ? { kind: 'error', rcodes: [REFUSED], isLimited: true, loop: -1 } : { kind: 'limited' }
     if (!client.isAllowed) return error(...(typeof asked.verdict === 'number' ? [asked.verdict] : []), REFUSED)
     if (typeof asked.verdict === 'number') return error(asked.verdict)
     if (asked.verdict === 'empty') return error(NOERROR)
+    const isMesh = this.table >= 0 && this.isOfMesh(asked.name, settings)
+    const before = isMesh ? this.expectRules(asked, client, isStream, settings, true) : null
+    if (before !== null) return before
     const mesh = this.table < 0 ? null : this.expectMesh(asked, settings)
     if (mesh !== null) return mesh
     const here = expectSpecial(asked) ?? expectHostsFile(asked, settings)
@@ -111,6 +134,8 @@ export class ReferenceResolver {
     const isWaiting =
       settings.beforeSync === 'servfail' || (settings.beforeSync === 'auto' && now - settings.startedAtMs < 5000)
     if (this.table < 0 && isWaiting) return error(SERVFAIL)
+    const ruled = isMesh ? null : this.expectRules(asked, client, isStream, settings, false)
+    if (ruled !== null) return ruled
     // RFC 8482 §4.2: nobody who asks for everything needs it.
     if (asked.type === ANY)
       return local('special', NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
@@ -134,6 +159,51 @@ export class ReferenceResolver {
     return isBelow
   }
 
+  /** What rules make of the query, null if it goes on. */
+  private expectRules(
+    asked: Asked,
+    client: Client,
+    isStream: boolean,
+    { rules: set }: EngineSettings,
+    isMesh: boolean,
+  ): Expectation | null {
+    if (set === undefined) return null
+    const { counters, decision } = decideByRules(this.rules.get(set)!, asked, client.address, isMesh)
+    this.ruleCounters = counters
+    if (decision === null) return null
+    const { act, ede, note, records, ttlSeconds } = decision
+    const told = { code: ede, text: note }
+    const refusal: Expectation = { kind: 'error', rcodes: [REFUSED], isLimited: false, loop: -1, told }
+    switch (act) {
+      case Act.NXDOMAIN:
+      case Act.NODATA:
+        return { ...local('rule', act === Act.NODATA ? NOERROR : NXDOMAIN, [], ttlSeconds, asked.name), told }
+      case Act.REFUSE:
+        return refusal
+      case Act.DROP:
+        return isStream ? refusal : { kind: 'ruled out' }
+      case Act.TCP_ONLY:
+        return isStream ? null : { kind: 'tcp only' }
+      default:
+        return local('records of a rule', NOERROR, records, ttlSeconds, records.length === 0 ? asked.name : null)
+    }
+  }
+
+  private isOfMesh(name: string, settings: EngineSettings): boolean {
+    return this.findHost(name, settings) !== null
+  }
+
+  /** The host that answers to the name, whatever the type. */
+  private findHost(name: string, settings: EngineSettings): ReferenceAnswer | null {
+    const { table, found } = this.tableInUse()
+    let host = found.get(name)
+    if (host === undefined) {
+      host = table.find(labelsOf(name))
+      found.set(name, host)
+    }
+    return host !== null && this.isLeft(name, host, settings) ? table.findByWildcard(labelsOf(name)) : host
+  }
+
   private tableInUse(): TableInUse {
     const key = `${this.table} ${this.identity}`
     let known = this.compiled.get(key)
@@ -146,18 +216,12 @@ export class ReferenceResolver {
   }
 
   private expectMesh(asked: Asked, settings: EngineSettings): Expectation | null {
-    const { table, found } = this.tableInUse()
-    let host = found.get(asked.name)
-    if (host === undefined) {
-      host = table.find(labelsOf(asked.name))
-      found.set(asked.name, host)
-    }
     if (asked.type === PTR) {
-      const owner = pointedAt(asked.name, table)
+      const owner = pointedAt(asked.name, this.tableInUse().table)
       if (owner === null) return null
       return local('mesh', NOERROR, [recordId(asked.name, PTR, 1, wire(owner))], settings.ttlSeconds, null)
     }
-    if (host !== null && this.isLeft(asked.name, host, settings)) host = table.findByWildcard(labelsOf(asked.name))
+    const host = this.findHost(asked.name, settings)
     if (host === null) return null
     return expectHost(asked, host, settings)
   }
@@ -177,12 +241,12 @@ function error(...rcodes: number[]): Expectation {
 }
 
 function local(
-  from: 'mesh' | 'hosts' | 'special' | 'aaaa',
+  from: LocalSource,
   rcode: number,
   answers: string[],
   ttl: number,
   soaOwner: string | null,
-): Expectation {
+): Extract<Expectation, { kind: 'local' }> {
   return { kind: 'local', from, rcode, answers, ttl, soa: soaOwner === null ? null : { owner: soaOwner, ttl } }
 }
 

@@ -1,7 +1,7 @@
 /** Whether a reply is one that the reference would give. Each check returns what is wrong, or null. */
 import type { KnownAnswer } from './reference-resolver.ts'
 import { type ParsedMessage, type ParsedRecord, parseMessage } from './message.ts'
-import type { Expectation } from './reference-resolver.ts'
+import type { Expectation, Told } from './reference-resolver.ts'
 import type { Asked } from './queries.ts'
 
 const FLAG_QR = 0x8000
@@ -19,6 +19,8 @@ const SOA = 6
 const COOKIE = 10
 const EDE = 15
 const EDE_BYTES = 6
+/** Sources of answers that have AA. */
+const AUTHORITATIVE: ReadonlySet<string> = new Set(['mesh', 'hosts', 'records of a rule'])
 /** Extended errors (RFC 8914 §4, RFC 9520, RFC 8767); NONE: the reply has none. */
 export const Ede = {
   NONE: -1,
@@ -82,8 +84,8 @@ function checkOpt(asked: Asked, limits: ReplyLimits, reply: ParsedMessage): stri
   if (isOwed && !isCookieRight(opt.options.get(COOKIE) ?? '', cookie, limits.cookieSeconds))
     return 'a query with a cookie is not answered with a cookie for it'
   for (const [code, data] of opt.options) {
-    // Without text: a server's may be anything.
-    if (code === EDE && data.length === 2) continue
+    // A server's text may be anything; that of a rule is looked at with the rule.
+    if (code === EDE && (data.length === 2 || /^(?:rule|no rule) /.test(data.slice(2)))) continue
     if (code === COOKIE && isOwed) continue
     return `OPT with an option ${code} of ${data.length} bytes`
   }
@@ -100,6 +102,23 @@ function isCookieRight(data: string, client: string, seconds: number): boolean {
 export function checkEde(asked: Asked, reply: ParsedMessage, ...codes: number[]): string | null {
   if (asked.edns === null || reply.opt === null || codes.includes(edeOf(reply))) return null
   return `extended error ${edeOf(reply)} instead of ${codes.join(' or ')}`
+}
+
+/** Checks that a reply says why a rule made it so, with the rule's text where there is room; what is wrong, or null. */
+export function checkTold(
+  asked: Asked,
+  reply: ParsedMessage,
+  { code, text }: Told,
+  { limit }: ReplyLimits,
+): string | null {
+  if (asked.edns === null || reply.opt === null) return null
+  const data = reply.opt.options.get(EDE)
+  const room = limit - reply.bytes + (data === undefined ? 0 : data.length + 4)
+  const wanted =
+    room < EDE_BYTES
+      ? undefined
+      : String.fromCharCode(code >> 8, code & 255) + (room < EDE_BYTES + text.length ? '' : text)
+  return data === wanted ? null : `extended error ${JSON.stringify(data)} instead of ${JSON.stringify(wanted)}`
 }
 
 /**
@@ -139,7 +158,7 @@ export function checkLocal(
 ): string | null {
   const [answers, authority, additional] = reply.sections
   if (reply.rcode !== wanted.rcode) return `rcode ${reply.rcode} instead of ${wanted.rcode}`
-  if (((reply.flags & FLAG_AA) !== 0) !== (wanted.from === 'mesh' || wanted.from === 'hosts')) return 'AA is wrong'
+  if (((reply.flags & FLAG_AA) !== 0) !== AUTHORITATIVE.has(wanted.from)) return 'AA is wrong'
   if (additional.length > 0) return 'additional records'
   const left = new Set(wanted.answers)
   for (const record of answers) {

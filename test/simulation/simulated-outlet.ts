@@ -47,7 +47,7 @@ export class SimulatedOutlet implements Outlet {
     settings: EngineSettings,
     now: number,
     relay: Pending['relay'] = null,
-  ): void {
+  ): Pending {
     const pending = this.referee.ask(asked, client, false, settings, now)
     pending.relay = relay
     this.inHand = pending
@@ -64,6 +64,7 @@ export class SimulatedOutlet implements Outlet {
       if (this.wasHeld) throw new Violation('a query was held and answered')
       this.finish(pending, length, now)
     } else if (!this.wasHeld) this.referee.ignored(pending)
+    return pending
   }
 
   cutQuery(engine: Engine, client: Client, packet: Buffer, asked: Asked, settings: EngineSettings, now: number): void {

@@ -342,9 +342,16 @@ class Simulation {
           false,
         ).asked
         if (before.verdict !== 'ok') continue
-        names.push(before.name)
         const { packet, asked } = makeQuery(random, this.episode.names, false, { ...before, type: 16 })
-        this.outlet.ask(this.engine, this.episode.clients[0]!, packet, asked, settings, this.now)
+        const { expectation } = this.outlet.ask(
+          this.engine,
+          this.episode.clients[0]!,
+          packet,
+          asked,
+          settings,
+          this.now,
+        )
+        if (expectation.kind === 'upstream') names.push(before.name)
         this.endRound()
       }
     }
