@@ -34,6 +34,7 @@ export function decideByRules(
   asked: Asked,
   client: Uint8Array,
   isMesh: boolean,
+  hasTable: boolean,
 ): { decision: RuleDecision | null; counters: number[] } {
   const counters: number[] = []
   for (const [place, rule] of set.rules.entries()) {
