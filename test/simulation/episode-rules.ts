@@ -159,6 +159,7 @@ function makeEgress(random: Random, counter: number): EgressDenial {
     isAudit: random.chance(0.5),
     isNodata: random.chance(0.5),
     takesMesh: random.chance(0.3),
+    awaitsTable: random.chance(0.8),
     counter,
     ede: 15,
     note: Buffer.from('no rule allows it (egress.default)'),

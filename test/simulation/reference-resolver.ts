@@ -168,9 +168,10 @@ export class ReferenceResolver {
     isMesh: boolean,
   ): Expectation | null {
     if (set === undefined) return null
-    const { counters, decision } = decideByRules(this.rules.get(set)!, asked, client.address, isMesh)
+    const { counters, decision } = decideByRules(this.rules.get(set)!, asked, client.address, isMesh, this.table >= 0)
     this.ruleCounters = counters
     if (decision === null) return null
+    if (decision === 'not yet') return error(SERVFAIL)
     const { act, ede, note, records, ttlSeconds } = decision
     const told = { code: ede, text: note }
     const refusal: Expectation = { kind: 'error', rcodes: [REFUSED], isLimited: false, loop: -1, told }

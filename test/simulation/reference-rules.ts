@@ -28,14 +28,14 @@ const ACT_OF_VERDICT = new Map<number, number>([
   [Verdict.TCP_ONLY, Act.TCP_ONLY],
 ])
 
-/** The decision, null if the query goes on as without rules; and the counters of the rules that it matches. */
+/** The decision, `not yet` where the first table must say first, null if the query goes on as without rules; and the counters of the rules that it matches. */
 export function decideByRules(
   { set, names }: EpisodeRules,
   asked: Asked,
   client: Uint8Array,
   isMesh: boolean,
   hasTable: boolean,
-): { decision: RuleDecision | null; counters: number[] } {
+): { decision: RuleDecision | 'not yet' | null; counters: number[] } {
   const counters: number[] = []
   for (const [place, rule] of set.rules.entries()) {
     const found = isMesh && !rule.takesMesh ? null : matchOf(rule, names[place]!, asked, client)
@@ -57,6 +57,7 @@ export function decideByRules(
   const isSearched = egress.searchDomains.some(
     (domain) => asked.name !== text(domain) && isAtOrBelow(asked.name, text(domain)),
   )
+  if (!hasTable && egress.awaitsTable) return { decision: isSearched ? null : 'not yet', counters }
   const act = egress.isNodata && !isSearched ? Act.NODATA : Act.NXDOMAIN
   const { ede, ttlSeconds } = egress
   return { decision: { act, ede, ttlSeconds, note: text(egress.note), records: [] }, counters }
