@@ -607,6 +607,7 @@ export class Engine {
   #forward(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const cacheStage = this.#cacheStage
     if (cacheStage.hasLooked(query)) this.counters.add(Cell.cacheRequests, 1)
+    cacheStage.passed(query)
     const { hash, keyLength, hasStale } = cacheStage
     return this.forwarder.forward(query, hash, query.name.lower, keyLength, hasStale, out, outAt)
   }

@@ -143,6 +143,16 @@ test('it is not served stale: its TTL would be 30 s', () => {
   expect(asked.reply?.rcode).toBe(Rcode.SERVFAIL)
 })
 
+test('a denial that a push has ended does not come back with the next push', () => {
+  const before = imageOf(new Map([service('web', 'shop', ['10.0.0.9'])]))
+  const byname = withTable({}, before)
+  denied(byname, `db-1.${DB}`)
+  byname.engine.adopt(tableOf())
+  expect(isAsked(byname, `db-1.${DB}`)).toBe(true)
+  byname.engine.adopt(before)
+  expect(isAsked(byname, `db-1.${DB}`)).toBe(true)
+})
+
 describe('a denial that a push has ended is not served stale', () => {
   const name = `db-1.${DB}`
 

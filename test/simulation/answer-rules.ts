@@ -179,11 +179,19 @@ export class AnswerRules {
 
   /** A query waits for a server: what is wrong with that, or null. */
   checkAskedFor({ asked, key }: Pending, now: number): string | null {
+    const known = this.known.get(key)
+    if (known !== undefined && isRecursive(asked))
+      this.known.set(
+        key,
+        known.filter((one) => this.services.ending(asked.name, one) !== 'yes'),
+      )
     const accepted = this.accepted.get(key)
     if (accepted !== undefined && this.isKept(accepted, key)) {
       const { at, lifetimeSeconds } = accepted.known
       const isEnded = this.services.ending(asked.name, accepted.known) !== 'no'
-      if (!isEnded && ageSeconds(accepted.known, now) < lifetimeSeconds)
+      // It does not come back with a later table.
+      if (isEnded) this.accepted.delete(key)
+      else if (ageSeconds(accepted.known, now) < lifetimeSeconds)
         return `a server is asked for what is in the cache since ${at} for ${lifetimeSeconds} s`
     }
     // What is known of the question itself, a failure too, comes before what is known of names above.

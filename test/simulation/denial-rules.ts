@@ -17,7 +17,7 @@ const FLAG_RD = 0x0100
 /** RD and CD. */
 const FLAGS_OF_VARIANTS = 0x0110
 const SYNTHESIZED = 29
-const KNOWN_EACH = 16
+const KNOWN_EACH = 64
 /** Bytes of the random label that is asked for below a parent. */
 const GUARD_LABEL = 12
 

@@ -136,14 +136,16 @@ function packed(list: readonly RuleName[]): ReturnType<EntryWriter['finish']> {
   return writer.finish()
 }
 
+function v4(k: number): RecordData {
+  return { type: 1, ttlSeconds: null, data: Uint8Array.of(192, 0, 2, k) }
+}
+
+function v6(k: number): RecordData {
+  return { type: 28, ttlSeconds: null, data: Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? k : 0xfd)) }
+}
+
 /** Few addresses of both families and a text, or many of one family. All have the same TTL. */
 function makeRecords(random: Random, ttlSeconds: number): Uint8Array {
-  const v4 = (k: number): RecordData => ({ type: 1, ttlSeconds: null, data: Uint8Array.of(192, 0, 2, k) })
-  const v6 = (k: number): RecordData => ({
-    type: 28,
-    ttlSeconds: null,
-    data: Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? k : 0xfd)),
-  })
   const words: RecordData = { type: 16, ttlSeconds: null, data: Buffer.from('\u000fsome words more') }
   if (random.chance(0.2))
     return encodeRecords(

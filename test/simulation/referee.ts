@@ -261,7 +261,7 @@ export class Referee {
     const route = routeOf(name, this.settings)
     return [true, false].some((dnssecOk) => {
       const key = keyOf(name, type, dnssecOk, flags)
-      const unanswered = retries.unanswered(key, server, now)
+      const unanswered = retries.unanswered(key, server, this.attemptTimeoutOf(route) - SLACK_MS, now)
       if (unanswered === 0 || unanswered >= OPT_UNANSWERED) return unanswered > 0
       const tried = this.budget.triedAt(key, plainOf(name, type, flags)).filter((at) => at >= now - deadlineMs)
       const isLast = tried.length + 1 >= Math.min(route.maxAttempts ?? MOST_MESSAGES, MOST_MESSAGES)

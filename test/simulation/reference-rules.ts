@@ -82,8 +82,11 @@ function matchOf(
 }
 
 function isWithin(client: Uint8Array, address: Uint8Array, length: number): boolean {
-  const bits = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(2).padStart(8, '0')).join('')
-  return client.length === address.length && bits(client).slice(0, length) === bits(address).slice(0, length)
+  return client.length === address.length && bitsOf(client).slice(0, length) === bitsOf(address).slice(0, length)
+}
+
+function bitsOf(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(2).padStart(8, '0')).join('')
 }
 
 function recordsOf({ records }: Rule, { name, type }: Asked): string[] {

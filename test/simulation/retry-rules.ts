@@ -54,12 +54,15 @@ export class RetryRules {
     return lost
   }
 
-  /** How many datagrams of a question may be unanswered, if one of them went to the server; else none. */
-  unanswered(key: string, server: number, now: number): number {
-    const open = (this.datagrams.get(key) ?? []).filter(
-      ({ sent, socket }) =>
-        sent.query.opt !== null && !sent.isSettled && (this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY) < sent.at,
-    )
+  /**
+   * How many datagrams of a question may be unanswered, if one of them went to the server; else none. What a socket loses
+   * that fails is none of them, unless its time, `timeoutMs`, was up before.
+   */
+  unanswered(key: string, server: number, timeoutMs: number, now: number): number {
+    const open = (this.datagrams.get(key) ?? []).filter(({ sent, socket }) => {
+      const failedAt = this.failedAt.get(socket) ?? Number.NEGATIVE_INFINITY
+      return sent.query.opt !== null && !sent.isSettled && (failedAt < sent.at || failedAt >= sent.at + timeoutMs)
+    })
     // At the same moment nothing can have been left unanswered.
     return open.some(({ sent }) => sent.server === server && sent.at < now) ? open.length : 0
   }

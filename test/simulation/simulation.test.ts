@@ -74,7 +74,7 @@ test(`the engine keeps the rules in episodes with fresh seeds from ${freshFrom} 
 const ONCE_SUSPECTED = [
   132, 149, 100_056, 100_138, 770_053, 4_242_464, 5_000_330, 6_000_603, 40_000_324, 45_006_623, 52_000_013, 60_000_102,
   60_000_296, 60_000_358, 60_000_360, 60_000_571, 60_000_881, 60_001_143, 62_000_494, 62_001_755, 73_000_059,
-  73_000_201, 74_000_055, 76_000_138, 77_000_245, 77_000_549,
+  73_000_201, 74_000_055, 76_000_138, 77_000_245, 77_000_549, 81_001_148, 81_001_515, 81_001_973, 81_002_160,
 ]
 
 test('the engine keeps the rules in episodes that the referee once judged wrongly, BADCOOKIE without a cookie among them', {

@@ -15,7 +15,7 @@ import { ageOf, AnswerStore, StoredFlag, writeStored } from './stored-answer.ts'
 const PREFETCH_PART = 10
 
 /** What the last look found. */
-const Found = { NOTHING: 0, FRESH: 1, EXPIRED: 2, STALE: 3, DENIAL: 4 } as const
+const Found = { NOTHING: 0, FRESH: 1, EXPIRED: 2, STALE: 3, DENIAL: 4, ENDED: 5 } as const
 
 /** What the cache stage may look at besides. */
 export interface CacheStageContext extends AnswerContext {
@@ -102,7 +102,7 @@ export class CacheStage implements AnswerStage {
     this.#store = store
     this.#ageSeconds = age
     if (age >= store.lifetimeSeconds(block)) return this.#answerExpired(query, out, outAt)
-    if (store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)) return PASS
+    if (store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)) return this.#passEnded()
     this.#found = Found.FRESH
     query.server = store.server(block)
     return writeStored(store, block, query, age, -1, store.ede(block), random(), out, outAt)
@@ -132,6 +132,8 @@ export class CacheStage implements AnswerStage {
         return `an expired answer${this.#entryText()}; asking for a new one has just failed`
       case Found.EXPIRED:
         return `an expired answer${this.#entryText()}`
+      case Found.ENDED:
+        return 'a denial that a later table has ended'
       case Found.DENIAL:
         return `a name above ${nameToText(query.name.lower)} does not exist (RFC 8020)`
       default:
@@ -162,8 +164,8 @@ export class CacheStage implements AnswerStage {
     const store = this.#store
     const block = this.#block
     this.#found = Found.EXPIRED
-    const isEnded = store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)
-    this.#isServable = !isEnded && isServable(store, block, settings.cache.staleSeconds, now)
+    if (store.has(block, StoredFlag.NEGATIVE) && this.#isEnded(query)) return this.#passEnded()
+    this.#isServable = isServable(store, block, settings.cache.staleSeconds, now)
     if (!this.#isServable || this.#ageSeconds >= store.staleUntilSeconds(block)) return PASS
     this.#found = Found.STALE
     query.server = store.server(block)
@@ -173,6 +175,16 @@ export class CacheStage implements AnswerStage {
   /** True if a table that came after it ends the denial found. */
   #isEnded({ name }: ClientQuery): boolean {
     return isEndedDenial(this.#context, this.#store, this.#block, name.lower, 0, name.length)
+  }
+
+  #passEnded(): number {
+    this.#found = Found.ENDED
+    return PASS
+  }
+
+  /** The query that was passed on last goes to a server: a denial that has ended must not come back with a later table. */
+  passed({ name }: ClientQuery): void {
+    if (this.#found === Found.ENDED) this.#context.cache?.forget(this.hash, name.lower, 0, this.keyLength)
   }
 
   #answerBelowCut(cache: Cache, query: ClientQuery, variant: number, out: Uint8Array, outAt: number): number {
