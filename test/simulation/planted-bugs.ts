@@ -271,8 +271,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a TTL with the top bit is a large one',
-    find: 'return ttl > 0x7fffffff ? 0 : ttl',
-    replace: 'return ttl > 0x7fffffff ? 0x7fffffff : ttl',
+    find: '  const ttl = readU32(packet, at)\n  return ttl > 0x7fffffff ? 0 : ttl',
+    replace: '  const ttl = readU32(packet, at)\n  return ttl > 0x7fffffff ? 0x7fffffff : ttl',
     seeds: 60,
   },
   {
@@ -328,8 +328,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the cache finds an answer of another type',
-    find: '    key[name.length + 1] = type\n',
-    replace: '    key[name.length + 1] = type & ~1\n',
+    find: '    key[name.length + 1] = type\n    key[name.length + 2] = variant\n',
+    replace: '    key[name.length + 1] = type & ~1\n    key[name.length + 2] = variant\n',
     seeds: 20,
   },
   {
@@ -884,9 +884,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'rules are looked at before the hosts file',
-    find: '    length = this.#specialNames.answer(query, out, outAt)\n',
+    find: '    length = this.#hostsFile.answer(query, out, outAt)\n    if (length',
     replace:
-      '    length = this.#rules === null ? PASS : this.#askRules(this.#rules, query, out, outAt)\n    if (length !== PASS) return length\n    length = this.#specialNames.answer(query, out, outAt)\n',
+      '    length = this.#rules === null ? PASS : this.#askRules(this.#rules, query, out, outAt)\n    if (length !== PASS) return length\n    length = this.#hostsFile.answer(query, out, outAt)\n    if (length',
     seeds: 60,
   },
   {

@@ -32,7 +32,6 @@ const WANTED = [
   'denial of a name above',
   'a denial below a service',
   'rule',
-  'ruled out',
   'records of a rule',
   'a partial answer',
   'reply: bad cookie',
