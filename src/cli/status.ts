@@ -60,7 +60,7 @@ function queriesText({ requests, responses }: StatusReport): string {
 function rulesText({ bytes, count, egress, matches, names, notAllowed }: NonNullable<StatusReport['rules']>): string {
   const kinds: Readonly<Record<string, string>> = { audit: 'would be denied', nxdomain: 'denied', nodata: 'denied' }
   const rest = egress === 'allow' ? '' : `; ${amount(notAllowed)} that none allows ${kinds[egress] ?? egress}`
-  return `${plural(count, 'rule')} with ${plural(names, 'name')} (${bytesText(bytes)}), ${amount(matches)} queries matched${rest}`
+  return `${plural(count, 'rule')} with ${plural(names, 'name')} (${bytesText(bytes)}), matched ${plural(matches, 'time')}${rest}`
 }
 
 function xdsText({ connected, away }: NonNullable<StatusReport['xds']>): string {

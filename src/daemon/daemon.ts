@@ -327,6 +327,7 @@ class Daemon {
     this.#ruleImage = image
     // A worker that allocates nothing collects nothing: it would keep the image of before, which may be large.
     void threads.workers.request('collect', null, COLLECT_MS)
+    this.#settling?.stir()
   }
 
   /** The listeners that the service manager passed. @throws Error if they cannot be used, as nobody else can have them */

@@ -70,6 +70,7 @@ export function statusDetails(report: StatusReport): [name: string, value: strin
     ['control plane', controlPlaneText(report.xds)],
     ['cache', `${cache.entries} answers, ${cache.bytes} bytes`],
     ['cache hits', cache.hitRatio === null ? 'none asked yet' : `${(cache.hitRatio * 100).toFixed(1)} %`],
+    ...rulesRow(report.rules),
     ...report.upstreams.map(({ label, healthy, rttMs }): [string, string] => [
       `upstream ${label}`,
       `${healthy ? 'healthy' : 'failing'}${rttMs === null ? '' : `, ${rttMs.toFixed(1)} ms`}`,
@@ -80,6 +81,14 @@ export function statusDetails(report: StatusReport): [name: string, value: strin
 /** Text for an element or a quoted attribute: labels and versions come from configuration and control plane. */
 function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}
+
+function rulesRow(rules: StatusReport['rules']): [string, string][] {
+  if (rules === null) return []
+  const { count, egress, matches, names, notAllowed } = rules
+  const what = egress === 'audit' ? 'would be denied' : `denied with ${egress.toUpperCase()}`
+  const rest = egress === 'allow' ? '' : `; ${notAllowed} queries that none allows ${what}`
+  return [['rules', `${count} rules of ${names} names, matched ${matches} times${rest} (/debug/rules)`]]
 }
 
 function controlPlaneText(xds: StatusReport['xds']): string {

@@ -105,13 +105,13 @@ export class EntryWriter {
     return true
   }
 
-  /** What was added; the writer is of no use afterwards. */
+  /** What was added, in buffers of its own size. */
   finish(): NameList {
     return {
-      entries: this.#entries.subarray(0, this.#length),
+      entries: this.#entries.slice(0, this.#length),
       count: this.count,
       hasExceptions: this.#hasExceptions,
-      data: this.#data.subarray(0, this.#dataLength),
+      data: this.#data.slice(0, this.#dataLength),
       skipped: this.skipped,
     }
   }

@@ -194,10 +194,13 @@ class ZoneReader {
     const writer = this.#writer
     const isWildcard = trigger === '*' || trigger.startsWith('*.')
     const name = isWildcard ? trigger.slice(2) : trigger
-    const wire = name === '' ? new Uint8Array(1) : nameToWire(name)
-    if (wire === null) return `${shown(trigger)} is no domain name`
-    writer.name.set(wire.subarray(0, wire.length - 1))
-    writer.nameBytes = wire.length - 1
+    if (!writer.takeName(name, 0, name.length)) {
+      // The root, and names with characters that must be escaped.
+      const wire = name === '' ? new Uint8Array(1) : name === '.' ? null : nameToWire(name)
+      if (wire === null) return `${shown(trigger)} is no domain name`
+      writer.name.set(wire.subarray(0, wire.length - 1))
+      writer.nameBytes = wire.length - 1
+    }
     writer.add(isWildcard ? Covers.BELOW : Covers.SELF, verdict, line, dataAt)
     return null
   }
@@ -215,6 +218,8 @@ class ZoneReader {
     const name = text.toLowerCase()
     if (name === '@') return this.#origin
     const whole = name.endsWith('.') || this.#origin === '' ? name : `${name}.${this.#origin}`
+    // Without escapes there is but one way to write it.
+    if (!whole.includes('\\')) return whole.endsWith('.') ? whole.slice(0, -1) : whole
     const wire = nameToWire(whole)
     return (wire === null ? whole : nameToText(wire)).replace(/\.$/, '')
   }

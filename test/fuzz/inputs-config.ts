@@ -14,6 +14,9 @@ import { type Config, configSchema, MAX_SERVERS } from '../../src/config/schema.
 import { leavesOf } from '../../src/config/schema-keys.ts'
 import { nameToWire } from '../../src/dns/name.ts'
 import { deriveSettings, loopProbeNames, serverUses } from '../../src/daemon/engine-settings.ts'
+import { buildEgress, buildRules, namesOf } from '../../src/daemon/rule-set.ts'
+import { unreachableRules } from '../../src/rules/coverage.ts'
+import { compileRuleNames } from '../../src/rules/rule-image.ts'
 import { takeOver } from '../../src/daemon/reload.ts'
 import { warningsOf } from '../../src/daemon/start-check.ts'
 import { TableCompiler } from '../../src/table/compile.ts'
@@ -39,6 +42,9 @@ const VALUES = [
   '.nan',
   '0x1F',
   '99999999999999999999',
+  '[{ name: .a.example, action: nxdomain }]',
+  '[{ file: ads.txt }, { types: [A], action: log }]',
+  '[{ name: a.example, rewrite: localhost }, { name: localhost, answer: [192.0.2.1, TXT x] }]',
   'true',
   'yes',
   'null',
@@ -193,7 +199,12 @@ function mustBeUseful(config: Config): void {
   takeOver(config, DEFAULTS)
   // An engine and a compiler take them. The cache's size is what memory there is, and none of this test's.
   const cache = { ...settings.cache, maxBytes: Math.min(settings.cache.maxBytes, 65_536) }
-  const asker = new Asker({ ...settings, loopProbe, cache, maxInFlight: Math.min(settings.maxInFlight, 64) })
+  const names = namesOf(config.rules, () => null)
+  const built = buildRules(config, names, () => 0)
+  const egress = buildEgress(config, resolvConf.search, () => 0)
+  const rules = { ...built, image: compileRuleNames(names, 1), egress }
+  unreachableRules(built.rules, names, rules.image, () => false)
+  const asker = new Asker({ ...settings, rules, loopProbe, cache, maxInFlight: Math.min(settings.maxInFlight, 64) })
   asker.ask(nameToWire('localhost')!, 1)
   const compiler = new TableCompiler({ identity: { namespace, domain, searchDomain: null }, seed: 1, now: () => 0 })
   must(compiler.compile(new Uint8Array(0), '').kind === 'image', 'no table for this identity')

@@ -1,5 +1,5 @@
 /**
- * `node test/fuzz/inputs-main.ts --seed N --inputs N --target nds|image|config|mesh|resolv|hosts|xds`: fuzzes what reads
+ * `node test/fuzz/inputs-main.ts --seed N --inputs N --target nds|image|config|mesh|resolv|hosts|rules|xds`: fuzzes what reads
  * tables, files and messages (INPUTS.md). The work is done in a thread, so that an input that never comes back is found.
  */
 import { readFileSync, writeFileSync } from 'node:fs'

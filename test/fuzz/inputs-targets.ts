@@ -6,13 +6,14 @@ import { ImageTarget } from './inputs-image.ts'
 import { MeshTarget } from './inputs-mesh.ts'
 import { NameTableTarget } from './inputs-nds.ts'
 import { ResolvConfTarget } from './inputs-resolv.ts'
+import { RuleFileTarget } from './inputs-rules.ts'
 import type { FuzzTarget } from './inputs-target.ts'
 import { XdsTarget } from './inputs-xds.ts'
 
 const CORPUS = new URL('corpus-inputs/', import.meta.url)
 
 /** In the order in which they are fuzzed. */
-export const TARGET_NAMES = ['nds', 'image', 'config', 'mesh', 'resolv', 'hosts', 'xds'] as const
+export const TARGET_NAMES = ['nds', 'image', 'config', 'mesh', 'resolv', 'hosts', 'rules', 'xds'] as const
 
 /** One of them. */
 export type TargetName = (typeof TARGET_NAMES)[number]
@@ -32,6 +33,7 @@ const TARGETS: Readonly<Record<TargetName, (seeds: Uint8Array[], seed: number) =
   mesh: (seeds) => new MeshTarget(seeds),
   resolv: (seeds) => new ResolvConfTarget(seeds),
   hosts: (seeds) => new HostsFileTarget(seeds),
+  rules: (seeds) => new RuleFileTarget(seeds),
   xds: (seeds) => new XdsTarget(seeds),
 }
 

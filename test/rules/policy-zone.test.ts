@@ -96,6 +96,7 @@ describe('bad zones', () => {
     ['a.example CNAME .\nb.example A 192.0.2\n', 'line 2: "192.0.2" is no address of type A'],
     ['a.example CNAME .\nb.example NONSENSE x\n', 'line 2: "NONSENSE" is no record type'],
     ['a.example CNAME .\n$INCLUDE other\n', 'line 2: "$INCLUDE" is not read here; there are $ORIGIN and $TTL'],
+    ['a.example CNAME .\n.. CNAME .\n', 'line 2: "." is no domain name'],
     ['$TTL soon\n', 'line 1: $TTL takes seconds, not "soon"'],
     ['$ORIGIN a..b.\n', 'line 1: $ORIGIN takes a name, not "a..b."'],
     ['a.example SOA a. b. (1 2\n3 4 5\nb.example CNAME .\n', 'line 1: has a parenthesis without its other one'],
