@@ -32,7 +32,7 @@ function restrict(name: string, files: string, up: string): OxlintOverride {
 const config: OxlintConfig = defineConfig({
   plugins: ['typescript', 'import', 'unicorn', 'promise', 'node', 'oxc'],
   categories: { correctness: 'error', suspicious: 'error' },
-  ignorePatterns: ['node_modules', 'dist', 'bench/results', 'bin'],
+  ignorePatterns: ['node_modules', 'dist', 'bench/results', 'bin', 'sdk/assemblyscript'],
   rules: {
     'import/no-cycle': 'error',
     'import/no-default-export': 'error',

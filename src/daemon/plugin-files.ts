@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { basename } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { MAX_FILE_BYTES, readBoundedFile } from '../base/bounded-file.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
@@ -49,6 +50,8 @@ export class PluginFiles {
 
   constructor(options: PluginFilesOptions) {
     this.#options = options
+    // All of a plug-in is compiled here: else each function would be by the data worker, when it is called first.
+    setFlagsFromString('--no-wasm-lazy-compilation')
   }
 
   /** What the data workers are told, in the order of the configuration. */

@@ -27,8 +27,10 @@ export interface CodeContext {
 const ENTRY_UNITS = 5
 const ROUND_UNITS = 3
 /** Calling byname: it looks at what it is given. */
-const HOST_CALL_UNITS = 200
+const HOST_CALL_UNITS = 500
 const GROW_UNITS = 5000
+/** Putting a reference into a table. */
+const REFERENCE_UNITS = 20
 
 /** Instructions, by the bytes that they are written with. */
 const Op = {
@@ -150,7 +152,7 @@ class Instruction {
       case Op.TABLE_GET:
       case Op.TABLE_SET:
         reader.skipNumber(32)
-        this.units = 4
+        this.units = REFERENCE_UNITS
         return
       case Op.BR_TABLE:
         for (let count = reader.u32(); count >= 0; count--) reader.skipNumber(32)
@@ -272,7 +274,7 @@ function shiftOf({ op, sub }: Instruction): number | null {
   // memory.init, memory.copy, memory.fill: four bytes a unit.
   if (sub === 8 || sub === 10 || sub === 11) return -2
   // table.init, table.copy, table.grow, table.fill.
-  return sub === 12 || sub === 14 || sub === 15 || sub === 17 ? 3 : null
+  return sub === 12 || sub === 14 || sub === 15 || sub === 17 ? 5 : null
 }
 
 /**
