@@ -160,7 +160,7 @@ function headline(explained: Explained): string {
   const [answer, ...others] = answerLines(explained)
   const causes = explained.health?.causes.slice(0, MOST_CAUSES) ?? []
   const now = causes.length === 0 ? '' : ` At this time: ${causes.join('; ')}.`
-  return `${[`${answer}${capturedBy(explained)}${now}`, ...others].join('\n')}\n`
+  return `${[`${answer}${capturedBy(explained)}${ruledBy(explained)}${now}`, ...others].join('\n')}\n`
 }
 
 function answerLines({ application, name, questions }: Explained): string[] {
@@ -182,6 +182,14 @@ function capturedBy({ application, questions }: Explained): string {
   if (host === undefined || !host.includes('(External')) return ''
   const addresses = new Set(captured.flatMap(({ answers, type }) => answersOf(answers, type)))
   return ` The name table has it, not a resolver: ${host.replace(/:.*/, '')} is ${[...addresses].join(' ')}.`
+}
+
+/** The rule that decides, or would. */
+function ruledBy({ application, questions }: Explained): string {
+  const found = application?.lookups[0]?.steps.find(({ verdict }) => verdict === 'found')?.name
+  const asked = found === undefined ? questions : application!.questions.filter(({ name }) => name === found)
+  const [first] = asked.flatMap(({ stages }) => stages.filter(({ hasRule }) => hasRule === true))
+  return first === undefined ? '' : ` Rules: ${first.finding}.`
 }
 
 function answersOf(answers: QuestionExplanation['answers'], type: string): string[] {

@@ -22,6 +22,8 @@ export interface ExplainedStage {
   answers: boolean
   /** What it looked at and found, in one line. */
   finding: string
+  /** It found a rule that decides on the query, or would. */
+  hasRule?: true
 }
 
 /** What this worker knows of an upstream server. */
@@ -159,7 +161,9 @@ function askStages(
     const length = stage.answer(query, out, 0)
     const answers = length !== PASS
     if (stage instanceof CacheStage) explanation.cached = stage.entry
-    explanation.stages.push({ name: stage.name, answers, finding: stage.finding(query) })
+    const hasRule = stage instanceof RulesStage && stage.hasMatched
+    const finding = stage.finding(query)
+    explanation.stages.push({ name: stage.name, answers, finding, ...(hasRule && { hasRule }) })
     if (stage instanceof RulesStage && length === NO_REPLY) {
       return { ...explanation, refusal: 'no reply over UDP: a rule drops the query' }
     }

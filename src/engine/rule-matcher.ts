@@ -37,6 +37,8 @@ export class RuleMatcher {
   labels = 0
   /** Where the records of a zone's answer stand in `bytes`; 0: they are the rule's own. */
   dataAt = 0
+  /** A rule lets the name have answers of other types: so it exists. */
+  existsOtherwise = false
   /** Places of the rules that were noted on the way, `notes` of them. */
   readonly noted: Int32Array = new Int32Array(MOST_NOTES)
   notes = 0
@@ -71,6 +73,7 @@ export class RuleMatcher {
     this.denial = null
     this.notes = 0
     this.line = 0
+    this.existsOtherwise = false
     this.#image.prepare(query.name)
     for (let place = this.#next(query, 0, isMesh); place >= 0; place = this.#next(query, place + 1, isMesh)) {
       const rule = rules[place]!
@@ -111,8 +114,10 @@ export class RuleMatcher {
       const place = Math.min(named, this.#nextNameless(least))
       if (place === rules.length) return -1
       const rule = rules[place]!
-      const isIts = (!isMesh || rule.takesMesh) && hasType(rule, query.type)
-      if (isIts && hasClient(rule, query)) return place
+      if ((!isMesh || rule.takesMesh) && hasClient(rule, query)) {
+        if (hasType(rule, query.type)) return place
+        this.existsOtherwise ||= !rule.isAudit && rule.act !== Act.LOG && !isDenial(rule.act)
+      }
       least = place + 1
     }
   }
@@ -122,6 +127,10 @@ export class RuleMatcher {
     for (let k = 0; k < nameless.length; k++) if (nameless[k]! >= least) return nameless[k]!
     return this.set.rules.length
   }
+}
+
+function isDenial(act: number): boolean {
+  return act === Act.NXDOMAIN || act === Act.REFUSE || act === Act.DROP
 }
 
 function hasType({ types }: Rule, type: number): boolean {

@@ -407,6 +407,23 @@ describe('egress', () => {
     )
   })
 
+  test('a name that is allowed for one type has no other records, and exists', () => {
+    const byname = engineWith(`rules: [{ name: .good.example, types: [A], action: allow }]\negress: { default: deny }`)
+    expect([get(byname, 'x.good.example'), get(byname, 'x.good.example', Type.AAAA)]).toEqual(['asked', 'NODATA'])
+    expect(get(byname, 'bad.example', Type.AAAA)).toBe('NXDOMAIN')
+  })
+
+  test('before the first table nothing is denied for good: it may be a name of the mesh', () => {
+    const source = 'mesh: { source: { table: t.json } }'
+    const byname = engineWith(`${allow}\negress: { default: deny }\n${source}`)
+    const { reply } = byname.ask('api.partner.example', Type.A, { edns: {} })
+    expect([reply?.rcode, reply?.opt?.options?.[0]?.data[1]]).toEqual([Rcode.SERVFAIL, Ede.NOT_READY])
+    expect(get(byname, `x.good.example`)).toBe('asked')
+    expect(get(byname, 'web.shop.svc.cluster.local')).toBe('asked')
+    byname.engine.adopt(table)
+    expect([get(byname, 'api.partner.example'), get(byname, 'bad.example')]).toEqual(['10.0.0.9', 'NXDOMAIN'])
+  })
+
   test('names of the mesh need a rule if it says so', () => {
     const byname = engineWith(
       `rules: [{ name: ${WEB}, action: allow }]\negress: { default: deny, mesh: true }`,

@@ -83,7 +83,7 @@ export class RulesStage implements AnswerStage {
     if (rule !== null) steps.push(this.#ruleText(query))
     else if (denial !== null && denial.awaitsTable && this.#context.image === null && !denial.isAudit) {
       steps.push('no rule allows it, but it may be a name of the mesh, and there is no table yet')
-    } else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata))
+    } else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata || this.matcher.existsOtherwise))
     if (steps.length > 0) return steps.join('; ')
     const which = this.#isBeforeMesh || this.#isMesh ? 'no rule that takes mesh names' : 'no rule'
     return `${which} of ${set.rules.length} has the name, type and client (${this.matcher.names} names)`
@@ -104,7 +104,9 @@ export class RulesStage implements AnswerStage {
     const { denial } = this.matcher
     if (denial === null || denial.isAudit) return PASS
     if (this.#context.image === null && denial.awaitsTable) return this.#putOff(query, out, outAt)
-    const rcode = denial.isNodata && !this.#isSearched(query) ? Rcode.NOERROR : Rcode.NXDOMAIN
+    // NXDOMAIN of one type would deny the others, which a rule allows.
+    const isNodata = this.matcher.existsOtherwise || (denial.isNodata && !this.#isSearched(query))
+    const rcode = isNodata ? Rcode.NOERROR : Rcode.NXDOMAIN
     return writeRuleDenial(query, rcode, denial.ttlSeconds, denial.ede, denial.note, out, outAt)
   }
 
