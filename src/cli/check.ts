@@ -80,7 +80,7 @@ function understood(loaded: LoadedConfig, files: FilesExamination): string[][] {
     ...(config.aaaa === 'on' ? [] : [['AAAA outside the mesh', aaaaText(files)]]),
     ...upstream.routes.map((route) => [
       'route',
-      `${route.domains.join(', ')} to ${route.servers.map((server) => server.label).join(', ')}, ${route.policy}`,
+      `${route.domains.join(', ') || `rules:${route.name}`} to ${route.servers.map((server) => server.label).join(', ')}, ${route.policy}`,
     ]),
     ...rulesRow(config, files),
     [

@@ -82,6 +82,7 @@ export function deriveSettings(
   }
   const routes = upstream.routes.map(
     (route): UpstreamRoute => ({
+      ...(route.name !== undefined && { name: route.name }),
       domains: route.domains.map((domain) => nameToWire(domain)!),
       servers: indices(route.servers),
       policy: route.policy,
@@ -172,7 +173,8 @@ export function loopProbeNames(id: string, { routes, servers }: EngineSettings):
   const nameFor = (server: number): Uint8Array | null => {
     // The default route comes last, and takes every name.
     const route = routes.findLast((each) => each.servers.includes(server))
-    const domain = route?.domains[0]
+    // One for rules alone may get any name.
+    const domain = route === undefined ? undefined : (route.domains[0] ?? new Uint8Array(1))
     return domain === undefined ? null : nameToWire(`${server}.${id}.${domain.length === 1 ? '' : nameToText(domain)}`)
   }
   return { id, names: servers.map((_, k) => nameFor(k)), sends: true }
@@ -186,8 +188,10 @@ export function serverUses(
   return servers.map(({ label }, k) => ({
     routes: routes
       .filter((route) => route.servers.includes(k))
-      .flatMap(({ domains }) =>
-        domains.map((domain) => (domain.length === 1 ? '.' : nameToText(domain, 0).replace(/\.$/, ''))),
+      .flatMap(({ domains, name }) =>
+        domains.length === 0
+          ? [`rules:${name}`]
+          : domains.map((domain) => (domain.length === 1 ? '.' : nameToText(domain, 0).replace(/\.$/, ''))),
       ),
     isLoop: loops.has(label),
   }))

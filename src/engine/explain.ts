@@ -38,7 +38,7 @@ export interface ExplainedServer {
 
 /** Where the question would be forwarded. */
 export interface ExplainedForward {
-  /** The route's domains, `.` for the default route. */
+  /** The route's domains, `.` for the default route; `rules:NAME` for one without any, which a rule has chosen. */
   route: string[]
   policy: string
   servers: ExplainedServer[]
@@ -193,7 +193,7 @@ function forwardOf(engine: Engine, query: ClientQuery): ExplainedForward {
   const { name } = query
   const route = upstreams.routes[upstreams.routeForKey(name.lower, 0, name.length + KEY_TAIL)]!
   return {
-    route: route.domains.map((domain) => nameToText(domain)),
+    route: route.domains.length === 0 ? [`rules:${route.name}`] : route.domains.map((domain) => nameToText(domain)),
     policy: route.policy,
     servers: route.servers.map((index) => upstreams.describe(index, now)),
     isPending: engine.isPending(query),

@@ -8,10 +8,10 @@
  * ```
  * The reply is written anew with names compressed, as its names may be longer now.
  */
-import { Flag, HEADER_BYTES, MAX_MESSAGE, Type } from '../dns/constants.ts'
+import { Flag, HEADER_BYTES, MAX_MESSAGE, Rcode, Type } from '../dns/constants.ts'
 import { expandName, LOWER, MAX_NAME, scanName, skipName } from '../dns/name.ts'
 import { beginCopy, copyRecord, writeNameRecord } from '../dns/record-copy.ts'
-import { copyBytes, readU16, setCounts, writeU16 } from '../dns/reply.ts'
+import { copyBytes, rcodeOf, readU16, setCounts, writeU16 } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 
 const QUESTION_TAIL = 4
@@ -115,7 +115,9 @@ export function writeBack(query: ClientQuery, length: number, out: Uint8Array, o
   beginCopy(rebuilt, 0)
   let to = original.length
   const isAlias = query.aliasTtl >= 0
-  if (isAlias) {
+  const rcode = rcodeOf(out, outAt)
+  // An error says nothing of the name.
+  if (isAlias && (rcode === Rcode.NOERROR || rcode === Rcode.NXDOMAIN)) {
     to = writeNameRecord(original, HEADER_BYTES, Type.CNAME, query.aliasTtl, inner, innerAt, to)
     written[0]!++
   }

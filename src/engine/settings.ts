@@ -27,7 +27,9 @@ export const MOST_SERVER_NUMBER = 255
 
 /** Servers for the names at and below `domains`. */
 export interface UpstreamRoute {
-  /** Wire format, lower case, root included. The default route has the root alone. */
+  /** What rules call it; not given: they do not. */
+  name?: string
+  /** Wire format, lower case, root included. The default route has the root alone. None: rules alone choose it. */
   domains: Uint8Array[]
   /** Indices into `EngineSettings.servers`. */
   servers: number[]

@@ -7,6 +7,7 @@ import { a, cname, decode, message, record, soa } from '../dns/messages.ts'
 import { imageOf, info, service } from '../table/compiled.ts'
 import { type Asked, EngineUnderTest } from './engine-under-test.ts'
 import { rulesOf } from './rules-under-test.ts'
+import { pass } from './servers.ts'
 
 const table = imageOf(
   new Map([service('web', 'shop', ['10.0.0.1', 'fd00::1']), ['api.partner.example', info({ ips: ['10.0.0.9'] })]]),
@@ -297,6 +298,17 @@ describe('rewriting', () => {
     expect(byname.ask('old.example', Type.CNAME).reply?.answers).toMatchObject([{ data: 'new.test' }])
   })
 
+  test('a failure behind a CNAME has no records, a denial has the CNAME', () => {
+    const byname = engineWith('rules: [{ name: old.example, answer: CNAME new.test }]')
+    const failed = byname.ask('old.example')
+    pass(byname, 6000)
+    expect(failed.reply).toMatchObject({ rcode: Rcode.SERVFAIL, answers: [], questions: [{ name: 'old.example' }] })
+    byname.advance(60_000)
+    const denied = byname.ask('old.example')
+    byname.answer({ flags: 0x8183, authorities: [soa('test', 60, 60)] })
+    expect(denied.reply).toMatchObject({ rcode: Rcode.NXDOMAIN, answers: [{ name: 'old.example', type: 'CNAME' }] })
+  })
+
   test('a reply that grows beyond the limit is truncated', () => {
     const long = `${'x'.repeat(60)}.${'y'.repeat(60)}.${'z'.repeat(60)}.example`
     const byname = engineWith(`rules: [{ name: ${long}, answer: "CNAME n.test" }]`)
@@ -473,4 +485,15 @@ test('a record of an odd type is put back under its own owner as well', () => {
   const asked = byname.ask('old.example', 65_280)
   byname.answer({ answers: [record(65_280, 60, Uint8Array.of(1, 2, 3))] })
   expect(asked.reply?.answers).toMatchObject([{ name: 'old.example' }])
+})
+
+test('a route for rules alone is named in explain, and gets questions by rules only', () => {
+  const byname = engineWith(`upstream: { servers: [192.0.2.1], routes: [{ name: corp, servers: [192.0.2.2] }] }
+rules: [{ name: a.example, route: corp }]`)
+  const explained = explainQuery(byname.engine, message({ questions: [['a.example', Type.A]] }), null)
+  expect(explained.forward).toMatchObject({ route: ['rules:corp'], servers: [{ label: '192.0.2.2:53' }] })
+  expect(explained.stages.filter(({ hasRule }) => hasRule === true).map(({ name }) => name)).toEqual(['rules'])
+  expect(explainQuery(byname.engine, message({ questions: [['b.example', Type.A]] }), null).forward?.route).toEqual([
+    '.',
+  ])
 })

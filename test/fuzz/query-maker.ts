@@ -1,6 +1,7 @@
 /** Well-formed queries as clients of all kinds send them: what mutators begin with. */
 import type { Random } from '../simulation/random.ts'
 import { wire } from '../dns/messages.ts'
+import { RULE_NAMES } from './rules-scenery.ts'
 import { HOST_NAMES, LOOP_NAME, MESH_NAMES } from './scenery.ts'
 import type { Packet } from './packet.ts'
 
@@ -67,7 +68,7 @@ const SPECIAL_NAMES = [
   '4.3.2.in-addr.arpa',
 ]
 
-const lists = [MESH_NAMES, UPSTREAM_NAMES, SPECIAL_NAMES, HOST_NAMES].map((names) => names.map(wire))
+const lists = [MESH_NAMES, UPSTREAM_NAMES, SPECIAL_NAMES, HOST_NAMES, RULE_NAMES].map((names) => names.map(wire))
 
 export class QueryMaker {
   readonly #random: Random
@@ -103,7 +104,7 @@ export class QueryMaker {
       packet.append(wire('example.org'))
       return
     }
-    const name = random.pick(lists[which < 30 ? 0 : which < 85 ? 1 : which < 95 ? 2 : 3]!)
+    const name = random.pick(lists[which < 30 ? 0 : which < 80 ? 1 : which < 88 ? 2 : which < 94 ? 4 : 3]!)
     const at = packet.length
     packet.append(name)
     if (random.chance(0.3)) {

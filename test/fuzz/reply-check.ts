@@ -14,6 +14,8 @@ const OPCODE = 0x7800
 const FORMERR = 1
 const NOTIMP = 4
 const REFUSED = 5
+/** The code, and the text of a rule with the longest id. */
+const MOST_EDE_BYTES = 2 + 5 + 64
 const BADVERS = 16
 /** Replies with these have nothing to say. */
 const EMPTY: ReadonlySet<number> = new Set([FORMERR, 2, NOTIMP, REFUSED, BADVERS])
@@ -124,7 +126,8 @@ function optContradiction(asked: Asked, reply: SecondParser): string | null {
   if (reply.otherOptions > 0) return 'an option that is none of ours, or twice'
   if (reply.cookie >= 0 && !asked.hasCookie) return 'a cookie to a query without'
   if (reply.cookie >= 0 && reply.cookie !== 24) return `a cookie of ${reply.cookie} bytes`
-  if (reply.ede >= 0 && reply.ede !== 2) return `an extended error of ${reply.ede} bytes`
+  // A rule says which one it is.
+  if (reply.ede >= 0 && (reply.ede < 2 || reply.ede > MOST_EDE_BYTES)) return `an extended error of ${reply.ede} bytes`
   return null
 }
 

@@ -5,6 +5,7 @@ import { wire } from '../dns/messages.ts'
 import { settingsWith } from '../engine/engine-under-test.ts'
 import { mix, Random } from '../simulation/random.ts'
 import { compiled, info, newCompiler, service } from '../table/compiled.ts'
+import { makeRules } from './rules-scenery.ts'
 
 const v4 = (count: number): string[] => Array.from({ length: count }, (_, k) => `10.${k >> 8}.${k & 255}.1`)
 const v6 = (count: number): string[] => Array.from({ length: count }, (_, k) => `fd00::${(k + 1).toString(16)}`)
@@ -111,5 +112,6 @@ export function makeSettings(seed: number): EngineSettings {
   if (random.chance(0.5)) settings.hosts = HOSTS_FILE
   if (random.chance(0.1)) settings.rateLimit = { queriesPerSecond: 200, burst: 50 }
   if (random.chance(0.5)) settings.loopProbe = { id: 'one', names: [LOOP_NAME], sends: random.chance(0.5) }
+  if (random.chance(0.4)) settings.rules = makeRules()
   return settings
 }
