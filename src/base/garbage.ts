@@ -5,3 +5,8 @@
 export function collectGarbage(): void {
   globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
 }
+
+/** Collects what is garbage now, memory of WebAssembly above all, and no code: some ms where the heap is small. Needs --expose-gc as well. */
+export function collectBuffers(): void {
+  globalThis.gc?.({ type: 'major', execution: 'sync' })
+}

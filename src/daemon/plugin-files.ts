@@ -166,12 +166,13 @@ const ABSENT: Omit<PluginSettings, 'id' | 'name' | 'onError'> = {
 
 /** What each plug-in is called in metrics and messages: its file without folder and `.wasm`, the second of that name with `-2`. */
 function pluginNames(sources: readonly PluginSource[]): string[] {
-  const seen = new Map<string, number>()
+  const seen = new Set<string>()
   return sources.map(({ file }) => {
-    const name = basename(file).replace(/\.wasm$/, '') || 'plug-in'
-    const count = (seen.get(name) ?? 0) + 1
-    seen.set(name, count)
-    return count === 1 ? name : `${name}-${count}`
+    const base = basename(file).replace(/\.wasm$/, '') || 'plug-in'
+    let name = base
+    for (let k = 2; seen.has(name); k++) name = `${base}-${k}`
+    seen.add(name)
+    return name
   })
 }
 

@@ -70,7 +70,12 @@ export interface EngineOptions {
   pluginEvents?: PluginEvents
 }
 
-const NO_EVENTS: PluginEvents = { wallClock: () => 0, log: () => undefined, switchedOff: () => undefined }
+const NO_EVENTS: PluginEvents = {
+  wallClock: () => 0,
+  log: () => undefined,
+  switchedOff: () => undefined,
+  discarded: () => undefined,
+}
 
 /** One data worker's engine: queries and upstream messages in, replies and upstream queries out by the outlet. */
 export class Engine {

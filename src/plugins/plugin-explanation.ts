@@ -28,7 +28,7 @@ export function explainPlugins(
   const counters = new WorkerCounters()
   const stage = new PluginStage(
     { settings: { ttlSeconds }, counters, seed: 0, now: 0, random: anyNumber },
-    { wallClock: Date.now, log: () => undefined, switchedOff: () => undefined },
+    { wallClock: Date.now, log: () => undefined, switchedOff: () => undefined, discarded: () => undefined },
   )
   stage.configure(plugins)
   const out = new Uint8Array(REPLY_ROOM)

@@ -211,7 +211,7 @@ function tryOut(settings: PluginSettings): LoadedPlugin | { problem: string } {
     const instance = new PluginInstance(settings, host)
     for (const [name, type] of TRIALS) {
       const query = trialQuery(name, type)
-      const facts = { nowMs: Date.now(), isSameMachine: true, ttlSeconds: 30, source: NO_SOURCE }
+      const facts = { nowLow: 0, nowHigh: 0, isSameMachine: true, ttlSeconds: 30, source: NO_SOURCE }
       const bytes = writeBuffer(instance, query, facts, query.packet, 0, query.end, false)
       if (bytes < 0) return { problem: `has a buffer of ${instance.capacity} bytes, into which a query does not fit` }
       const action = instance.query(bytes)

@@ -17,6 +17,8 @@ const PAGE_BYTES = 65_536
 const MOST_PAGES = 65_536
 /** Entries that a table may have. */
 const MOST_ENTRIES = 65_536
+/** More would only be memory that nobody counts. */
+const MOST_TABLES = 8
 /** Kinds of imports and exports. */
 const KINDS: readonly string[] = ['function', 'table', 'memory', 'global', 'tag']
 
@@ -227,6 +229,7 @@ class Rewriter {
 
   #writeTables(reader: WasmReader, to: WasmWriter): void {
     const count = reader.u32()
+    if (count > MOST_TABLES) throw new Refusal(`has ${count} tables, more than ${MOST_TABLES}`)
     to.u32(count)
     let room = MOST_ENTRIES
     for (let k = 0; k < count; k++) {

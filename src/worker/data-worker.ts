@@ -4,7 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { collectGarbage } from '../base/garbage.ts'
+import { collectBuffers, collectGarbage } from '../base/garbage.ts'
 import { printable } from '../base/printable.ts'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
@@ -22,6 +22,9 @@ import { StreamWorkerLink } from './stream-worker-link.ts'
 
 /** Numbers drawn from the system at a time. */
 const RANDOM_POOL = 1024
+
+/** Memory of plug-ins that may be garbage at a time: a worker in `poll` collects none by itself, and V8 waits for much more. */
+const MOST_DISCARDED_BYTES = 32 * 1024 * 1024
 
 /** Unpredictable 32-bit numbers, drawn in bulk: ids and ports must not be guessed (RFC 5452 §4.5). */
 function randomNumbers(): () => number {
@@ -41,6 +44,7 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   const counters = new WorkerCounters(start.counters)
   const random = randomNumbers()
   const waiters = Math.min(16_384, start.settings.maxInFlight) * 2
+  let discardedBytes = 0
   const driver = makeDriver(start, control, counters, random, waiters)
   /** The driver's clock counts from boot, the control thread's from 1970. */
   const localSettings = (settings: EngineSettings): EngineSettings => ({
@@ -66,6 +70,12 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
         post({ kind: 'log', level: 'info', fields, message: 'a plug-in says' })
       },
       switchedOff: (id, why) => post({ kind: 'pluginOff', id, why }),
+      discarded: (bytes) => {
+        discardedBytes += bytes
+        if (discardedBytes < MOST_DISCARDED_BYTES) return
+        discardedBytes = 0
+        collectBuffers()
+      },
     },
   })
   const stream = new StreamWorkerLink(waiters, () => post({ kind: 'streamWanted' }))

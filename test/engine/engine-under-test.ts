@@ -85,6 +85,8 @@ export class EngineUnderTest {
   /** Lines that plug-ins logged, and those that are switched off, by id, and why. */
   readonly pluginLines: string[] = []
   readonly pluginsOff: [id: number, why: string][] = []
+  /** Memory of plug-ins' instances that have trapped. */
+  discardedBytes = 0
   now = 0
   readonly #out: Uint8Array = new Uint8Array(OUT_AT + 65_535)
   readonly #waiting: Map<number, Asked> = new Map()
@@ -106,6 +108,7 @@ export class EngineUnderTest {
         wallClock: () => this.now,
         log: (plugin, text) => void this.pluginLines.push(`${plugin}: ${new TextDecoder().decode(text)}`),
         switchedOff: (id, why) => void this.pluginsOff.push([id, why]),
+        discarded: (length) => void (this.discardedBytes += length),
       },
     })
     if (image !== null) this.engine.adopt(image)

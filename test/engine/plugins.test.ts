@@ -337,7 +337,8 @@ describe('a call that traps', () => {
       byname.advance(100)
     }
     expect([calls(byname)[0], errors(byname), byname.pluginsOff]).toEqual([6, { trap: 3 }, []])
-    expect(byname.counters.pluginGet(0, PluginCell.instances)).toBe(4 - 1)
+    expect(byname.counters.pluginGet(0, PluginCell.instances)).toBe(3)
+    expect(byname.discardedBytes).toBe(3 * 2 * 65_536)
   })
 
   test('again and again does not make byname make instances all the time', () => {

@@ -111,6 +111,7 @@ test.each<[string, Uint8Array, string | RegExp]>([
     /^has a shared memory .* threads/,
   ],
   ['memory of 64 bits', assemble('(module (memory (export "memory") i64 2))'), /64-bit addresses/],
+  ['many tables', pluginBytes({ more: '(table 1 funcref)'.repeat(9) }), 'has 9 tables, more than 8'],
   ['huge tables', pluginBytes({ more: '(table 70000 funcref)' }), 'has tables of more than 65536 entries'],
   [
     'atomics',

@@ -41,6 +41,10 @@ test.each<[string, Uint8Array]>([
     pluginBytes({ more: '(table 3 funcref) (elem (i32.const 0) $query) (data (i32.const 8) "abc")' }),
   ],
   [
+    'garbage for a section of names',
+    Uint8Array.from([...pluginBytes(), 0, 12, 4, 0x6e, 0x61, 0x6d, 0x65, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+  ],
+  [
     'passive segments',
     pluginBytes({
       more: '(table $t 3 funcref) (elem $e func $query) (data $d "abc")',

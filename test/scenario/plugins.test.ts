@@ -1,5 +1,5 @@
 /** Plug-ins in a real daemon: their files change under load, good ones and bad ones. */
-import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -152,6 +152,9 @@ test('check tries each plug-in', async () => {
     2,
     expect.stringMatching(/plugins\[0\]\.file: \S+block\.wasm fails when it is tried/),
   ])
+  writeFileSync(file, '')
+  truncateSync(file, 50 * 1024 * 1024)
+  expect((await byname(['check', '--config', config])).err).toMatch(/block\.wasm is larger than 8 MiB/)
   rmSync(file)
   expect((await byname(['check', '--config', config])).err).toMatch(/plugins\[0\]\.file: \S+block\.wasm does not exist/)
 })

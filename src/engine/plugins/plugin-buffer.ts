@@ -6,12 +6,15 @@ import { ABI_VERSION, HeaderFlag, NO_EXTENDED_ERROR, PLUGIN_HEADER_BYTES } from 
 import type { PluginInstance } from './plugin-instance.ts'
 
 const QUESTION_NAME = 12
-const ADDRESS_BYTES = 16
+// One header is written at a time. Byname runs on little-endian machines alone, and so does WebAssembly.
+const head = new Int32Array(PLUGIN_HEADER_BYTES / 4)
+const headBytes = new Uint8Array(head.buffer)
 
 /** What every header says beside the query. */
 export interface HeaderFacts {
-  /** Milliseconds since 1970. */
-  nowMs: number
+  /** Milliseconds since 1970: the low 32 bits, and those above. */
+  nowLow: number
+  nowHigh: number
   isSameMachine: boolean
   ttlSeconds: number
   /** Who answered (Source); NO_SOURCE for a query. */
@@ -34,29 +37,27 @@ export function writeBuffer(
   const to = instance.look()
   const { bufferAt, capacity } = instance
   if (PLUGIN_HEADER_BYTES + length > capacity) return -1
-  put16(to, bufferAt, ABI_VERSION)
-  put16(to, bufferAt + 2, PLUGIN_HEADER_BYTES)
-  put32(to, bufferAt + 4, length)
-  put32(to, bufferAt + 8, capacity)
-  to[bufferAt + 12] = isReply ? 1 : 0
-  to[bufferAt + 13] = query.proto
-  to[bufferAt + 14] = query.addressLength === 4 ? 4 : 6
-  to[bufferAt + 15] = facts.source
-  for (let i = 0; i < ADDRESS_BYTES; i++) {
-    to[bufferAt + 16 + i] = i < query.addressLength ? query.address[query.addressAt + i]! : 0
-  }
-  put16(to, bufferAt + 32, query.port)
-  put16(to, bufferAt + 34, query.type)
-  put16(to, bufferAt + 36, query.class)
-  put16(to, bufferAt + 38, QUESTION_NAME)
-  put32(to, bufferAt + 40, facts.nowMs % 2 ** 32)
-  put32(to, bufferAt + 44, facts.nowMs / 2 ** 32)
-  put16(to, bufferAt + 48, query.limit)
-  put16(to, bufferAt + 50, flagsOf(query, facts.isSameMachine))
-  put16(to, bufferAt + 52, 0)
-  put16(to, bufferAt + 54, NO_EXTENDED_ERROR)
-  put32(to, bufferAt + 56, facts.ttlSeconds)
-  put32(to, bufferAt + 60, query.questionEnd - query.at)
+  const { address, addressAt, addressLength } = query
+  const isIpv6 = addressLength !== 4
+  head[0] = ABI_VERSION | (PLUGIN_HEADER_BYTES << 16)
+  head[1] = length
+  head[2] = capacity
+  head[3] = (isReply ? 1 : 0) | (query.proto << 8) | ((isIpv6 ? 6 : 4) << 16) | (facts.source << 24)
+  head[4] = wordAt(address, addressAt)
+  head[5] = isIpv6 ? wordAt(address, addressAt + 4) : 0
+  head[6] = isIpv6 ? wordAt(address, addressAt + 8) : 0
+  head[7] = isIpv6 ? wordAt(address, addressAt + 12) : 0
+  head[8] = query.port | (query.type << 16)
+  head[9] = query.class | (QUESTION_NAME << 16)
+  head[10] = facts.nowLow
+  head[11] = facts.nowHigh
+  head[12] = query.limit | (flagsOf(query, facts.isSameMachine) << 16)
+  head[13] = NO_EXTENDED_ERROR << 16
+  head[14] = facts.ttlSeconds
+  head[15] = query.questionEnd - query.at
+  const { words } = instance
+  if (words !== null) for (let k = 0; k < head.length; k++) words[k] = head[k]!
+  else copyBytes(headBytes, 0, PLUGIN_HEADER_BYTES, to, bufferAt)
   const messageAt = bufferAt + PLUGIN_HEADER_BYTES
   copyBytes(message, at, length, to, messageAt)
   // Of a rewritten question the OPT is not there, although the header counts it.
@@ -101,14 +102,9 @@ function flagsOf(query: ClientQuery, isSameMachine: boolean): number {
   )
 }
 
-function put16(to: Uint8Array, at: number, value: number): void {
-  to[at] = value
-  to[at + 1] = value >>> 8
-}
-
-function put32(to: Uint8Array, at: number, value: number): void {
-  put16(to, at, value)
-  put16(to, at + 2, value >>> 16)
+/** Four bytes as they are, in one number. */
+function wordAt(bytes: Uint8Array, at: number): number {
+  return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
 }
 
 function get16(bytes: Uint8Array, at: number): number {

@@ -61,7 +61,7 @@ function hostFunction(
         return 0
       }
     case 'now':
-      return result === I64 ? () => BigInt(Math.floor(host.now())) : () => host.now()
+      return result === I64 ? () => BigInt(host.now()) : () => host.now()
     case 'random':
       if (result === I64) return () => (BigInt(host.random()) << 32n) | BigInt(host.random() >>> 0)
       // As Math.random: 0 or more, below 1.

@@ -8,6 +8,7 @@ import {
   BUFFER_BYTES,
   CONFIGURE_MICROSECONDS,
   LEAST_BUFFER_BYTES,
+  PLUGIN_HEADER_BYTES,
   PluginError,
   type PluginSettings,
   UNITS_PER_MICROSECOND,
@@ -27,6 +28,8 @@ export class PluginInstance {
   /** Where its buffer begins in `memory`, and what room there is. */
   bufferAt = 0
   capacity = 0
+  /** The header's 16 words, null where the buffer begins at an address that no word has. */
+  words: Int32Array | null = null
   /** Index into PLUGIN_ERRORS of the call that failed last, and what V8 said. */
   failure: number = PluginError.TRAP
   failureText = ''
@@ -91,8 +94,7 @@ export class PluginInstance {
   /** The memory as it is now: it is another object once it has grown. */
   look(): Uint8Array {
     if (this.memory.length === 0) {
-      this.memory = new Uint8Array(this.#wasmMemory.buffer)
-      this.capacity = Math.min(BUFFER_BYTES, this.memory.length - this.bufferAt)
+      this.#view()
     }
     return this.memory
   }
@@ -137,7 +139,15 @@ export class PluginInstance {
       )
     }
     this.bufferAt = at
-    this.capacity = Math.min(BUFFER_BYTES, this.memory.length - at)
+    this.#view()
+  }
+
+  #view(): void {
+    const { buffer } = this.#wasmMemory
+    const { bufferAt } = this
+    this.memory = new Uint8Array(buffer)
+    this.capacity = Math.min(BUFFER_BYTES, this.memory.length - bufferAt)
+    this.words = bufferAt % 4 === 0 ? new Int32Array(buffer, bufferAt, PLUGIN_HEADER_BYTES / 4) : null
   }
 
   #run(name: string, call: ((...args: number[]) => unknown) | null, ...args: number[]): unknown {

@@ -73,6 +73,8 @@ export interface PluginEvents {
   log(plugin: string, text: Uint8Array): void
   /** A plug-in, by its id, is switched off, and why. */
   switchedOff(id: number, why: string): void
+  /** An instance with so many bytes of memory has trapped, and is garbage now. */
+  discarded(bytes: number): void
 }
 
 /** A plug-in in its place. */
@@ -95,7 +97,7 @@ export class PluginStage implements AnswerStage {
   readonly #context: PluginContext
   readonly #events: PluginEvents
   readonly #replies: PluginReplies = new PluginReplies()
-  readonly #facts: HeaderFacts = { nowMs: 0, isSameMachine: false, ttlSeconds: 0, source: NO_SOURCE }
+  readonly #facts: HeaderFacts = { nowLow: 0, nowHigh: 0, isSameMachine: false, ttlSeconds: 0, source: NO_SOURCE }
   readonly #parsed: Query = new Query()
   /** The changed query. Overwritten by the next one; who waits keeps a copy. */
   readonly #changed: Uint8Array = new Uint8Array(HEADER_BYTES + 256 + 4)
@@ -104,6 +106,9 @@ export class PluginStage implements AnswerStage {
   #set = 0
   /** The plug-in that is asked next. */
   #next = 0
+  /** Engine time at which the time of day was read, and what it was, in ms since 1970. */
+  #readAt = Number.NEGATIVE_INFINITY
+  #wallMs = 0
 
   constructor(context: PluginContext, events: PluginEvents) {
     this.#context = context
@@ -161,7 +166,7 @@ export class PluginStage implements AnswerStage {
   /** Goes on with the plug-ins after the one that changed the question of the query asked last. */
   askOn(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const facts = this.#facts
-    facts.nowMs = this.#events.wallClock()
+    this.#readClock()
     facts.ttlSeconds = this.#context.settings.ttlSeconds
     facts.source = NO_SOURCE
     while (this.#next < this.#slots.length) {
@@ -172,6 +177,16 @@ export class PluginStage implements AnswerStage {
     // Nobody cares for the reply.
     if ((query.plugins & REPLY_MASK) === 0) query.plugins = 0
     return PASS
+  }
+
+  /** The time of day is read once a batch. */
+  #readClock(): void {
+    const { now } = this.#context
+    if (now === this.#readAt) return
+    this.#readAt = now
+    this.#wallMs = Math.floor(this.#events.wallClock())
+    this.#facts.nowLow = this.#wallMs | 0
+    this.#facts.nowHigh = (this.#wallMs / 2 ** 32) | 0
   }
 
   #askOne(slot: Slot, query: ClientQuery, out: Uint8Array, outAt: number): number {
@@ -257,7 +272,7 @@ export class PluginStage implements AnswerStage {
     // Of one that has waited, only the bytes are there.
     scanName(query.packet, query.at + HEADER_BYTES, query.questionEnd, this.#context.seed, query.name)
     query.class = CLASS_IN
-    this.#facts.nowMs = this.#events.wallClock()
+    this.#readClock()
     this.#facts.source = source
     let now = length
     for (let k = this.#slots.length - 1; k >= 0 && now > 0; k--) {
@@ -301,7 +316,7 @@ export class PluginStage implements AnswerStage {
 
   #trapped(slot: Slot, instance: PluginInstance, query: ClientQuery, out: Uint8Array, outAt: number): number {
     slot.instance = null
-    slot.notBefore = Math.max(slot.notBefore, this.#context.now)
+    this.#events.discarded(instance.memory.length)
     return this.#failed(slot, instance.failure, query, out, outAt, instance.failureText)
   }
 
@@ -354,7 +369,10 @@ export class PluginStage implements AnswerStage {
     const { counters, random } = this.#context
     return {
       log: (text) => this.#log(slot, text),
-      now: () => this.#events.wallClock(),
+      now: () => {
+        this.#readClock()
+        return this.#wallMs
+      },
       count: (counter, delta) => counters.pluginAdd(slot.index, PluginCell.own + counter, delta),
       // The control thread has learned the names when it tried the plug-in.
       nameCounter: () => undefined,
