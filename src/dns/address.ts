@@ -133,7 +133,7 @@ export function addressText(bytes: Uint8Array): string {
 
 /** Text form of the address of 4 or 16 bytes at `at`; IPv6 as RFC 5952 has it. */
 export function formatAddress(bytes: Uint8Array, at: number, length: 4 | 16): string {
-  if (length === 4) return bytes.subarray(at, at + 4).join('.')
+  if (length === 4) return `${bytes[at]!}.${bytes[at + 1]!}.${bytes[at + 2]!}.${bytes[at + 3]!}`
   const groups = Array.from({ length: 8 }, (_, k) => (bytes[at + 2 * k]! << 8) | bytes[at + 2 * k + 1]!)
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
     return `::ffff:${bytes.subarray(at + 12, at + 16).join('.')}`

@@ -62,14 +62,14 @@ export class FrequentItems {
       this.#places.set(item, this.#items.length)
       return this.#items.push(item) - 1
     }
-    // Some hundred places, some hundred times a second: a heap would not be faster.
+    // Some hundred places, some dozens of times a second: a heap would not be faster.
+    const weights = this.#weights
     let least = 0
-    for (let place = 1; place < this.#capacity; place++)
-      if (this.#weights[place]! < this.#weights[least]!) least = place
+    for (let place = 1; place < this.#capacity; place++) if (weights[place]! < weights[least]!) least = place
     this.#places.delete(this.#items[least]!)
     this.#items[least] = item
     this.#places.set(item, least)
-    this.#errors[least] = this.#weights[least]!
+    this.#errors[least] = weights[least]!
     return least
   }
 }

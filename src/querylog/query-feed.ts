@@ -14,7 +14,7 @@ const SLICE = 2048
 /** More than a full ring has. */
 const MOST_SLICES = 32
 /** For samples nobody is in a hurry. A log must be read before a ring is full, sooner the more there is. */
-const SAMPLES_EVERY_MS = 500
+const SAMPLES_EVERY_MS = 1000
 /** As long as there are none: each look wakes the process. */
 const QUIET_MS = 2000
 const LOG_SOONEST_MS = 5
@@ -48,7 +48,7 @@ export interface QuerySample {
 /** Where samples can be had. */
 export interface QuerySamples {
   /**
-   * Hands samples to `handler` from now on, some hundred a second at most, half a second late, two after a
+   * Hands samples to `handler` from now on, some dozens a second at most, a second late, two after a
    * pause; what is returned ends that.
    * They are chosen at random. Without a subscriber a data worker does nothing for them.
    */

@@ -55,12 +55,14 @@ export class PollSet {
   /** Whether a client waits to be accepted; once told of it nobody is told again. */
   takeKnock(): boolean {
     const first = 1 + this.#listenerFds.length
-    const isKnocked = this.#knockFds.some((_, k) => this.#events(first + k) !== 0)
-    if (isKnocked) {
+    // No callback: it would be garbage in every round.
+    for (let k = 0; k < this.#knockFds.length; k++) {
+      if (this.#events(first + k) === 0) continue
       this.#knockFds = []
       this.#builtFor = -1
+      return true
     }
-    return isKnocked
+    return false
   }
 
   /** Waits for up to `timeoutMs` (−1: without end). Returns how many have something; the set stays as it is until the next. */
