@@ -21,7 +21,7 @@ import { renderMarkdown } from './report/markdown.ts'
 import { readResults, type Measurement, type Results, writeResults } from './report/results.ts'
 import { Bench } from './scenarios/bench.ts'
 import { idle, memoryLarge, memoryMedium, memorySmall, rest } from './scenarios/footprint.ts'
-import { costCalm, costRare, latencyBusy, latencyCalm, latencyCrowded } from './scenarios/latency.ts'
+import { cost, latencyBusy, latencyCalm, latencyCrowded } from './scenarios/latency.ts'
 import { pushChurn, pushSpeed, pushUnderLoad } from './scenarios/push.ts'
 import { restarts } from './scenarios/restarts.ts'
 import type { Scenario } from './scenarios/scenario.ts'
@@ -41,8 +41,7 @@ const SCENARIOS: readonly Scenario[] = [
   latencyCalm,
   latencyBusy,
   latencyCrowded,
-  costRare,
-  costCalm,
+  cost,
   pushSpeed,
   pushUnderLoad,
   pushChurn,
@@ -60,7 +59,7 @@ const SCENARIOS: readonly Scenario[] = [
 /** Several scenarios under one name. */
 const GROUPS: Readonly<Record<string, readonly Scenario[]>> = {
   footprint: [memorySmall, memoryMedium, memoryLarge, rest, startUp, startLimited, idle],
-  latency: [latencyCalm, latencyBusy, latencyCrowded, costRare, costCalm],
+  latency: [latencyCalm, latencyBusy, latencyCrowded, cost],
   push: [pushSpeed, pushUnderLoad, pushChurn],
 }
 
@@ -174,7 +173,7 @@ async function measureAll(bench: Bench, options: Options): Promise<Results> {
     results.measurements = results.measurements.filter((one) => one.scenario !== scenario.id)
     results.runs[scenario.id] = {
       startedAt: new Date().toISOString(),
-      rounds: options.rounds,
+      rounds: roundsOf(scenario, options),
       seconds: options.seconds,
       about: scenario.about,
       versions: Object.fromEntries(able.map(({ id }) => [id, versions.get(id)!])),
@@ -197,10 +196,11 @@ async function measureScenario(
   into: Measurement[],
 ): Promise<void> {
   const headline = scenario.metrics[0]!
-  for (let round = 0; round < options.rounds; round++) {
+  const rounds = roundsOf(scenario, options)
+  for (let round = 0; round < rounds; round++) {
     for (const peer of peers) {
       if (bench.signal.aborted) return
-      const about = `${scenario.id} ${round + 1}/${options.rounds} ${peer.id}`
+      const about = `${scenario.id} ${round + 1}/${rounds} ${peer.id}`
       try {
         const values = await scenario.run(peer, bench)
         into.push({ scenario: scenario.id, peer: peer.id, round, values })
@@ -212,6 +212,10 @@ async function measureScenario(
       }
     }
   }
+}
+
+function roundsOf({ mostRounds = Number.POSITIVE_INFINITY }: Scenario, { rounds }: Options): number {
+  return Math.min(rounds, mostRounds)
 }
 
 function resultsToExtend({ name, isFull }: Options): Results {

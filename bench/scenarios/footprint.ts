@@ -25,6 +25,7 @@ export const rest: Scenario = {
   about:
     '30 seconds after the start, nobody has asked but for the first answer. byname has its table over xDS but for one from a file.',
   needs: ['table'],
+  mostRounds: 2,
   metrics: [
     { key: 'anonymousMb10k', title: 'anonymous, 10,000 names', unit: 'MB', better: 'less' },
     { key: 'residentMb10k', title: 'resident, 10,000', unit: 'MB', better: 'less' },

@@ -24,6 +24,8 @@ export interface Scenario {
   needs: readonly Ability[]
   /** The first one is the scenario's headline. */
   metrics: readonly Metric[]
+  /** Rounds at most, for what takes long and hardly varies. */
+  mostRounds?: number
   /** One measurement. Rejects if the server does not do what the scenario is about. */
   run(peer: Peer, bench: Bench): Promise<Values>
 }

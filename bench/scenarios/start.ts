@@ -34,6 +34,7 @@ export const startLimited: Scenario = {
   title: 'Start-up within a tenth of a core',
   about: 'The same with a CPU limit of 100m, by a control group.',
   needs: ['table'],
+  mostRounds: 3,
   metrics: [
     { key: 'firstAnswerMs', title: 'first mesh answer', unit: 'ms', better: 'less' },
     { key: 'cpuMs', title: 'CPU time until then', unit: 'ms', better: 'less' },
