@@ -146,7 +146,7 @@ function readTable(path: string, warn: Warn, known: string[][], meshNames: strin
     const table = parseNameTableJson(read.text)
     for (const { registry, shortname, namespace } of table.values())
       if (registry === 'Kubernetes' && shortname !== '') known.push([shortname, namespace])
-    meshNames.push(...table.keys())
+    for (const host of table.keys()) meshNames.push(host)
     return table.size
   } catch (error) {
     warn(key, `${path}: ${lineOf(error)}`)

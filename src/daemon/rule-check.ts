@@ -95,7 +95,9 @@ function meshWarnings(rules: readonly Rule[], image: RuleImage, meshNames: reado
       const place = image.rule
       const rule = rules[place]!
       if (!rule.takesMesh || rule.isAudit || HARMLESS.has(rule.act)) continue
-      taken.set(place, [...(taken.get(place) ?? []), nameToText(wire).replace(/\.$/, '')])
+      const hosts = taken.get(place) ?? []
+      hosts.push(nameToText(wire).replace(/\.$/, ''))
+      taken.set(place, hosts)
     }
   }
   return [...taken].map(([place, hosts]) => {

@@ -39,8 +39,9 @@ export class RuleMatcher {
   dataAt = 0
   /** A rule lets the name have answers of other types: so it exists. */
   existsOtherwise = false
-  /** Places of the rules that were noted on the way, `notes` of them. */
+  /** Places of the rules that were noted on the way, `notes` of them, and the lines of their files. */
   readonly noted: Int32Array = new Int32Array(MOST_NOTES)
+  readonly notedLines: Int32Array = new Int32Array(MOST_NOTES)
   notes = 0
   readonly #image: RuleImage
   readonly #exceptions: Uint8Array
@@ -81,7 +82,9 @@ export class RuleMatcher {
         this.#take(rule)
         return true
       }
-      if (this.notes < MOST_NOTES) this.noted[this.notes++] = place
+      if (this.notes === MOST_NOTES) continue
+      this.noted[this.notes] = place
+      this.notedLines[this.notes++] = rule.hasNames ? this.#image.line : 0
     }
     if (egress !== null && (!isMesh || egress.takesMesh)) this.denial = egress
     return this.denial !== null || this.notes > 0

@@ -462,6 +462,16 @@ describe('explain', () => {
     expect(byname.counters.ruleMatchesOf(0)).toBe(0)
   })
 
+  test('says what is logged, and what would be done under audit, with the line of the file', () => {
+    const byname = engineWith(
+      `rules: [{ id: see, types: [A], action: log }, { id: ads, file: list.txt, action: nxdomain, audit: true }]`,
+      { 'list.txt': 'x.example\n||ads.example^\n' },
+    )
+    expect(findings(byname, 'x.ads.example')).toContain(
+      'rules: see (all names, types A): logged; ads (list.txt line 2): would be denied with NXDOMAIN (audit)',
+    )
+  })
+
   test('goes on with the name that a rule leads to', () => {
     const byname = engineWith(`rules: [{ name: shop.example, rewrite: ${WEB} }]`, {}, table)
     const steps = findings(byname, 'shop.example')

@@ -12,7 +12,7 @@
 import { nameToText } from '../../dns/name.ts'
 import { Ede, Rcode } from '../../dns/constants.ts'
 import { Source } from '../../stats/counters.ts'
-import { Act, ACTIONS } from '../../rules/rule-set.ts'
+import { Act, ACTIONS, type Rule } from '../../rules/rule-set.ts'
 import { CLASS_SHIFT, type ClientQuery } from '../client-query.ts'
 import { Rewriter } from '../rewriting.ts'
 import { writeEmptyReply } from '../reply-opt.ts'
@@ -73,12 +73,12 @@ export class RulesStage implements AnswerStage {
   }
 
   finding(query: ClientQuery): string {
-    const { denial, noted, notes, rule, set } = this.matcher
+    const { denial, noted, notedLines, notes, rule, set } = this.matcher
     if (query.original !== null && !this.hasMatched) return 'not looked at again: a rule has rewritten the question'
     if (this.#isBeforeMesh && !this.#isMesh) return 'not a name of the mesh'
     const steps = Array.from({ length: notes }, (_, k) => {
       const each = set.rules[noted[k]!]!
-      return `${each.label} ${each.isAudit ? `would ${ACTIONS[each.act]} it (audit)` : 'logs it'}`
+      return `${each.label} (${placeOf(each, notedLines[k]!)}): ${each.isAudit ? auditText(each.act) : 'logged'}`
     })
     if (rule !== null) steps.push(this.#ruleText(query))
     else if (denial !== null && denial.awaitsTable && this.#context.image === null && !denial.isAudit) {
@@ -91,13 +91,12 @@ export class RulesStage implements AnswerStage {
 
   #ruleText(query: ClientQuery): string {
     const { act, labels, line, rule } = this.matcher
-    const { file, isAudit, label, matches } = rule!
+    const { hasNames, label } = rule!
     const { lower, labelAt, labels: all } = query.name
-    const place = line > 0 && file !== '' ? `${file} line ${line}` : matches
-    const isPart = query.original === null && labels < all && rule!.hasNames
+    const isPart = query.original === null && labels < all && hasNames
     const part = isPart ? `, by ${nameToText(lower, labelAt[all - labels])}` : ''
     const to = query.original === null ? '' : ` to ${nameToText(lower)}`
-    return `${label} (${place}${part}): ${ACTIONS[act]}${to}${isAudit ? ', audit' : ''}`
+    return `${label} (${placeOf(rule!, line)}${part}): ${ACTIONS[act]}${to}`
   }
 
   #deny(query: ClientQuery, out: Uint8Array, outAt: number): number {
@@ -203,6 +202,25 @@ export class RulesStage implements AnswerStage {
     const result = this.#rewriter.rewrite(query, kept, target, targetAt, aliasTtl, seed)
     // There can be no name of over 255 bytes.
     return result === 'too long' ? writeRuleDenial(query, Rcode.NXDOMAIN, ttlSeconds, ede, note, out, outAt) : PASS
+  }
+}
+
+function placeOf({ file, matches }: Rule, line: number): string {
+  return line > 0 && file !== '' ? `${file} line ${line}` : matches
+}
+
+/** What a rule under audit would do. */
+function auditText(act: number): string {
+  switch (act) {
+    case Act.NXDOMAIN:
+    case Act.NODATA:
+      return `would be denied with ${ACTIONS[act]!.toUpperCase()} (audit)`
+    case Act.REFUSE:
+      return 'would be refused (audit)'
+    case Act.DROP:
+      return 'would be dropped (audit)'
+    default:
+      return `would get ${ACTIONS[act]} (audit)`
   }
 }
 
