@@ -59,9 +59,13 @@ export class PluginFiles {
     return this.#entries.map(({ watched, absent }) => watched.value?.settings ?? absent)
   }
 
-  /** For metrics: names, and the names of their counters by number. */
-  get shown(): { name: string; counters: ReadonlyMap<number, string> }[] {
-    return this.#entries.map(({ name, watched }) => ({ name, counters: watched.value?.counters ?? new Map() }))
+  /** For metrics: names, whether they are asked, and the names of their counters by number. */
+  get shown(): { name: string; isOn: boolean; counters: ReadonlyMap<number, string> }[] {
+    return this.#entries.map(({ name, watched: { value } }) => ({
+      name,
+      isOn: value !== null && !this.#off.has(value.settings.id),
+      counters: value?.counters ?? new Map(),
+    }))
   }
 
   /** What is wrong with them now. */

@@ -43,6 +43,12 @@ export function pluginMetrics(sources: Pick<ObserveSources, 'plugins' | 'counter
       read: labelled('reason', ERRORS, PluginCell.errors),
     },
     {
+      name: 'byname_plugin_up',
+      help: '1 for a plug-in that is asked; 0 for one that is switched off because its calls failed, or that no usable file is there for.',
+      type: 'gauge',
+      read: () => sources.plugins().map(({ name: plugin, isOn }) => ({ labels: { plugin }, value: isOn ? 1 : 0 })),
+    },
+    {
       name: 'byname_plugin_instances_total',
       help: 'Instances of a plug-in that were made: one for each data worker, and one after each trap.',
       type: 'counter',

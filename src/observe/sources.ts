@@ -191,8 +191,8 @@ export interface ObserveSources {
   workerRestarts(): number
   /** The stream worker's; null without one. A restarted one goes on counting in the same buffer. */
   streamCounters(): StreamCounters | null
-  /** Plug-ins in their order, as their counters know them, and the names of their own counters by number. */
-  plugins(): readonly { name: string; counters: ReadonlyMap<number, string> }[]
+  /** Plug-ins in their order, as their counters know them; whether they are asked; and the names of their own counters by number. */
+  plugins(): readonly { name: string; isOn: boolean; counters: ReadonlyMap<number, string> }[]
   /** Labels of the upstream servers, by their index in the counters. */
   serverLabels(): readonly string[]
   /** What each of them is used for, in the same order. */

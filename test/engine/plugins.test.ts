@@ -436,6 +436,23 @@ describe('the header', () => {
   })
 })
 
+test('its buffer may stand at any address', () => {
+  const query = '(i32.store16 (i32.const 1078) (i32.load16_u (i32.const 1060))) (i32.const 3)'
+  const byname = withPlugins([loaded({ buffer: '(i32.const 1026)', query })])
+  // The rcode is at 1,026 + 52, the type at 1,026 + 34.
+  expect(byname.ask('www.example', Type.NS).reply?.rcode).toBe(Type.NS)
+})
+
+test('memory that grows while it answers is the memory that is read', () => {
+  const byname = withPlugins([
+    loaded({ more: RECORD, query: only('p', `(drop (memory.grow (i32.const 1))) ${ANSWER} (i32.const 1)`) }),
+  ])
+  for (let k = 0; k < 3; k++) {
+    expect(byname.ask('printer.example').reply).toMatchObject({ answers: [{ data: '192.0.2.7' }] })
+  }
+  expect(errors(byname)).toEqual({})
+})
+
 describe('byname_reply', () => {
   const LAST = '(i32.sub (i32.add (i32.const 1024) (local.get $length)) (i32.const 1))'
 

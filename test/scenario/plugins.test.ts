@@ -1,5 +1,5 @@
 /** Plug-ins in a real daemon: their files change under load, good ones and bad ones. */
-import { mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -100,11 +100,49 @@ test('one that never ends is stopped, and after ten times switched off, until it
   })
   expect(await daemon.metric('byname_plugin_errors_total', { plugin: 'endless', reason: 'timeout' })).toBe(10)
   expect(await daemon.metric('byname_problems', { about: 'plugins' })).toBe(1)
+  expect(await daemon.metric('byname_plugin_up', { plugin: 'endless' })).toBe(0)
   expect(await ask('fine.example')).toBe('SERVFAIL')
   writeFileSync(`${file}.new`, denying(REFUSED))
   renameSync(`${file}.new`, file)
   await until(async () => expect(await ask('bad.example')).toBe('REFUSED'))
   expect(await daemon.metric('byname_problems', { about: 'plugins' })).toBe(0)
+})
+
+test('they come, change and go with the configuration, and one without a file does what onError says', async () => {
+  const upstream = await stage.resolver((query) => query.answer('192.0.2.7', 0))
+  const here = folder()
+  const file = join(here, 'block.wasm')
+  const configuration = {
+    upstream: { servers: [upstream.text] },
+    mesh: { source: { table: join(here, 'table.json') } },
+  }
+  writeFileSync(join(here, 'table.json'), '{}')
+  const daemon = await stage.daemon({ config: configuration })
+  const client = await stage.client()
+  const ask = async (name: string): Promise<string> => rcodeOf((await client.ask(daemon.at(), name)).packet)
+  const configure = async (plugins: object[]): Promise<void> => {
+    const path = join(daemon.folder, 'byname.yaml')
+    const whole: object = JSON.parse(readFileSync(path, 'utf8'))
+    writeFileSync(`${path}.new`, JSON.stringify({ ...whole, plugins }))
+    renameSync(`${path}.new`, path)
+    await daemon.nthLine('configuration read again', ++readings)
+  }
+  let readings = 0
+  expect(await ask('bad.example')).toBe('NOERROR')
+  await configure([{ file, onError: 'servfail' }])
+  await daemon.line('plug-in block: ')
+  await until(async () => expect(await ask('bad.example')).toBe('SERVFAIL'))
+  expect(await daemon.metric('byname_plugin_errors_total', { plugin: 'block', reason: 'unavailable' })).toBeGreaterThan(
+    0,
+  )
+  writeFileSync(`${file}.new`, denying(NXDOMAIN))
+  renameSync(`${file}.new`, file)
+  await until(async () => expect(await ask('bad.example')).toBe('NXDOMAIN'))
+  expect(await daemon.metric('byname_plugin_up', { plugin: 'block' })).toBe(1)
+  await configure([{ file, config: 'other' }])
+  expect(await ask('bad.example')).toBe('NXDOMAIN')
+  await configure([])
+  await until(async () => expect(await ask('bad.example')).toBe('NOERROR'))
 })
 
 test('explain names what each plug-in does, and leaves the ones that answer alone', async () => {
