@@ -6,7 +6,7 @@ import { nameToText, nameToWire, ScannedName, scanName } from '../dns/name.ts'
 import { unreachableRules } from '../rules/coverage.ts'
 import type { NameList } from '../rules/entries.ts'
 import { readNameList } from '../rules/name-list.ts'
-import { compileRuleNames, RuleImage } from '../rules/rule-image.ts'
+import { compileRuleNames, RuleImage, tooManyNames } from '../rules/rule-image.ts'
 import { Act, ACTIONS, type Rule } from '../rules/rule-set.ts'
 import { actOf, buildRules, labelOf, listOptions, matchesText, namesOf } from './rule-set.ts'
 import type { Finding } from './start-check.ts'
@@ -33,7 +33,12 @@ export function examineRules(config: Config, meshNames: readonly string[]): Rule
     )
     if (list !== null) lists.set(rule, list)
   })
-  const names = namesOf(config.rules, (rule) => lists.get(rule) ?? null)
+  let names = namesOf(config.rules, (rule) => lists.get(rule) ?? null)
+  const overflow = tooManyNames(names)
+  if (overflow !== null) {
+    warnings.push({ path: ['rules'], message: `${overflow}: those of files are left out` })
+    names = namesOf(config.rules, () => null)
+  }
   const image = compileRuleNames(names, 0)
   const { rules } = buildRules(config, names, () => 0)
   const hosts = new Set(meshNames.map((host) => host.toLowerCase()))

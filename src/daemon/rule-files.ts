@@ -7,16 +7,13 @@ import type { RuleConfig } from '../config/rules-schema.ts'
 import type { Config } from '../config/schema.ts'
 import type { NameList } from '../rules/entries.ts'
 import { readNameList } from '../rules/name-list.ts'
-import { compileRuleNames, type RuleNames } from '../rules/rule-image.ts'
+import { compileRuleNames, type RuleNames, tooManyNames } from '../rules/rule-image.ts'
 import type { RuleSet } from '../rules/rule-set.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem } from '../observe/sources.ts'
 import { fileProblems } from './problems.ts'
 import type { RuleCounters } from './rule-counters.ts'
 import { buildEgress, buildRules, listOptions, namesOf } from './rule-set.ts'
-
-/** Names of all rules together. */
-const MOST_NAMES = 10_000_000
 
 /** What rules are watched with. */
 export interface RuleFilesOptions {
@@ -35,9 +32,9 @@ export class RuleFiles {
   readonly #options: RuleFilesOptions
   /** By what is read, and how. */
   #watched: Map<string, WatchedFile<NameList>> = new Map()
-  #image: { names: readonly RuleNames[]; buffer: SharedArrayBuffer } | null = null
-  #sinceMs: number | null = null
-  #overflow: string | null = null
+  /** `asked`: what there was to compile; `names`: what of it is in the image. */
+  #image: { asked: readonly RuleNames[]; names: readonly RuleNames[]; buffer: SharedArrayBuffer } | null = null
+  #overflow: { text: string; sinceMs: number } | null = null
 
   constructor(options: RuleFilesOptions) {
     this.#options = options
@@ -71,7 +68,7 @@ export class RuleFiles {
   get problems(): Problem[] {
     const ofFiles = [...this.#watched.values()].flatMap((file) => fileProblems('rules', file.trouble))
     if (this.#overflow === null) return ofFiles
-    return [...ofFiles, { about: 'rules', text: this.#overflow, sinceMs: this.#sinceMs ?? 0 }]
+    return [...ofFiles, { about: 'rules', ...this.#overflow }]
   }
 
   /** Names of the file of a rule, 0 where it has none or nothing was read yet. */
@@ -87,8 +84,7 @@ export class RuleFiles {
       this.#image = null
       return null
     }
-    const names = namesOf(config.rules, (rule) => this.#listOf(rule))
-    const image = this.#compiled(names)
+    const image = this.#compiled(config.rules)
     const counterOf = (label: string, action: string): number => counters.placeOf(label, action)
     const { answerClasses, rules } = buildRules(config, image.names, counterOf)
     return { rules, image: image.buffer, answerClasses, egress: buildEgress(config, search, counterOf) }
@@ -98,25 +94,37 @@ export class RuleFiles {
     return rule.file === undefined ? null : (this.#watched.get(keyOf(rule))?.value ?? null)
   }
 
-  /** The image of these names: the one there is if none has changed, or if they are too many. */
-  #compiled(names: readonly RuleNames[]): { names: readonly RuleNames[]; buffer: SharedArrayBuffer } {
-    const last = this.#image
-    if (last !== null && isSame(last.names, names)) return last
-    const count = names.reduce((sum, { list }) => sum + list.count, 0)
-    if (count > MOST_NAMES) {
-      this.#sinceMs ??= this.#options.clock.now()
-      this.#overflow = `rules have ${count} names, and may have ${MOST_NAMES}: those of files are left out; name names above them`
-      this.#options.log.error({ names: count }, 'rules have too many names: those of files are left out')
-      return this.#compile(names.filter(({ list }) => list.count < MOST_NAMES / 1000))
+  /** The image of these names: the one there is if none has changed; without those of files if they are too many. */
+  #compiled(rules: readonly RuleConfig[]): { names: readonly RuleNames[]; buffer: SharedArrayBuffer } {
+    const names = namesOf(rules, (rule) => this.#listOf(rule))
+    if (this.#image !== null && isSame(this.#image.asked, names)) return this.#image
+    const buffer = this.#compile(names)
+    if (typeof buffer !== 'string') {
+      this.#overflow = null
+      this.#image = { asked: names, names, buffer }
+      return this.#image
     }
-    this.#overflow = null
-    this.#sinceMs = null
-    return this.#compile(names)
+    const { clock, log, seed } = this.#options
+    const text = `${buffer}: those of files are left out`
+    log.error(
+      { names: names.reduce((sum, { list }) => sum + list.count, 0) },
+      'rules have too many names: those of files are left out',
+    )
+    this.#overflow = { text, sinceMs: this.#overflow?.sinceMs ?? clock.now() }
+    const written = namesOf(rules, () => null)
+    this.#image = { asked: names, names: written, buffer: compileRuleNames(written, seed) }
+    return this.#image
   }
 
-  #compile(names: readonly RuleNames[]): { names: readonly RuleNames[]; buffer: SharedArrayBuffer } {
-    this.#image = { names, buffer: compileRuleNames(names, this.#options.seed) }
-    return this.#image
+  /** Why that is not possible, in one line. */
+  #compile(names: readonly RuleNames[]): SharedArrayBuffer | string {
+    const problem = tooManyNames(names)
+    if (problem !== null) return problem
+    try {
+      return compileRuleNames(names, this.#options.seed)
+    } catch (error) {
+      return `the names of rules find no memory (${error instanceof Error ? error.message : String(error)})`
+    }
   }
 
   #watch(rule: RuleConfig): WatchedFile<NameList> {

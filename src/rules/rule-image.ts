@@ -29,8 +29,9 @@ const SPACE = 1.5
 const MAX_LABELS = 128
 /** Bytes of the rule's number before an entry. */
 const RULE_BYTES = 2
-/** Images beyond cannot be addressed. */
-const MOST_BYTES = 0x7fff_ffff
+/** Names of all rules together, and bytes of their image. */
+const MOST_NAMES = 10_000_000
+const MOST_BYTES = 1 << 30
 const TWO_TO_32 = 4_294_967_296
 
 /** The names of one rule. */
@@ -40,16 +41,36 @@ export interface RuleNames {
   list: NameList
 }
 
-/** Compiles the names of all rules. `seed`: of the hash, so that nobody can choose names that collide. @throws RangeError if they are too many */
-export function compileRuleNames(parts: readonly RuleNames[], seed: number): SharedArrayBuffer {
+/** What is wrong with so many names, and the remedy, in one line; null if they can be compiled. */
+export function tooManyNames(parts: readonly RuleNames[]): string | null {
+  const { bytes, count } = sizesOf(parts)
+  if (count <= MOST_NAMES && bytes <= MOST_BYTES) return null
+  const have = `rules have ${count} names that take ${Math.ceil(bytes / (1 << 20))} MiB`
+  return `${have}, and may have ${MOST_NAMES} and ${MOST_BYTES >> 20} MiB; name the names above them`
+}
+
+/** Where the parts of the image stand. */
+function sizesOf(parts: readonly RuleNames[]): {
+  count: number
+  slots: number
+  entriesAt: number
+  dataAt: number
+  bytes: number
+} {
   const count = parts.reduce((sum, { list }) => sum + list.count, 0)
-  const entryTotal = parts.reduce((sum, { list }) => sum + list.entries.length + list.count * RULE_BYTES, 0)
-  const dataTotal = parts.reduce((sum, { list }) => sum + list.data.length, 0)
   const slots = Math.ceil(count * SPACE) + 1
   const entriesAt = HEADER_BYTES + slots * SLOT_BYTES
-  const dataAt = entriesAt + entryTotal
-  if (dataAt + dataTotal > MOST_BYTES) throw new RangeError(`the names of rules take more than ${MOST_BYTES} bytes`)
-  const buffer = new SharedArrayBuffer(dataAt + dataTotal)
+  const dataAt = parts.reduce((sum, { list }) => sum + list.entries.length + list.count * RULE_BYTES, entriesAt)
+  return { count, slots, entriesAt, dataAt, bytes: parts.reduce((sum, { list }) => sum + list.data.length, dataAt) }
+}
+
+/**
+ * Compiles the names of all rules, of which `tooManyNames` says nothing. `seed`: of the hash, so that nobody can choose names that
+ * collide. @throws RangeError if there is no memory for them
+ */
+export function compileRuleNames(parts: readonly RuleNames[], seed: number): SharedArrayBuffer {
+  const { bytes, dataAt, entriesAt, slots } = sizesOf(parts)
+  const buffer = new SharedArrayBuffer(bytes)
   const words = new Int32Array(buffer, 0, HEADER_BYTES / 4)
   words.set([MAGIC, VERSION, seed, slots, entriesAt, dataAt])
   const table = new SlotTable(buffer, slots, entriesAt)

@@ -1,4 +1,5 @@
 /** What is said of rules that cannot be used: file, line, key, the bad value and the remedy. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { loadConfig } from '../../src/config/load.ts'
@@ -142,4 +143,13 @@ test('good rules are taken as they are written, also from the environment', () =
     { file: 'ads.txt' },
     { types: ['HTTPS', 'TYPE65280'], action: 'nodata' },
   ])
+})
+
+test.each(['README.md', 'docs/rules.md'])('the rules that %s shows are good', (document) => {
+  const text = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8')
+  const examples = [...text.matchAll(/```yaml\n(.*?)```/gs)]
+    .map(([, yaml]) => yaml!)
+    .filter((yaml) => /^rules:/m.test(yaml))
+  expect(examples.length).toBeGreaterThan(0)
+  for (const yaml of examples) expect(problemsOf(yaml)).toEqual([])
 })

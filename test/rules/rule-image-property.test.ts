@@ -5,7 +5,7 @@ import { nameToWire, scanName } from '../../src/dns/name.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
 import { RuleMatcher } from '../../src/engine/rule-matcher.ts'
 import { Covers, EntryWriter, type NameList, Verdict } from '../../src/rules/entries.ts'
-import { compileRuleNames } from '../../src/rules/rule-image.ts'
+import { compileRuleNames, tooManyNames } from '../../src/rules/rule-image.ts'
 import { Act, type Rule } from '../../src/rules/rule-set.ts'
 
 interface Entry {
@@ -180,4 +180,12 @@ test('names that fill the table, and names of the greatest length and number of 
   expect(decide(long)).toBe(true)
   expect(decide(long.subarray(2))).toBe(false)
   expect(matcher.names).toBe(20_001)
+})
+
+test('names that take too much are said to, and by how much', () => {
+  const list = listOf([{ labels: ['a'], covers: 1, verdict: 0 }])
+  expect(tooManyNames([{ rule: 0, list }])).toBeNull()
+  expect(tooManyNames([{ rule: 0, list: { ...list, count: 10_000_001 } }])).toMatch(
+    /^rules have 10000001 names that take \d+ MiB, and may have 10000000 and 1024 MiB; name the names above them$/,
+  )
 })
