@@ -384,7 +384,7 @@ const queryLog = section({
 const plugin = section({
   file: requiredPath,
   config: pluginConfig.optional(),
-  timeoutUs: wholeNumber(10, 1_000_000).optional(),
+  timeoutUs: wholeNumber(1, 1_000_000).optional(),
   maxMemoryBytes: quantity('bytes', 65_536, 2 ** 30).optional(),
   onError: oneOf('pass', 'servfail').optional(),
 }).transform(({ file: path, config, timeoutUs, maxMemoryBytes, onError }) => ({
@@ -431,7 +431,7 @@ const root = section({
   }),
   plugins: setting(listOf(plugin, 'plug-ins'), [], {
     about:
-      'WebAssembly modules that see queries for names outside the mesh, in their order, as [{ file: /etc/byname/block.wasm, config: "ads.example", timeoutUs: 1000, maxMemoryBytes: 16Mi, onError: pass }]. config: a text, or a section or list, which the plug-in gets as JSON. timeoutUs: what one call may take, in microseconds. onError: pass (go on as if it were not there) or servfail. The files are watched.',
+      'WebAssembly modules that see queries for names outside the mesh, in their order, as [{ file: /etc/byname/block.wasm, config: "ads.example", timeoutUs: 1000, maxMemoryBytes: 16Mi, onError: pass }]. config: a text, or anything else, which the plug-in gets as JSON. timeoutUs: what one call may take, in microseconds. onError: pass (go on as if it were not there) or servfail. The files are watched.',
     reload: 'live',
   }),
   identity: group(identity, {}, 'Who the workload is.'),

@@ -143,13 +143,11 @@ export const listenOrOff: z.ZodType<SocketAddress | null, string> = parsed<Socke
   (written) => (/^(?:|off|none)$/i.test(written.trim()) ? { value: null } : parseSocketAddress(written)),
   'an address and port, or off',
 )
-/** What a plug-in is told: a text as it is, a section or a list as JSON. */
+/** What a plug-in is told: a text as it is, nothing for null, anything else as JSON. */
 export const pluginConfig: z.ZodType<string> = z
-  .union([z.string(), z.record(z.string(), z.json()), z.array(z.json())], {
-    error: 'must be a text, a section or a list',
-  })
+  .json({ error: 'must be a text, a number, a section or a list' })
   .transform((written, context) => {
-    const given = typeof written === 'string' ? written : JSON.stringify(written)
+    const given = typeof written === 'string' ? written : written === null ? '' : JSON.stringify(written)
     const bytes = new TextEncoder().encode(given).length
     if (bytes <= MAX_PLUGIN_CONFIG) return given
     const message = `must be at most ${MAX_PLUGIN_CONFIG} bytes, and has ${bytes}`

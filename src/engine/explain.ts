@@ -5,6 +5,7 @@
 import { HEADER_BYTES } from '../dns/constants.ts'
 import { LOWER, nameToText } from '../dns/name.ts'
 import { readQuery, Verdict } from '../dns/query.ts'
+import { setCounts } from '../dns/reply.ts'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { isAllowed, isLocal } from './access.ts'
 import { PASS } from './answers/answer-stage.ts'
@@ -139,6 +140,8 @@ function askStages(
     if (stage instanceof PluginStage) {
       const question = query.packet.slice(query.at, query.questionEnd)
       if (outcome === null || !isSameQuestion(outcome.asked, question)) {
+        // The OPT is not there, although the header counts it.
+        setCounts(question, 0, 0, 0, 0)
         return { ...explanation, askPlugins: question }
       }
       const { steps, reply, isDropped, changed, next } = outcome

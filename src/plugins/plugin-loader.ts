@@ -41,8 +41,12 @@ export function loadPlugin(
   id: number,
   name: string,
 ): LoadedPlugin | { problem: string } {
-  const given = compile(bytes)
-  if ('problem' in given) return { problem: `is no WebAssembly module: ${given.problem}` }
+  if (!hasWebAssembly())
+    return { problem: 'cannot be run: this Node.js has no WebAssembly; start it without --jitless' }
+  if (!WebAssembly.validate(bytes)) {
+    const given = compile(bytes)
+    return { problem: `is no WebAssembly module: ${'problem' in given ? given.problem : 'it is not valid'}` }
+  }
   const safe = makeSafe(bytes, { maxMemoryBytes, startUnits: CONFIGURE_MICROSECONDS * UNITS_PER_MICROSECOND })
   if ('problem' in safe) return safe
   const { exports, imports, budgetName, setBudgetName } = safe.module
@@ -64,6 +68,10 @@ export function loadPlugin(
     onError,
   }
   return tryOut(settings)
+}
+
+function hasWebAssembly(): boolean {
+  return 'WebAssembly' in globalThis
 }
 
 /** @returns the module, or what V8 says is wrong with it */

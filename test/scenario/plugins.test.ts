@@ -158,7 +158,11 @@ test('explain names what each plug-in does, and leaves the ones that answer alon
   )
   writeFileSync(two, denying(NXDOMAIN))
   const daemon = await stage.daemon({
-    config: { upstream: { servers: [upstream.text] }, plugins: [{ file: one }, { file: two }] },
+    config: {
+      upstream: { servers: [upstream.text] },
+      rules: [{ name: 'alias.example', rewrite: 'old.example' }],
+      plugins: [{ file: one }, { file: two }],
+    },
   })
   const { address, port } = await daemon.line('admin endpoint is listening')
   const admin = `${String(address)}:${String(port)}`
@@ -166,6 +170,13 @@ test('explain names what each plug-in does, and leaves the ones that answer alon
   expect(out).toContain('plug-in rename')
   expect(out).toContain('changes the question to bld.example. (type 1)')
   expect(out).toMatch(/plug-in block.*answers without records: NXDOMAIN/)
+  // A rule comes first: plug-ins see what it has made of the question.
+  const byRule = await byname(['explain', 'alias.example.', 'A', '--admin', admin])
+  expect(byRule.out).toContain('changes the question to bld.example. (type 1)')
+  expect(byRule.out).toMatch(/plug-in block.*answers without records: NXDOMAIN/)
+  const client = await stage.client()
+  const { packet } = await client.ask(daemon.at(), 'alias.example')
+  expect([rcodeOf(packet), packet.questions?.[0]?.name]).toEqual(['NXDOMAIN', 'alias.example'])
   expect((await byname(['explain', 'good.example.', 'A', '--admin', admin])).out).toMatch(/plug-in block.*passes it on/)
   expect(await daemon.metric('byname_plugin_calls_total', { plugin: 'block', action: 'pass' })).toBe(0)
 })
