@@ -39,7 +39,7 @@ function own(script?: string): void {
 }
 
 describe('the launcher by its name', () => {
-  const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=1', '--expose-gc']
+  const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=1']
   let launcher: string
   beforeEach(() => {
     launcher = join(folder, 'the package', 'bin', 'byname')
