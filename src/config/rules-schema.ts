@@ -178,6 +178,7 @@ function faultsOf(each: RuleConfig): [key: string, message: string][] {
       'says nothing of what is to happen; add action: nxdomain, answer: ADDRESS, rewrite: NAME, route: NAME or ttlSeconds',
     ])
   }
+  if (each.id === 'egress') faults.push(['id', '"egress" stands for what no rule allows; choose another'])
   faults.push(...nameFaults(each), ...answerFaults(each), ...ttlFaults(each, actions, hasTtl))
   if (each.reason !== undefined && !/^(?:nxdomain|nodata|refuse|drop)$/.test(each.action ?? '') && !isZone) {
     faults.push(['reason', 'is for action: nxdomain, nodata, refuse or drop'])

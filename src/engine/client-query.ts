@@ -35,6 +35,8 @@ export class ClientQuery extends Query {
   original: Uint8Array | null = null
   /** TTL of the CNAME that leads from the client's question to the rewritten one; -1: the client does not see that there are two. */
   aliasTtl = -1
+  /** No rule allows the name, which is below a search domain, and `egress.audit` only watches: an answer tells whether it exists. */
+  isWatched = false
   /** Number of the answer class (rule-set.ts) by a rule, in the bits that the variant of a cache key has for it; 0: none. */
   classBits = 0
   /** The cookie that the reply carries if the query had one (`cookieAt` > 0). */

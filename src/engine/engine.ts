@@ -489,6 +489,7 @@ export class Engine {
     if (query.plugins !== 0) return this.#completeBehindPlugins(query, source, rcode, size, out, outAt)
     const { counters, now } = this
     const length = query.original === null ? size : writeBack(query, size, out, outAt)
+    if (query.isWatched) this.#ruleReports.answered(query, rcode, now)
     counters.response(source, rcode, query.proto, length)
     if ((out[outAt + 2]! & (Flag.TC >> 8)) !== 0) counters.add(Cell.truncated, 1)
     if (query.receivedAt === now) this.#batchAnswers[source]!++
@@ -560,6 +561,7 @@ export class Engine {
     query.server = 0
     query.original = null
     query.classBits = 0
+    query.isWatched = false
     query.plugins = 0
     query.advertise = this.#isLocal ? maxUdpPayload.local : maxUdpPayload.remote
     if (query.proto === 1) query.limit = MAX_TCP_REPLY

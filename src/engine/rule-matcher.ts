@@ -90,6 +90,20 @@ export class RuleMatcher {
     return this.denial !== null || this.notes > 0
   }
 
+  /** True for a name below a search domain, which a resolver has appended as likely as not. */
+  isSearched({ name }: ClientQuery): boolean {
+    const searchDomains = this.set.egress?.searchDomains ?? []
+    for (let k = 0; k < searchDomains.length; k++) {
+      const domain = searchDomains[k]!
+      const at = name.length - domain.length
+      if (at <= 0) continue
+      let i = 0
+      while (i < domain.length && name.lower[at + i] === domain[i]) i++
+      if (i === domain.length) return true
+    }
+    return false
+  }
+
   #take(rule: Rule): void {
     this.rule = rule
     this.act = rule.act

@@ -3,7 +3,7 @@ import { nameToText } from '../dns/name.ts'
 import type { WorkerCounters } from '../stats/counters.ts'
 import { Act } from '../rules/rule-set.ts'
 import type { ClientQuery } from './client-query.ts'
-import { HEADER_BYTES } from '../dns/constants.ts'
+import { HEADER_BYTES, Rcode } from '../dns/constants.ts'
 import type { RuleMatcher } from './rule-matcher.ts'
 
 /** Matches of one worker that are told of in a second. */
@@ -50,7 +50,15 @@ export class RuleReports {
     if (rule !== null) this.#counters.ruleMatch(rule.counter)
     if (denial === null) return
     this.#counters.ruleMatch(denial.counter)
-    if (denial.isAudit) this.#report(null, false, denial.isNodata ? Act.NODATA : Act.NXDOMAIN, query, now)
+    if (!denial.isAudit) return
+    // Nearly all of these do not exist anyway: that shows when there is an answer.
+    if (matcher.isSearched(query)) query.isWatched = true
+    else this.#report(null, false, denial.isNodata ? Act.NODATA : Act.NXDOMAIN, query, now)
+  }
+
+  /** A watched query has an answer: one that would be denied exists. */
+  answered(query: ClientQuery, rcode: number, now: number): void {
+    if (rcode === Rcode.NOERROR) this.#report(null, false, Act.NXDOMAIN, query, now)
   }
 
   #report(rule: string | null, isLog: boolean, act: number, query: ClientQuery, now: number): void {

@@ -96,6 +96,10 @@ describe('problems name key, value and remedy', () => {
       'rules: [{ id: a, name: a.example, action: nxdomain }, { id: a, name: b.example, action: nxdomain }]',
       'rules[1].id: is that of rules[0] as well: each needs its own',
     ],
+    [
+      rule('id: egress, name: a.example, action: nxdomain'),
+      'rules[0].id: "egress" stands for what no rule allows; choose another',
+    ],
     [rule('domain: a.example, action: nxdomain'), 'rules[0].domain: unknown key'],
     [rule('name: a.example, actions: nxdomain'), 'rules[0].actions: unknown key (did you mean action?)'],
     ['rules: nxdomain', 'rules: must be a list of rules, not "nxdomain"'],

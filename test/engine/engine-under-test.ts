@@ -1,5 +1,6 @@
 import { Type } from '../../src/dns/constants.ts'
 import { Engine } from '../../src/engine/engine.ts'
+import type { RuleMatch } from '../../src/engine/rule-reports.ts'
 import type { EngineSettings, UpstreamServer } from '../../src/engine/settings.ts'
 import type { QueryTap } from '../../src/querylog/query-tap.ts'
 import { Cell, Drop, DROP_REASONS, RCODES, SOURCES, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
@@ -80,6 +81,8 @@ export class EngineUnderTest {
   readonly settings: EngineSettings
   /** Servers that were found to forward to us, and from where their queries came. */
   readonly loops: [server: string, from: string][] = []
+  /** Matches of rules that were told of. */
+  readonly ruleMatches: RuleMatch[] = []
   /** Search domains whose questions are all asked again, and why. */
   readonly stormsOff: [domain: string, why: string][] = []
   /** Lines that plug-ins logged, and those that are switched off, by id, and why. */
@@ -104,6 +107,7 @@ export class EngineUnderTest {
       onLoop: (label, from) => void this.loops.push([label, from.join('.')]),
       ...(tap && { tap }),
       onStormsOff: (domain, why) => void this.stormsOff.push([domain, why]),
+      onRuleMatch: (match) => void this.ruleMatches.push(match),
       pluginEvents: {
         wallClock: () => this.now,
         log: (plugin, text) => void this.pluginLines.push(`${plugin}: ${new TextDecoder().decode(text)}`),

@@ -415,8 +415,35 @@ describe('egress', () => {
     expect(byname.counters.ruleMatchesOf(1)).toBe(1)
     const { stages } = explainQuery(byname.engine, message({ questions: [['bad.example', Type.A]] }), null)
     expect(stages.find(({ name }) => name === 'rules')?.finding).toBe(
-      'no rule allows it: egress.default would deny it with NXDOMAIN (audit)',
+      'no rule allows it: it would be denied with NXDOMAIN (egress.audit)',
     )
+  })
+
+  test('under audit a name with a search domain is told of only if there is one', () => {
+    const { set } = rulesOf(`${allow}\negress: { default: deny, audit: true }`, {}, ['svc.cluster.local'])
+    const byname = new EngineUnderTest({ rules: set })
+    const told = (): string[] => byname.ruleMatches.map(({ name }) => name)
+    byname.ask('bad.example')
+    expect(told()).toEqual(['bad.example.'])
+    byname.ask('bad.example.svc.cluster.local')
+    byname.answer({ flags: 0x8183, authorities: [soa('cluster.local', 60, 60)] })
+    byname.ask('bad.example.svc.cluster.local')
+    expect(told()).toHaveLength(1)
+    byname.ask('db.other.svc.cluster.local')
+    expect(told()).toHaveLength(1)
+    byname.answer({ answers: [a(1)] })
+    expect(told()).toEqual(['bad.example.', 'db.other.svc.cluster.local.'])
+    byname.ask('db.other.svc.cluster.local')
+    expect([told().length, byname.counters.ruleMatchesOf(1)]).toEqual([3, 5])
+  })
+
+  test('a few of many matches in a second are told of, with the number of the others', () => {
+    const byname = engineWith('egress: { default: deny, audit: true }')
+    for (let k = 0; k < 100; k++) byname.ask(`n${k}.example`)
+    expect([byname.ruleMatches.length, byname.counters.ruleMatchesOf(0)]).toEqual([20, 100])
+    byname.advance(1000)
+    byname.ask('last.example')
+    expect(byname.ruleMatches.at(-1)).toMatchObject({ name: 'last.example.', untold: 80, rule: null })
   })
 
   test('a name that is allowed for one type has no other records, and exists', () => {

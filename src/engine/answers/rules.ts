@@ -104,7 +104,7 @@ export class RulesStage implements AnswerStage {
     if (denial === null || denial.isAudit) return PASS
     if (this.#context.image === null && denial.awaitsTable) return this.#putOff(query, out, outAt)
     // NXDOMAIN of one type would deny the others, which a rule allows.
-    const isNodata = this.matcher.existsOtherwise || (denial.isNodata && !this.#isSearched(query))
+    const isNodata = this.matcher.existsOtherwise || (denial.isNodata && !this.matcher.isSearched(query))
     const rcode = isNodata ? Rcode.NOERROR : Rcode.NXDOMAIN
     return writeRuleDenial(query, rcode, denial.ttlSeconds, denial.ede, denial.note, out, outAt)
   }
@@ -114,21 +114,7 @@ export class RulesStage implements AnswerStage {
    * domains servers know what there is, and resolvers need an answer to go on to the next name.
    */
   #putOff(query: ClientQuery, out: Uint8Array, outAt: number): number {
-    return this.#isSearched(query) ? PASS : writeEmptyReply(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
-  }
-
-  /** True for a name below a search domain, which a resolver has appended. */
-  #isSearched({ name }: ClientQuery): boolean {
-    const { searchDomains } = this.matcher.denial!
-    for (let k = 0; k < searchDomains.length; k++) {
-      const domain = searchDomains[k]!
-      const at = name.length - domain.length
-      if (at <= 0) continue
-      let i = 0
-      while (i < domain.length && name.lower[at + i] === domain[i]) i++
-      if (i === domain.length) return true
-    }
-    return false
+    return this.matcher.isSearched(query) ? PASS : writeEmptyReply(query, Rcode.SERVFAIL, Ede.NOT_READY, out, outAt)
   }
 
   #act(query: ClientQuery, out: Uint8Array, outAt: number): number {
@@ -227,6 +213,6 @@ function auditText(act: number): string {
 function denialText(isAudit: boolean, isNodata: boolean): string {
   const how = isNodata ? 'NODATA' : 'NXDOMAIN'
   return isAudit
-    ? `no rule allows it: egress.default would deny it with ${how} (audit)`
-    : `no rule allows it: egress.default denies it with ${how}`
+    ? `no rule allows it: it would be denied with ${how} (egress.audit)`
+    : `no rule allows it: it is denied with ${how} (egress.default)`
 }

@@ -11,7 +11,7 @@ const ADDRESS_AT = 296
 /** A slow name may have a fourth of all places, so that others find one; where there are few, so many. */
 const LEAST_EACH = 512
 
-const WaiterBit = { EDNS: 1, DO: 2, COOKIE: 4, REWRITTEN: 8 } as const
+const WaiterBit = { EDNS: 1, DO: 2, COOKIE: 4, REWRITTEN: 8, WATCHED: 16 } as const
 
 /** The table of waiters. */
 export class Waiters {
@@ -101,7 +101,8 @@ export class Waiters {
       (query.hasEdns ? WaiterBit.EDNS : 0) |
       (query.dnssecOk ? WaiterBit.DO : 0) |
       (query.cookieAt > 0 ? WaiterBit.COOKIE : 0) |
-      (query.original === null ? 0 : WaiterBit.REWRITTEN)
+      (query.original === null ? 0 : WaiterBit.REWRITTEN) |
+      (query.isWatched ? WaiterBit.WATCHED : 0)
     if (query.original !== null) this.#originals.set(w, { original: query.original, aliasTtl: query.aliasTtl })
     this.#proto[w] = query.proto
     this.#family[w] = query.family
@@ -148,6 +149,7 @@ export class Waiters {
     if (into.cookieAt > 0) copyBytes(this.#queries, into.cookieAt, COOKIE_BYTES, into.replyCookie, 0)
     into.receivedAt = this.#receivedAt[w]!
     into.original = null
+    into.isWatched = (bits & WaiterBit.WATCHED) !== 0
     if ((bits & WaiterBit.REWRITTEN) !== 0) this.#takeOriginal(w, into)
     into.plugins = this.#plugins[w]!
     return w
