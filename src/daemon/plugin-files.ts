@@ -50,8 +50,6 @@ export class PluginFiles {
 
   constructor(options: PluginFilesOptions) {
     this.#options = options
-    // All of a plug-in is compiled here: else each function would be by the data worker, when it is called first.
-    setFlagsFromString('--no-wasm-lazy-compilation')
   }
 
   /** What the data workers are told, in the order of the configuration. */
@@ -154,7 +152,11 @@ export class PluginFiles {
     const digest = createHash('sha256').update(JSON.stringify(source)).update(bytes).digest('hex')
     // The same: it goes on with what it has in its memory.
     if (last?.digest === digest && last.settings.name === name) return { value: last }
+    // All of it is compiled here: else each function would be by the data worker, when it is called first. The flag does not
+    // stay, as V8 takes no code that was compiled under other flags.
+    setFlagsFromString('--no-wasm-lazy-compilation')
     const loaded = loadPlugin(bytes, source, ++this.#ids, name)
+    setFlagsFromString('--wasm-lazy-compilation')
     return 'problem' in loaded ? loaded : { value: { ...loaded, digest } }
   }
 }

@@ -9,8 +9,9 @@
  * What is added comes last in its section, so no index changes: the budget, a global variable; a function that sets it; and
  * the two exports by which byname reaches them. Custom sections (names, debug information) are left out.
  */
-import { instrumentBody, readValueType } from './wasm-code.ts'
 import { Refusal, WasmReader, WasmWriter } from './wasm-bytes.ts'
+import { instrumentBody } from './wasm-code.ts'
+import { readValueType } from './wasm-instruction.ts'
 
 /** Bytes of a page of memory. */
 const PAGE_BYTES = 65_536

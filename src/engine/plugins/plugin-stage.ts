@@ -8,44 +8,28 @@
  *              ├─ drop
  *              └─ rewrite ─→ mesh, special names, hosts file ─→ the plug-ins after it … ─→ reply, with the question as it was
  * ```
- * A plug-in cannot hold up more than its budget, and a call that fails does what `onError` says. The instance is thrown away
- * then, and made again at the next query, unless that took long: making takes a twentieth of the time at most. One that
- * fails MOST_FAILURES times in a row is switched off until another takes its place.
+ * A plug-in cannot hold up more than its budget, and after a call that fails `onError` says what becomes of the query
+ * (plugin-slot.ts: what becomes of the plug-in).
  */
 import { CLASS_IN, Ede, HEADER_BYTES, Rcode } from '../../dns/constants.ts'
 import { scanName } from '../../dns/name.ts'
 import { Query, readQuery, Verdict } from '../../dns/query.ts'
-import { PluginCell, Source, type WorkerCounters } from '../../stats/counters.ts'
+import { PluginCell, Source } from '../../stats/counters.ts'
 import { type AnswerStage, PASS } from '../answers/answer-stage.ts'
 import type { ClientQuery } from '../client-query.ts'
 import { replaceQuestion } from '../rewriting.ts'
 import type { EngineSettings } from '../settings.ts'
 import { writeEmptyReply } from '../reply-opt.ts'
-import {
-  Action,
-  NO_SOURCE,
-  PLUGIN_ERRORS,
-  PLUGIN_HEADER_BYTES,
-  PluginError,
-  type PluginSettings,
-} from './plugin-abi.ts'
+import { Action, NO_SOURCE, PLUGIN_HEADER_BYTES, PluginError, type PluginSettings } from './plugin-abi.ts'
 import { extendedErrorIn, type HeaderFacts, messageLength, rcodeIn, ttlIn, writeBuffer } from './plugin-buffer.ts'
-import type { PluginHost } from './plugin-host.ts'
-import { FAILED, PluginFailure, PluginInstance } from './plugin-instance.ts'
+import { FAILED, type PluginInstance } from './plugin-instance.ts'
 import { PluginReplies, writeDenial } from './plugin-reply.ts'
+import { type PluginEvents, PluginSlot, type SlotContext } from './plugin-slot.ts'
 
 /** What `ask` returns when a plug-in has changed the question of the query. */
 export const REWRITTEN = -2
 /** What `ask` returns when a plug-in wants the client to get nothing. */
 export const DROPPED = -3
-/** Failures in a row after which a plug-in is switched off. */
-const MOST_FAILURES = 10
-/** Making instances takes at most this part of the time. */
-const MAKING_PART = 20
-/** What makes an instance besides the plug-in's own code, at a guess. */
-const INSTANCE_MS = 0.2
-/** Lines that a plug-in may log in a second. */
-const LINES_A_SECOND = 10
 /** Of `ClientQuery.plugins`: by plug-in, whether it wants to see the reply; number of the set. */
 const REPLY_MASK = 0xffff
 const SET_SHIFT = 16
@@ -55,39 +39,10 @@ const SET_MASK = 0x1fff
 const REFUSED = -4
 
 /** What the stage is made with. */
-export interface PluginContext {
+export interface PluginContext extends SlotContext {
   readonly settings: Pick<EngineSettings, 'ttlSeconds'>
-  readonly counters: WorkerCounters
   /** Seed of all name hashes. */
   readonly seed: number
-  /** Engine time in ms. */
-  readonly now: number
-  readonly random: () => number
-}
-
-/** Who is told of what plug-ins do. */
-export interface PluginEvents {
-  /** Milliseconds since 1970. */
-  wallClock(): number
-  /** A line that a plug-in logs, UTF-8. */
-  log(plugin: string, text: Uint8Array): void
-  /** A plug-in, by its id, is switched off, and why. */
-  switchedOff(id: number, why: string): void
-  /** An instance with so many bytes of memory has trapped, and is garbage now. */
-  discarded(bytes: number): void
-}
-
-/** A plug-in in its place. */
-interface Slot {
-  index: number
-  settings: PluginSettings
-  instance: PluginInstance | null
-  failuresInRow: number
-  isOff: boolean
-  /** No instance is made before this time. */
-  notBefore: number
-  lines: number
-  linesFrom: number
 }
 
 /** All plug-ins of a data worker. Owns their instances. */
@@ -101,7 +56,7 @@ export class PluginStage implements AnswerStage {
   readonly #parsed: Query = new Query()
   /** The changed query. Overwritten by the next one; who waits keeps a copy. */
   readonly #changed: Uint8Array = new Uint8Array(HEADER_BYTES + 256 + 4)
-  #slots: Slot[] = []
+  #slots: PluginSlot[] = []
   /** Number of this set of plug-ins: a reply is not shown to those of another one. */
   #set = 0
   /** The plug-in that is asked next. */
@@ -124,23 +79,14 @@ export class PluginStage implements AnswerStage {
     this.#slots = plugins.map((settings, index) => {
       const known = before.find((slot) => slot.settings.id === settings.id)
       this.#context.counters.pluginBegin(index, settings.name)
-      if (known !== undefined) {
-        known.index = index
-        return known
+      if (known === undefined) {
+        return new PluginSlot(settings, index, this.#context, this.#events, () => this.#wallNow())
       }
-      return {
-        index,
-        settings,
-        instance: null,
-        failuresInRow: 0,
-        isOff: settings.module === null,
-        notBefore: Number.NEGATIVE_INFINITY,
-        lines: 0,
-        linesFrom: Number.NEGATIVE_INFINITY,
-      }
+      known.index = index
+      return known
     })
     // Now, and not when the first query waits for it.
-    for (const slot of this.#slots) if (slot.instance === null && !slot.isOff) this.#make(slot)
+    for (const slot of this.#slots) slot.make()
   }
 
   /** Not asked: `explain` must not touch these instances. See `ask`. */
@@ -179,6 +125,11 @@ export class PluginStage implements AnswerStage {
     return PASS
   }
 
+  #wallNow(): number {
+    this.#readClock()
+    return this.#wallMs
+  }
+
   /** The time of day is read once a batch. */
   #readClock(): void {
     const { now } = this.#context
@@ -189,18 +140,25 @@ export class PluginStage implements AnswerStage {
     this.#facts.nowHigh = (this.#wallMs / 2 ** 32) | 0
   }
 
-  #askOne(slot: Slot, query: ClientQuery, out: Uint8Array, outAt: number): number {
-    const instance = this.#instanceOf(slot)
-    if (instance === null) return this.#unanswered(slot, query, out, outAt)
+  #askOne(slot: PluginSlot, query: ClientQuery, out: Uint8Array, outAt: number): number {
+    slot.make()
+    const { instance } = slot
+    if (instance === null) {
+      slot.count(PluginCell.errors + PluginError.UNAVAILABLE, 1)
+      return this.#unhandled(slot, query, out, outAt)
+    }
     const { packet, at, end } = query
     const bytes = writeBuffer(instance, query, this.#facts, packet, at, end - at, false)
-    if (bytes < 0) return this.#failed(slot, PluginError.TOO_LARGE, query, out, outAt)
-    const action = instance.query(bytes)
-    if (action === FAILED) return this.#trapped(slot, instance, query, out, outAt)
-    const length = this.#act(instance, action, query, out, outAt)
-    if (length === REFUSED) return this.#failed(slot, this.#error, query, out, outAt)
-    slot.failuresInRow = 0
-    this.#context.counters.pluginAdd(slot.index, PluginCell.actions + action, 1)
+    const action = bytes < 0 ? FAILED : instance.query(bytes)
+    const length = action === FAILED ? REFUSED : this.#act(instance, action, query, out, outAt)
+    if (length === REFUSED) {
+      if (bytes < 0) slot.failed(PluginError.TOO_LARGE)
+      else if (action === FAILED) slot.trapped(instance)
+      else slot.failed(this.#error)
+      return this.#unhandled(slot, query, out, outAt)
+    }
+    slot.succeeded()
+    slot.count(PluginCell.actions + action, 1)
     if (length < 0 && instance.hasReply) query.plugins |= 1 << slot.index
     return length
   }
@@ -281,31 +239,30 @@ export class PluginStage implements AnswerStage {
     return now
   }
 
-  #showReply(slot: Slot, query: ClientQuery, length: number, out: Uint8Array, outAt: number): number {
+  #showReply(slot: PluginSlot, query: ClientQuery, length: number, out: Uint8Array, outAt: number): number {
     const { instance } = slot
     // Nothing is made for a reply alone.
     if (instance === null) return length
     const bytes = writeBuffer(instance, query, this.#facts, out, outAt, length, true)
     if (bytes < 0) return length
     const action = instance.reply(bytes)
-    if (action === FAILED) return this.#orReply(this.#trapped(slot, instance, query, out, outAt), length)
-    const { counters } = this.#context
+    if (action === FAILED) {
+      slot.trapped(instance)
+      return this.#orReply(this.#unhandled(slot, query, out, outAt), length)
+    }
+    // Without a result what it leaves in the buffer counts.
+    const did = action ?? (isEqual(instance, out, outAt, length) ? Action.PASS : Action.ANSWER)
     let written = length
-    let counted = action
-    if (action === null) {
-      const isChanged = !isEqual(instance, out, outAt, length)
-      counted = isChanged ? Action.ANSWER : Action.PASS
-    }
-    if (counted === Action.ANSWER) written = this.#writeReply(instance, query, out, outAt)
-    else if (counted === Action.RCODE) written = this.#writeDenial(instance, query, out, outAt)
-    else if (counted === Action.DROP) written = 0
-    else if (counted !== Action.PASS) written = -1
+    if (did === Action.ANSWER) written = this.#writeReply(instance, query, out, outAt)
+    else if (did === Action.RCODE) written = this.#writeDenial(instance, query, out, outAt)
+    else if (did === Action.DROP) written = 0
+    else if (did !== Action.PASS) written = -1
     if (written < 0) {
-      const error = counted === Action.ANSWER ? PluginError.REPLY : PluginError.ACTION
-      return this.#orReply(this.#failed(slot, error, query, out, outAt), length)
+      slot.failed(did === Action.ANSWER ? PluginError.REPLY : PluginError.ACTION)
+      return this.#orReply(this.#unhandled(slot, query, out, outAt), length)
     }
-    slot.failuresInRow = 0
-    counters.pluginAdd(slot.index, PluginCell.replyActions + counted!, 1)
+    slot.succeeded()
+    slot.count(PluginCell.replyActions + did, 1)
     return written
   }
 
@@ -314,92 +271,11 @@ export class PluginStage implements AnswerStage {
     return length === PASS ? reply : length
   }
 
-  #trapped(slot: Slot, instance: PluginInstance, query: ClientQuery, out: Uint8Array, outAt: number): number {
-    slot.instance = null
-    this.#events.discarded(instance.memory.length)
-    return this.#failed(slot, instance.failure, query, out, outAt, instance.failureText)
-  }
-
-  #failed(slot: Slot, error: number, query: ClientQuery, out: Uint8Array, outAt: number, text: string = ''): number {
-    this.#countFailure(slot, error, text)
-    return this.#unhandled(slot, query, out, outAt)
-  }
-
-  #countFailure(slot: Slot, error: number, text: string): void {
-    this.#context.counters.pluginAdd(slot.index, PluginCell.errors + error, 1)
-    slot.failuresInRow++
-    if (slot.failuresInRow < MOST_FAILURES || slot.isOff) return
-    slot.isOff = true
-    slot.instance = null
-    this.#events.switchedOff(slot.settings.id, text === '' ? FAILURE_TEXTS[error]! : text)
-  }
-
-  /** There is no instance to ask. */
-  #unanswered(slot: Slot, query: ClientQuery, out: Uint8Array, outAt: number): number {
-    this.#context.counters.pluginAdd(slot.index, PluginCell.errors + PluginError.UNAVAILABLE, 1)
-    return this.#unhandled(slot, query, out, outAt)
-  }
-
   /** What `onError` says. */
-  #unhandled({ settings }: Slot, query: ClientQuery, out: Uint8Array, outAt: number): number {
+  #unhandled({ settings }: PluginSlot, query: ClientQuery, out: Uint8Array, outAt: number): number {
     return settings.onError === 'pass' ? PASS : writeEmptyReply(query, Rcode.SERVFAIL, Ede.OTHER, out, outAt)
   }
-
-  #instanceOf(slot: Slot): PluginInstance | null {
-    if (slot.instance !== null) return slot.instance
-    if (slot.isOff || this.#context.now < slot.notBefore) return null
-    this.#make(slot)
-    return slot.instance
-  }
-
-  #make(slot: Slot): void {
-    const { now, counters } = this.#context
-    counters.pluginAdd(slot.index, PluginCell.instances, 1)
-    try {
-      slot.instance = new PluginInstance(slot.settings, this.#hostOf(slot))
-      slot.notBefore = now + (slot.instance.makingMs + INSTANCE_MS) * MAKING_PART
-    } catch (error) {
-      if (!(error instanceof PluginFailure)) throw error
-      slot.notBefore = now + 1000
-      this.#countFailure(slot, PluginError.TRAP, error.message)
-    }
-  }
-
-  #hostOf(slot: Slot): PluginHost {
-    const { counters, random } = this.#context
-    return {
-      log: (text) => this.#log(slot, text),
-      now: () => {
-        this.#readClock()
-        return this.#wallMs
-      },
-      count: (counter, delta) => counters.pluginAdd(slot.index, PluginCell.own + counter, delta),
-      // The control thread has learned the names when it tried the plug-in.
-      nameCounter: () => undefined,
-      random,
-    }
-  }
-
-  #log(slot: Slot, text: Uint8Array): void {
-    const { now } = this.#context
-    if (now - slot.linesFrom >= 1000) {
-      slot.linesFrom = now
-      slot.lines = 0
-    }
-    if (slot.lines++ < LINES_A_SECOND) this.#events.log(slot.settings.name, text)
-  }
 }
-
-/** By PLUGIN_ERRORS, for people. */
-const FAILURE_TEXTS: readonly string[] = PLUGIN_ERRORS.map(
-  (error) =>
-    ({
-      action: 'it returned what is no action',
-      reply: 'its replies do not fit the queries, or are malformed',
-      query: 'its changed queries are malformed',
-      too_large: 'messages do not fit into its buffer',
-    })[error] ?? error,
-)
 
 /** True if the message in the buffer is still the one at `at` of `message`. */
 function isEqual(instance: PluginInstance, message: Uint8Array, at: number, length: number): boolean {
