@@ -21,16 +21,17 @@ const HOSTS_FILE = '/etc/hosts'
 export async function explain(
   workers: Pick<DataWorkers, 'request'>,
   query: URLSearchParams,
-  plugins: Pick<PluginFiles, 'explain'> | null,
+  plugins: Pick<PluginFiles, 'explainer'> | null,
 ): Promise<ExplainResult> {
   const { answerExplain } = await import('../explain/explain-request.ts')
+  const explainer = plugins?.explainer()
   return await answerExplain(query, applicationFacts, async (packet, from) => {
     const ask = (plugIns: PluginOutcome | null): Promise<(EngineExplanation | null)[]> =>
       workers.request('explain', { query: packet, from, plugins: plugIns }, DEADLINE_MS)
-    const found = await ask(plugins?.explain(packet, from) ?? null)
+    const found = await ask(explainer?.explain(packet, from) ?? null)
     // A rule has changed the question before plug-ins see it.
     const asked = found.find((each) => each !== null && each.askPlugins !== null)?.askPlugins ?? null
-    return asked === null ? found : await ask(plugins?.explain(asked, from) ?? null)
+    return asked === null ? found : await ask(explainer?.explain(asked, from) ?? null)
   })
 }
 

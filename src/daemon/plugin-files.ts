@@ -10,10 +10,9 @@ import type { Clock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import type { Log } from '../base/log.ts'
 import { WatchedFile } from '../base/watched-file.ts'
-import type { PluginOutcome } from '../engine/explain.ts'
 import type { PluginSettings } from '../engine/plugins/plugin-abi.ts'
 import type { Problem } from '../observe/sources.ts'
-import { explainPlugins } from '../plugins/plugin-explanation.ts'
+import { PluginExplainer } from '../plugins/plugin-explanation.ts'
 import { type LoadedPlugin, loadPlugin, type PluginSource } from '../plugins/plugin-loader.ts'
 import { fileProblems } from './problems.ts'
 
@@ -104,9 +103,9 @@ export class PluginFiles {
     )
   }
 
-  /** What the plug-ins would do about a query, in copies of their own. */
-  explain(packet: Uint8Array, from: Uint8Array | null): PluginOutcome | null {
-    return explainPlugins(this.settings, packet, from)
+  /** Says what the plug-ins would do about queries, in copies of their own. */
+  explainer(): PluginExplainer {
+    return new PluginExplainer(this.settings)
   }
 
   /** Watches no more. */
