@@ -2,6 +2,7 @@
  * Which rule a query is decided by: the first whose names, types and clients it has. Rules that only log, or are under audit,
  * are noted on the way. Nothing is allocated; where a name has no rule, each of its suffixes costs a probe at most.
  */
+import { ScannedName } from '../dns/name.ts'
 import { RuleImage } from '../rules/rule-image.ts'
 import { Act, type EgressDenial, type Rule, type RuleSet } from '../rules/rule-set.ts'
 import { Verdict } from '../rules/entries.ts'
@@ -43,6 +44,8 @@ export class RuleMatcher {
   readonly noted: Int32Array = new Int32Array(MOST_NOTES)
   readonly notedLines: Int32Array = new Int32Array(MOST_NOTES)
   notes = 0
+  /** The name that was decided on. */
+  name: ScannedName = new ScannedName()
   readonly #image: RuleImage
   readonly #exceptions: Uint8Array
   /** Places of the rules that look at no names. */
@@ -67,15 +70,19 @@ export class RuleMatcher {
     return this.#image.names
   }
 
-  /** Decides on a query. `isMesh`: it is for a name of the mesh, which only some rules take. True if there is anything to do or to note. */
-  decide(query: ClientQuery, isMesh: boolean): boolean {
+  /**
+   * Decides on a query. `isMesh`: it is for a name of the mesh, which only some rules take; `name`: what stands for the name asked
+   * for. True if there is anything to do or to note.
+   */
+  decide(query: ClientQuery, isMesh: boolean, name: ScannedName = query.name): boolean {
     const { egress, rules } = this.set
+    this.name = name
     this.rule = null
     this.denial = null
     this.notes = 0
     this.line = 0
     this.existsOtherwise = false
-    this.#image.prepare(query.name)
+    this.#image.prepare(name)
     for (let place = this.#next(query, 0, isMesh); place >= 0; place = this.#next(query, place + 1, isMesh)) {
       const rule = rules[place]!
       if (rule.act !== Act.LOG && !rule.isAudit) {
@@ -127,7 +134,7 @@ export class RuleMatcher {
     const { rules } = this.set
     const image = this.#image
     for (let least = from; ; ) {
-      const named = image.find(query.name, least, this.#exceptions) ? image.rule : rules.length
+      const named = image.find(this.name, least, this.#exceptions) ? image.rule : rules.length
       const place = Math.min(named, this.#nextNameless(least))
       if (place === rules.length) return -1
       const rule = rules[place]!

@@ -19,6 +19,11 @@ function engineWith(yaml: string, files: Record<string, string> = {}, image: Ima
   return new EngineUnderTest({ rules: set, routes, servers }, image)
 }
 
+/** An engine with one rule, and the table. */
+function withRule(rule: string): EngineUnderTest {
+  return engineWith(`rules: [{ ${rule} }]`, {}, table)
+}
+
 /** What a question gets, in a word: the rcode, NODATA, data of the records, or that it was asked of a server. */
 function outcome({ reply }: Asked): string {
   if (reply === null) return 'asked'
@@ -373,6 +378,20 @@ describe('names of the mesh', () => {
     expect(get(rules(`name: ${WEB}, mesh: false`), WEB)).toBe('10.0.0.1')
     expect(get(rules('name: .cluster.local'), WEB, Type.MX)).toBe('asked')
     expect(get(rules('name: .cluster.local'), 'other.shop.svc.cluster.local')).toBe('NXDOMAIN')
+  })
+
+  test('a rule for one is for what resolvers ask first as well: the name with the search domain', () => {
+    const searched = 'api.partner.example.shop.svc.cluster.local'
+    expect(get(withRule('name: other.example, action: nxdomain'), searched)).toContain('10.0.0.9')
+    expect(get(withRule('name: api.partner.example, action: nxdomain'), searched)).toBe('NXDOMAIN')
+    expect(get(withRule(`name: ${searched}, action: nodata`), searched)).toBe('NODATA')
+    const answered = withRule('name: api.partner.example, answer: 192.0.2.7').ask(searched)
+    expect(answered.reply?.answers).toMatchObject([{ name: searched, data: '192.0.2.7' }])
+    expect(get(withRule(`name: .partner.example, rewrite: .svc.cluster.local, mesh: true`), searched)).toBe('asked')
+    const moved = withRule(`name: .partner.example, rewrite: .shop.example, mesh: true`)
+    moved.ask(searched)
+    expect(sent(moved).name).toBe('api.shop.example')
+    expect(findings(moved, searched)[0]).toContain('rules[0] (.partner.example')
   })
 
   test('a route takes a mesh name to servers', () => {

@@ -164,11 +164,14 @@ export class ReferenceResolver {
     asked: Asked,
     client: Client,
     isStream: boolean,
-    { rules: set }: EngineSettings,
+    settings: EngineSettings,
     isMesh: boolean,
   ): Expectation | null {
+    const { rules: set } = settings
     if (set === undefined) return null
-    const { counters, decision } = decideByRules(this.rules.get(set)!, asked, client.address, isMesh, this.table >= 0)
+    const bare = isMesh ? this.bareName(asked.name, settings) : null
+    const rules = this.rules.get(set)!
+    const { counters, decision } = decideByRules(rules, asked, client.address, isMesh, this.table >= 0, bare)
     this.ruleCounters = counters
     if (decision === null) return null
     if (decision === 'not yet') return error(SERVFAIL)
@@ -188,6 +191,13 @@ export class ReferenceResolver {
       default:
         return local('records of a rule', NOERROR, records, ttlSeconds, records.length === 0 ? asked.name : null)
     }
+  }
+
+  /** A name of the mesh without the search domain, if the table answers to that; else null. */
+  private bareName(name: string, settings: EngineSettings): string | null {
+    const { searchDomain } = this.identities[this.identity]!
+    if (searchDomain === null || this.findHost(name, settings)?.expanded !== true) return null
+    return `${name.slice(0, -wireName(searchDomain).length)}\0`
   }
 
   private isOfMesh(name: string, settings: EngineSettings): boolean {

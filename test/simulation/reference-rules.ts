@@ -20,6 +20,8 @@ export interface RuleDecision {
 const ANY = 255
 /** Rules that a query is counted for on the way. */
 const MOST_NOTES = 16
+/** What lets a name have answers. */
+const LETTING: ReadonlySet<number> = new Set([Act.ALLOW, Act.NODATA, Act.ANSWER, Act.ZONE])
 const ACT_OF_VERDICT = new Map<number, number>([
   [Verdict.NXDOMAIN, Act.NXDOMAIN],
   [Verdict.NODATA, Act.NODATA],
@@ -28,17 +30,42 @@ const ACT_OF_VERDICT = new Map<number, number>([
   [Verdict.TCP_ONLY, Act.TCP_ONLY],
 ])
 
-/** The decision, `not yet` where the first table must say first, null if the query goes on as without rules; and the counters of the rules that it matches. */
+/** What rules make of a query, and the counters of those that it matches. */
+interface Decided {
+  /** `not yet` where the first table must say first, null if the query goes on as without rules. */
+  decision: RuleDecision | 'not yet' | null
+  counters: number[]
+  /** A rule has decided, be it that it goes on. */
+  isRuled: boolean
+}
+
+/**
+ * Decides on a query. `bare`: its name without the search domain, where the table answers to that; null where not. A rule for it
+ * counts if none is for the whole name.
+ */
 export function decideByRules(
+  rules: EpisodeRules,
+  asked: Asked,
+  client: Uint8Array,
+  isMesh: boolean,
+  hasTable: boolean,
+  bare: string | null,
+): Decided {
+  const whole = decideOn(asked.name, rules, asked, client, isMesh, hasTable)
+  return whole.isRuled || bare === null ? whole : decideOn(bare, rules, asked, client, isMesh, hasTable)
+}
+
+function decideOn(
+  name: string,
   { set, names }: EpisodeRules,
   asked: Asked,
   client: Uint8Array,
   isMesh: boolean,
   hasTable: boolean,
-): { decision: RuleDecision | 'not yet' | null; counters: number[] } {
+): Decided {
   const counters: number[] = []
   for (const [place, rule] of set.rules.entries()) {
-    const found = isMesh && !rule.takesMesh ? null : matchOf(rule, names[place]!, asked, client)
+    const found = isMesh && !rule.takesMesh ? null : matchOf(rule, names[place]!, name, asked.type, client)
     if (found === null) continue
     if (rule.act === Act.LOG || rule.isAudit) {
       if (counters.length < MOST_NOTES) counters.push(rule.counter)
@@ -47,35 +74,43 @@ export function decideByRules(
     counters.push(rule.counter)
     const act = rule.act === Act.ZONE ? ACT_OF_VERDICT.get(found.verdict)! : rule.act
     const { ede, ttlSeconds } = rule
-    const records = recordsOf(rule, asked)
-    return { decision: act === Act.ALLOW ? null : { act, ede, ttlSeconds, note: text(rule.note), records }, counters }
+    const decided = { act, ede, ttlSeconds, note: text(rule.note), records: recordsOf(rule, asked) }
+    return { decision: act === Act.ALLOW ? null : decided, counters, isRuled: true }
   }
   const { egress } = set
-  if (egress === null || (isMesh && !egress.takesMesh)) return { decision: null, counters }
+  if (egress === null || (isMesh && !egress.takesMesh)) return { decision: null, counters, isRuled: false }
   counters.push(egress.counter)
-  if (egress.isAudit) return { decision: null, counters }
+  if (egress.isAudit) return { decision: null, counters, isRuled: false }
   const isSearched = egress.searchDomains.some(
     (domain) => asked.name !== text(domain) && isAtOrBelow(asked.name, text(domain)),
   )
-  if (!hasTable && egress.awaitsTable) return { decision: isSearched ? null : 'not yet', counters }
-  const act = egress.isNodata && !isSearched ? Act.NODATA : Act.NXDOMAIN
+  if (!hasTable && egress.awaitsTable) return { decision: isSearched ? null : 'not yet', counters, isRuled: false }
+  // A name that a rule lets have answers of another type exists.
+  const existsOtherwise = set.rules.some((rule, place) => {
+    const isOfType = rule.types.length === 0 || rule.types.includes(asked.type)
+    if (rule.isAudit || !LETTING.has(rule.act) || isOfType || (isMesh && !rule.takesMesh)) return false
+    return matchOf(rule, names[place]!, name, null, client) !== null
+  })
+  const act = existsOtherwise || (egress.isNodata && !isSearched) ? Act.NODATA : Act.NXDOMAIN
   const { ede, ttlSeconds } = egress
-  return { decision: { act, ede, ttlSeconds, note: text(egress.note), records: [] }, counters }
+  const decision = { act, ede, ttlSeconds, note: text(egress.note), records: [] }
+  return { decision, counters, isRuled: false }
 }
 
-/** The name of the rule that says most exactly that the query is its; null if it is not. */
+/** The name of the rule that says most exactly that the query is its; null if it is not. `type` null: of any type. */
 function matchOf(
   rule: Rule,
   names: readonly RuleName[] | null,
-  asked: Asked,
+  asked: string,
+  type: number | null,
   client: Uint8Array,
 ): { verdict: number } | null {
-  if (rule.types.length > 0 && !rule.types.includes(asked.type)) return null
+  if (type !== null && rule.types.length > 0 && !rule.types.includes(type)) return null
   if (rule.clients.length > 0 && !rule.clients.some(({ address, length }) => isWithin(client, address, length)))
     return null
   if (names === null) return { verdict: Verdict.RULE }
   const covering = names.filter(({ hasBelow, hasSelf, name }) =>
-    asked.name === name ? hasSelf : hasBelow && isAtOrBelow(asked.name, name),
+    asked === name ? hasSelf : hasBelow && isAtOrBelow(asked, name),
   )
   if (covering.some(({ isException }) => isException)) return null
   return covering.toSorted((one, other) => other.name.length - one.name.length)[0] ?? null

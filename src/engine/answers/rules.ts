@@ -9,8 +9,9 @@
  * A rule may also change the question (rewriting.ts), or the servers and TTLs of its answer (`ClientQuery.classBits`): then the
  * query goes on.
  */
-import { nameToText } from '../../dns/name.ts'
+import { MAX_NAME, nameToText, ScannedName, scanName } from '../../dns/name.ts'
 import { Ede, Rcode } from '../../dns/constants.ts'
+import { copyBytes } from '../../dns/reply.ts'
 import { Source } from '../../stats/counters.ts'
 import { Act, ACTIONS, type Rule } from '../../rules/rule-set.ts'
 import { CLASS_SHIFT, type ClientQuery } from '../client-query.ts'
@@ -35,6 +36,9 @@ export class RulesStage implements AnswerStage {
   readonly #mesh: MeshStage
   readonly #isBeforeMesh: boolean
   readonly #rewriter: Rewriter = new Rewriter()
+  /** A name of the mesh without the search domain. */
+  readonly #bare: ScannedName = new ScannedName()
+  readonly #bareBytes: Uint8Array = new Uint8Array(MAX_NAME + 1)
   /** Of the query asked last: something was decided or noted here. */
   hasMatched = false
   /** The name is one of the mesh. */
@@ -58,18 +62,36 @@ export class RulesStage implements AnswerStage {
     if (this.#isBeforeMesh) {
       this.#isMesh = this.#mesh.has(query)
       if (!this.#isMesh) return PASS
-      this.hasMatched = matcher.decide(query, true)
+      this.hasMatched = this.#decideOnMesh(query)
     } else {
       if (!matcher.decide(query, false)) return PASS
       // Types that the table has nothing of come here, too: MX, say.
       this.#isMesh = this.#mesh.has(query)
       this.#hasBeenSeen = this.#isMesh && matcher.takesMesh
-      this.hasMatched = !this.#isMesh || matcher.decide(query, true)
+      this.hasMatched = !this.#isMesh || this.#decideOnMesh(query)
     }
     if (!this.hasMatched) return PASS
     const length = matcher.rule === null ? this.#deny(query, out, outAt) : this.#act(query, out, outAt)
     if (this.#hasBeenSeen && !this.#isBeforeMesh) this.hasMatched = false
     return length
+  }
+
+  /**
+   * For a name of the mesh. Resolvers ask for one with a search domain first, and the table answers that: so a rule for the name
+   * without it counts as well, if none is for the whole.
+   */
+  #decideOnMesh(query: ClientQuery): boolean {
+    const { matcher } = this
+    const image = this.#context.image!
+    const { labelAt, lower } = query.name
+    const bareBytes = image.expanded ? labelAt[image.prefixLabels]! : 0
+    const hasMatched = matcher.decide(query, true)
+    if (bareBytes === 0 || matcher.rule !== null) return hasMatched
+    const bare = this.#bare
+    copyBytes(lower, 0, bareBytes, this.#bareBytes, 0)
+    this.#bareBytes[bareBytes] = 0
+    scanName(this.#bareBytes, 0, bareBytes + 1, this.#context.seed, bare)
+    return matcher.decide(query, true, bare)
   }
 
   finding(query: ClientQuery): string {
@@ -90,9 +112,9 @@ export class RulesStage implements AnswerStage {
   }
 
   #ruleText(query: ClientQuery): string {
-    const { act, labels, line, rule } = this.matcher
+    const { act, labels, line, name, rule } = this.matcher
     const { hasNames, label } = rule!
-    const { lower, labelAt, labels: all } = query.name
+    const { lower, labelAt, labels: all } = query.original === null ? name : query.name
     const isPart = query.original === null && labels < all && hasNames
     const part = isPart ? `, by ${nameToText(lower, labelAt[all - labels])}` : ''
     const to = query.original === null ? '' : ` to ${nameToText(lower)}`
@@ -162,7 +184,7 @@ export class RulesStage implements AnswerStage {
     }
     // `*.target` of a zone: the whole name is put before it.
     const isBelow = bytes[aliasAt] === 1 && bytes[aliasAt + 1] === ASTERISK
-    const kept = isBelow ? query.name.labels : 0
+    const kept = isBelow ? matcher.name.labels : 0
     const at = isBelow ? aliasAt + 2 : aliasAt
     return this.#leadTo(query, kept, bytes, at, ttlOf(bytes, matcher.dataAt), out, outAt)
   }
@@ -170,7 +192,7 @@ export class RulesStage implements AnswerStage {
   #rewrite(query: ClientQuery, out: Uint8Array, outAt: number): number {
     const { labels, rule } = this.matcher
     const { keepsLabels, target } = rule!
-    const kept = keepsLabels ? query.name.labels - labels : 0
+    const kept = keepsLabels ? this.matcher.name.labels - labels : 0
     return this.#leadTo(query, kept, target, 0, -1, out, outAt)
   }
 
