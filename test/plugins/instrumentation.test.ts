@@ -6,7 +6,8 @@ import { isLong } from '../long.ts'
 import { assemble, load, pluginBytes } from './wat.ts'
 
 const BOUNDS = { maxMemoryBytes: 1 << 20, startUnits: 2 ** 30 }
-const RUNS = isLong ? 5000 : 300
+const RUNS = isLong ? 2000 : 300
+const TIMEOUT_MS = 120_000
 
 /** Random expressions, statements and functions, as text: locals $a $b (i32), $w (i64), $f (f64); three functions call the later ones. */
 const programs = fc.letrec<{ i32: string; i64: string; f64: string; statement: string; block: string }>((tie) => ({
@@ -138,30 +139,38 @@ function run(bytes: Uint8Array, argument: number, budget: number | null): Outcom
 
 const bodies = fc.array(fc.tuple(programs.block, programs.i32), { minLength: 1, maxLength: 3 })
 
-test('random functions compute the same, trap at the same, and leave the same memory behind', () => {
-  fc.assert(
-    fc.property(bodies, fc.integer(), (all, argument) => {
-      const bytes = moduleOf(all)
-      const { left, ...instrumented } = run(bytes, argument, 2 ** 31 - 1)
-      const { left: _, ...plain } = run(bytes, argument, null)
-      expect(instrumented).toEqual(plain)
-      expect(left).toBeGreaterThanOrEqual(0)
-    }),
-    { numRuns: RUNS },
-  )
-})
+test(
+  'random functions compute the same, trap at the same, and leave the same memory behind',
+  () => {
+    fc.assert(
+      fc.property(bodies, fc.integer(), (all, argument) => {
+        const bytes = moduleOf(all)
+        const { left, ...instrumented } = run(bytes, argument, 2 ** 31 - 1)
+        const { left: _, ...plain } = run(bytes, argument, null)
+        expect(instrumented).toEqual(plain)
+        expect(left).toBeGreaterThanOrEqual(0)
+      }),
+      { numRuns: RUNS },
+    )
+  },
+  TIMEOUT_MS,
+)
 
-test('with less to spend they compute the same, or end because it is spent', () => {
-  fc.assert(
-    fc.property(bodies, fc.integer(), fc.integer({ min: 0, max: 3000 }), (all, argument, budget) => {
-      const bytes = moduleOf(all)
-      const { left, result } = run(bytes, argument, budget)
-      if (left < 0) expect(result).toMatch(/unreachable/)
-      else expect(result).toEqual(run(bytes, argument, null).result)
-    }),
-    { numRuns: RUNS },
-  )
-})
+test(
+  'with less to spend they compute the same, or end because it is spent',
+  () => {
+    fc.assert(
+      fc.property(bodies, fc.integer(), fc.integer({ min: 0, max: 3000 }), (all, argument, budget) => {
+        const bytes = moduleOf(all)
+        const { left, result } = run(bytes, argument, budget)
+        if (left < 0) expect(result).toMatch(/unreachable/)
+        else expect(result).toEqual(run(bytes, argument, null).result)
+      }),
+      { numRuns: RUNS },
+    )
+  },
+  TIMEOUT_MS,
+)
 
 describe('a module that was changed at random', () => {
   const seeds = [
@@ -205,21 +214,25 @@ describe('a module that was changed at random', () => {
       return Uint8Array.from(now)
     })
 
-  test('is taken or refused in one line; one that is taken is still a module', () => {
-    let valid = 0
-    fc.assert(
-      fc.property(changed, (bytes) => {
-        const safe = makeSafe(bytes, BOUNDS)
-        if ('problem' in safe) expect(safe.problem).not.toMatch(/[\r\n]/)
-        if (WebAssembly.validate(bytes)) {
-          valid++
-          if ('module' in safe) expect(WebAssembly.validate(safe.module.bytes)).toBe(true)
-        }
-        const loaded = load(bytes)
-        if ('problem' in loaded) expect(loaded.problem).toMatch(/^[^\r\n]+$/)
-      }),
-      { numRuns: RUNS * 10 },
-    )
-    expect(valid).toBeGreaterThan(RUNS / 10)
-  })
+  test(
+    'is taken or refused in one line; one that is taken is still a module',
+    () => {
+      let valid = 0
+      fc.assert(
+        fc.property(changed, (bytes) => {
+          const safe = makeSafe(bytes, BOUNDS)
+          if ('problem' in safe) expect(safe.problem).not.toMatch(/[\r\n]/)
+          if (WebAssembly.validate(bytes)) {
+            valid++
+            if ('module' in safe) expect(WebAssembly.validate(safe.module.bytes)).toBe(true)
+          }
+          const loaded = load(bytes)
+          if ('problem' in loaded) expect(loaded.problem).toMatch(/^[^\r\n]+$/)
+        }),
+        { numRuns: RUNS * 10 },
+      )
+      expect(valid).toBeGreaterThan(RUNS / 10)
+    },
+    TIMEOUT_MS,
+  )
 })
