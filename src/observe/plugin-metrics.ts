@@ -8,6 +8,8 @@ const ACTIONS: readonly string[] = ['pass', 'answer', 'rewrite', 'rcode', 'drop'
 /** By number. */
 const ERRORS: readonly string[] = ['trap', 'timeout', 'action', 'reply', 'query', 'too_large', 'unavailable']
 
+const OWN_COUNTERS = 16
+
 /** What plug-ins did, and how often they failed. Without plug-ins there is nothing to show. */
 export function pluginMetrics(sources: Pick<ObserveSources, 'plugins' | 'counters'>): MetricDefinition[] {
   const sum = (plugin: number, field: number): number =>
@@ -61,14 +63,23 @@ export function pluginMetrics(sources: Pick<ObserveSources, 'plugins' | 'counter
       type: 'counter',
       read: () =>
         sources.plugins().flatMap(({ name: plugin, counters }, k) =>
-          Array.from({ length: 16 }, (_, at) => ({
-            labels: { plugin, counter: counters.get(at) ?? String(at) },
-            value: sum(k, PluginCell.own + at),
-            isNamed: counters.has(at),
-          }))
-            .filter(({ value, isNamed }) => isNamed || value > 0)
-            .map(({ labels, value }) => ({ labels, value })),
+          [...ownCounters(counters, (at) => sum(k, PluginCell.own + at))].map(([counter, value]) => ({
+            labels: { plugin, counter },
+            value,
+          })),
         ),
     },
   ]
+}
+
+/** Values by name, those with a name or a value. Two counters of one name are one: an exposition must not repeat a series. */
+function ownCounters(names: ReadonlyMap<number, string>, valueOf: (counter: number) => number): Map<string, number> {
+  const values = new Map<string, number>()
+  for (let counter = 0; counter < OWN_COUNTERS; counter++) {
+    const value = valueOf(counter)
+    if (value === 0 && !names.has(counter)) continue
+    const name = names.get(counter) || String(counter)
+    values.set(name, (values.get(name) ?? 0) + value)
+  }
+  return values
 }

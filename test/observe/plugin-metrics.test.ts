@@ -55,3 +55,21 @@ test('plug-ins are counted by name, over all workers; their own counters have th
     'counter_total block 4 2',
   ])
 })
+
+test('counters of one name are one, and one without a name has its number', async () => {
+  const counters = new WorkerCounters()
+  for (let k = 0; k < 4; k++) counters.pluginAdd(0, PluginCell.own + k, 10 ** k)
+  const names = new Map([
+    [0, 'same'],
+    [1, 'same'],
+    [2, ''],
+  ])
+  const plugins = [{ name: 'x', isOn: true, counters: names }]
+  const metrics = pluginMetrics(fakeSources({ counters: () => [counters], plugins: () => plugins }))
+  const own = metrics.find(({ name }) => name === 'byname_plugin_counter_total')!
+  expect((await own.read()).map(({ labels, value }) => [labels['counter'], value])).toEqual([
+    ['same', 11],
+    ['2', 100],
+    ['3', 1000],
+  ])
+})
