@@ -891,8 +891,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'rules take names of the mesh whether they are to or not',
-    find: 'const isIts = (!isMesh || rule.takesMesh) && hasType',
-    replace: 'const isIts = hasType',
+    find: 'if ((!isMesh || rule.takesMesh) && hasClient(rule, query)) {',
+    replace: 'if (hasClient(rule, query)) {',
     seeds: 60,
   },
   {
@@ -921,9 +921,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'names below a search domain are denied by NODATA where nothing is allowed',
-    find: 'denial.isNodata && !this.#isSearched(query) ?',
-    replace: 'denial.isNodata && query.original === null ?',
+    find: '(denial.isNodata && !this.matcher.isSearched(query))',
+    replace: '(denial.isNodata && query.original === null)',
     seeds: 400,
+  },
+  {
+    name: 'a name that a rule allows for another type is denied as a whole',
+    find: 'this.matcher.existsOtherwise || (denial.isNodata',
+    replace: '(denial.isNodata',
+    seeds: 400,
+  },
+  {
+    name: 'a rule for a name of the mesh is not for that name with the search domain',
+    find: 'if (bareBytes === 0 || matcher.rule !== null) return hasMatched',
+    replace: 'if (bareBytes >= 0 || matcher.rule !== null) return hasMatched',
+    seeds: 200,
   },
   {
     name: 'a matched rule is counted twice for names of the mesh',
