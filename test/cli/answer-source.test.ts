@@ -31,6 +31,21 @@ function counted(responses: Record<string, number>, failures: Record<string, num
   }
 }
 
+test('a rule that was matched meanwhile is the source, and without one the hosts file', () => {
+  const rules = { count: 1, names: 1, bytes: 100, matches: 4, notAllowed: 2, egress: 'audit' }
+  const evidence = counted({ local: 1 })
+  if ('missing' in evidence) throw new Error('there is evidence')
+  const before = { ...evidence.before, rules }
+  const textOf = (matches: number, notAllowed: number): string =>
+    answerSource(
+      { ...REPLY, rcode: 'NXDOMAIN' },
+      { before, after: { ...evidence.after, rules: { ...rules, matches, notAllowed } } },
+    ).text
+  expect(textOf(5, 2)).toBe('byname itself: a rule ("byname explain" says which)')
+  expect(textOf(4, 3)).toBe('byname itself: a rule ("byname explain" says which)')
+  expect(textOf(4, 2)).toBe('byname itself: NXDOMAIN')
+})
+
 describe('what was counted while the question was asked tells the source', () => {
   const busy = 'other clients were answered at the same time'
   const cases: [Partial<ReplyFacts>, Evidence, text: string, doubt: string | null][] = [
