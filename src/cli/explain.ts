@@ -189,7 +189,7 @@ function ruledBy({ application, questions }: Explained): string {
   const found = application?.lookups[0]?.steps.find(({ verdict }) => verdict === 'found')?.name
   const asked = found === undefined ? questions : application!.questions.filter(({ name }) => name === found)
   const [first] = asked.flatMap(({ stages }) => stages.filter(({ hasRule }) => hasRule === true))
-  return first === undefined ? '' : ` Rules: ${first.finding}.`
+  return first === undefined ? '' : ` Rules: ${first.finding.replace(/\.$/, '')}.`
 }
 
 function answersOf(answers: QuestionExplanation['answers'], type: string): string[] {

@@ -5,7 +5,7 @@
 import { HEADER_BYTES } from '../dns/constants.ts'
 import { LOWER, nameToText } from '../dns/name.ts'
 import { readQuery, Verdict } from '../dns/query.ts'
-import { setCounts } from '../dns/reply.ts'
+import { readU16, setCounts } from '../dns/reply.ts'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { isAllowed, isLocal } from './access.ts'
 import { PASS } from './answers/answer-stage.ts'
@@ -154,7 +154,15 @@ function askStages(
       if (isDropped) return { ...explanation, refusal: `no reply: ${steps.at(-1)?.name} wants it so` }
       if (changed === null) continue
       const packet = new Uint8Array(changed.length)
-      replaceQuestion(query, changed, HEADER_BYTES, changed.length - HEADER_BYTES, packet, engine.seed)
+      replaceQuestion(
+        query,
+        changed,
+        HEADER_BYTES,
+        changed.length - HEADER_BYTES,
+        readU16(changed, 2),
+        packet,
+        engine.seed,
+      )
       outcome = next
       wasRewritten = true
       // All that stand before it are asked for the changed question.

@@ -16,6 +16,8 @@ import type { ClientQuery } from './client-query.ts'
 
 const QUESTION_TAIL = 4
 const FIXED_BYTES = 10
+/** Flags that say how a question is asked, and come back in the reply. */
+const ASKED_WITH: number = Flag.RD | Flag.CD
 
 // Made once and overwritten by each reply, which is written in one go. The last record may be as long as all others together.
 const rebuilt = new Uint8Array(2 * MAX_MESSAGE + 1024)
@@ -64,14 +66,15 @@ export class Rewriter {
 
 /**
  * Gives `query` another question: name, type and class, `length` bytes at `at` of `question`, which have been found sound. They
- * are written into `packet` behind the header, which becomes the query's and has room for any question. Not seen by the client
- * unless a rule has led here by a CNAME.
+ * are written into `packet` behind the header, which becomes the query's and has room for any question. Of `flags`, RD and CD
+ * are asked with. Not seen by the client unless a rule has led here by a CNAME.
  */
 export function replaceQuestion(
   query: ClientQuery,
   question: Uint8Array,
   at: number,
   length: number,
+  flags: number,
   packet: Uint8Array,
   seed: number,
 ): void {
@@ -81,6 +84,8 @@ export function replaceQuestion(
   }
   copyBytes(query.packet, query.at, HEADER_BYTES, packet, 0)
   setCounts(packet, 0, 0, 0, 0)
+  query.flags = (query.flags & ~ASKED_WITH) | (flags & ASKED_WITH)
+  writeU16(packet, 2, query.flags)
   copyBytes(question, at, length, packet, HEADER_BYTES)
   query.packet = packet
   query.at = 0
@@ -103,6 +108,8 @@ function isSame({ name }: ClientQuery, kept: number, target: Uint8Array, targetA
  */
 export function writeBack(query: ClientQuery, length: number, out: Uint8Array, outAt: number): number {
   const original = query.original!
+  query.flags = readU16(original, 2)
+  writeU16(out, outAt + 2, (readU16(out, outAt + 2) & ~ASKED_WITH) | (query.flags & ASKED_WITH))
   const innerAt = query.at + HEADER_BYTES
   const inner = query.packet
   const end = outAt + length

@@ -104,13 +104,15 @@ function isDotted(text: string, from: number, to: number): boolean {
   return last >= 0x30 && last <= 0x39 && addressOf(text.slice(from, to)) !== null
 }
 
-function readRareLine(line: string, number: number, options: ListOptions, writer: EntryWriter): string | null {
+function readRareLine(whole: string, number: number, options: ListOptions, writer: EntryWriter): string | null {
+  // First of all: what a comment says must not make its line look like a filter of pages, which is skipped.
+  const line = whole.replace(/[ \t\v\f]+#.*/s, '')
   if (/^(?:@@)?\|\|/.test(line)) return readFilter(line, number, options, writer)
   if (isPageFilter(line)) {
     writer.skipped++
     return null
   }
-  const words = line.replace(/[ \t]+#.*/s, '').split(/[ \t\v\f]+/)
+  const words = line.split(/[ \t\v\f]+/)
   if (addressOf(words[0]!.replace(/%.*/s, '')) !== null) return readHostsLine(words, number, options, writer)
   const [word = ''] = words
   if (words.length === 1 && takeWord(word, number, options, writer)) return null

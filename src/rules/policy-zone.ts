@@ -201,7 +201,8 @@ class ZoneReader {
       writer.name.set(wire.subarray(0, wire.length - 1))
       writer.nameBytes = wire.length - 1
     }
-    writer.add(isWildcard ? Covers.BELOW : Covers.SELF, verdict, line, dataAt)
+    const self = this.#options.withSubdomains ? Covers.SELF | Covers.BELOW : Covers.SELF
+    writer.add(isWildcard ? Covers.BELOW : self, verdict, line, dataAt)
     return null
   }
 

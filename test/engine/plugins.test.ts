@@ -229,6 +229,18 @@ describe('a changed question', () => {
   })
 })
 
+test.each([
+  ['CD', { cd: true, rd: true }, '(i32.store8 (i32.const 1091) (i32.const 0x10))'],
+  ['no RD', { cd: false, rd: false }, '(i32.store8 (i32.const 1090) (i32.const 0))'],
+])('a changed query asks with its own flags (%s), and the client gets back its own', (_, flags, change) => {
+  const byname = withPlugins([loaded({ query: only('q', `${change} (i32.const 2)`) })])
+  const asked = byname.ask('q.example')
+  const sent = decode(byname.lastQuery.bytes)
+  expect([sent.flags & 0x0100, sent.flags & 0x0010]).toEqual([flags.rd ? 0x0100 : 0, flags.cd ? 0x0010 : 0])
+  byname.answer({ answers: [a(1)] })
+  expect(asked.reply!.flags & 0x0110).toBe(0x0100)
+})
+
 describe('an answer that does not fit the query counts as an error, and the query goes on', () => {
   test.each([
     ['another id', '(i32.store8 (i32.const 1088) (i32.const 99))'],

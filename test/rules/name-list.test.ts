@@ -58,6 +58,11 @@ describe('good lines', () => {
     ],
     ['CR LF, CR and LF', 'a.example\r\nb.example\rc.example\n', ['a.example 1', 'b.example 2', 'c.example 3']],
     ['a byte order mark', '\uFEFFa.example', ['a.example 1']],
+    [
+      'comments that look like filters of pages',
+      'a.example # $5, a*b, ^\n0.0.0.0 b.example\t## see #3\n||c.example^ # why\n@@||d.example^ # $x',
+      ['a.example 1', 'b.example 2', '.c.example 3', '@.d.example 4'],
+    ],
     ['one label, and digits', 'local\n123.example\n1e100.net', ['local 1', '123.example 2', '1e100.net 3']],
     ['the longest label', `${'a'.repeat(63)}.example`, [`${'a'.repeat(63)}.example 1`]],
     ['nothing', '', []],

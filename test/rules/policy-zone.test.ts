@@ -17,7 +17,8 @@ function policiesOf({ data, entries }: NameList): string[] {
       /\.$/,
       '',
     )
-    const shown = entries[at] === Covers.BELOW ? `*.${name}` : name
+    const covers = entries[at]!
+    const shown = covers === Covers.BELOW ? `*.${name}` : (covers & Covers.BELOW) === 0 ? name : `.${name}`
     texts.push(`${shown} ${isData ? recordsAt(data, getU32(entries, at + 6)) : WORDS[entries[at + 1]!]}`)
   }
   return texts
@@ -34,9 +35,9 @@ function recordsAt(data: Uint8Array, setAt: number): string {
   return texts.join(' ')
 }
 
-function read(text: string): { policies: string[]; problem: string | null; skipped: number } {
+function read(text: string, withSubdomains = false): { policies: string[]; problem: string | null; skipped: number } {
   const { list, problem } = readNameList(text, {
-    withSubdomains: false,
+    withSubdomains,
     hasAction: false,
     ttlSeconds: 60,
     toAscii: domainToASCII,
@@ -112,4 +113,14 @@ describe('bad zones', () => {
   ])('%j', (text, problem) => {
     expect(read(text).problem).toContain(problem)
   })
+})
+
+test('names of a rule with subdomains stand for all below them as well', () => {
+  const zone = 'a.example CNAME .\n*.b.example CNAME .\nc.example CNAME rpz-passthru.\nd.example A 192.0.2.1\n'
+  expect(read(zone, true).policies).toEqual([
+    '.a.example NXDOMAIN',
+    '*.b.example NXDOMAIN',
+    '.c.example ALLOW',
+    '.d.example 1/60',
+  ])
 })

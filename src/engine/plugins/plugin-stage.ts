@@ -215,7 +215,7 @@ export class PluginStage implements AnswerStage {
     const verdict = readQuery(memory, at, length, seed, parsed)
     const bytes = parsed.questionEnd - at
     if (verdict !== Verdict.OK || bytes <= HEADER_BYTES) return false
-    replaceQuestion(query, memory, at + HEADER_BYTES, bytes - HEADER_BYTES, this.#changed, seed)
+    replaceQuestion(query, memory, at + HEADER_BYTES, bytes - HEADER_BYTES, parsed.flags, this.#changed, seed)
     return true
   }
 
