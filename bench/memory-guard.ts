@@ -1,6 +1,6 @@
 /**
  * The guard of CI for memory: byname with 10,000 hosts over xDS must come to rest below a bound. Memory hardly depends on
- * how busy the machine is, so one start tells; it ends as soon as the bound is kept.
+ * how busy the machine is, so one start tells (after one that is not measured); it ends as soon as the bound is kept.
  *
  *   node bench/memory-guard.ts
  */
@@ -29,9 +29,13 @@ process.on('exit', () => {
   rmSync(folder, { recursive: true, force: true })
 })
 const bench = await Bench.start(folder, 1, servers, new AbortController().signal)
+/** The first start after a build compiles all that it runs, and keeps 5 MB more; it leaves its compiled code to the next. */
+const FIRST_START_SECONDS = 3
 let anonymousMb = Number.POSITIVE_INFINITY
 let waited = 0
-await withControlPlane(bynameBatch, bench, encodePush(HOSTS, 'a'), addressAt(0), async ({ pid }) => {
+const table = encodePush(HOSTS, 'a')
+await withControlPlane(bynameBatch, bench, table, addressAt(0), () => bench.pause(FIRST_START_SECONDS))
+await withControlPlane(bynameBatch, bench, table, addressAt(0), async ({ pid }) => {
   for (; waited < PATIENCE_SECONDS && anonymousMb > MOST_ANONYMOUS_MB; waited++) {
     await bench.pause(1)
     anonymousMb = memory(pid).anonymousBytes / MEGABYTE
