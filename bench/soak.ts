@@ -24,7 +24,7 @@ const MEBIBYTE = 2 ** 20
 const SAMPLE_MS = 1000
 /** The probe keeps every latency, so it is started anew each minute. */
 const STRETCH_SECONDS = 60
-/** Share of questions that a shared machine may lose for us: more, and it did not live. */
+/** Share of questions that may be lost; a crowded machine loses more by itself. */
 const TOLERATED_SHARE = 0.001
 
 interface Sample {
