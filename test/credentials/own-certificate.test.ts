@@ -200,7 +200,7 @@ describe('renewal', () => {
     await own.current()
     const waits: number[] = []
     for (let n = 0; n < 9; n++) {
-      await vi.waitFor(() => expect(clock.pending).toHaveLength(1))
+      await vi.waitFor(() => expect(clock.pending).toHaveLength(1), 10_000)
       waits.push(clock.pending[0]!)
       clock.advance(clock.pending[0]!)
     }
@@ -223,7 +223,7 @@ describe('renewal', () => {
     /** Lets time pass until so long before the end. The attempt that falls due meanwhile fails then. */
     const until = async (leftMs: number): Promise<number> => {
       clock.advance(expiresAtMs! - leftMs - clock.now())
-      await vi.waitFor(() => expect(clock.pending).toHaveLength(1))
+      await vi.waitFor(() => expect(clock.pending).toHaveLength(1), 10_000)
       return clock.pending[0]!
     }
     expect([await until(6 * HOUR), await until(30_000)]).toEqual([1000, 1500])

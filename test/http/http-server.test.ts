@@ -193,7 +193,7 @@ test('a port that the process before this one is about to leave is no problem fo
   const patient = await start(60_000)
   expect([patient.problem, log.lines]).toEqual([null, []])
   const impatient = await start(1)
-  await vi.waitFor(() => expect(impatient.problem).toContain('is in use by another process'))
+  await vi.waitFor(() => expect(impatient.problem).toContain('is in use by another process'), 10_000)
   await impatient.stop(0)
   await free()
   expect(await patient.bound()).toEqual({ address: '127.0.0.1', port })

@@ -143,7 +143,7 @@ describe.each(modes)('%s', (mode) => {
   })
   test('the namespace of the metadata wins over that of the id', async () => {
     folder.write('private.yaml', service({ name: 'vault', annotations: { 'networking.istio.io/exportTo': '.' } }))
-    await vi.waitFor(() => expect(controlPlane.state().services).toBe(2))
+    await vi.waitFor(() => expect(controlPlane.state().services).toBe(2), 10_000)
     const node = connect(mode)
     node.send({ node: nodeIn('default', { NAMESPACE: 'shop', CLUSTER_ID: 'near', NETWORK: 'here' }) })
     expect((await node.nextTable()).has('vault.shop.svc.cluster.local')).toBe(true)
@@ -157,7 +157,7 @@ describe.each(modes)('%s', (mode) => {
     orderly.halfClose()
     expect(await orderly.ended).toMatchObject({ code: 0 })
     hasty.close()
-    await vi.waitFor(() => expect(controlPlane.state().nodes).toBe(0))
+    await vi.waitFor(() => expect(controlPlane.state().nodes).toBe(0), 10_000)
   })
   test('300 nodes get a push, each one table and soon', async () => {
     const many = Array.from({ length: 300 }, (_, index) => subscribe(mode, `team-${index % 20}`))
@@ -175,7 +175,7 @@ test('a bad file is logged with its place, and what it said before is served on'
   const node = subscribe('delta')
   await node.nextTable()
   folder.write('web.yaml', `# what follows is wrong\n${web('10.0.0.999')}`)
-  await vi.waitFor(() => expect(controlPlane.state().problems).toHaveLength(1))
+  await vi.waitFor(() => expect(controlPlane.state().problems).toHaveLength(1), 10_000)
   expect(log.of('error')).toEqual([
     'web.yaml: document 1, line 2: spec.clusterIP: expected an IP address or None; the last good state goes on',
   ])

@@ -70,7 +70,7 @@ async function startServer(): Promise<Socket> {
 async function lookUp(folder: string, libc: string, names: readonly string[]): Promise<number> {
   const run = promisify(execFile)(join(folder, libc))
   run.child.stdin!.end(`${names.join('\n')}\n`)
-  return Number((await run).stdout)
+  return Number.parseInt((await run).stdout, 10)
 }
 
 async function results(folder: string): Promise<LookedUp[]> {

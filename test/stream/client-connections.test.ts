@@ -75,7 +75,7 @@ class Bench {
   async accepted(from?: string): Promise<TestClient> {
     const before = this.count(StreamCell.connectionsAccepted)
     const client = this.connect(from)
-    await vi.waitFor(() => expect(this.count(StreamCell.connectionsAccepted)).toBe(before + 1))
+    await vi.waitFor(() => expect(this.count(StreamCell.connectionsAccepted)).toBe(before + 1), 10_000)
     return client
   }
 
@@ -83,9 +83,9 @@ class Bench {
   async acceptedAndAnswered(): Promise<TestClient> {
     const client = await this.accepted()
     client.send(query(0, 'first.'))
-    await vi.waitFor(() => expect(this.worker.queries).toHaveLength(1))
+    await vi.waitFor(() => expect(this.worker.queries).toHaveLength(1), 10_000)
     this.worker.answer(this.worker.queries.splice(0))
-    await vi.waitFor(() => expect(client.replies).toHaveLength(1))
+    await vi.waitFor(() => expect(client.replies).toHaveLength(1), 10_000)
     return client
   }
 

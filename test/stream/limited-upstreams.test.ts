@@ -267,7 +267,10 @@ describe.each(['tcp', 'tls'] as const)('over %s, a server that', (transport) => 
     const bench = await benchFor(kind, transport)
     bench.burst(40)
     if (kind.silentMs !== undefined) {
-      await vi.waitFor(() => expect(bench.worker.upstreamReplies.length).toBeGreaterThan(0), { interval: 2 })
+      await vi.waitFor(() => expect(bench.worker.upstreamReplies.length).toBeGreaterThan(0), {
+        interval: 2,
+        timeout: 10_000,
+      })
       await bench.quiet()
       expect(bench.worker.upstreamReplies.length).toBeLessThan(40)
       bench.pass(kind.silentMs)
