@@ -8,11 +8,12 @@
  * ```
  * The reply is written anew with names compressed, as its names may be longer now.
  */
-import { Flag, HEADER_BYTES, MAX_MESSAGE, Rcode, Type } from '../dns/constants.ts'
+import { Ede, Flag, HEADER_BYTES, MAX_MESSAGE, Rcode, Type } from '../dns/constants.ts'
 import { expandName, LOWER, MAX_NAME, scanName, skipName } from '../dns/name.ts'
 import { beginCopy, copyRecord, writeNameRecord } from '../dns/record-copy.ts'
-import { copyBytes, rcodeOf, readU16, setCounts, writeU16 } from '../dns/reply.ts'
+import { copyBytes, rcodeOf, readU16, setCounts } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
+import { writeReplyOpt } from './reply-opt.ts'
 
 const QUESTION_TAIL = 4
 const FIXED_BYTES = 10
@@ -48,7 +49,7 @@ export class Rewriter {
     if (length > MAX_NAME) return 'too long'
     if (isSame(query, keptBytes, target, targetAt, length)) return 'same'
     const packet = this.#packet
-    query.original = query.packet.slice(query.at, query.questionEnd)
+    query.original = copyOf(query)
     query.aliasTtl = aliasTtl
     copyBytes(query.packet, query.at, HEADER_BYTES, packet, 0)
     copyBytes(name.lower, 0, keptBytes, packet, HEADER_BYTES)
@@ -79,7 +80,7 @@ export function replaceQuestion(
   seed: number,
 ): void {
   if (query.original === null) {
-    query.original = query.packet.slice(query.at, query.questionEnd)
+    query.original = copyOf(query)
     query.aliasTtl = -1
   }
   copyBytes(query.packet, query.at, HEADER_BYTES, packet, 0)
@@ -93,6 +94,11 @@ export function replaceQuestion(
   query.end = query.questionEnd
   query.type = readU16(packet, query.questionEnd - QUESTION_TAIL)
   scanName(packet, HEADER_BYTES, query.end, seed, query.name)
+}
+
+/** Header and question of the query, in bytes of their own: `slice` of a driver's Buffer would be a view of what the next query overwrites. */
+function copyOf({ at, packet, questionEnd }: ClientQuery): Uint8Array {
+  return new Uint8Array(packet.subarray(at, questionEnd))
 }
 
 function isSame({ name }: ClientQuery, kept: number, target: Uint8Array, targetAt: number, length: number): boolean {
@@ -149,22 +155,17 @@ export function writeBack(query: ClientQuery, length: number, out: Uint8Array, o
   return finish(query, to)
 }
 
-/** The question, and the OPT if there is one, which is as long as it was. */
+/** The question, and the OPT if there is one, with the client's cookie. */
 function writeTruncated(query: ClientQuery, out: Uint8Array, outAt: number): number {
   const original = query.original!
   copyBytes(original, HEADER_BYTES, original.length - HEADER_BYTES, out, outAt + HEADER_BYTES)
   out[outAt + 2]! |= Flag.TC >> 8
   out[outAt + 3]! &= ~Flag.AD
   setCounts(out, outAt, 0, 0, 0)
-  let to = outAt + original.length
-  if (!query.hasEdns) return to - outAt
+  const end = outAt + original.length
+  if (!query.hasEdns) return end - outAt
   setCounts(out, outAt, 0, 0, 1)
-  out[to] = 0
-  to = writeU16(out, to + 1, Type.OPT)
-  to = writeU16(out, to, query.advertise)
-  out.fill(0, to, to + 6)
-  if (query.dnssecOk) out[to + 2] = 0x80
-  return to + 6 - outAt
+  return writeReplyOpt(query, 0, Ede.NONE, out, end) - outAt
 }
 
 function finish(query: ClientQuery, length: number): number {

@@ -140,7 +140,10 @@ export class EngineUnderTest {
     const asked = new Asked()
     const held = this.outlet.lastHeld
     this.outlet.lastHeld = -1
-    const length = this.engine.query(bytes(7, 7, packet), 2, packet.length, this.#out, OUT_AT)
+    // As drivers have it: a Buffer, which belongs to the next query afterwards.
+    const received = Buffer.from(bytes(7, 7, packet))
+    const length = this.engine.query(received, 2, packet.length, this.#out, OUT_AT)
+    received.fill(0xff)
     if (this.outlet.lastHeld >= 0) {
       this.#deliver(this.outlet.repliesBefore)
       this.#waiting.set(this.outlet.lastHeld, asked)

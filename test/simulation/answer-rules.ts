@@ -247,7 +247,7 @@ export class AnswerRules {
       this.ledger.hits++
       return null
     }
-    const wantsAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
+    const wantsAd = asked.isRewritten !== true && ((asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true)
     if (this.denials.explains(key, reply, wantsAd, this.settings, now)) {
       this.see(edeOf(reply) === Ede.SYNTHESIZED ? 'denial in a search storm' : 'denial of a name above')
       if (looksStale(reply) && this.isStale(pending, reply, now)) this.ledger.eitherHits++

@@ -1,6 +1,7 @@
 /** Counters add up: after every step, not only at the end. */
 import type { Engine } from '../../src/engine/engine.ts'
-import { Cell, Drop, Source, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
+import { Cell, Drop, PluginCell, Source, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
+import type { PluginCounts } from './reference-plugins.ts'
 import { Violation } from './violation.ts'
 
 const RCODES = 24
@@ -35,6 +36,8 @@ export class Ledger {
   loops = 0
   /** Queries that a rule dropped, and how many matched, by counter of a rule. */
   ruledOut = 0
+  droppedByPlugins = 0
+  plugins: readonly PluginCounts[] = []
   readonly ruleMatches: Map<number, number> = new Map()
   /** Messages to each server of the settings since its place was given to it, by transport. */
   sent: { label: string; byTransport: Map<string, number> }[] = []
@@ -75,7 +78,11 @@ export function checkCounters(counters: WorkerCounters, ledger: Ledger, engine: 
     durations += sumOf(counters.durationsOf(source))
   }
   const waiting = engine.forwarder.inFlight.waiters.held
-  expect('responses counted', responses, ledger.requests - ledger.lost - ledger.limited - ledger.ruledOut - waiting)
+  expect(
+    'responses counted',
+    responses,
+    ledger.requests - ledger.lost - ledger.limited - ledger.ruledOut - ledger.droppedByPlugins - waiting,
+  )
   expect('durations counted', durations, responses)
   let sizes = 0
   for (const proto of [0, 1]) sizes += sumOf(counters.sizesOf(proto))
@@ -83,6 +90,14 @@ export function checkCounters(counters: WorkerCounters, ledger: Ledger, engine: 
   expect('drops counted', counters.droppedOf(Drop.runt) + counters.droppedOf(Drop.response), ledger.dropped)
   expect('limited queries counted', counters.droppedOf(Drop.rateLimited), ledger.limited + ledger.limitedTold)
   expect('dropped by rules, counted', counters.droppedOf(Drop.rule), ledger.ruledOut)
+  expect('dropped by plug-ins, counted', counters.droppedOf(Drop.plugin), ledger.droppedByPlugins)
+  for (const [place, { actions, errors, instances, name }] of ledger.plugins.entries()) {
+    expect(`instances of ${name} counted`, counters.pluginGet(place, PluginCell.instances), instances)
+    for (const [action, count] of actions.entries())
+      expect(`action ${action} of ${name} counted`, counters.pluginGet(place, PluginCell.actions + action), count)
+    for (const [error, count] of errors.entries())
+      expect(`error ${error} of ${name} counted`, counters.pluginGet(place, PluginCell.errors + error), count)
+  }
   for (const [counter, matches] of ledger.ruleMatches)
     expect(`matches of rule ${counter} counted`, counters.ruleMatchesOf(counter), matches)
   expect('mesh answers counted', bySource[Source.mesh]!, ledger.mesh)

@@ -179,7 +179,7 @@ function compareTable(random: Random, seed: number): { here: number; all: number
   }
   const { clients, settings } = makeEpisode(seed, 0)
   const names = makeNames(reference, table, identity)
-  const { rateLimit: _limit, loopProbe: _probe, rules: _rules, ...unlimited } = settings[0]!
+  const { rateLimit: _limit, loopProbe: _probe, plugins: _plugins, rules: _rules, ...unlimited } = settings[0]!
   const engineSettings: EngineSettings = {
     ...unlimited,
     servers: [],

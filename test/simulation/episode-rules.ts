@@ -43,22 +43,27 @@ const CLIENTS = [
   { address: Uint8Array.from({ length: 16 }), length: 64 },
 ]
 
-/** Gives most settings rules. Returns all of them. */
-export function addRules(random: Random, settings: readonly EngineSettings[], names: Names): EpisodeRules[] {
+/** Gives most settings rules, those among them that change the question only if `mayRewrite`. Returns all of them. */
+export function addRules(
+  random: Random,
+  settings: readonly EngineSettings[],
+  names: Names,
+  mayRewrite: boolean,
+): EpisodeRules[] {
   return settings.flatMap((each) => {
     if (random.chance(0.3)) return []
-    const rules = makeRules(random, names)
+    const rules = makeRules(random, names, mayRewrite)
     each.rules = rules.set
     return [rules]
   })
 }
 
 /** Rules about some of the names that are asked for. */
-function makeRules(random: Random, names: Names): EpisodeRules {
+function makeRules(random: Random, names: Names, mayRewrite: boolean): EpisodeRules {
   const all = [...names.upstream, ...names.upstream, ...names.mesh.slice(0, 60), ...names.special].filter(
     (name) => name !== '\0',
   )
-  const made = Array.from({ length: 1 + random.below(6) }, (_, place) => makeRule(random, all, place))
+  const made = Array.from({ length: 1 + random.below(6) }, (_, place) => makeRule(random, all, place, mayRewrite))
   const isClosed = random.chance(0.15)
   const lists = made.flatMap(({ list }, rule) => (list === null ? [] : [{ rule, list: packed(list) }]))
   return {
@@ -72,8 +77,14 @@ function makeRules(random: Random, names: Names): EpisodeRules {
   }
 }
 
-function makeRule(random: Random, all: readonly string[], place: number): { rule: Rule; list: RuleName[] | null } {
-  const act = random.weighted(ACTS)
+function makeRule(
+  random: Random,
+  all: readonly string[],
+  place: number,
+  mayRewrite: boolean,
+): { rule: Rule; list: RuleName[] | null } {
+  const act = mayRewrite && random.chance(0.3) ? Act.REWRITE : random.weighted(ACTS)
+  const target = Buffer.from(random.pick(all), 'latin1')
   const isZone = act === Act.ZONE
   const list = !isZone && random.chance(0.15) ? null : makeNames(random, all, isZone)
   const ttlSeconds = random.pick([1, 60, 3600])
@@ -94,9 +105,9 @@ function makeRule(random: Random, all: readonly string[], place: number): { rule
     ede: isDenial ? random.pick(EDES) : NONE,
     note: Buffer.from(`rule rules[${place}]`),
     ttlSeconds,
-    records: act === Act.ANSWER ? makeRecords(random, ttlSeconds) : new Uint8Array(0),
-    target: new Uint8Array(0),
-    keepsLabels: false,
+    records: act === Act.ANSWER ? makeRecords(random, ttlSeconds, mayRewrite ? target : null) : new Uint8Array(0),
+    target: act === Act.REWRITE ? target : new Uint8Array(0),
+    keepsLabels: random.chance(0.3),
     answerClass: 0,
   }
   return { rule, list }
@@ -144,8 +155,10 @@ function v6(k: number): RecordData {
   return { type: 28, ttlSeconds: null, data: Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? k : 0xfd)) }
 }
 
-/** Few addresses of both families and a text, or many of one family. All have the same TTL. */
-function makeRecords(random: Random, ttlSeconds: number): Uint8Array {
+/** A CNAME to `alias`, if that is given; few addresses of both families and a text, or many of one family. All have the same TTL. */
+function makeRecords(random: Random, ttlSeconds: number, alias: Uint8Array | null): Uint8Array {
+  if (alias !== null && random.chance(0.5))
+    return encodeRecords([{ type: 5, ttlSeconds: null, data: alias }], ttlSeconds)
   const words: RecordData = { type: 16, ttlSeconds: null, data: Buffer.from('\u000fsome words more') }
   if (random.chance(0.2))
     return encodeRecords(

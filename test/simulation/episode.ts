@@ -17,6 +17,7 @@ import {
   makeSettings,
   SERVERS,
 } from './episode-settings.ts'
+import { addPlugins } from './episode-plugins.ts'
 import { addRules, type EpisodeRules } from './episode-rules.ts'
 import { makeNames, makeTables, type Names } from './names.ts'
 import { type Asked, makeQuery } from './queries.ts'
@@ -139,7 +140,9 @@ export function makeEpisode(seed: number, queries: number): Episode {
   if (smart.chance(0.25)) addServiceDenials(smart, settings, names)
   if (smart.chance(0.2)) addRealDomains(smart, settings)
   if (smart.chance(0.6)) addStorm(smart, settings, names)
-  const rules = smart.chance(0.25) ? addRules(smart, settings, names) : []
+  const hasPlugins = smart.chance(0.15)
+  const rules = smart.chance(0.25) ? addRules(smart, settings, names, !hasPlugins) : []
+  if (hasPlugins) addPlugins(smart, settings)
   const silent = !hasPerfect && rare.chance(0.1) ? addSilentServer(settings) : []
   const episode: Episode = {
     seed,

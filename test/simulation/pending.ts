@@ -41,7 +41,9 @@ export interface AnswerMoment {
 
 /** A query that the engine has been given. */
 export interface Pending {
+  /** The question as it goes on, which may be another one than the client's, `original`. */
   asked: Asked
+  original: Asked
   key: string
   isStream: boolean
   limits: ReplyLimits

@@ -943,4 +943,34 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: '',
     seeds: 200,
   },
+  {
+    name: 'a question that a rule has rewritten is kept in the bytes of the next query',
+    find: 'return new Uint8Array(packet.subarray(at, questionEnd))',
+    replace: 'return packet.slice(at, questionEnd)',
+    seeds: 60,
+  },
+  {
+    name: 'records of a rewritten question keep its name',
+    find: 'const isOurs = type !== Type.OPT && !isAlias && isOwner(',
+    replace: 'const isOurs = type === Type.OPT && !isAlias && isOwner(',
+    seeds: 60,
+  },
+  {
+    name: 'a plug-in that has trapped is asked again',
+    find: '    this.instance = null\n    this.#events.discarded',
+    replace: '    this.#events.discarded',
+    seeds: 200,
+  },
+  {
+    name: 'a plug-in is never switched off',
+    find: 'if (this.#failuresInRow < MOST_FAILURES || this.#isOff) return',
+    replace: 'if (this.#failuresInRow < MOST_FAILURES || !this.#isOff) return',
+    seeds: 200,
+  },
+  {
+    name: 'a changed question goes straight to servers',
+    find: 'const known = this.#askKnown(query, out, outAt)\n',
+    replace: 'const known: number = PASS\n',
+    seeds: 200,
+  },
 ]

@@ -19,6 +19,10 @@ export interface Asked {
   isBroken: boolean
   /** It carries a whole cookie that may be one of ours, as queries do that have come back to us. */
   isPerhapsProven?: boolean
+  /** A rule or plug-in has changed the name: `name` is what servers are asked for. */
+  isRewritten?: boolean
+  /** Then, of the CNAME from one to the other. */
+  aliasTtl?: number | undefined
 }
 
 const COOKIE = 10

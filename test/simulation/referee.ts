@@ -16,12 +16,15 @@ import { type AnswerMoment, type Context, isRecursive, momentOf, type Pending } 
 import type { Asked } from './queries.ts'
 import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
 import { checkEde, checkForm, checkLocal, checkTold, Ede, isTruncated } from './reply-check.ts'
+import { asUnrewritten } from './rewriting-rules.ts'
 import type { MadeOf } from './table-source.ts'
 import { RoomRules } from './room-rules.ts'
 import { ServiceDenialRules } from './service-denial-rules.ts'
 import { Violation } from './violation.ts'
 import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
 
+/** What gets no reply. */
+const SILENT: ReadonlySet<string> = new Set(['drop', 'limited', 'ruled out', 'dropped by a plug-in'])
 const SERVFAIL = 2
 const REFUSED = 5
 const BADCOOKIE = 23
@@ -80,6 +83,9 @@ export class Referee {
     this.resolver.limit.configure(settings.rateLimit)
     this.ledger.configured(settings.servers.map(({ label }) => label))
     this.loops.started(settings, now)
+    this.resolver.plugins.restarted()
+    this.resolver.plugins.configured(settings.plugins ?? [], now)
+    this.ledger.plugins = this.resolver.plugins.counts
   }
 
   restarted(): void {
@@ -111,6 +117,7 @@ export class Referee {
     this.resolver.limit.configure(settings.rateLimit)
     this.ledger.configured(settings.servers.map(({ label }) => label))
     this.loops.configured(settings, now)
+    this.resolver.plugins.configured(settings.plugins ?? [], now)
   }
 
   flushed(name: string | null): void {
@@ -270,13 +277,15 @@ export class Referee {
   }
 
   /** The engine is about to be given a query. */
-  ask(asked: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Pending {
+  ask(original: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Pending {
     this.queries++
+    const expectation = this.resolver.expect(original, client, isStream, settings, now)
+    const asked = this.resolver.rewritten ?? original
+    if (asked !== original) this.see('another question')
     const { cache } = this.engine
     const advertise = client.isLocal ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
     const payload = Math.max(512, asked.edns?.payload ?? 512)
     const key = keyOf(asked.name, asked.type, asked.edns?.dnssecOk === true, asked.flags)
-    const expectation = this.resolver.expect(asked, client, isStream, settings, now)
     this.count(expectation)
     if (expectation.kind === 'upstream') {
       if (cache !== null && isRecursive(asked)) this.ledger.lookups++
@@ -289,6 +298,7 @@ export class Referee {
     this.room.begins(key)
     return {
       asked,
+      original,
       key,
       isStream,
       limits: {
@@ -319,6 +329,10 @@ export class Referee {
     if (expectation.kind === 'ruled out') {
       ledger.ruledOut++
       this.see('ruled out')
+    }
+    if (expectation.kind === 'dropped by a plug-in') {
+      ledger.droppedByPlugins++
+      this.see('dropped by a plug-in')
     }
     if (expectation.kind === 'limited') {
       ledger.limited++
@@ -374,7 +388,7 @@ export class Referee {
   /** The query is neither answered nor held. */
   ignored(pending: Pending): void {
     const { kind } = pending.expectation
-    if (kind !== 'drop' && kind !== 'limited' && kind !== 'ruled out') this.fail(pending, 'neither answered nor held')
+    if (!SILENT.has(kind)) this.fail(pending, 'neither answered nor held')
   }
 
   held(pending: Pending, now: number): void {
@@ -420,8 +434,10 @@ export class Referee {
     if (pending.isDone) this.fail(pending, 'a second reply')
     pending.isDone = true
     if (pending.isHeld && pending.answeredIn === null) this.settled(pending)
-    const { asked, limits } = pending
-    const reply = checkForm(asked, limits, bytes, at, length)
+    const { asked, limits, original } = pending
+    const written = checkForm(original, limits, bytes, at, length)
+    if (typeof written === 'string') return this.fail(pending, written)
+    const reply = asked === original ? written : asUnrewritten(written, original, asked)
     if (typeof reply === 'string') return this.fail(pending, reply)
     if (isTruncated(reply)) {
       this.see('truncated reply')
@@ -443,6 +459,7 @@ export class Referee {
         return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
       case 'drop':
       case 'ruled out':
+      case 'dropped by a plug-in':
         return 'a reply to what deserves none'
       case 'tcp only':
         this.see('TCP alone')
@@ -460,6 +477,8 @@ export class Referee {
       }
       case 'local': {
         this.see(expectation.from)
+        // Which records there was room for depends on the other name.
+        if (asked.isRewritten === true && isTruncated(reply)) return null
         const codes = expectation.from === 'aaaa' ? [Ede.SYNTHESIZED, Ede.NONE] : [Ede.NONE]
         const wrong = checkLocal(expectation, reply, limits)
         if (wrong !== null || expectation.told === undefined) return wrong ?? checkEde(asked, reply, ...codes)

@@ -13,6 +13,7 @@ import { ReferenceLimit } from './reference-limit.ts'
 import { type ParsedMessage, type ParsedRecord, recordId, type Sections } from './message.ts'
 import { labelsOf, wireName } from './names.ts'
 import type { Asked } from './queries.ts'
+import { ReferencePlugins } from './reference-plugins.ts'
 import { decideByRules } from './reference-rules.ts'
 import { isAtOrBelow } from './reference-scrub.ts'
 import type { ServiceDenialRules } from './service-denial-rules.ts'
@@ -32,10 +33,15 @@ const SERVFAIL = 2
 const NXDOMAIN = 3
 const REFUSED = 5
 
+/** What the plug-in of episodes gives: 192.0.2.7, and with an rcode an extended error and a TTL. */
+const PLUGIN_ADDRESS = '\u00c0\0\u0002\u0007'
+const PLUGIN_EDE = 15
+const PLUGIN_TTL = 30
+
 /** Of the names in here. */
 const TOP_LEVEL_DOMAINS: ReadonlySet<string> = new Set(['shop', 'org'])
 
-type LocalSource = 'mesh' | 'hosts' | 'special' | 'aaaa' | 'rule' | 'records of a rule'
+type LocalSource = 'mesh' | 'hosts' | 'special' | 'aaaa' | 'rule' | 'records of a rule' | 'plug-in'
 
 /** An extended error with its text, which is left out where there is no room. */
 export interface Told {
@@ -52,6 +58,7 @@ export type Expectation =
   | { kind: 'drop' }
   | { kind: 'limited' }
   | { kind: 'ruled out' }
+  | { kind: 'dropped by a plug-in' }
   | { kind: 'tcp only' }
   | { kind: 'error'; rcodes: number[]; isLimited: boolean; loop: number; told?: Told }
   | {
@@ -99,6 +106,9 @@ export class ReferenceResolver {
   readonly limit: ReferenceLimit = new ReferenceLimit()
   /** Counters of the rules that the query asked last matches. */
   ruleCounters: number[] = []
+  /** The question that it has become; null: none has rewritten it. */
+  rewritten: Asked | null = null
+  readonly plugins: ReferencePlugins = new ReferencePlugins()
   private readonly identities: TableIdentity[]
   private readonly tables: NameTable[]
   private readonly rules: ReadonlyMap<RuleSet, EpisodeRules>
@@ -116,26 +126,85 @@ export class ReferenceResolver {
   /** Call it once for each query: it counts for the rate limit. */
   expect(asked: Asked, client: Client, isStream: boolean, settings: EngineSettings, now: number): Expectation {
     this.ruleCounters = []
+    this.rewritten = null
     if (asked.verdict === 'drop') return { kind: 'drop' }
     if (!this.limit.allows(client.address, now))
       return isStream ? { kind: 'error', rcodes: [REFUSED], isLimited: true, loop: -1 } : { kind: 'limited' }
     if (!client.isAllowed) return error(...(typeof asked.verdict === 'number' ? [asked.verdict] : []), REFUSED)
     if (typeof asked.verdict === 'number') return error(asked.verdict)
     if (asked.verdict === 'empty') return error(NOERROR)
+    return this.expectName(asked, client, isStream, settings, true, now)
+  }
+
+  /** `hasRules`: rules are looked at; not for a question that one has rewritten. */
+  private expectName(
+    asked: Asked,
+    client: Client,
+    isStream: boolean,
+    settings: EngineSettings,
+    hasRules: boolean,
+    now: number,
+  ): Expectation {
     const isMesh = this.table >= 0 && this.isOfMesh(asked.name, settings)
-    const before = isMesh ? this.expectRules(asked, client, isStream, settings, true) : null
-    if (before !== null) return before
-    const mesh = this.table < 0 ? null : this.expectMesh(asked, settings)
-    if (mesh !== null) return mesh
-    const here = expectSpecial(asked) ?? expectHostsFile(asked, settings)
-    if (here !== null) return here
+    const rules = (): Expectation | null => this.expectRules(asked, client, isStream, settings, isMesh, now)
+    const before = hasRules && isMesh ? rules() : null
+    const known = before ?? this.expectKnown(asked, settings)
+    if (known !== null) return known
     const loop = asked.type === HINFO ? probedServer(asked.name, settings) : -1
     if (loop >= 0) return { kind: 'error', rcodes: [REFUSED], isLimited: false, loop }
     const isWaiting =
       settings.beforeSync === 'servfail' || (settings.beforeSync === 'auto' && now - settings.startedAtMs < 5000)
     if (this.table < 0 && isWaiting) return error(SERVFAIL)
-    const ruled = isMesh ? null : this.expectRules(asked, client, isStream, settings, false)
-    if (ruled !== null) return ruled
+    const ruled = hasRules && !isMesh ? rules() : null
+    return ruled ?? this.expectPlugins(asked, settings, now)
+  }
+
+  /** What byname itself knows of a name. */
+  private expectKnown(asked: Asked, settings: EngineSettings): Expectation | null {
+    const mesh = this.table < 0 ? null : this.expectMesh(asked, settings)
+    return mesh ?? expectSpecial(asked) ?? expectHostsFile(asked, settings)
+  }
+
+  private expectPlugins(asked: Asked, settings: EngineSettings, now: number): Expectation {
+    const { plugins } = this
+    plugins.begin()
+    let question = asked
+    for (;;) {
+      const outcome = plugins.ask(question, now)
+      switch (outcome.kind) {
+        case 'rewrite': {
+          const { name } = question
+          question = this.rewritten = { ...question, name: `${name[0]}x${name.slice(2)}`, isRewritten: true }
+          const known = this.expectKnown(question, settings)
+          if (known !== null) return known
+          break
+        }
+        case 'answer':
+          return local(
+            'plug-in',
+            NOERROR,
+            question.type === A ? [recordId(question.name, A, 1, PLUGIN_ADDRESS)] : [],
+            60,
+            null,
+          )
+        case 'rcode': {
+          const told = { code: PLUGIN_EDE, text: '' }
+          const { rcode } = outcome
+          if (rcode !== NOERROR && rcode !== NXDOMAIN)
+            return { kind: 'error', rcodes: [rcode], isLimited: false, loop: -1, told }
+          return { ...local('plug-in', rcode, [], PLUGIN_TTL, question.name), told }
+        }
+        case 'drop':
+          return { kind: 'dropped by a plug-in' }
+        case 'failed':
+          return { kind: 'error', rcodes: [SERVFAIL], isLimited: false, loop: -1, told: { code: 0, text: '' } }
+        default:
+          return this.expectBehind(question, settings)
+      }
+    }
+  }
+
+  private expectBehind(asked: Asked, settings: EngineSettings): Expectation {
     // RFC 8482 §4.2: nobody who asks for everything needs it.
     if (asked.type === ANY)
       return local('special', NOERROR, [recordId(asked.name, HINFO, 1, '\u0007RFC8482\0')], 8482, null)
@@ -166,6 +235,7 @@ export class ReferenceResolver {
     isStream: boolean,
     settings: EngineSettings,
     isMesh: boolean,
+    now: number,
   ): Expectation | null {
     const { rules: set } = settings
     if (set === undefined) return null
@@ -175,13 +245,20 @@ export class ReferenceResolver {
     this.ruleCounters = counters
     if (decision === null) return null
     if (decision === 'not yet') return error(SERVFAIL)
+    if ('name' in decision) {
+      this.rewritten = { ...asked, name: decision.name, isRewritten: true, aliasTtl: decision.aliasTtl }
+      return this.expectName(this.rewritten, client, isStream, settings, false, now)
+    }
     const { act, ede, note, records, ttlSeconds } = decision
     const told = { code: ede, text: note }
     const refusal: Expectation = { kind: 'error', rcodes: [REFUSED], isLimited: false, loop: -1, told }
     switch (act) {
       case Act.NXDOMAIN:
       case Act.NODATA:
-        return { ...local('rule', act === Act.NODATA ? NOERROR : NXDOMAIN, [], ttlSeconds, asked.name), told }
+        return {
+          ...local('rule', act === Act.NODATA ? NOERROR : NXDOMAIN, [], ttlSeconds, asked.name),
+          ...(ede >= 0 && { told }),
+        }
       case Act.REFUSE:
         return refusal
       case Act.DROP:

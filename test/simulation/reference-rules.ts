@@ -17,11 +17,22 @@ export interface RuleDecision {
   records: string[]
 }
 
+/** The question becomes one for another name; `aliasTtl`: the client sees a CNAME to it. */
+export interface RuleRewriting {
+  name: string
+  aliasTtl?: number
+}
+
+const CNAME = 5
 const ANY = 255
+const MOST_NAME = 255
+const NONE = -1
 /** Rules that a query is counted for on the way. */
 const MOST_NOTES = 16
 /** What lets a name have answers. */
-const LETTING: ReadonlySet<number> = new Set([Act.ALLOW, Act.NODATA, Act.ANSWER, Act.ZONE])
+const LETTING: ReadonlySet<number> = new Set([Act.ALLOW, Act.NODATA, Act.ANSWER, Act.REWRITE, Act.ZONE])
+/** Of a rule that looks at no names. */
+const EVERYTHING: RuleName = { name: '\0', hasSelf: true, hasBelow: true, isException: false, verdict: Verdict.RULE }
 const ACT_OF_VERDICT = new Map<number, number>([
   [Verdict.NXDOMAIN, Act.NXDOMAIN],
   [Verdict.NODATA, Act.NODATA],
@@ -33,7 +44,7 @@ const ACT_OF_VERDICT = new Map<number, number>([
 /** What rules make of a query, and the counters of those that it matches. */
 interface Decided {
   /** `not yet` where the first table must say first, null if the query goes on as without rules. */
-  decision: RuleDecision | 'not yet' | null
+  decision: RuleDecision | RuleRewriting | 'not yet' | null
   counters: number[]
   /** A rule has decided, be it that it goes on. */
   isRuled: boolean
@@ -74,6 +85,8 @@ function decideOn(
     counters.push(rule.counter)
     const act = rule.act === Act.ZONE ? ACT_OF_VERDICT.get(found.verdict)! : rule.act
     const { ede, ttlSeconds } = rule
+    const rewriting = rewritingOf(rule, found, name, asked)
+    if (rewriting !== null) return { decision: rewriting === 'same' ? null : rewriting, counters, isRuled: true }
     const decided = { act, ede, ttlSeconds, note: text(rule.note), records: recordsOf(rule, asked) }
     return { decision: act === Act.ALLOW ? null : decided, counters, isRuled: true }
   }
@@ -97,6 +110,27 @@ function decideOn(
   return { decision, counters, isRuled: false }
 }
 
+/**
+ * What the question becomes by a rule for `name`: for another one, or for the same; a denial where there is no name so long.
+ * Null: it stays as it is.
+ */
+function rewritingOf(
+  rule: Rule,
+  found: RuleName,
+  name: string,
+  asked: Asked,
+): RuleRewriting | RuleDecision | 'same' | null {
+  const { keepsLabels, note, records, target, ttlSeconds } = rule
+  const isAlias = rule.act === Act.ANSWER && Buffer.from(records).readUInt16BE(SET_HEAD) === CNAME
+  if (!isAlias && rule.act !== Act.REWRITE) return null
+  if (isAlias && (asked.type === CNAME || asked.type === ANY)) return null
+  const kept = keepsLabels && !isAlias ? name.slice(0, name.length - found.name.length) : ''
+  const other = kept + text(isAlias ? records.subarray(SET_HEAD + RECORD_HEAD) : target)
+  if (other.length > MOST_NAME) return { act: Act.NXDOMAIN, ede: NONE, ttlSeconds, note: text(note), records: [] }
+  if (other === asked.name) return 'same'
+  return isAlias ? { name: other, aliasTtl: ttlSeconds } : { name: other }
+}
+
 /** The name of the rule that says most exactly that the query is its; null if it is not. `type` null: of any type. */
 function matchOf(
   rule: Rule,
@@ -104,11 +138,11 @@ function matchOf(
   asked: string,
   type: number | null,
   client: Uint8Array,
-): { verdict: number } | null {
+): RuleName | null {
   if (type !== null && rule.types.length > 0 && !rule.types.includes(type)) return null
   if (rule.clients.length > 0 && !rule.clients.some(({ address, length }) => isWithin(client, address, length)))
     return null
-  if (names === null) return { verdict: Verdict.RULE }
+  if (names === null) return EVERYTHING
   const covering = names.filter(({ hasBelow, hasSelf, name }) =>
     asked === name ? hasSelf : hasBelow && isAtOrBelow(asked, name),
   )

@@ -133,7 +133,7 @@ export function checkEdeIfRoom(
   code: number,
 ): string | null {
   const hasRoom = countRecords(reply) < countRecords(message) || reply.bytes + EDE_BYTES <= limits.limit
-  return checkEde(asked, reply, code, ...(hasRoom ? [] : [Ede.NONE]))
+  return checkEde(asked, reply, code, ...(hasRoom && asked.isRewritten !== true ? [] : [Ede.NONE]))
 }
 
 function countRecords({ sections }: ParsedMessage): number {
@@ -235,7 +235,10 @@ export function checkKnown(
   const { message, ttls } = known
   if (reply.rcode !== message.rcode) return `rcode ${reply.rcode} instead of ${message.rcode}`
   if ((reply.flags & FLAG_AA) !== 0) return 'AA on an answer from upstream'
-  const mayAd = (asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true
+  const isRewritten = asked.isRewritten === true
+  // What is rewritten may become too long, and then nothing of it is left.
+  if (isRewritten && isTruncated(reply) && countRecords(reply) === 0) return null
+  const mayAd = !isRewritten && ((asked.flags & FLAG_AD) !== 0 || asked.edns?.dnssecOk === true)
   if (((reply.flags & FLAG_AD) !== 0) !== (mayAd && (message.flags & FLAG_AD) !== 0)) return 'AD is wrong'
   for (let section = 0; section < 3; section++) {
     const wanted = ttls[section]!
@@ -253,7 +256,7 @@ export function checkKnown(
   if ((message.flags & FLAG_TC) !== 0) return isTruncated(reply) ? null : 'a part of an answer as if it were all'
   if (!isTruncated(reply)) return isWhole ? null : 'records are missing, and TC is not set'
   // An answer of which records were left out is written anew, with longer names.
-  if (known.isScrubbed) return null
+  if (known.isScrubbed || isRewritten) return null
   // An extended error is no reason to leave records out.
   const ownOpt = optBytes(reply) - (edeOf(reply) === Ede.NONE ? 0 : EDE_BYTES)
   return message.bytesBeforeOpt + ownOpt > limits.limit ? null : 'TC, although all would fit'

@@ -25,6 +25,8 @@ interface Connection {
 }
 
 const CONNECTIONS = 6
+/** Expectations of queries over a stream that get no reply. */
+const NO_REPLY: ReadonlySet<string> = new Set(['drop', 'dropped by a plug-in'])
 
 export class StreamClients {
   private desk: StreamWorkerLink
@@ -141,7 +143,7 @@ export class StreamClients {
         at += 2 + length
       }
       if (at !== end) throw new Violation('a write that does not end with a frame')
-      connection.waiting = connection.waiting.filter((pending) => pending.expectation.kind !== 'drop')
+      connection.waiting = connection.waiting.filter((pending) => !NO_REPLY.has(pending.expectation.kind))
     }
     if (at !== bytes.length) throw new Violation('writes that do not end with a write')
   }
