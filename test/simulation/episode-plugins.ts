@@ -85,9 +85,12 @@ export function rcodeOf({ config }: PluginSettings): number {
   return config[IDS]! - 48
 }
 
+function nothing(): number {
+  return 0
+}
+
 /** How long making an instance takes, by what it spends. */
 export function makingMs(settings: PluginSettings): number {
-  const nothing = (): number => 0
   return new PluginInstance(settings, {
     log: nothing,
     now: nothing,

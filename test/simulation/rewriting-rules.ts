@@ -17,7 +17,8 @@ export function asUnrewritten(reply: ParsedMessage, original: Asked, asked: Aske
   if (isEmpty && (reply.flags & FLAG_TC) !== 0) return reply
   if (asked.aliasTtl === undefined) {
     const left = [...answer, ...authority, ...additional].find(({ owner }) => owner === asked.name)
-    if (left !== undefined) return `a record of the other name: ${JSON.stringify(left.id)}`
+    if (left !== undefined && asked.name !== original.name)
+      return `a record of the other name: ${JSON.stringify(left.id)}`
     const put = (record: ParsedRecord): ParsedRecord => renamed(record, original.name, asked.name)
     return { ...reply, sections: [answer.map(put), authority.map(put), additional.map(put)] }
   }
