@@ -11,7 +11,7 @@
 import { Ede, Flag, HEADER_BYTES, MAX_MESSAGE, Rcode, Type } from '../dns/constants.ts'
 import { expandName, LOWER, MAX_NAME, scanName, skipName } from '../dns/name.ts'
 import { beginCopy, copyRecord, writeNameRecord } from '../dns/record-copy.ts'
-import { copyBytes, rcodeOf, readU16, setCounts } from '../dns/reply.ts'
+import { copyBytes, rcodeOf, readU16, setCounts, writeU16 } from '../dns/reply.ts'
 import type { ClientQuery } from './client-query.ts'
 import { writeReplyOpt } from './reply-opt.ts'
 
