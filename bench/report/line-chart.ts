@@ -12,7 +12,9 @@ export interface LineChart {
 const WIDTH = 860
 const HEIGHT = 360
 const LEFT = 56
-const RIGHT = 190
+const RIGHT = 220
+/** Between the words beside two lines. */
+const LEAST_GAP = 15
 const TOP = 56
 const BOTTOM = 44
 /** So many points a line at most: the highest of those between two stands for them. */
@@ -25,12 +27,23 @@ export function renderLines({ title, xTitle, yTitle, bound, lines }: LineChart):
   const yMost = Math.max(bound, ...all.map(([, y]) => y)) * 1.05
   const xAt = (x: number): string => (LEFT + (x / xMost) * (WIDTH - LEFT - RIGHT)).toFixed(1)
   const yAt = (y: number): string => (HEIGHT - BOTTOM - (y / yMost) * (HEIGHT - TOP - BOTTOM)).toFixed(1)
-  const drawn = lines.map(({ title: name, points }, k) => {
-    const path = thin(points).map(([x, y]) => `${xAt(x)},${yAt(y)}`)
-    const [x, y] = points.at(-1) ?? [0, 0]
-    const highest = Math.max(...points.map((point) => point[1]))
-    return `<polyline class="line l${k}" points="${path.join(' ')}"/><text class="quiet" x="${Number(xAt(x)) + 8}" y="${Number(yAt(y)) + 4}">${escape(name)} ${y.toFixed(0)} (most ${highest.toFixed(0)})</text>`
-  })
+  const words = lines
+    .map(({ title: name, points }, k) => {
+      const [, y] = points.at(-1) ?? [0, 0]
+      const highest = Math.max(...points.map((point) => point[1]))
+      return { k, y: Number(yAt(y)) + 4, text: `${name} ${y.toFixed(0)} (most ${highest.toFixed(0)})` }
+    })
+    .toSorted((one, other) => one.y - other.y)
+  words.forEach((word, k) => (word.y = Math.max(word.y, (words[k - 1]?.y ?? 0) + (k > 0 ? LEAST_GAP : 0))))
+  const drawn = [
+    ...lines.map(({ points }, k) => {
+      const path = thin(points).map(([x, y]) => `${xAt(x)},${yAt(y)}`)
+      return `<polyline class="line l${k}" points="${path.join(' ')}"/>`
+    }),
+    ...words.map(({ k, y, text }) => {
+      return `<text class="quiet w${k}" x="${WIDTH - RIGHT + 8}" y="${y.toFixed(1)}">${escape(text)}</text>`
+    }),
+  ]
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => {
     const [x, y] = [share * xMost, (share * yMost) / 1.05]
     return `<text class="quiet" x="${xAt(x)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${x.toFixed(xMost < 10 ? 1 : 0)}</text><text class="quiet" x="${LEFT - 8}" y="${Number(yAt(y)) + 4}" text-anchor="end">${y.toFixed(0)}</text>`
@@ -39,8 +52,8 @@ export function renderLines({ title, xTitle, yTitle, bound, lines }: LineChart):
 <style>
   .page { fill: #ffffff } text { font: 13px system-ui, sans-serif; fill: #1f2328 } .quiet { fill: #59636e; font-size: 12px }
   .head { font-size: 15px; font-weight: 600 } .line { fill: none; stroke-width: 1.5 } .axis { stroke: #8c959f } .bound { stroke: #cf222e; stroke-dasharray: 5 4 }
-  .l0 { stroke: #8c959f } .l1 { stroke: #bf8700 } .l2 { stroke: #1f6feb }
-  @media (prefers-color-scheme: dark) { .page { fill: #0d1117 } text { fill: #e6edf3 } .quiet { fill: #9198a1 } .l2 { stroke: #4493f8 } }
+  .l0 { stroke: #8c959f } .l1 { stroke: #bf8700 } .l2 { stroke: #1f6feb } .w1 { fill: #9a6700 } .w2 { fill: #1f6feb }
+  @media (prefers-color-scheme: dark) { .page { fill: #0d1117 } text { fill: #e6edf3 } .quiet { fill: #9198a1 } .l2 { stroke: #4493f8 } .w1 { fill: #d29922 } .w2 { fill: #4493f8 } }
 </style>
 <rect class="page" width="${WIDTH}" height="${HEIGHT}" rx="8"/>
 <text class="head" x="20" y="28">${escape(title)}</text>
