@@ -406,6 +406,14 @@ rules: [{ name: api.partner.example, route: real }]`,
   })
 })
 
+test.each([
+  ['a rule', 'rules: [{ types: [NS], action: nxdomain }]'],
+  ['egress', 'egress: { default: deny }'],
+])('the root exists, whatever %s denies: NXDOMAIN would deny all names (RFC 8020)', (_, yaml) => {
+  const asked = engineWith(yaml).ask('.', Type.NS)
+  expect([outcome(asked), asked.reply!.authorities.map(({ name }) => name)]).toEqual(['NODATA', ['.']])
+})
+
 describe('egress', () => {
   const allow = 'rules: [{ name: .good.example, action: allow }]'
 

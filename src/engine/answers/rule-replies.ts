@@ -21,7 +21,7 @@ const NO_TEXT: Uint8Array = new Uint8Array(0)
 
 /**
  * Writes NXDOMAIN, NODATA (`rcode` NOERROR) or a refusal to `query` into `out` at `outAt`, and returns its length. A denial has
- * an SOA of `ttlSeconds`. AA is not set: the name is somebody else's.
+ * an SOA of `ttlSeconds`. AA is not set: the name is somebody else's. Of the root NXDOMAIN becomes NODATA.
  */
 export function writeRuleDenial(
   query: ClientQuery,
@@ -33,7 +33,9 @@ export function writeRuleDenial(
   outAt: number,
 ): number {
   const isRefusal = rcode === Rcode.REFUSED
-  let at = beginReply(query, headerRcode(rcode), out, outAt)
+  // Without a root nothing exists (RFC 8020): of it only records can be denied.
+  const shownRcode = rcode === Rcode.NXDOMAIN && query.name.labels === 0 ? Rcode.NOERROR : rcode
+  let at = beginReply(query, headerRcode(shownRcode), out, outAt)
   if (!isRefusal) {
     at = writeRecordHead(out, at, QUESTION_NAME, Type.SOA, ttlSeconds, SOA_DATA)
     at = writeSoaData(out, at, ttlSeconds)
@@ -45,7 +47,7 @@ export function writeRuleDenial(
   const bare = replyOptBytes(query, ede)
   const shownText = bare + text.length <= room ? text : NO_TEXT
   const shownEde = bare <= room ? ede : Ede.NONE
-  return writeReplyOptWithText(query, rcode, shownEde, shownText, out, at) - outAt
+  return writeReplyOptWithText(query, shownRcode, shownEde, shownText, out, at) - outAt
 }
 
 /** Writes nothing but the question and TC=1: the client is to ask over TCP. */
