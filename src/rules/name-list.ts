@@ -106,7 +106,7 @@ function isDotted(text: string, from: number, to: number): boolean {
 
 function readRareLine(whole: string, number: number, options: ListOptions, writer: EntryWriter): string | null {
   // First of all: what a comment says must not make its line look like a filter of pages, which is skipped.
-  const line = whole.replace(/[ \t\v\f]+#.*/s, '')
+  const line = whole.replace(/[ \t\v\f]#.*/s, '').trimEnd()
   if (/^(?:@@)?\|\|/.test(line)) return readFilter(line, number, options, writer)
   if (isPageFilter(line)) {
     writer.skipped++

@@ -20,7 +20,8 @@ const MOST_LINE_CHARACTERS = 65_536
 const MOST_RECORD_LINES = 1000
 const MAX_TTL = 0x7fff_ffff
 const CLASS = /^(?:IN|CH|HS)$/i
-const TTL = /^(?:\d+[smhdw]?)+$/i
+/** Each number but the last has its unit, so that there is but one way to read it. */
+const TTL = /^(?=\d)(?:\d+[smhdw])*\d*$/i
 const TTL_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 }
 const POLICIES: Readonly<Record<string, number>> = {
   '.': Verdict.NXDOMAIN,

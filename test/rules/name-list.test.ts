@@ -155,3 +155,9 @@ describe('hostile files', () => {
     expect(list.entries.length).toBeLessThan(text.length + 8_000_000)
   })
 })
+
+test('long white space costs no more than other characters', () => {
+  const line = `0.0.0.0 a.example${' '.repeat(4000)}b.example`
+  const { list, problem } = read(`${line}\n`.repeat(5000))
+  expect([list.count, problem]).toEqual([10_000, null])
+})

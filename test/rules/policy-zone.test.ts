@@ -124,3 +124,21 @@ test('names of a rule with subdomains stand for all below them as well', () => {
     '.d.example 1/60',
   ])
 })
+
+test('a TTL of many digits that is none costs no more than any other word', () => {
+  const digits = '1'.repeat(60_000)
+  for (const zone of [`$TTL ${digits}x\n`, `a.example ${digits}x CNAME .\n`, `a.example ${digits} CNAME .\n`])
+    expect(read(`a.example CNAME .\n${zone}`)).toMatchObject({
+      policies: ['a.example NXDOMAIN'],
+      problem: expect.stringMatching(/^line 2: /),
+    })
+})
+
+test.each([
+  ['1h30m', 5400],
+  ['1w2d', 777_600],
+  ['90', 90],
+  ['1m30', 90],
+])('a TTL of %s', (text, seconds) => {
+  expect(read(`$TTL ${text}\na.example A 192.0.2.1\n`).policies).toEqual([`a.example 1/${seconds}`])
+})
