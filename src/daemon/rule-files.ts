@@ -15,6 +15,8 @@ import { fileProblems } from './problems.ts'
 import type { RuleCounters } from './rule-counters.ts'
 import { buildEgress, buildRules, listOptions, namesOf } from './rule-set.ts'
 
+const EMPTIED = 'has no bytes any more; write a line that begins with # where no names are meant'
+
 /** What rules are watched with. */
 export interface RuleFilesOptions {
   log: Log
@@ -140,6 +142,8 @@ export class RuleFiles {
       clock,
       ...(files && { files }),
       take: (content, last) => {
+        // A disk that is full leaves nothing of a file, and nobody means to block nothing by that.
+        if (content.length === 0 && last !== null && last.count > 0) return { problem: EMPTIED }
         const { list, problem } = readNameList(textOf(content), options)
         if (problem === null) {
           this.#tellOf(path, list)

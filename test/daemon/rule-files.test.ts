@@ -59,6 +59,20 @@ describe('a file of names', () => {
     expect([denied('a.example', 'b.example'), world.settings.problems]).toEqual([['b.example'], []])
   })
 
+  test('that loses all its bytes leaves its names; one that has but a comment has none', () => {
+    world.files.write(LIST, 'a.example\n')
+    open(`[{ file: ${LIST}, action: nxdomain }]`)
+    world.files.write(LIST, '')
+    world.rest()
+    expect(denied('a.example')).toEqual(['a.example'])
+    expect(said().at(-1)).toBe(
+      `warn rules: ${LIST}: has no bytes any more; write a line that begins with # where no names are meant (its last names stay)`,
+    )
+    world.files.write(LIST, '# none\n')
+    world.rest()
+    expect([denied('a.example'), world.settings.problems]).toEqual([[], []])
+  })
+
   test('that is bad at the start counts by its good lines', () => {
     world.files.write(LIST, 'a.example\nno name at all\n')
     open(`[{ file: ${LIST}, action: nxdomain }]`)
