@@ -225,5 +225,8 @@ function isCopy(
   if (((reply.flags & FLAG_AD) !== 0) !== (wantsAd && (message.flags & FLAG_AD) !== 0)) return false
   const isMarked = isSynthesized && edeOf(reply) === SYNTHESIZED
   if (reply.opt !== null && edeOf(reply) !== edeOf(message) && !isMarked) return false
-  return authority.every((record) => record.ttl === Math.max(0, (ttls[1].get(record.id) ?? Number.NaN) - age))
+  return authority.every(
+    (record) =>
+      record.ttl === Math.max(0, (ttls[1].get(record.id) ?? ttls[1].get(record.shownId ?? '') ?? Number.NaN) - age),
+  )
 }

@@ -11,6 +11,8 @@ export interface ParsedRecord {
   class: number
   ttl: number
   data: string
+  /** Its id under the owner that the client sees, where a question was changed: that may be its own as well. */
+  shownId?: string
 }
 
 export interface ParsedOpt {

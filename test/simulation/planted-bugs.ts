@@ -967,10 +967,4 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     replace: 'if (this.#failuresInRow < MOST_FAILURES || !this.#isOff) return',
     seeds: 200,
   },
-  {
-    name: 'a changed question goes straight to servers',
-    find: 'const known = this.#askKnown(query, out, outAt)\n',
-    replace: 'const known: number = PASS\n',
-    seeds: 200,
-  },
 ]

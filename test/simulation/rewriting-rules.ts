@@ -32,5 +32,5 @@ export function asUnrewritten(reply: ParsedMessage, original: Asked, asked: Aske
 
 function renamed(record: ParsedRecord, from: string, to: string): ParsedRecord {
   const { class: cls, data, owner, type } = record
-  return owner === from ? { ...record, owner: to, id: recordId(to, type, cls, data) } : record
+  return owner === from ? { ...record, owner: to, id: recordId(to, type, cls, data), shownId: record.id } : record
 }
