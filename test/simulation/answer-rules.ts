@@ -30,7 +30,7 @@ const CLIENT_RESPONSE_MS = 1800
 const SLACK_MS = 5
 const KNOWN_EACH = 64
 /** Truncated answers of a question that are remembered. */
-const CUT_EACH = 16
+const CUT_EACH = 64
 const NOERROR = 0
 const SERVFAIL = 2
 const NXDOMAIN = 3

@@ -192,7 +192,10 @@ export class ReferenceResolver {
           const { rcode } = outcome
           if (rcode !== NOERROR && rcode !== NXDOMAIN)
             return { kind: 'error', rcodes: [rcode], isLimited: false, loop: -1, told }
-          return { ...local('plug-in', rcode, [], PLUGIN_TTL, question.name), told }
+          return {
+            ...local('plug-in', rcode === NOERROR ? rcode : denialOf(question), [], PLUGIN_TTL, question.name),
+            told,
+          }
         }
         case 'drop':
           return { kind: 'dropped by a plug-in' }
@@ -256,7 +259,7 @@ export class ReferenceResolver {
       case Act.NXDOMAIN:
       case Act.NODATA:
         return {
-          ...local('rule', act === Act.NODATA ? NOERROR : NXDOMAIN, [], ttlSeconds, asked.name),
+          ...local('rule', act === Act.NODATA ? NOERROR : denialOf(asked), [], ttlSeconds, asked.name),
           ...(ede >= 0 && { told }),
         }
       case Act.REFUSE:
@@ -322,6 +325,11 @@ export class ReferenceResolver {
     if (found.expanded || found.wildcard || found.owner.join('.') === labels.join('.')) return false
     return TOP_LEVEL_DOMAINS.has(labels.at(-1)!)
   }
+}
+
+/** Of the root only records can be denied: without it nothing exists. */
+function denialOf({ name }: Asked): number {
+  return name === '\0' ? NOERROR : NXDOMAIN
 }
 
 function error(...rcodes: number[]): Expectation {
