@@ -850,18 +850,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'a denial of a name below a service outlives the table',
     find: 'isBelowService(image, name, at, length)) return true\n  store.setTable',
     replace: 'isBelowService(image, name, at, length)) return false\n  store.setTable',
-    seeds: 200,
-  },
-  {
-    name: 'a denial of a name below a service that was asked for before a table is kept after it',
-    find: 'return inFlight.tables(p) === tables ? seconds : 0',
-    replace: 'return seconds + 0 * inFlight.tables(p)',
-    seeds: 400,
-  },
-  {
-    name: 'a denial that a table has ended serves stale',
-    find: 'if (this.#isEnded(p, store, block)) return false',
-    replace: '',
     seeds: 400,
   },
   {
@@ -905,7 +893,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'exceptions of a rule count for nothing',
     find: 'if (exceptions[this.rule] === 0 || ',
     replace: 'if (exceptions[this.rule] !== 2 || ',
-    seeds: 200,
+    seeds: 400,
   },
   {
     name: 'a rule under audit does what it would do',
