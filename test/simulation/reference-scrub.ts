@@ -26,8 +26,8 @@ const FLAG_AA = 0x0400
 const FLAG_RA = 0x0080
 /** Types that say how a host is reached. */
 const HOST_TYPES: ReadonlySet<number> = new Set([A, AAAA, SVCB, HTTPS])
-/** Types whose names may be compressed by a server, but not by us: a message with them may grow. */
-const WRITTEN_OUT: ReadonlySet<number> = new Set([SRV, SVCB, HTTPS])
+/** Types whose names may be compressed by a server, but not by us (RFC 6672 §2.5, for one): a message with them may grow. */
+const WRITTEN_OUT: ReadonlySet<number> = new Set([SRV, DNAME, SVCB, HTTPS])
 /** Bytes of data before the name of a host whose addresses may be added. */
 const TARGETS: ReadonlyMap<number, number> = new Map([
   [NS, 0],
