@@ -1,4 +1,4 @@
-/** Looks at what the data workers count in shared memory, once a second, for what the control thread must react to. */
+/** Looks at what the data workers count in shared memory, once a second while anybody asks, for what the control thread must react to. */
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
@@ -6,6 +6,8 @@ import type { DaemonSettings } from './settings.ts'
 import { UpstreamHealth } from './upstream-health.ts'
 
 const LOOK_EVERY_MS = 1000
+/** As long as nobody asks: to wake an idle process costs more than the look. */
+const QUIET_MS = 5000
 const REFUSED: number = RCODES.indexOf('REFUSED')
 
 /** What is looked at, and who is told. */
@@ -23,6 +25,7 @@ export class CounterWatch {
   readonly #options: CounterWatchOptions
   readonly #health: UpstreamHealth
   #refused = 0
+  #requests = 0
   #cancel: (() => void) | null = null
 
   constructor(options: CounterWatchOptions) {
@@ -31,16 +34,22 @@ export class CounterWatch {
   }
 
   start(): void {
-    this.#cancel ??= this.#options.clock.after(LOOK_EVERY_MS, () => {
-      this.#cancel = null
-      this.start()
-      this.#look()
-    })
+    this.#arm(LOOK_EVERY_MS)
   }
 
   stop(): void {
     this.#cancel?.()
     this.#cancel = null
+  }
+
+  #arm(delayMs: number): void {
+    this.#cancel ??= this.#options.clock.after(delayMs, () => {
+      this.#cancel = null
+      const requests = this.#options.counters().reduce((sum, each) => sum + each.requests, 0)
+      this.#arm(requests === this.#requests ? QUIET_MS : LOOK_EVERY_MS)
+      this.#requests = requests
+      this.#look()
+    })
   }
 
   #look(): void {

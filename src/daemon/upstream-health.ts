@@ -1,6 +1,6 @@
 /**
  * Says in the log when an upstream server goes bad and when it is well again. The engines know, in their own threads;
- * what they count in shared memory is looked at every second, so that no query waits for a line.
+ * what they count in shared memory is looked at every second while anybody asks, so that no query waits for a line.
  */
 import type { EngineSettings } from '../engine/settings.ts'
 import type { Log } from '../base/log.ts'

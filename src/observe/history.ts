@@ -3,7 +3,6 @@
  * of 32-bit floats: 75 KB, and 12 KB for each upstream server.
  */
 import { Cell, DROP_REASONS, DURATION_BOUNDS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
-import { totalRequests } from './dns-metrics.ts'
 import type { RecentTraffic } from './health-summary.ts'
 import { sumOf } from './metric-definition.ts'
 import { percentile } from './percentile.ts'
@@ -233,7 +232,7 @@ function totalsOf(
 /** Loops, not closures: it is done every few seconds for ever. */
 function addWorker(totals: Totals, worker: WorkerCounters): void {
   const { sources, rcodes, durations } = totals
-  totals.queries += totalRequests(worker)
+  totals.queries += worker.requests
   totals.lookUps += worker.get(Cell.cacheRequests)
   totals.hits +=
     worker.get(Cell.cacheHitsPositive) + worker.get(Cell.cacheHitsNegative) + worker.get(Cell.cacheHitsStale)

@@ -1,5 +1,5 @@
 import { Cell, DROP_REASONS, RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
-import { receiveBufferBytes, totalRequests } from './dns-metrics.ts'
+import { receiveBufferBytes } from './dns-metrics.ts'
 import { healthSummary, type HealthSummary, type RecentTraffic } from './health-summary.ts'
 import { sumOf } from './metric-definition.ts'
 import type { CredentialState, Listener, ObserveSources, Problem, Reload, XdsStateLike } from './sources.ts'
@@ -139,7 +139,7 @@ export function statusReport(
     driver: sources.driver(),
     listeners: sources.listeners(),
     workers: { count: counters.length, restarts: sources.workerRestarts() },
-    requests: sumOf(counters, totalRequests),
+    requests: sumOf(counters, ({ requests }) => requests),
     responses: Object.fromEntries(
       SOURCES.map((source, slot) => [source, sumOf(counters, (worker) => responsesOf(worker, slot))]),
     ),

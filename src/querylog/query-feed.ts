@@ -16,7 +16,7 @@ const MOST_SLICES = 32
 /** For samples nobody is in a hurry. A log must be read before a ring is full, sooner the more there is. */
 const SAMPLES_EVERY_MS = 1000
 /** As long as there are none: each look wakes the process. */
-const QUIET_MS = 2000
+const QUIET_MS = 5000
 const LOG_SOONEST_MS = 5
 const LOG_LATEST_MS = 50
 const NOW_MS = 0

@@ -347,6 +347,13 @@ export class WorkerCounters {
     this.cells[at + PluginCell.name] = hash
   }
 
+  /** Queries received, of every kind. */
+  get requests(): number {
+    let requests = 0
+    for (let k = REQUESTS; k < REQUESTS + 4 * TYPE_SLOTS; k++) requests += this.cells[k]!
+    return requests
+  }
+
   requestsOf(proto: number, family: number, slot: number): number {
     return this.cells[REQUESTS + (proto * 2 + family) * TYPE_SLOTS + slot]!
   }

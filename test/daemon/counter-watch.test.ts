@@ -4,7 +4,7 @@ import { Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.
 import { FakeClock } from '../base/fake-clock.ts'
 import { settingsWith } from '../engine/engine-under-test.ts'
 
-it('looks once a second: refused clients are told of at most once a look, servers that fail in a line; and no more once stopped', () => {
+it('looks once a second while anybody asks: refused clients are told of at most once a look, servers that fail in a line; and no more once stopped', () => {
   const clock = new FakeClock()
   const workers = [new WorkerCounters(), new WorkerCounters()]
   const lines: string[] = []
@@ -23,6 +23,17 @@ it('looks once a second: refused clients are told of at most once a look, server
   watch.start()
   clock.advance(3000)
   expect(told).toBe(0)
+  // One query a second, and none in the end.
+  const ask = (seconds: number): void => {
+    for (let n = 0; n < seconds; n++) {
+      workers[0]!.request(0, 0, 1)
+      clock.advance(1000)
+    }
+  }
+  // The look that follows a quiet one comes after five seconds, and those of busy ones after one.
+  expect(clock.pending).toEqual([3000])
+  ask(4)
+  expect(clock.pending).toEqual([1000])
   for (const worker of workers) for (let n = 0; n < 50; n++) worker.response(Source.local, 5, 0, 12)
   // Refused by a server is none of ours.
   workers[0]!.response(Source.upstream, 5, 0, 12)
@@ -31,11 +42,13 @@ it('looks once a second: refused clients are told of at most once a look, server
   workers[1]!.response(Source.local, 5, 0, 12)
   workers[0]!.upstreamAdd(0, UpstreamField.requestsUdp, 2)
   workers[0]!.upstreamAdd(0, UpstreamField.failuresTimeout, 2)
-  clock.advance(1000)
+  ask(1)
   expect(told).toBe(2)
-  clock.advance(3000)
+  ask(3)
   expect(failing).toBe(1)
   expect(lines).toEqual([expect.stringMatching(/^upstream server 192\.0\.2\.1:53 fails: 2 timeouts;/)])
+  clock.advance(1000)
+  expect(clock.pending).toEqual([5000])
   watch.stop()
   expect(clock.pending).toEqual([])
 })

@@ -82,7 +82,7 @@ function sample(): () => void {
 /** Ends the batch after so long, and lets the control thread look. */
 function endBatch(millis = 0.25): void {
   byname.engine.endBatch(byname.now + millis)
-  clock.advance(2000)
+  clock.advance(5000)
 }
 
 describe('the log is told', () => {
