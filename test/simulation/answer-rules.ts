@@ -180,6 +180,8 @@ export class AnswerRules {
   /** A query waits for a server: what is wrong with that, or null. */
   checkAskedFor({ asked, key }: Pending, now: number): string | null {
     const known = this.known.get(key)
+    // What has taken the place of an older answer does not give it back, ended or not.
+    if (known?.[0] !== this.accepted.get(key)?.known) this.accepted.delete(key)
     if (known !== undefined && isRecursive(asked))
       this.known.set(
         key,
