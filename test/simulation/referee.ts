@@ -230,9 +230,11 @@ export class Referee {
     const server = network.worldServer(index)
     this.noteOpening(now)
     if (!isAsked && context.kind === 'query' && isOfStorm(query, this.settings)) this.noteOwnQuestion(key, now)
+    // What the engine asked for itself is not counted, and a server may pass it on to us: then somebody waits for it.
+    const mayDropOpt = (): boolean => isStream || isOfStorm(query, this.settings) || this.mayDropOpt(query, server, now)
     const wrong =
       network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
-      network.edns.checkQuery(query, server, mayBeProbe, () => isStream || this.mayDropOpt(query, server, now), now) ??
+      network.edns.checkQuery(query, server, mayBeProbe, mayDropOpt, now) ??
       (isStream || outcome === -1
         ? null
         : network.retries.check(network.lastDatagram, outcome!, mayBeProbe, now - this.settings.deadlineMs))
