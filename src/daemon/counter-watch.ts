@@ -45,16 +45,16 @@ export class CounterWatch {
   #arm(delayMs: number): void {
     this.#cancel ??= this.#options.clock.after(delayMs, () => {
       this.#cancel = null
-      const requests = this.#options.counters().reduce((sum, each) => sum + each.requests, 0)
+      const workers = this.#options.counters()
+      const requests = workers.reduce((sum, each) => sum + each.requests, 0)
       this.#arm(requests === this.#requests ? QUIET_MS : LOOK_EVERY_MS)
       this.#requests = requests
-      this.#look()
+      this.#look(workers)
     })
   }
 
-  #look(): void {
-    const { settings, counters, clock } = this.#options
-    const workers = counters()
+  #look(workers: readonly WorkerCounters[]): void {
+    const { settings, clock } = this.#options
     if (this.#health.look(settings.engine, workers, clock.now())) settings.serverFails()
     const refused = workers.reduce((sum, each) => sum + refusedBy(each), 0)
     // At most once a second, however many are refused: a look at the addresses costs little, but not nothing.

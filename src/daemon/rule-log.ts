@@ -7,24 +7,11 @@ import type { RuleMatch } from '../engine/rule-reports.ts'
 import type { Log } from '../observe/log.ts'
 import { typeName } from '../rules/record-text.ts'
 import { ACTIONS } from '../rules/rule-set.ts'
+import type { MatchedName } from '../observe/sources.ts'
 import { EGRESS_LABEL } from './rule-set.ts'
 
 const MOST_NAMES = 500
 const AGAIN_AFTER_MS = 3_600_000
-
-/** A name that was matched, for people. */
-export interface MatchedName {
-  rule: string
-  /** What was, or would have been, done. */
-  what: string
-  name: string
-  type: string
-  client: string
-  /** Matches that were told of: not all are where there are many. */
-  times: number
-  /** When the last one was. */
-  at: string
-}
 
 /** Logs matches, and keeps the last names. */
 export class RuleLog {

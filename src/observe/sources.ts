@@ -107,6 +107,20 @@ export interface Problem {
   sinceMs: number
 }
 
+/** A name that was matched, for people. */
+export interface MatchedName {
+  rule: string
+  /** What was, or would have been, done. */
+  what: string
+  name: string
+  type: string
+  client: string
+  /** Matches that were told of: not all are where there are many. */
+  times: number
+  /** When the last one was. */
+  at: string
+}
+
 /** Rules, as far as people and metrics want to know. */
 export interface RulesState {
   /** Names of all rules, those of files included, and bytes that they take. */
@@ -126,15 +140,7 @@ export interface RulesState {
   /** What becomes of names outside the mesh that no rule is about; null: they are answered as without rules. */
   egress: { deny: string; isAudit: boolean; queries: number } | null
   /** Names that rules logged, or would have denied, the last ones first. */
-  recent: readonly {
-    rule: string
-    what: string
-    name: string
-    type: string
-    client: string
-    times: number
-    at: string
-  }[]
+  recent: readonly MatchedName[]
 }
 
 /** A bound socket of a listener. */

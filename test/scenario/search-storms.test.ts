@@ -1,9 +1,9 @@
 /** What search storms cost, with real resolvers: programs built with glibc and musl look a thousand new names up. */
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { buildLookUps, runInside } from './c-libraries.ts'
 
 /** Questions (A and AAAA) that servers were asked for a thousand look-ups. */
 export interface StormFigure {
@@ -19,31 +19,12 @@ const folder = mkdtempSync(join(tmpdir(), 'byname-storms-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 /** Needs root, unshare(1), a compiler for each library. */
-function build(): string | null {
-  const source = join(import.meta.dirname, 'look-up-all.c')
-  for (const [libc, compiler] of [
-    ['glibc', 'gcc'],
-    ['musl', 'musl-gcc'],
-  ] as const) {
-    const isStatic = libc === 'musl' ? ['-static'] : []
-    if (spawnSync(compiler, ['-o', join(folder, libc), source, ...isStatic]).status !== 0) return `no ${compiler}`
-  }
-  const isolated = spawnSync('unshare', ['-nm', 'sh', '-c', 'ip link set lo up && mount --bind /etc/hosts /etc/hosts'])
-  return isolated.status === 0 ? null : 'no namespaces'
-}
-
-const missing = build()
+const missing = buildLookUps(folder)
 
 test.skipIf(missing !== null)(
   'a new outside name costs 2.05 questions at most instead of 8, and the first is found no later, with glibc and with musl',
   () => {
-    writeFileSync(join(folder, 'resolv.conf'), '')
-    const inside = join(import.meta.dirname, 'search-storms-inside.ts')
-    const script = `ip link set lo up && mount --bind ${folder}/resolv.conf /etc/resolv.conf && exec "$@"`
-    const args = ['-nm', 'sh', '-c', script, 'sh', process.execPath, inside, folder]
-    const { stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 120_000 })
-    expect(stderr).toBe('')
-    const figures: StormFigure[] = JSON.parse(stdout)
+    const figures: StormFigure[] = JSON.parse(runInside(folder, 'search-storms-inside.ts'))
     const firstWithout = new Map(
       figures.filter(({ storms }) => storms === 'off').map((each) => [each.libc, each.firstMs]),
     )
