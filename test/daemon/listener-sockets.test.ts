@@ -116,11 +116,13 @@ describe('a busy port', () => {
   })
 
   test('over UDP by anybody: nothing stays open', async () => {
-    const socket = createSocket('udp4').bind(0, '127.0.0.1')
+    // An address that no other test's TCP connection has: the port of one would be busy as well.
+    const address = '127.77.0.9'
+    const socket = createSocket('udp4').bind(0, address)
     await once(socket, 'listening')
     const before = openDescriptors()
     const { port } = socket.address()
-    expect(errorOf(() => openListener(sys, '127.0.0.1', port, 1)).message).toContain(`127.0.0.1:${port} (UDP)`)
+    expect(errorOf(() => openListener(sys, address, port, 1)).message).toContain(`${address}:${port} (UDP)`)
     expect(openDescriptors()).toBe(before)
     socket.close()
   })
