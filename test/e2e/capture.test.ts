@@ -230,7 +230,7 @@ describe.skipIf(!canRedirect())('captured', () => {
         expect(capture('check', ...options).code).toBe(0)
       } finally {
         expect(capture('remove').code).toBe(0)
-        child.kill()
+        await machine.end(child)
       }
     },
   )
@@ -247,7 +247,7 @@ describe.skipIf(!canRedirect())('captured', () => {
       expect(dig('127.0.0.55', 'web.mesh.test')).toBe(MESH.A)
       expect(capture('remove').code).toBe(0)
     }
-    child.kill()
+    await machine.end(child)
   })
 
   test('a stub whose queries come back is found out and named, and asked no more', async () => {
@@ -278,8 +278,8 @@ describe.skipIf(!canRedirect())('captured', () => {
       await machine.until('mesh names are answered', () => dig(SERVERS[0], 'web.mesh.test') === MESH.A)
     } finally {
       expect(capture('remove').code).toBe(0)
-      looping.kill()
-      child.kill()
+      await machine.end(looping)
+      await machine.end(child)
     }
   }, 180_000)
 

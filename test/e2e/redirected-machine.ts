@@ -7,6 +7,7 @@
  * ```
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +24,8 @@ export const FALSE = '203.0.113.66'
 /** Of byname: user and group. */
 export const OWN = '1337'
 
-const WAIT_MS = 60_000
+/** Less than a test may take: it is the message of what was waited for that is read. */
+const WAIT_MS = 40_000
 
 /** How a program ended, and what it said. */
 export interface Ran {
@@ -147,6 +149,14 @@ export class RedirectedMachine {
     return child
   }
 
+  /** Ends a program of `start`, and waits until its addresses are free for the next one. */
+  async end(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+
   /** What the programs that were started have said. */
   get output(): string {
     return this.#output
@@ -163,7 +173,7 @@ export class RedirectedMachine {
     return run('ip', ['netns', 'exec', this.#container, ...dig]).out.trim()
   }
 
-  /** Waits for a condition. @throws Error after a minute, with what the programs said */
+  /** Waits for a condition. @throws Error after 40 seconds, with what the programs said */
   async until(what: string, isSo: () => boolean): Promise<void> {
     const end = Date.now() + WAIT_MS
     while (!isSo()) {

@@ -208,7 +208,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
       expect([ran.code, ran.err.includes('goes to port')]).toEqual([code, false])
       expect(machine.ruleset()).toBe(before)
     }
-    other.kill('SIGTERM')
+    await machine.end(other)
   }, 180_000)
 
   test('programs that get no memory are run again, and the daemon goes on', async () => {
