@@ -1,12 +1,22 @@
-/** What the schema declares, as people read it: config/byname.yaml, docs/configuration.md and `--help`. */
+/** What the schema declares, as people and Helm read it: config/byname.yaml, docs/configuration.md, `--help`, the chart's schema. */
 import { variableOf } from './environment.ts'
 import { configSchema } from './schema.ts'
-import { type Leaf, partsOf, type Section, valuesOf } from './schema-keys.ts'
+import { type Leaf, type LeafKind, partsOf, type Section, valuesOf, wordsOf } from './schema-keys.ts'
 
 const COLUMNS = 108
 const UNITS =
   'Durations may be written as 500ms, 30s or 1h30m, and sizes as 64Ki or 8Mi. Plain numbers are in the unit that the key names (maxUdpPayload: bytes).'
 const PROCESS = '(new process)'
+const PARTS = partsOf(configSchema)
+/** What JSON calls the kinds. What stands in one word may be a number or a switch to YAML. */
+const SHAPES: Readonly<Record<LeafKind, readonly string[]>> = {
+  text: ['string', 'number', 'boolean'],
+  number: ['string', 'number', 'boolean'],
+  boolean: ['boolean', 'string'],
+  list: ['array', 'string', 'number'],
+  'list of sections': ['array', 'string'],
+  'map of texts': ['object', 'string'],
+}
 
 /** The configuration file with every key, its meaning and its default. */
 export function referenceYaml(): string {
@@ -26,7 +36,7 @@ export function referenceYaml(): string {
     ...commented(`A change of this file counts at once. Keys marked ${PROCESS} wait for SIGUSR2 or a restart.`, ''),
   ]
   let optional: readonly string[] | null = null
-  for (const part of partsOf(configSchema)) {
+  for (const part of PARTS) {
     const { path, notes } = part
     if (optional !== null && !optional.every((key, index) => path[index] === key)) optional = null
     if (!('kind' in part) && part.isOptional) optional ??= path
@@ -60,7 +70,7 @@ export function referenceMarkdown(): string {
     '  from then on. "New process": it waits for SIGUSR2 or a restart, and the log says so. A file with any problem changes nothing.',
   ]
   let heading = ''
-  for (const part of partsOf(configSchema)) {
+  for (const part of PARTS) {
     const { path, notes } = part
     const top = path.length === 1 && 'kind' in part ? 'Top level' : path[0]!
     if (top !== heading) {
@@ -86,9 +96,41 @@ export function referenceMarkdown(): string {
   return `${lines.join('\n')}\n`
 }
 
+/**
+ * A JSON schema with the definition `config` replaced, which is its last one: the keys that there are, and the shape of each
+ * value. What a value must be beyond that byname itself says: Helm passes texts and numbers for one another.
+ */
+export function withConfigDefinition(jsonSchema: string): string {
+  const at = jsonSchema.lastIndexOf('\n    "config": {\n')
+  if (at === -1) throw new Error('no definition "config"')
+  return `${jsonSchema.slice(0, at)}\n    "config": ${sectionSchema([], '    ')}\n  }\n}\n`
+}
+
+/** A line a key. */
+function sectionSchema(path: readonly string[], indent: string): string {
+  const keys = PARTS.filter(
+    (part) => part.path.length === path.length + 1 && path.every((key, index) => part.path[index] === key),
+  )
+  const lines = keys.map((part) => {
+    const schema =
+      'kind' in part
+        ? JSON.stringify(leafSchema(part)).replaceAll(/[:,]/g, '$& ')
+        : sectionSchema(part.path, `${indent}    `)
+    return `${indent}    ${JSON.stringify(part.path.at(-1))}: ${schema}`
+  })
+  return `{\n${indent}  "type": ["object", "null"],\n${indent}  "additionalProperties": false,\n${indent}  "properties": {\n${lines.join(',\n')}\n${indent}  }\n${indent}}`
+}
+
+function leafSchema(leaf: Leaf): object {
+  const words = wordsOf(leaf)
+  if (words === null) return { type: [...SHAPES[leaf.kind], 'null'] }
+  // A switch may come as a text, as it does in the environment.
+  return { enum: [...new Set([...words, ...words.filter((word) => typeof word === 'boolean').map(String), null])] }
+}
+
 /** All keys for `--help`. */
 export function referenceHelp(): string {
-  const lines = partsOf(configSchema).flatMap((part) => {
+  const lines = PARTS.flatMap((part) => {
     if (!('kind' in part)) return []
     const shown = yamlOf(part.byDefault)
     const head = `  ${part.path.join('.')}${shown === null ? '' : ` = ${shown}`}`

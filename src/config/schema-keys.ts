@@ -56,6 +56,11 @@ export function valuesOf({ schema }: Leaf): string {
   return message.replace(/^must be /, '')
 }
 
+/** All that a key takes, if it takes only a few words, true and false; null if it takes more. */
+export function wordsOf({ schema }: Leaf): (string | boolean)[] | null {
+  return wordsIn(bare(schema))
+}
+
 /**
  * Paths of what a reload takes over or leaves as a whole, with what it takes: a key, or a section that is declared as one
  * setting.
@@ -100,6 +105,15 @@ function bare(schema: z.core.$ZodType): z.core.$ZodType {
     else if (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) inner = inner.unwrap()
     else return inner
   }
+}
+
+function wordsIn(schema: z.core.$ZodType): (string | boolean)[] | null {
+  if (schema instanceof z.ZodBoolean) return [true, false]
+  if (schema instanceof z.ZodEnum) return schema.options.map(String)
+  if (schema instanceof z.ZodLiteral) return [...schema.values].filter((value) => typeof value === 'boolean')
+  if (!(schema instanceof z.ZodUnion)) return null
+  const words = schema.options.map(wordsIn)
+  return words.every((each) => each !== null) ? words.flat() : null
 }
 
 function kindOf(schema: z.core.$ZodType): LeafKind {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse as parseYaml } from 'yaml'
-import { referenceHelp, referenceMarkdown, referenceYaml } from '../../src/config/reference.ts'
+import { referenceHelp, referenceMarkdown, referenceYaml, withConfigDefinition } from '../../src/config/reference.ts'
 import { valueAt } from '../../src/config/layer.ts'
 import { configSchema } from '../../src/config/schema.ts'
 import { leavesOf, partsOf, valuesOf } from '../../src/config/schema-keys.ts'
@@ -12,9 +12,11 @@ function committed(path: string): string {
   return readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 }
 
-test('config/byname.yaml and docs/configuration.md are what the schema says: else run "npm run reference"', () => {
+test('config/byname.yaml, docs/configuration.md and the chart are what the schema says: else run "npm run reference"', () => {
   expect(committed('config/byname.yaml')).toBe(referenceYaml())
   expect(committed('docs/configuration.md')).toBe(referenceMarkdown())
+  const chartSchema = committed('config/helm/byname/values.schema.json')
+  expect(withConfigDefinition(chartSchema)).toBe(chartSchema)
 })
 
 describe('every key', () => {

@@ -104,7 +104,17 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
       "- at '/podMonitor/enabled': got string, want boolean",
     ],
     ['a text for a list', ['--set', 'revisionTags=prod'], "- at '/revisionTags': got string, want array"],
-    ['a text for a map', ['--set', 'config=x'], "- at '/config': got string, want object"],
+    ['a text for a map', ['--set', 'config=x'], "- at '/config': got string, want null or object"],
+    [
+      'a misspelt setting of byname',
+      ['--set', 'config.cache.maxByte=1'],
+      "- at '/config/cache': additional properties 'maxByte' not allowed",
+    ],
+    [
+      'a word that a setting does not take',
+      ['--set', 'config.egress.default=maybe'],
+      "- at '/config/egress/default': value must be one of 'allow', 'deny'",
+    ],
     ['a list for a map', ['--set', 'resources={a}'], "- at '/resources': got array, want object"],
     [
       'no such mode',
@@ -136,6 +146,19 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
     expect(code).toBe(1)
     expect(err.split('\n').filter((each) => each.startsWith('- at'))).toEqual([expect.stringContaining(line)])
     expect(err).not.toMatch(/template:|execution error/)
+  })
+
+  test.each([
+    ['--set-string', 'config.cache.maxBytes=8388608'],
+    ['--set', 'config.cache.maxBytes=8Mi'],
+    ['--set-string', 'config.cache.prefetch=false'],
+    ['--set', 'config.upstream.servers=192.0.2.1'],
+    ['--set', 'config.upstream.servers={192.0.2.1,192.0.2.2}'],
+    ['--set', 'config.identity.labels.app=web'],
+    ['--set-json', 'config.rules=[{"match":"a.example","deny":"nodata"}]'],
+    ['--set-json', 'config.mesh={"source":{"xds":{"address":["192.0.2.1:15010"]}}}'],
+  ])('%s %s: every way to write a setting is taken', (...args) => {
+    expect(render(args)).toMatchObject({ code: 0, err: '' })
   })
 
   test.each<[golden: string, args: string[]]>([

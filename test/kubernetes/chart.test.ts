@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { variableOf } from '../../src/config/environment.ts'
 import { configSchema } from '../../src/config/schema.ts'
-import { leavesOf } from '../../src/config/schema-keys.ts'
+import { type Leaf, leavesOf, wordsOf } from '../../src/config/schema-keys.ts'
 import { CHART_CASES } from './chart-cases.ts'
 import { CHART, dataOf, helm, type KubernetesObject, objectsIn, render, whyNoHelm } from './helm.ts'
 import { type Definitions, definitionOf, faultsOf } from './schema.ts'
@@ -41,15 +41,13 @@ describe.skipIf(whyNoHelm !== null)('helm', () => {
   })
 
   test('every setting of byname has the variable that byname reads, over what the chart sets itself', () => {
-    const paths = leavesOf(configSchema)
-      .map(({ path }) => path)
-      .filter(([section]) => !['listen', 'metrics', 'admin'].includes(section!))
-    const config = paths.reduceRight<object>((whole, path) => withLeaf(whole, path), {})
+    const leaves = leavesOf(configSchema).filter(({ path }) => !['listen', 'metrics', 'admin'].includes(path[0]!))
+    const config = leaves.reduceRight<object>((whole, leaf) => withLeaf(whole, leaf.path, valueOf(leaf)), {})
     const { out, err } = render(['--set', 'mode=node', '--set-json', `config=${JSON.stringify(config)}`])
     expect(err).toBe('')
     const { spec } = objectsIn(out).find(({ kind }) => kind === 'DaemonSet') as unknown as { spec: DaemonSetSpec }
     const variables = spec.template.spec.containers[0]!.env.filter(({ name }) => name.startsWith('BYNAME_'))
-    const expected = paths.map((path): [string, string] => [variableOf(path), 'x'])
+    const expected = leaves.map((leaf): [string, string] => [variableOf(leaf.path), valueOf(leaf)])
     const own = ['BYNAME_ACCESS', 'BYNAME_IDENTITY_DOMAIN', 'BYNAME_LISTEN', 'BYNAME_METRICS_LISTEN']
     const read = Object.fromEntries(variables.map(({ name, value }) => [name, value]))
     expect(read).toMatchObject(Object.fromEntries(expected))
@@ -194,7 +192,12 @@ interface DaemonSetSpec {
 }
 
 /** `whole` with the text "x" at the path. */
-function withLeaf(whole: object, [key, ...rest]: readonly string[]): object {
+/** One that the key takes, as far as the chart can know. */
+function valueOf(leaf: Leaf): string {
+  return String(wordsOf(leaf)?.[0] ?? 'x')
+}
+
+function withLeaf(whole: object, [key, ...rest]: readonly string[], value: string): object {
   const below = (whole as Record<string, object>)[key!] ?? {}
-  return { ...whole, [key!]: rest.length === 0 ? 'x' : withLeaf(below, rest) }
+  return { ...whole, [key!]: rest.length === 0 ? value : withLeaf(below, rest, value) }
 }
