@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { WAIT_MS } from './test/wait.ts'
 
 /** Files that wait for long begin first, so that the others run meanwhile. */
 const LONG: readonly RegExp[] = [
@@ -32,9 +33,12 @@ const config: ReturnType<typeof defineConfig> = defineConfig({
     // Most of the time tests wait: for processes, sockets and timers.
     maxWorkers: Math.max(4, availableParallelism() - 1),
     sequence: { sequencer: LongestFirst },
-    // Nothing takes a tenth of it, but on a machine that is busy with something else.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    setupFiles: ['test/property-seed.ts'],
+    // Nothing takes a tenth of it, but on a machine that is busy with something else. More than any wait inside a test, so that
+    // it is the wait that says what has not come.
+    testTimeout: 3 * WAIT_MS,
+    hookTimeout: 3 * WAIT_MS,
+    expect: { poll: { timeout: WAIT_MS } },
     coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text', 'json-summary'] },
   },
 })

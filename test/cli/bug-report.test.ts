@@ -69,7 +69,7 @@ describe('a report about a daemon that runs', () => {
     await daemon.line('metrics endpoint is listening')
     await daemon.line('admin endpoint is listening')
     report = await makeReport('running', endpointsOf(daemon))
-  }, 60_000)
+  })
   afterAll(() => daemon.stop())
 
   test('is one file that only its owner may read', () => {
@@ -168,7 +168,7 @@ describe('without a daemon that answers', () => {
     )
     expect(files.has('network/resolv.conf')).toBe(true)
     expect(files.has('configuration.json')).toBe(true)
-  }, 30_000)
+  })
 
   test('a daemon that is stopped is found by its process, and nothing waits for it for long', async () => {
     const daemon = await DaemonProcess.start()
@@ -188,7 +188,7 @@ describe('without a daemon that answers', () => {
       daemon.child.kill('SIGCONT')
       await daemon.stop()
     }
-  }, 60_000)
+  })
 
   test('a daemon of another version, whose answers mean something else, does no harm', async () => {
     const server: Server = createServer((_, response) =>
@@ -202,14 +202,14 @@ describe('without a daemon that answers', () => {
     server.close()
     expect(ended.code).toBe(0)
     expect(findings).toContain('warning: the status is not what this version of byname knows: another version may run')
-  }, 30_000)
+  })
 
   test('a configuration that is refused is the next finding', async () => {
     const config = join(folder, 'bad.yaml')
     writeFileSync(config, 'cache: { maxBites: 1 }\n')
     const { findings } = await makeReport('refused', ['--admin', '127.0.0.1:9', '--config', config])
     expect(findings[1]).toMatch(/^error: the configuration is refused: .*bad\.yaml:1:\d+: cache\.maxBites: unknown key/)
-  }, 30_000)
+  })
 })
 
 describe('a wrong command line', () => {
@@ -238,4 +238,4 @@ test('--output - writes the archive to standard output and nothing else', async 
     )
   })
   expect(readArchive(archive).has('index.html')).toBe(true)
-}, 30_000)
+})

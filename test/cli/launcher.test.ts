@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { WAIT_MS } from '../wait.ts'
 import { LAUNCHER } from './byname-process.ts'
 
 let folder: string
@@ -147,7 +148,7 @@ describe('the code of a bundle', () => {
       console.log(loadWithCode(process.argv[2], process.argv[3], ${isService}).value)
       ${after}`
     const args = [...flags, '--eval', script, LOADER, bundle, join(cache, 'command')]
-    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 10_000 })
+    const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: WAIT_MS })
     expect(stderr).toBe('')
     return stdout.trim()
   }

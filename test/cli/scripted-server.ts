@@ -2,6 +2,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 import dnsPacket, { type Packet } from 'dns-packet'
+import { freePort } from '../free-port.ts'
 
 /** A decoded query and the transport it came over. */
 export type Script = (query: Packet, transport: 'udp' | 'tcp') => Partial<Packet> | Buffer | null
@@ -35,7 +36,7 @@ export class ScriptedServer {
 
   static async start(script: Script): Promise<ScriptedServer> {
     const server = new ScriptedServer(script)
-    server.#tcp.listen(0, '127.0.0.1')
+    server.#tcp.listen(await freePort(), '127.0.0.1')
     await once(server.#tcp, 'listening')
     server.#udp.bind(server.port, '127.0.0.1')
     await once(server.#udp, 'listening')

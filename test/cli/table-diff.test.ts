@@ -233,4 +233,4 @@ test('100,000 hosts are compared within seconds of processor time', () => {
   const { changed, same } = compareTables(largeTable(0), largeTable(1))
   expect(process.threadCpuUsage(before).user).toBeLessThan(5_000_000)
   expect([changed.length, same]).toEqual([100, 99_900])
-}, 60_000)
+})

@@ -8,8 +8,9 @@ import { array, assert, constant, double, integer, property, record, string } fr
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { topLines, type TopOverview } from '../../src/cli/top-screen.ts'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
-import { Stage, until } from '../scenario/scenario.ts'
+import { Stage } from '../scenario/scenario.ts'
 import { byname, LAUNCHER } from './byname-process.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const ESCAPE = '\x1b'

@@ -1,11 +1,12 @@
 import type { X509Certificate } from 'node:crypto'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { OwnCertificate, type OwnCertificateOptions } from '../../src/credentials/own-certificate.ts'
 import { FakeClock } from '../base/fake-clock.ts'
 import { LogLines } from '../mesh/log-lines.ts'
 import { Inbox } from '../xds/inbox.ts'
 import { SecuredControlPlane, type SecuredOptions } from './secured-control-plane.ts'
 import { TestAuthority } from './test-authority.ts'
+import { until } from '../until.ts'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -200,7 +201,7 @@ describe('renewal', () => {
     await own.current()
     const waits: number[] = []
     for (let n = 0; n < 9; n++) {
-      await vi.waitFor(() => expect(clock.pending).toHaveLength(1), 10_000)
+      await until(() => expect(clock.pending).toHaveLength(1))
       waits.push(clock.pending[0]!)
       clock.advance(clock.pending[0]!)
     }
@@ -221,19 +222,19 @@ describe('renewal', () => {
     const { expiresAtMs } = own.credential()
     failure = 'root certificate /root.pem: does not exist'
     /** Lets time pass until so long before the end. The attempt that falls due meanwhile fails then. */
-    const until = async (leftMs: number): Promise<number> => {
+    const passTo = async (leftMs: number): Promise<number> => {
       clock.advance(expiresAtMs! - leftMs - clock.now())
-      await vi.waitFor(() => expect(clock.pending).toHaveLength(1), 10_000)
+      await until(() => expect(clock.pending).toHaveLength(1))
       return clock.pending[0]!
     }
-    expect([await until(6 * HOUR), await until(30_000)]).toEqual([1000, 1500])
+    expect([await passTo(6 * HOUR), await passTo(30_000)]).toEqual([1000, 1500])
     expect(log.of('warn')).toEqual([
       `no certificate was signed (the one in use ends in 6 h); trying again (${failure})`,
     ])
     // As long as there is no new one, the one held is used up to five seconds before its end.
-    expect(await until(5001)).toBe(1000)
+    expect(await passTo(5001)).toBe(1000)
     expect(await own.current()).not.toBeNull()
-    await until(5000)
+    await passTo(5000)
     expect(await own.current()).toBeNull()
   })
 })

@@ -6,7 +6,8 @@ import { loadConfig } from '../../src/config/load.ts'
 import { AF_INET6, type SocketDescription } from '../../src/os/syscalls.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
 import { FakeSyscalls } from '../worker/fake-syscalls.ts'
-import { freePort, sys } from '../worker/data-plane.ts'
+import { freePort } from '../free-port.ts'
+import { sys } from '../worker/data-plane.ts'
 import { askTcp, TcpClient, UdpClient } from '../worker/dns-client.ts'
 import { Activator, type UnitSocket } from './service-manager-double.ts'
 import { SteadyLoad } from './steady-load.ts'
@@ -175,7 +176,7 @@ describe('a service with sockets of the service manager', () => {
       env?: Record<string, string>
     } = {},
   ): Promise<{ kept: Activator; port: number; config: object }> {
-    const port = change.port ?? (await freePort('127.0.0.1'))
+    const port = change.port ?? (await freePort())
     const both = (['udp', 'tcp'] as const).map((kind) => ({ kind, address: '127.0.0.1', port }))
     const kept = new Activator(change.sockets ?? both)
     activator = kept
@@ -214,12 +215,12 @@ describe('a service with sockets of the service manager', () => {
   })
 
   it('opens what is missing, and says what is of no use', async () => {
-    const port = await freePort('127.0.0.1')
-    const other = await freePort('127.0.0.1')
+    const port = await freePort()
+    const other = await freePort()
     const sockets: UnitSocket[] = [
       { kind: 'udp', address: '127.0.0.1', port },
       { kind: 'tcp', address: '127.0.0.1', port: other },
-      { kind: 'tcp', address: '127.0.0.1', port: other + 1, name: 'metrics' },
+      { kind: 'tcp', address: '127.0.0.1', port: await freePort(), name: 'metrics' },
     ]
     const { kept } = await activate({ port, sockets })
     expect((await askTcp({ address: '127.0.0.1', port }, 'web.example', 'A')).answers).toHaveLength(1)
@@ -231,7 +232,6 @@ describe('a service with sockets of the service manager', () => {
 
   it.each(['batch', 'dgram'])(
     'loses no query at 3,000 a second while it is stopped and started again, over UDP and TCP (%s)',
-    { timeout: 120_000 },
     async (driver) => {
       const { kept, port, config } = await activate({ driver })
       const load = new SteadyLoad(port, RATE)
@@ -249,7 +249,7 @@ describe('a service with sockets of the service manager', () => {
     },
   )
 
-  it('and none on a handover to a new process, nor on the restart after it', { timeout: 120_000 }, async () => {
+  it('and none on a handover to a new process, nor on the restart after it', async () => {
     const { kept, port, config } = await activate({ workers: 2 })
     const load = new SteadyLoad(port, RATE)
     await load.answers(RATE / 2)

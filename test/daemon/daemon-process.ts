@@ -7,10 +7,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { StatusReport } from '../../src/observe/status.ts'
 import { type Ended, LAUNCHER } from '../cli/byname-process.ts'
+import { WAIT_MS } from '../wait.ts'
 import { parseExposition, valueOf } from '../observe/exposition.ts'
-
-const START_MS = 30_000
-const STOP_MS = 20_000
 
 /** A log line. */
 export type LogLine = Record<string, unknown> & { level: string; msg: string }
@@ -50,7 +48,7 @@ export async function runLauncher(
   let err = ''
   child.stdout!.setEncoding('utf8').on('data', (text: string) => (out += text))
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (err += text))
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_MS)
+  const timer = setTimeout(() => child.kill('SIGKILL'), WAIT_MS)
   await once(child, 'close')
   clearTimeout(timer)
   return { code: child.exitCode, out, err }
@@ -107,7 +105,7 @@ export class DaemonProcess {
   static async start(options: DaemonStart = {}): Promise<DaemonProcess> {
     const daemon = new DaemonProcess(options)
     try {
-      await daemon.line('byname is answering', START_MS)
+      await daemon.line('byname is answering')
       return daemon
     } catch (error) {
       await daemon.stop()
@@ -116,28 +114,26 @@ export class DaemonProcess {
   }
 
   /** Waits for a log line whose message begins so, one that is there already included. */
-  async line(message: string, timeoutMs: number = 15_000): Promise<LogLine> {
+  async line(message: string, timeoutMs: number = WAIT_MS): Promise<LogLine> {
     const deadline = AbortSignal.timeout(timeoutMs)
     const over = once(deadline, 'abort')
     for (;;) {
       const found = this.lines.find(({ msg }) => msg.startsWith(message))
       if (found !== undefined) return found
-      if (this.#hasEnded || deadline.aborted) {
-        const said = [...this.lines.map((line) => JSON.stringify(line)), ...this.otherLines].join('\n')
-        throw new Error(`no line "${message}" ${this.#hasEnded ? 'before it ended' : 'in time'}; it said:\n${said}`)
-      }
+      if (this.#hasEnded || deadline.aborted)
+        throw new Error(`no line "${message}" ${this.#hasEnded ? 'before it ended' : 'in time'}; ${this.#said}`)
       await Promise.race([this.#changed.promise, over])
     }
   }
 
   /** Waits for the n-th log line whose message begins so (from 1). */
-  async nthLine(message: string, n: number, timeoutMs: number = 30_000): Promise<LogLine> {
+  async nthLine(message: string, n: number, timeoutMs: number = WAIT_MS): Promise<LogLine> {
     const deadline = AbortSignal.timeout(timeoutMs)
     const over = once(deadline, 'abort')
     for (;;) {
       const found = this.lines.filter(({ msg }) => msg.startsWith(message))
       if (found.length >= n) return found[n - 1]!
-      if (this.#hasEnded || deadline.aborted) throw new Error(`no ${n} lines "${message}"`)
+      if (this.#hasEnded || deadline.aborted) throw new Error(`no ${n} lines "${message}"; ${this.#said}`)
       await Promise.race([this.#changed.promise, over])
     }
   }
@@ -170,7 +166,7 @@ export class DaemonProcess {
       // One that has handed over is gone; its pipes close with the last process after it.
       const isGone = this.child.exitCode !== null || this.child.signalCode !== null
       const event = isGone ? 'close' : 'exit'
-      const ended = once(this.child, event, { signal: AbortSignal.timeout(STOP_MS) })
+      const ended = once(this.child, event, { signal: AbortSignal.timeout(WAIT_MS) })
       this.child.kill(signal)
       await ended
     }
@@ -183,10 +179,14 @@ export class DaemonProcess {
       await this.end()
     } catch {
       this.child.kill('SIGKILL')
-      throw new Error('the daemon did not end on SIGTERM')
+      throw new Error(`the daemon did not end on SIGTERM; ${this.#said}`)
     } finally {
       rmSync(this.folder, { recursive: true, force: true })
     }
+  }
+
+  get #said(): string {
+    return `it said:\n${[...this.lines.map((line) => JSON.stringify(line)), ...this.otherLines].join('\n')}`
   }
 
   #tell(): void {

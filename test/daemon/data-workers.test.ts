@@ -1,6 +1,6 @@
 /** The control thread's side: workers that die, come back, and end. */
 import { Worker } from 'node:worker_threads'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell } from '../../src/stats/counters.ts'
 import { DataWorkers } from '../../src/daemon/data-workers.ts'
@@ -16,10 +16,9 @@ import {
   udpServer,
 } from '../worker/data-plane.ts'
 import { addressesOf, askTcp, TcpClient, UdpClient } from '../worker/dns-client.ts'
+import { until } from '../until.ts'
 
 const TABLE = new Map([service('web', 'shop', ['10.0.0.1'])])
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 15_000, interval: 5 })
 const open: { stop?: () => Promise<void>; close?: () => void }[] = []
 afterEach(async () => {
   for (const thing of open.splice(0).toReversed()) await (thing.stop?.() ?? thing.close?.())

@@ -6,10 +6,11 @@ import { createServer } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
-import { services, Stage, until } from '../scenario/scenario.ts'
+import { services, Stage } from '../scenario/scenario.ts'
 import { ScriptedUpstream } from '../stream/scripted-upstream.ts'
 import { TestClient } from '../stream/test-client.ts'
 import { rcodeOf } from '../worker/dns-client.ts'
+import { until } from '../until.ts'
 
 /** The server takes so much longer than whatever could end without it. */
 const ANSWER_AFTER_MS = 300

@@ -52,9 +52,7 @@ class Scraper {
   }
 }
 
-test('no scrape, probe or admin request fails while one process after the other is replaced', {
-  timeout: 90_000,
-}, async () => {
+test('no scrape, probe or admin request fails while one process after the other is replaced', async () => {
   const table = join(folder, 'table.json')
   writeFileSync(table, '{"table":{"a.example":{"ips":["10.0.0.7"]}}}')
   daemon = await DaemonProcess.start({ config: { mesh: { source: { table } } } })

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
-import { services, Stage, until } from '../scenario/scenario.ts'
+import { services, Stage } from '../scenario/scenario.ts'
 import { addressesOf } from '../worker/dns-client.ts'
 import type { DaemonProcess } from './daemon-process.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage('all')
 
@@ -41,14 +42,14 @@ async function addressOfWeb(daemon: DaemonProcess): Promise<string[]> {
 
 async function staysAfterSignal(daemon: DaemonProcess): Promise<void> {
   daemon.child.kill('SIGUSR2')
-  const { reason } = await daemon.line('the new process did not take over', 40_000)
+  const { reason } = await daemon.line('the new process did not take over')
   expect(reason).toBe('it ended with code 1 before it was ready')
   expect(daemon.otherLines).toEqual([
     'byname run: no name table has come within 15 s, and the process before this one has one: it goes on',
   ])
 }
 
-test.concurrent('a process that has a table does not give way to one that gets none', { timeout: 90_000 }, async () => {
+test.concurrent('a process that has a table does not give way to one that gets none', async () => {
   const tables = new Tables()
   tables.write('10.0.0.1')
   const daemon = await tables.daemon()
@@ -58,7 +59,7 @@ test.concurrent('a process that has a table does not give way to one that gets n
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.1'])
 })
 
-test.concurrent('nor to one with an older table from disk', { timeout: 90_000 }, async () => {
+test.concurrent('nor to one with an older table from disk', async () => {
   const tables = new Tables()
   const { lastKnownGood } = tables
   tables.write('10.0.0.1')
@@ -74,7 +75,7 @@ test.concurrent('nor to one with an older table from disk', { timeout: 90_000 },
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.2'])
 })
 
-test.concurrent('but to one that has the same from disk', { timeout: 90_000 }, async () => {
+test.concurrent('but to one that has the same from disk', async () => {
   const tables = new Tables()
   const { lastKnownGood } = tables
   tables.write('10.0.0.1')
@@ -82,7 +83,7 @@ test.concurrent('but to one that has the same from disk', { timeout: 90_000 }, a
   await until(() => expect(existsSync(lastKnownGood)).toBe(true))
   tables.remove()
   daemon.child.kill('SIGUSR2')
-  const { pid } = await daemon.line('handed over', 40_000)
+  const { pid } = await daemon.line('handed over')
   stage.closing(() => process.kill(Number(pid), 'SIGTERM'))
   await daemon.line('byname has stopped')
   expect(await addressOfWeb(daemon)).toEqual(['10.0.0.1'])

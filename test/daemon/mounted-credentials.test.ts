@@ -9,7 +9,6 @@ import { DaemonProcess } from './daemon-process.ts'
 
 const authority = new TestAuthority('mesh root')
 const other = new TestAuthority('other root')
-const WAIT = { timeout: 20_000, interval: 20 }
 
 /** A folder with root-cert.pem and token behind ..data. */
 class Mount {
@@ -49,23 +48,23 @@ test('a root, then a token, that come with a swap are used at once, and the tabl
     },
   })
   try {
-    await expect.poll(async () => (await daemon.status()).xds?.away?.reason, WAIT).toMatch(/unknown authority/)
+    await expect.poll(async () => (await daemon.status()).xds?.away?.reason).toMatch(/unknown authority/)
     mount.swap(authority.root, 'refused')
     expect((await plane.streams.next()).authorization).toBe('Bearer refused')
     mount.swap(authority.root, 'first')
     await daemon.line('connected to the control plane')
-    await expect.poll(async () => (await daemon.status()).table.version, WAIT).toBe('v1')
+    await expect.poll(async () => (await daemon.status()).table.version).toBe('v1')
     const authorizations = async (last: string): Promise<void> => {
       for (;;) if ((await plane.streams.next()).authorization === last) return
     }
     // A new root makes it connect anew, and with the token of then.
     mount.swap(`${other.root}${authority.root}`, 'second')
     await authorizations('Bearer second')
-    await expect.poll(async () => (await daemon.status()).xds?.connected, WAIT).toBe(true)
+    await expect.poll(async () => (await daemon.status()).xds?.connected).toBe(true)
     const { table, ready } = await daemon.status()
     expect([ready, table.version]).toEqual([true, 'v1'])
     mount.swap(other.root, 'second')
-    await expect.poll(async () => (await daemon.status()).xds?.away?.reason ?? '', WAIT).toMatch(/unknown authority/)
+    await expect.poll(async () => (await daemon.status()).xds?.away?.reason ?? '').toMatch(/unknown authority/)
     expect((await daemon.status()).table.version).toBe('v1')
   } finally {
     await daemon.stop()

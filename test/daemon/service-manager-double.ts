@@ -7,12 +7,13 @@ import { join } from 'node:path'
 import { vi } from 'vitest'
 import { socketAddress } from '../../src/os/socket-address.ts'
 import { LAUNCHER } from '../cli/byname-process.ts'
+import { WAIT_MS } from '../wait.ts'
 import { sys } from '../worker/data-plane.ts'
 
 const AF_UNIX = 1
 const BUFFER_BYTES = 8 << 20
 const BACKLOG = 1024
-const WAIT = { timeout: 30_000, interval: 5 }
+const WAIT = { timeout: WAIT_MS, interval: 5 }
 
 /** Receives notifications. */
 export class NotifySocket {

@@ -1,12 +1,13 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { openServiceManager, ServiceManager, type ServiceState } from '../../src/daemon/service-manager.ts'
 import { FakeClock } from '../base/fake-clock.ts'
 import { sys } from '../worker/data-plane.ts'
 import { DaemonProcess, type DaemonStart } from './daemon-process.ts'
 import { NotifySocket } from './service-manager-double.ts'
+import { until } from '../until.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'byname-notify-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -167,7 +168,7 @@ describe('the environment of the service manager', () => {
     manager.ready(state)
     manager.reloaded()
     manager.stopping()
-    await vi.waitFor(() => expect(readFileSync(told, 'utf8')).toContain('STOPPING'), 10_000)
+    await until(() => expect(readFileSync(told, 'utf8')).toContain('STOPPING'))
     const lines = readFileSync(told, 'utf8').trim().split('\n')
     expect(lines.slice(0, 4)).toEqual([
       '/run/x READY=1',

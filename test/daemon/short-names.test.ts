@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
-import { services, Stage, until } from '../scenario/scenario.ts'
+import { services, Stage } from '../scenario/scenario.ts'
 import { service } from '../table/compiled.ts'
 import { addressesOf } from '../worker/dns-client.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const FULL = 'web.default.svc.cluster.local'

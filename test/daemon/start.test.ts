@@ -9,10 +9,11 @@ import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
 import { byname, type Ended, LAUNCHER } from '../cli/byname-process.ts'
 import { hasIPv6, skipWithoutIPv6 } from '../ipv6.ts'
-import { services, Stage, until } from '../scenario/scenario.ts'
-import { freePort } from '../worker/data-plane.ts'
+import { services, Stage } from '../scenario/scenario.ts'
+import { freePort } from '../free-port.ts'
 import { addressesOf, askTcp, TcpClient } from '../worker/dns-client.ts'
 import { runLauncher } from './daemon-process.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 
@@ -50,8 +51,7 @@ test('both families, UDP and TCP on each; log and status name the driver and why
 test.each(['batch', 'dgram'])(
   'driver %s: a port that is busy over UDP alone: the address, the transport and what to do',
   async (driver) => {
-    // Somebody else's test may have the number over TCP.
-    const port = await freePort('127.0.0.1')
+    const port = await freePort()
     const socket = createSocket('udp4').bind(port, '127.0.0.1')
     await once(socket, 'listening')
     stage.closing(() => socket.close())
@@ -72,7 +72,7 @@ test.each(['batch', 'dgram'])(
 )
 
 test('a server that is an own listener would be a loop: refused at start', async () => {
-  const port = await freePort('127.0.0.1')
+  const port = await freePort()
   const env = { BYNAME_UPSTREAM_SERVERS: `127.0.0.1:${port}`, BYNAME_LOG_LEVEL: 'error' }
   const { code, err } = await byname(['run', '--listen', `127.0.0.1:${port}`], env)
   expect(code).toBe(2)
@@ -150,12 +150,11 @@ test('a second SIGTERM, and a third, cost no answer: what was taken in is answer
 })
 
 test('SIGKILL of the process leaves nothing that keeps the port', async () => {
-  const daemon = await stage.daemon({ config: { mesh: { source: { table: tableFile() } } } })
-  const { address, port } = daemon.at()
+  const port = await freePort()
+  const config = { listen: [`127.0.0.1:${port}`], mesh: { source: { table: tableFile() } } }
+  const daemon = await stage.daemon({ config })
   await daemon.end('SIGKILL')
-  const again = await stage.daemon({
-    config: { listen: [`${address}:${port}`], mesh: { source: { table: tableFile() } } },
-  })
+  const again = await stage.daemon({ config })
   expect(again.at().port).toBe(port)
 })
 
@@ -241,7 +240,7 @@ test.each(['udp4', 'tcp'])(
   'without koffi: a port that is busy (%s) ends the start with its name',
   async (transport) => {
     const launcher = join(packageWithoutKoffi(), 'bin', 'byname')
-    const port = await freePort('127.0.0.1')
+    const port = await freePort()
     if (transport === 'udp4') {
       const socket = createSocket('udp4').bind(port, '127.0.0.1')
       await once(socket, 'listening')

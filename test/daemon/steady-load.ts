@@ -1,6 +1,7 @@
 /** A client that asks at an even rate, whatever becomes of the answers, and counts which questions were answered. */
 import { createSocket, type Socket } from 'node:dgram'
 import { vi } from 'vitest'
+import { WAIT_MS } from '../wait.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
 import { sys } from '../worker/data-plane.ts'
 import { encodeQuery } from '../worker/dns-client.ts'
@@ -51,7 +52,7 @@ export class SteadyLoad {
       () => {
         if (this.answered < enough) throw new Error(`${this.answered} of ${this.sent} answered`)
       },
-      { timeout: 30_000, interval: TURN_MS },
+      { timeout: WAIT_MS, interval: TURN_MS },
     )
   }
 
@@ -63,7 +64,7 @@ export class SteadyLoad {
         () => {
           if (this.#underWay.size > 0) throw new Error('not yet')
         },
-        { timeout: 10_000, interval: TURN_MS },
+        { timeout: WAIT_MS, interval: TURN_MS },
       )
       .catch(() => {})
     this.#socket.close()

@@ -3,18 +3,17 @@ import { fstatSync, mkdtempSync, openSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, it, vi } from 'vitest'
+import { afterEach, expect, it } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import { type StreamAddress, StreamThread } from '../../src/daemon/stream-thread.ts'
+import { freePort } from '../free-port.ts'
 import { idOf, query } from '../stream/dns-messages.ts'
-import { listening } from '../stream/listening.ts'
 import { ScriptedDataWorker } from '../stream/scripted-data-worker.ts'
 import { TestClient } from '../stream/test-client.ts'
+import { until } from '../until.ts'
 
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 15_000, interval: 5 })
 const LOOPBACK = '127.0.0.1'
 const closers: (() => unknown)[] = []
 afterEach(async () => {
@@ -74,13 +73,6 @@ class Bench {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listening(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 function asks(port: number): TestClient {
   const client = new TestClient(port)
   closers.push(() => client.socket.destroy())
@@ -106,10 +98,7 @@ it('listens again once it can, and says what keeps it from it', async () => {
 })
 
 it('serves what it can listen on while it tries the rest again', async () => {
-  const server = createServer()
-  const lost = await listening(server)
-  server.close()
-  const port = await freePort()
+  const [port, lost] = [await freePort(), await freePort()]
   let lends = 0
   const bench = new Bench([
     { address: LOOPBACK, port, lend: () => null },

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { WAIT_MS } from '../wait.ts'
 
 /** Needs root, unshare(1) and ip(8). */
 const canUnshare =
@@ -32,7 +33,7 @@ test.skipIf(!canUnshare)(
       const inside = join(import.meta.dirname, 'address-change-inside.ts')
       const { stdout, stderr } = spawnSync('unshare', ['-n', process.execPath, inside, launcher, config], {
         encoding: 'utf8',
-        timeout: 50_000,
+        timeout: WAIT_MS,
       })
       expect(stderr).toBe('')
       const result: { atLoopback: string[]; elsewhereMs: number[]; code: number } = JSON.parse(stdout)

@@ -14,6 +14,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { WAIT_MS } from '../wait.ts'
 import { LAUNCHER } from '../cli/byname-process.ts'
 
 /** Where programs run. */
@@ -35,11 +36,15 @@ export const BACKENDS = ['nftables', 'iptables-nft', 'iptables-legacy'] as const
 /** The user that byname runs as. */
 const OWN_UID = 1337
 
-const WAIT_MS = 60_000
 const KEPT_OUTPUT = 100_000
 
 function run(program: string, args: readonly string[], input: string): Ran {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input, maxBuffer: 1 << 26 })
+  const { status, stdout, stderr } = spawnSync(program, args, {
+    encoding: 'utf8',
+    input,
+    maxBuffer: 1 << 26,
+    timeout: WAIT_MS,
+  })
   return { code: status, out: stdout ?? '', err: stderr ?? '' }
 }
 
@@ -159,7 +164,7 @@ export class CapturedNetwork {
 
   /** What `dig +short` prints on the machine. */
   dig(address: string, ...question: readonly string[]): string {
-    return this.run('machine', ['dig', `@${address}`, '+short', '+tries=1', '+time=2', ...question]).out.trim()
+    return this.run('machine', ['dig', `@${address}`, '+short', '+tries=1', '+time=10', ...question]).out.trim()
   }
 
   /** `byname capture …` on the machine; throws what it says if it fails. */

@@ -66,7 +66,6 @@ describe.skipIf(lacks.length > 0)(title, () => {
       process.kill(network.ownProcesses[0]!)
       await network.until('byname has ended', () => network.ownProcesses.length === 0)
     },
-    180_000,
   )
   // What the application sees of the mesh meanwhile is what the name server says: there is no such name.
   test.each(backends)(
@@ -86,7 +85,6 @@ describe.skipIf(lacks.length > 0)(title, () => {
       await end(holder)
       expect(outcomesOf(report)).toEqual({ outcomes: [MESH, MESH_ABSENT, OUTSIDE], errors: [] })
     },
-    180_000,
   )
 })
 

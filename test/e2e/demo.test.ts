@@ -12,8 +12,8 @@ import { startLauncher } from '../daemon/daemon-process.ts'
 import { parseExposition, valueOf } from '../observe/exposition.ts'
 import { skipWithoutIPv6 } from '../ipv6.ts'
 import { ScriptedResolver } from '../scenario/scripted-resolver.ts'
-import { until } from '../scenario/scenario.ts'
 import { addressesOf, type AskedType, askTcp, rcodeOf, UdpClient } from '../worker/dns-client.ts'
+import { until } from '../until.ts'
 
 const MESH = fileURLToPath(new URL('../../config/demo', import.meta.url))
 const FREE_PORTS = ['--listen', '127.0.0.1:0', '--listen', '[::1]:0'].concat(
@@ -175,7 +175,7 @@ describe('on the mesh that ships with it', () => {
   })
 })
 
-test('an edit of a mesh file is answered within a second; a bad edit changes nothing; two SIGINTs end it at once', async () => {
+test('an edit of a mesh file is answered; a bad edit changes nothing; two SIGINTs end it at once', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'byname-e2e-'))
   cpSync(MESH, folder, { recursive: true })
   const upstream = await ScriptedResolver.start((query) =>
@@ -188,10 +188,8 @@ test('an edit of a mesh file is answered within a second; a bad edit changes not
   const file = join(folder, 'bookinfo.yaml')
   const text = readFileSync(file, 'utf8')
 
-  const editedAt = performance.now()
   writeFileSync(file, text.replace('clusterIP: 10.96.14.20', 'clusterIP: 10.96.14.99'))
   await until(async () => expect(await ask()).toEqual(['10.96.14.99']))
-  expect(performance.now() - editedAt).toBeLessThan(1000)
 
   writeFileSync(file, 'kind: [rubbish')
   writeFileSync(

@@ -12,6 +12,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { WAIT_MS } from '../wait.ts'
 
 /** The name server's addresses, which are those in the machine's resolv.conf. */
 export const SERVERS = ['10.98.0.53', 'fd98::53'] as const
@@ -24,9 +25,6 @@ export const FALSE = '203.0.113.66'
 /** Of byname: user and group. */
 export const OWN = '1337'
 
-/** Less than a test may take: it is the message of what was waited for that is read. */
-const WAIT_MS = 40_000
-
 /** How a program ended, and what it said. */
 export interface Ran {
   code: number | null
@@ -36,7 +34,7 @@ export interface Ran {
 
 /** Runs a program to its end, in this network namespace. */
 export function run(program: string, args: readonly string[], input = ''): Ran {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input })
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input, timeout: WAIT_MS })
   return { code: status, out: stdout ?? '', err: stderr ?? '' }
 }
 
@@ -122,7 +120,7 @@ export class RedirectedMachine {
   /** In place, as the machine's programs see the file that was there at their start. */
   writeResolvConf(servers: readonly string[]): void {
     const lines = servers.map((each) => `nameserver ${each}\n`).join('')
-    writeFileSync(`/etc/netns/${this.name}/resolv.conf`, `${lines}options timeout:2 attempts:1\n`)
+    writeFileSync(`/etc/netns/${this.name}/resolv.conf`, `${lines}options timeout:10 attempts:1\n`)
   }
 
   /** A configuration with the mesh's table, and nothing else that listens. */
@@ -138,6 +136,11 @@ export class RedirectedMachine {
   /** Runs a program to its end. */
   inside(args: readonly string[], input = ''): Ran {
     return run('ip', ['netns', 'exec', this.name, ...args], input)
+  }
+
+  /** Ids of the processes that run in the machine's namespace. */
+  processes(): number[] {
+    return run('ip', ['netns', 'pids', this.name]).out.split('\n').filter(Boolean).map(Number)
   }
 
   /** Starts a program; what it says is in the message of an `until` that fails. */
@@ -164,16 +167,16 @@ export class RedirectedMachine {
 
   /** What `dig` prints for a name, asked of the name server's own address. */
   dig(address: string, ...question: string[]): string {
-    return this.inside(['dig', `@${address}`, '+short', '+tries=1', '+time=5', ...question]).out.trim()
+    return this.inside(['dig', `@${address}`, '+short', '+tries=1', '+time=10', ...question]).out.trim()
   }
 
   /** What the container gets from the name server, whose replies come back through the machine's NAT. */
   digFromContainer(...question: string[]): string {
-    const dig = ['dig', `@${SERVERS[0]}`, '+short', '+tries=1', '+time=2', ...question]
+    const dig = ['dig', `@${SERVERS[0]}`, '+short', '+tries=1', '+time=10', ...question]
     return run('ip', ['netns', 'exec', this.#container, ...dig]).out.trim()
   }
 
-  /** Waits for a condition. @throws Error after 40 seconds, with what the programs said */
+  /** Waits for a condition. @throws Error after `WAIT_MS`, with what the programs said */
   async until(what: string, isSo: () => boolean): Promise<void> {
     const end = Date.now() + WAIT_MS
     while (!isSo()) {

@@ -6,9 +6,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { LAUNCHER } from '../cli/byname-process.ts'
 import { canRedirect, FALSE, MESH, OWN, RedirectedMachine, run, SERVERS } from './redirected-machine.ts'
 
-/** Rules are to be gone so long after a kill. */
-const GONE_MS = 5000
-
 interface Guard {
   process: ChildProcess
   /** Of the process that answers. */
@@ -58,13 +55,11 @@ function isRunning(pid: number): boolean {
 
 /** The processes of byname's user in the machine. */
 function daemons(): number[] {
-  const pids = run('ip', ['netns', 'pids', machine.name]).out.split('\n').filter(Boolean).map(Number)
-  return pids.filter((pid) => isRunning(pid) && status(pid).get('Uid')!.startsWith(OWN))
+  return machine.processes().filter((pid) => isRunning(pid) && status(pid).get('Uid')!.startsWith(OWN))
 }
 
-async function untilGone(sinceMs: number): Promise<void> {
+async function untilGone(): Promise<void> {
   await machine.until('the rules are gone', () => machine.ruleset() === before)
-  expect(performance.now() - sinceMs).toBeLessThan(GONE_MS)
 }
 
 describe.skipIf(!canRedirect())('run --capture', () => {
@@ -72,7 +67,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     machine = new RedirectedMachine('bng')
     await machine.until('the name server answers', () => machine.dig(SERVERS[0], 'web.mesh.test') === FALSE)
     before = machine.ruleset()
-  }, 180_000)
+  })
 
   afterEach(async () => {
     guard?.process.kill('SIGTERM')
@@ -89,32 +84,29 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     process.kill('SIGTERM')
     expect(await ended).toBe(0)
     expect(machine.ruleset()).toBe(before)
-  }, 180_000)
+  })
 
   test('kill -9 of the daemon: the rules are gone, and it ends', async () => {
     const { daemon, ended } = await begin()
-    const atMs = performance.now()
     process.kill(daemon, 'SIGKILL')
-    await untilGone(atMs)
+    await untilGone()
     expect(await ended).toBe(1)
-  }, 180_000)
+  })
 
   test('kill -9 of the process that holds the redirect: the rules are gone, and the daemon ends', async () => {
     const { process: holder, daemon } = await begin()
-    const atMs = performance.now()
     holder.kill('SIGKILL')
-    await untilGone(atMs)
+    await untilGone()
     await machine.until('the daemon has ended', () => !isRunning(daemon))
     expect(machine.output).toContain('the process that held the redirect is gone')
-  }, 180_000)
+  })
 
   test('kill -9 of both at once: the rules are gone', async () => {
     const { process: holder, daemon } = await begin()
-    const atMs = performance.now()
     process.kill(holder.pid!, 'SIGKILL')
     process.kill(daemon, 'SIGKILL')
-    await untilGone(atMs)
-  }, 180_000)
+    await untilGone()
+  })
 
   test('a daemon that stops answering: the redirect is withdrawn, and restored when it answers', async () => {
     const { daemon } = await begin()
@@ -123,7 +115,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     expect(machine.dig(SERVERS[0], 'web.mesh.test')).toBe(FALSE)
     process.kill(daemon, 'SIGCONT')
     await machine.until('the redirect is back', isCaptured)
-  }, 180_000)
+  })
 
   test('the daemon is its user alone: no groups, no capabilities, and none to be had', async () => {
     const { process: holder, daemon } = await begin()
@@ -136,7 +128,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     expect(of.get('NoNewPrivs')).toBe('1')
     // A bare Node takes 14 MB of them.
     expect(Number.parseInt(status(holder.pid!).get('RssAnon')!)).toBeLessThan(24_000)
-  }, 180_000)
+  })
 
   test('handed over: the redirect stays, follows the new process, and ends with it', async () => {
     const { process: holder, daemon, ended } = await begin()
@@ -157,11 +149,10 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     await machine.until('the redirect is withdrawn', () => machine.ruleset() === before)
     process.kill(last, 'SIGCONT')
     await machine.until('the redirect is back', isCaptured)
-    const atMs = performance.now()
     process.kill(last, 'SIGKILL')
-    await untilGone(atMs)
+    await untilGone()
     expect(await ended).toBe(1)
-  }, 180_000)
+  })
 
   test('the process that took over gets the signal to end', async () => {
     const { process: holder, daemon, ended } = await begin()
@@ -170,7 +161,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     holder.kill('SIGTERM')
     expect(await ended).toBe(0)
     expect(daemons()).toEqual([])
-  }, 180_000)
+  })
 
   test('other name servers in resolv.conf: the rules follow', async () => {
     machine.writeResolvConf(SERVERS.slice(0, 1))
@@ -188,13 +179,13 @@ describe.skipIf(!canRedirect())('run --capture', () => {
     } finally {
       machine.writeResolvConf(SERVERS)
     }
-  }, 180_000)
+  })
 
   test('what others flush is put in force again', async () => {
     await begin()
     machine.inside(['nft', 'flush', 'ruleset'])
     await machine.until('it is captured again', isCaptured)
-  }, 180_000)
+  })
 
   test('a daemon that cannot start captures nothing, whoever answers at its address', async () => {
     const config = machine.writeConfig()
@@ -209,7 +200,7 @@ describe.skipIf(!canRedirect())('run --capture', () => {
       expect(machine.ruleset()).toBe(before)
     }
     await machine.end(other)
-  }, 180_000)
+  })
 
   test('programs that get no memory are run again, and the daemon goes on', async () => {
     const folder = join(machine.folder, 'bin')
@@ -238,5 +229,5 @@ exit 1
     expect(daemonOf(holder)).toBe(daemon)
     // At the end as well.
     writeFileSync(failures, '12')
-  }, 180_000)
+  })
 })

@@ -121,4 +121,4 @@ test('whatever a plug-in does, each reply is one to what its client has asked, a
   )
   expect(waiting).toBe(0)
   expect(replies).toBeGreaterThan(500)
-}, 120_000)
+})

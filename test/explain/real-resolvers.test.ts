@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { type Libc, type Outcome, playLookup, type StubConfiguration } from '../../src/explain/resolver-lookup.ts'
+import { WAIT_MS } from '../wait.ts'
 
 export interface LookupCase extends StubConfiguration {
   name: string
@@ -101,7 +102,7 @@ test.skipIf(missing !== null)(
       const { stdout, stderr } = spawnSync(
         'unshare',
         ['-nm', 'sh', '-c', script, 'sh', process.execPath, inside, folder],
-        { encoding: 'utf8', timeout: 60_000 },
+        { encoding: 'utf8', timeout: WAIT_MS },
       )
       expect(stderr).toBe('')
       const seen: Seen[] = JSON.parse(stdout)

@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { WAIT_MS } from '../wait.ts'
 
 export interface HttpReply {
   status: number
@@ -21,7 +22,7 @@ export function httpRequest(
         method: options.method ?? 'GET',
         headers: options.headers ?? {},
         agent: false,
-        timeout: 5_000,
+        timeout: WAIT_MS,
       },
       (response) => {
         let body = ''
@@ -32,7 +33,7 @@ export function httpRequest(
       },
     )
     sent.on('error', reject)
-    sent.on('timeout', () => sent.destroy(new Error('no reply within 5 s')))
+    sent.on('timeout', () => sent.destroy(new Error(`no reply to ${path} within ${WAIT_MS} ms`)))
     sent.end(options.body)
   })
 }

@@ -1,11 +1,13 @@
 import { connect } from 'node:net'
 import { once } from 'node:events'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
+import { freePort } from '../free-port.ts'
 import { skipWithoutIPv6 } from '../ipv6.ts'
 import { addressInstead, HttpServer, type HttpServerOptions } from '../../src/http/http-server.ts'
 import { type Route, text } from '../../src/http/route.ts'
 import { fakeLog } from '../observe/fake-sources.ts'
 import { httpRequest } from './http-request.ts'
+import { until } from '../until.ts'
 
 const stops: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -38,7 +40,7 @@ async function serve(
 
 /** A port that somebody else holds until `free` is called. */
 async function takePort(): Promise<{ port: number; free: () => Promise<void> }> {
-  const { server, at } = await serve()
+  const { server, at } = await serve({ port: await freePort() })
   return { port: at.port, free: () => server.stop(0) }
 }
 
@@ -193,7 +195,7 @@ test('a port that the process before this one is about to leave is no problem fo
   const patient = await start(60_000)
   expect([patient.problem, log.lines]).toEqual([null, []])
   const impatient = await start(1)
-  await vi.waitFor(() => expect(impatient.problem).toContain('is in use by another process'), 10_000)
+  await until(() => expect(impatient.problem).toContain('is in use by another process'))
   await impatient.stop(0)
   await free()
   expect(await patient.bound()).toEqual({ address: '127.0.0.1', port })

@@ -32,14 +32,14 @@ describe.skipIf(absent.length > 0)('10,000 questions', () => {
   beforeAll(async () => {
     knot = await RealServer.knot()
     byname = await startByname({ servers: [`127.0.0.1:${knot.port}`] }, { cache: { maxBytes: 64 << 20 } })
-  }, 60_000)
+  })
 
   afterAll(async () => {
     await byname.stop()
     await knot.stop()
   })
 
-  it('get the same answer from the server, through byname, and from its cache', { timeout: 60_000 }, async () => {
+  it('get the same answer from the server, through byname, and from its cache', async () => {
     const numbers = randomNumbers(SEED)
     const random = (): number => (numbers() >>> 0) / 2 ** 32
     const questions: RichQuestion[] = Array.from({ length: QUESTIONS }, () => richQuestion(random))

@@ -4,9 +4,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { framed } from '../../src/dns/frame.ts'
 import { nameToWire } from '../../src/dns/name.ts'
+import { WAIT_MS } from '../wait.ts'
 import { decode, type DecodedMessage, message, opt } from '../dns/messages.ts'
-
-const TIMEOUT_MS = 3000
 
 export interface Asking {
   /** Presentation format. */
@@ -55,7 +54,7 @@ export async function exchange(port: number, asking: Asking): Promise<DecodedMes
   return decode(asking.tcp === true ? await overTcp(port, query) : await overUdp(port, query, asking.timeoutMs))
 }
 
-async function overUdp(port: number, query: Uint8Array, timeoutMs: number = TIMEOUT_MS): Promise<Uint8Array> {
+async function overUdp(port: number, query: Uint8Array, timeoutMs: number = WAIT_MS): Promise<Uint8Array> {
   const socket = createSocket('udp4')
   try {
     const reply = once(socket, 'message', { signal: AbortSignal.timeout(timeoutMs) })
@@ -69,7 +68,7 @@ async function overUdp(port: number, query: Uint8Array, timeoutMs: number = TIME
 
 async function overTcp(port: number, query: Uint8Array): Promise<Uint8Array> {
   const socket = connect(port, '127.0.0.1')
-  socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no reply')))
+  socket.setTimeout(WAIT_MS, () => socket.destroy(new Error('no reply')))
   try {
     socket.write(framed(query))
     let read = Buffer.alloc(0)
@@ -116,7 +115,7 @@ export class Asker {
     if (asking.tcp === true) return decode(await overTcp(this.#port, query))
     const reply = Promise.withResolvers<Uint8Array>()
     this.#waiting.set(id, reply.resolve)
-    const late = setTimeout(() => reply.reject(new Error(`no reply for ${asking.name} ${asking.type}`)), TIMEOUT_MS)
+    const late = setTimeout(() => reply.reject(new Error(`no reply for ${asking.name} ${asking.type}`)), WAIT_MS)
     this.#socket.send(query, this.#port, '127.0.0.1')
     try {
       const read = decode(await reply.promise)

@@ -29,7 +29,7 @@ describe.skipIf(absent.length > 0)('a signed zone through byname', () => {
       anchor,
       `trust-anchors { "${ZONE}." static-key ${flags} ${protocol} ${algorithm} "${key.join('')}"; };\n`,
     )
-  }, 60_000)
+  })
 
   afterAll(async () => {
     await byname.stop()

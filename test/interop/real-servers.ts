@@ -2,13 +2,12 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../free-port.ts'
+import { WAIT_MS } from '../wait.ts'
 import { exchange } from './dns-exchange.ts'
 import { ZONE, zoneFile } from './rich-zone.ts'
-
-const START_MS = 15_000
 
 /** Programs that are not installed, for a loud word on what was not tested. */
 export function missing(...programs: string[]): string[] {
@@ -24,19 +23,8 @@ export function run(program: string, args: readonly string[]): string {
     env: PATH,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 20_000,
+    timeout: WAIT_MS,
   })
-}
-
-/** A port of 127.0.0.1 that is free with TCP, and likely with UDP. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : 0
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** A certification authority and a certificate of it for 127.0.0.1 and dns.test. */
@@ -218,7 +206,7 @@ policy.add(policy.suffix(policy.STUB('127.0.0.1@${authority.port}'), policy.todn
 
   /** Waits until it answers as it should. */
   async #until(isReady: () => Promise<boolean>): Promise<void> {
-    const deadline = performance.now() + START_MS
+    const deadline = performance.now() + WAIT_MS
     for (;;) {
       if (await isReady().catch(() => false)) return
       if (this.#child.exitCode !== null || performance.now() > deadline) {

@@ -26,7 +26,7 @@ describe.skipIf(absent.length > 0)('byname before', () => {
     knot = await RealServer.knot()
     servers.unbound = await RealServer.unbound(knot, tls)
     servers.kresd = await RealServer.kresd(knot, tls)
-  }, 60_000)
+  })
 
   afterAll(async () => {
     await Promise.all([servers.unbound?.stop(), servers.kresd?.stop(), knot.stop()])
@@ -41,7 +41,7 @@ describe.skipIf(absent.length > 0)('byname before', () => {
       beforeAll(async () => {
         byname = await startByname({ servers: [label(servers[program]!)], rootCert: tls.rootCert })
         port = byname.at().port
-      }, 60_000)
+      })
 
       afterAll(() => byname.stop())
 

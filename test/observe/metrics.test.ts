@@ -6,6 +6,7 @@ import { SocketDrops } from '../../src/observe/socket-drops.ts'
 import { type ObserveSources, PROBLEM_SUBJECTS, type ServerUse } from '../../src/observe/sources.ts'
 import { Cell, Drop, Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
+import { WAIT_MS } from '../wait.ts'
 import { type Exposition, parseExposition, valueOf } from './exposition.ts'
 import { fakeLog, fakeMesh, fakeSources } from './fake-sources.ts'
 
@@ -122,7 +123,7 @@ test('label values are the bounded ones', async () => {
 test('promtool accepts it without a complaint, Node metrics included', async (context) => {
   const { text } = await scrape(busySources(), true)
   expect(parseExposition(text).types.get('process_cpu_seconds_total')).toBe('counter')
-  const promtool = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8', timeout: 10_000 })
+  const promtool = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8', timeout: WAIT_MS })
   if (promtool.error) context.skip('promtool is not installed')
   expect(promtool.stderr + promtool.stdout).toBe('')
   expect(promtool.status).toBe(0)

@@ -4,7 +4,6 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,8 +12,10 @@ import { parse, stringify } from 'yaml'
 import { SecuredControlPlane } from '../credentials/secured-control-plane.ts'
 import { TestAuthority } from '../credentials/test-authority.ts'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
-import { Stage, until } from '../scenario/scenario.ts'
+import { freePort } from '../free-port.ts'
+import { Stage } from '../scenario/scenario.ts'
 import { boardPage, type Board, type Series } from './board-page.ts'
+import { until } from '../until.ts'
 
 const RULES = fileURLToPath(new URL('../../config/prometheus/byname.rules.yaml', import.meta.url))
 const BOARD = fileURLToPath(new URL('../../config/grafana/byname.json', import.meta.url))
@@ -74,11 +75,8 @@ describe.skipIf(whyNot !== null)('a real Prometheus', () => {
     )
     stage.closing(() => end(prometheus))
     // Rates need two scrapes; a rule of five minutes as well.
-    await until(async () => expect((await series('count_over_time(up{job="byname"}[1m]) >= 6')).length).toBe(1), {
-      timeout: 60_000,
-      interval: 200,
-    })
-  }, 90_000)
+    await until(async () => expect((await series('count_over_time(up{job="byname"}[1m]) >= 6')).length).toBe(1))
+  })
   afterAll(() => {
     over.abort()
     rmSync(folder, { recursive: true, force: true })
@@ -116,19 +114,12 @@ describe.skipIf(whyNot !== null)('a real Prometheus', () => {
       if (record !== undefined) await until(async () => expect((await series(record)).length).toBeGreaterThan(0))
   })
 
-  test.runIf(process.env['DRAW_BOARD'] !== undefined)(
-    'draws the board',
-    async () => {
-      const answers = new Map<string, Series[]>()
-      await until(async () => expect((await series(`count_over_time(up[5m]) >= ${DRAWN_SECONDS}`)).length).toBe(1), {
-        timeout: 120_000,
-        interval: 500,
-      })
-      for (const [, expr] of queries) answers.set(expr, await series(expr, DRAWN_SECONDS))
-      writeFileSync(process.env['DRAW_BOARD']!, boardPage(board, answers))
-    },
-    150_000,
-  )
+  test.runIf(process.env['DRAW_BOARD'] !== undefined)('draws the board', async () => {
+    const answers = new Map<string, Series[]>()
+    await until(async () => expect((await series(`count_over_time(up[5m]) >= ${DRAWN_SECONDS}`)).length).toBe(1))
+    for (const [, expr] of queries) answers.set(expr, await series(expr, DRAWN_SECONDS))
+    writeFileSync(process.env['DRAW_BOARD']!, boardPage(board, answers))
+  })
 })
 
 /** A byname with all that a board can show: credentials, servers of which one fails, a problem, all kinds of queries. */
@@ -216,14 +207,4 @@ async function end(prometheus: ChildProcess): Promise<void> {
   prometheus.once('exit', () => resolve())
   prometheus.kill('SIGTERM')
   await promise
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const { promise, resolve } = Promise.withResolvers<number>()
-  server.listen(0, '127.0.0.1', () => {
-    const at = server.address()
-    server.close(() => resolve(typeof at === 'object' && at !== null ? at.port : 0))
-  })
-  return await promise
 }

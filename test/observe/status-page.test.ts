@@ -30,7 +30,7 @@ afterEach(async () => {
 
 /** Waits, on a busy machine too. */
 function until<T>(read: () => T): ReturnType<typeof expect.poll<T>> {
-  return expect.poll(read, { timeout: 20_000 })
+  return expect.poll(read)
 }
 
 /** A made-up daemon that has started. */

@@ -75,7 +75,7 @@ describe.each(['batch', 'dgram'])('driver %s', (driver) => {
     }
     udp.close()
     tcp.close()
-  }, 60_000)
+  })
   afterAll(async () => {
     await daemon.stop()
     await upstream.stop()

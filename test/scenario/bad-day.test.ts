@@ -23,7 +23,8 @@ import type { DaemonProcess } from '../daemon/daemon-process.ts'
 import { PageWorld } from '../observe/page-world.ts'
 import { addressesOf } from '../worker/dns-client.ts'
 import { ScriptedAdsServer } from '../xds/scripted-ads-server.ts'
-import { services, Stage, until } from './scenario.ts'
+import { services, Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const folder = mkdtempSync(join(tmpdir(), 'byname-bad-day-'))
@@ -174,7 +175,7 @@ test('a resolver dies', async () => {
     readArchive(readFileSync(path)).get('findings.json') ?? '{"findings":[]}',
   )
   expect(made.findings[0]?.text).toMatch(cause)
-}, 60_000)
+})
 
 test('the control plane goes away, and the table goes stale', async () => {
   const plane = await ScriptedAdsServer.start()
@@ -199,7 +200,7 @@ test('the control plane goes away, and the table goes stale', async () => {
   expect(later.map(({ text }) => text)).toContainEqual(
     expect.stringMatching(/^the table is 2 h 0 min old, and the control plane .* is away: /),
   )
-}, 60_000)
+})
 
 test("the control plane's client certificate is near its end", async () => {
   const authority = new TestAuthority('mesh root')
@@ -229,7 +230,7 @@ test("the control plane's client certificate is near its end", async () => {
     [address]: '10.96.0.9:15012',
   })
   expectAlert('A certificate ends soon', 'BynameCredentialExpires')
-}, 60_000)
+})
 
 test('a search storm', async () => {
   const upstream = await stage.resolver((query) =>
@@ -272,7 +273,7 @@ test('a search storm', async () => {
   expectDocumented('A search storm', lines, /\d+ % of .*NXDOMAIN, most for api\.example\.com/, {})
   expectAlert('A search storm', 'BynameSearchStorm')
   await screenshot(world.url, 'bad-day-storm')
-}, 60_000)
+})
 
 test('a host entry is poisoned: the hosts file has another address than the name table', async () => {
   const table = file('table.json', JSON.stringify({ table: { 'web.default.svc.cluster.local': KUBERNETES } }))
@@ -293,7 +294,7 @@ test('a host entry is poisoned: the hosts file has another address than the name
   expect(addressesOf((await client.ask(daemon.at(), 'web.default.svc.cluster.local')).packet)).toEqual(['10.0.0.1'])
   writeFileSync(hostsFile, '127.0.0.1 localhost\n10.0.0.1 web.default.svc.cluster.local\n')
   await until(async () => expect((await daemon.status()).problems).toEqual([]))
-}, 60_000)
+})
 
 test('a mesh host captures an outside name: explain and report say whose it is, the hosts file makes it a problem', async () => {
   const captured = { ips: ['10.66.6.6'], registry: 'External', namespace: 'shop' }
@@ -314,6 +315,6 @@ test('a mesh host captures an outside name: explain and report say whose it is, 
   await until(async () => expect((await pinned.status()).problems).toHaveLength(1))
   const { problems } = await pinned.status()
   expect(problems[0]?.text).toContain('api.example.com is 192.0.2.7 there and 10.66.6.6 in the table')
-}, 60_000)
+})
 
 const KUBERNETES = { ips: ['10.0.0.1'], registry: 'Kubernetes', shortname: 'web', namespace: 'default' }

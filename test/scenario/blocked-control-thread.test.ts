@@ -9,7 +9,8 @@ import { loadConfig } from '../../src/config/load.ts'
 import { runDaemon, type StartedDaemon } from '../../src/daemon/daemon.ts'
 import { nameTableToJson } from '../../src/table/nds.ts'
 import { addressesOf, askTcp, UdpClient } from '../worker/dns-client.ts'
-import { services, until } from './scenario.ts'
+import { services } from './scenario.ts'
+import { until } from '../until.ts'
 
 const ANSWERS = 200
 const MOST_MS = 15_000

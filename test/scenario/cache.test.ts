@@ -7,7 +7,8 @@ import { expect, test } from 'vitest'
 import { byname } from '../cli/byname-process.ts'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
 import { addressesOf, encodeQuery, type UdpClient } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const MESH = { beforeSync: 'forward', source: { table: '/nowhere/table.json' } }
 const MIB = 2 ** 20

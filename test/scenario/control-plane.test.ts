@@ -8,7 +8,8 @@ import type { DaemonProcess, DaemonStart } from '../daemon/daemon-process.ts'
 import { service } from '../table/compiled.ts'
 import { addressesOf, askTcp, rcodeOf, TcpClient, type UdpClient } from '../worker/dns-client.ts'
 import { ScriptedAdsServer } from '../xds/scripted-ads-server.ts'
-import { services, Stage, until } from './scenario.ts'
+import { services, Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 

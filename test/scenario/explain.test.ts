@@ -6,7 +6,8 @@ import { expect, test } from 'vitest'
 import { socketText } from '../../src/config/address.ts'
 import { byname } from '../cli/byname-process.ts'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 

@@ -4,7 +4,8 @@ import { encodeNameTable, type NameTable } from '../../src/table/nds.ts'
 import { info, service } from '../table/compiled.ts'
 import { addressesOf, rcodeOf } from '../worker/dns-client.ts'
 import { ScriptedAdsServer } from '../xds/scripted-ads-server.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const pod = (index: number): string => `db-${index}.db.default.svc.cluster.local`

@@ -2,8 +2,9 @@
 import { createSocket } from 'node:dgram'
 import { describe, expect, test } from 'vitest'
 import { addressesOf, rcodeOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
 import type { ReceivedQuery, ResolverScript } from './scripted-resolver.ts'
+import { until } from '../until.ts'
 
 const MESH = { beforeSync: 'forward', source: { table: '/nowhere/table.json' } }
 

@@ -7,7 +7,8 @@ import { describe, expect, test } from 'vitest'
 import { runLauncher } from '../daemon/daemon-process.ts'
 import { service } from '../mesh/mesh-of.ts'
 import { addressesOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const LAUNCHER = join(import.meta.dirname, '..', '..', 'bin', 'byname')
 const stage = new Stage()

@@ -6,7 +6,8 @@ import { expect, test } from 'vitest'
 import { byname } from '../cli/byname-process.ts'
 import { pluginBytes } from '../plugins/wat.ts'
 import { rcodeOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const REFUSED = 5

@@ -9,7 +9,8 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
 import { missing } from '../interop/real-servers.ts'
 import { askTcp, type UdpClient } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const absent = missing('dnstap-ldns', 'fstrm_capture')
 if (absent.length > 0)

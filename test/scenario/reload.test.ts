@@ -9,7 +9,8 @@ import { nameTableToJson } from '../../src/table/nds.ts'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
 import { ScriptedUpstream } from '../stream/scripted-upstream.ts'
 import { addressesOf } from '../worker/dns-client.ts'
-import { services, Stage, until } from './scenario.ts'
+import { services, Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 

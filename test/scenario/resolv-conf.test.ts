@@ -6,7 +6,8 @@ import { expect, test } from 'vitest'
 import { nameTableToJson } from '../../src/table/nds.ts'
 import { info } from '../table/compiled.ts'
 import { addressesOf, rcodeOf } from '../worker/dns-client.ts'
-import { services, Stage, until } from './scenario.ts'
+import { services, Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const TABLE = nameTableToJson(new Map([...services({ web: '10.0.0.1' }), ['db.example', info({ ips: ['10.0.0.2'] })]]))

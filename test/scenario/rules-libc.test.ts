@@ -32,5 +32,4 @@ test.skipIf(missing !== null)(
       expect(ms).toBeLessThan(TIMEOUT_MS)
     }
   },
-  150_000,
 )

@@ -6,7 +6,8 @@ import { expect, test } from 'vitest'
 import type { NameExplanation } from '../../src/explain/name-explanation.ts'
 import type { RulesState } from '../../src/observe/sources.ts'
 import { addressesOf, askTcp, rcodeOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 

@@ -1,14 +1,10 @@
 /** What the scenarios have in common: things that are closed after a test, waiting, and tables. */
-import { afterAll, afterEach, vi } from 'vitest'
+import { afterAll, afterEach } from 'vitest'
 import type { NameTable } from '../../src/table/nds.ts'
 import { DaemonProcess, type DaemonStart } from '../daemon/daemon-process.ts'
 import { service } from '../table/compiled.ts'
 import { UdpClient } from '../worker/dns-client.ts'
 import { type ResolverScript, ScriptedResolver } from './scripted-resolver.ts'
-
-/** Waits for a condition as long as a loaded machine may need. */
-export const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 20_000, interval: 5 })
 
 /** Opens things that are closed, last first, after each test. */
 export class Stage {

@@ -42,5 +42,4 @@ test.skipIf(missing !== null)(
     }
     expect(figures).toHaveLength(4)
   },
-  150_000,
 )

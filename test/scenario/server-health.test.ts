@@ -1,7 +1,8 @@
 /** The log of a daemon whose upstream server goes bad and comes back. */
 import { expect, test } from 'vitest'
 import { addressesOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 

@@ -4,8 +4,9 @@ import dnsPacket from 'dns-packet'
 import { describe, expect, test } from 'vitest'
 import type { DaemonProcess } from '../daemon/daemon-process.ts'
 import { addressesOf, askTcp, rcodeOf } from '../worker/dns-client.ts'
-import { Stage, until } from './scenario.ts'
+import { Stage } from './scenario.ts'
 import { addressRecord, type ReceivedQuery } from './scripted-resolver.ts'
+import { until } from '../until.ts'
 
 const SERVFAIL = 0x182
 const REFUSED = 0x185

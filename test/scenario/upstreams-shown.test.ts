@@ -2,9 +2,10 @@
 import { createSocket } from 'node:dgram'
 import { expect, test } from 'vitest'
 import { byname } from '../cli/byname-process.ts'
-import { freePort } from '../worker/data-plane.ts'
-import { Stage, until } from './scenario.ts'
+import { freePort } from '../free-port.ts'
+import { Stage } from './scenario.ts'
 import type { ReceivedQuery } from './scripted-resolver.ts'
+import { until } from '../until.ts'
 
 const stage = new Stage()
 const SERVFAIL = 0x182
@@ -20,7 +21,7 @@ test('each server is shown with its state, round trip, failures by reason and th
     stage.closing(() => socket.close())
     socket.send(query.message, daemonAt.port, daemonAt.address)
   })
-  const dead = `127.0.0.1:${await freePort('127.0.0.1')}`
+  const dead = `127.0.0.1:${await freePort()}`
   const daemon = await stage.daemon({
     config: {
       mesh: { beforeSync: 'forward', source: { table: '/nowhere/table.json' } },

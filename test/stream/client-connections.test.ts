@@ -1,5 +1,5 @@
 import type { Server } from 'node:net'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { ClientConnections } from '../../src/stream/clients/client-connections.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
@@ -9,6 +9,7 @@ import { framed, idOf, joined, query } from './dns-messages.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
 import { listening } from './listening.ts'
 import { TestClient } from './test-client.ts'
+import { until } from '../until.ts'
 
 const closers: (() => void)[] = []
 afterEach(() => {
@@ -75,7 +76,7 @@ class Bench {
   async accepted(from?: string): Promise<TestClient> {
     const before = this.count(StreamCell.connectionsAccepted)
     const client = this.connect(from)
-    await vi.waitFor(() => expect(this.count(StreamCell.connectionsAccepted)).toBe(before + 1), 10_000)
+    await until(() => expect(this.count(StreamCell.connectionsAccepted)).toBe(before + 1))
     return client
   }
 
@@ -83,9 +84,9 @@ class Bench {
   async acceptedAndAnswered(): Promise<TestClient> {
     const client = await this.accepted()
     client.send(query(0, 'first.'))
-    await vi.waitFor(() => expect(this.worker.queries).toHaveLength(1), 10_000)
+    await until(() => expect(this.worker.queries).toHaveLength(1))
     this.worker.answer(this.worker.queries.splice(0))
-    await vi.waitFor(() => expect(client.replies).toHaveLength(1), 10_000)
+    await until(() => expect(client.replies).toHaveLength(1))
     return client
   }
 
@@ -102,8 +103,6 @@ class Bench {
 
 const NAMES = ['a.example.', 'b.example.', 'c.example.', 'd.example.']
 const FOUR: Uint8Array[] = NAMES.map((name, i) => query(i + 1, name))
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
 
 describe('pipelining', () => {
   it('passes queries of one segment on as one read and writes their answers at once', async () => {

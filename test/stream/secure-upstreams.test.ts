@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import { createServer as createPlainServer } from 'node:net'
 import type { Server, TLSSocket } from 'node:tls'
 import { createServer } from 'node:tls'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
@@ -16,9 +16,8 @@ import { idOf, query, replyTo } from './dns-messages.ts'
 import { listening } from './listening.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
 import { ScriptedUpstream } from './scripted-upstream.ts'
+import { until } from '../until.ts'
 
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
 const CA = certificate('ca.pem')
 const IDENTITY = { cert: certificate('server.pem'), key: certificate('server.key.pem') }
 

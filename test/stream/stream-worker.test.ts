@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { loadSyscalls } from '../../src/os/syscalls.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
@@ -18,9 +18,8 @@ import { listening } from './listening.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
 import { ScriptedUpstream } from './scripted-upstream.ts'
 import { TestClient } from './test-client.ts'
+import { until } from '../until.ts'
 
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
 const sys = loadSyscalls()
 const LOOPBACK: StreamListener = { address: '127.0.0.1', port: 0, fd: null }
 

@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
@@ -12,9 +12,7 @@ import { UpstreamStreams } from '../../src/stream/upstreams/upstream-streams.ts'
 import { framed, idOf, joined, query, replyTo } from './dns-messages.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
 import { type AskedQuery, ScriptedUpstream } from './scripted-upstream.ts'
-
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 5000, interval: 2 })
+import { until } from '../until.ts'
 
 let nowMs: number
 let upstream: ScriptedUpstream

@@ -160,7 +160,7 @@ test('whatever changes, push by push, the image answers like one made of the las
   )
   // Otherwise this would test nothing but the compiler.
   expect(patches).toBeGreaterThan(500)
-}, 60_000)
+})
 
 describe('other addresses are laid over the image held', () => {
   const table = services(40)

@@ -156,11 +156,6 @@ export class DataPlane {
   }
 }
 
-/** A port of `address` that is free over both transports, at least a moment ago. */
-export async function freePort(address: string): Promise<number> {
-  return (await probeListener(address, 0, 1))!.port
-}
-
 /** Descriptors that this process has open. */
 export function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length

@@ -1,19 +1,19 @@
 /** What every driver does alike, over real sockets in real threads: one suite for all of them. */
 import dnsPacket from 'dns-packet'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { Cell, Drop, Source, UpstreamField } from '../../src/stats/counters.ts'
+import { freePort } from '../free-port.ts'
 import { skipWithoutIPv6 } from '../ipv6.ts'
 import { type ReceivedQuery, type ResolverScript, ScriptedResolver } from '../scenario/scripted-resolver.ts'
 import { info, service } from '../table/compiled.ts'
-import { DataPlane, type DataPlaneOptions, type DriverKind, freePort, udpServer } from './data-plane.ts'
+import { DataPlane, type DataPlaneOptions, type DriverKind, udpServer } from './data-plane.ts'
 import { addressesOf, encodeQuery, rcodeOf, TcpClient, UdpClient } from './dns-client.ts'
+import { until } from '../until.ts'
 
 const TABLE = new Map([
   service('web', 'shop', ['10.0.0.1', 'fd00::1']),
   ['*.wild.example', info({ ips: ['10.0.0.9'] })] as const,
 ])
-const until: typeof vi.waitFor = (condition, options) =>
-  vi.waitFor(condition, options ?? { timeout: 10_000, interval: 2 })
 
 describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets of its own'])('%s', (driver) => {
   const open: { stop?: () => Promise<void>; close?: () => void }[] = []
@@ -111,7 +111,7 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
 
   test('a server that refuses costs none of the questions that were asked together an attempt', async () => {
     const upstream = await resolver((query) => query.answer('192.0.2.7'))
-    const servers = [udpServer(await freePort('127.0.0.1')), udpServer(upstream.port)]
+    const servers = [udpServer(await freePort()), udpServer(upstream.port)]
     const plane = await start({ settings: { servers, attemptTimeoutMs: 60_000, deadlineMs: 60_000 } })
     const asking = await client()
     // Nobody learns of a timeout here: whoever is not told that the socket has failed waits a minute.
@@ -201,7 +201,7 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
   })
 
   test('a closed upstream port is tried again, and answers once the upstream is there', async () => {
-    const port = await freePort('127.0.0.1')
+    const port = await freePort()
     const plane = await start({ settings: { servers: [udpServer(port)], deadlineMs: 20_000 } })
     const asking = await client()
     const answer = asking.ask(plane.at(), 'patient.example')
@@ -212,7 +212,7 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent', 'dgram, sockets o
 
   test('a closed upstream port: the next server answers at once', async () => {
     const upstream = await resolver((query) => query.answer('192.0.2.11'))
-    const servers = [udpServer(await freePort('127.0.0.1')), udpServer(upstream.port)]
+    const servers = [udpServer(await freePort()), udpServer(upstream.port)]
     const plane = await start({ settings: { servers, attemptTimeoutMs: 20_000, deadlineMs: 20_000 } })
     const asking = await client()
     expect(addressesOf((await asking.ask(plane.at(), 'second.example')).packet)).toEqual(['192.0.2.11'])

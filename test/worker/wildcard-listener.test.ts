@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { networkInterfaces } from 'node:os'
 import type koffiTypes from 'koffi'
-import { afterEach, expect, test, vi } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import { addressBytes } from '../../src/dns/address.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
 import { Drop } from '../../src/stats/counters.ts'
@@ -10,6 +10,7 @@ import { type ReceivedQuery, ScriptedResolver } from '../scenario/scripted-resol
 import { service } from '../table/compiled.ts'
 import { DataPlane, udpServer } from './data-plane.ts'
 import { addressesOf, encodeQuery, UdpClient } from './dns-client.ts'
+import { until } from '../until.ts'
 
 const TABLE = new Map([service('web', 'shop', ['10.0.0.1'])])
 const OWN = Object.values(networkInterfaces()).flatMap((infos) => (infos ?? []).map(({ address }) => address))
@@ -53,7 +54,7 @@ test('queries of one batch to several addresses: each reply leaves from its own,
   const answers = addresses.map((address, k) =>
     asking.ask({ ...plane.at(), address }, k % 2 === 0 ? 'web' : `n${k}.example`),
   )
-  await vi.waitFor(() => expect(held).toHaveLength(20), { timeout: 10_000, interval: 2 })
+  await until(() => expect(held).toHaveLength(20))
   for (const query of held.toReversed()) query.answer('192.0.2.1')
   const froms = (await Promise.all(answers)).map(({ from }) => from.address)
   expect(froms).toEqual(addresses)

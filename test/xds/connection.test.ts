@@ -9,6 +9,7 @@ import { DEFAULT_TIMINGS } from '../../src/xds/ads-stream.ts'
 import { plaintext } from '../../src/xds/credentials.ts'
 import { buildNode } from '../../src/xds/node.ts'
 import type { XdsState } from '../../src/xds/xds-state.ts'
+import { WAIT_MS } from '../wait.ts'
 import { Inbox } from './inbox.ts'
 import { ScriptedAdsServer } from './scripted-ads-server.ts'
 
@@ -26,12 +27,12 @@ describe('a process whose client stops', () => {
     const server = await ScriptedAdsServer.start()
     closing.push(() => server.stop())
     server.onStream = (stream) => stream.push({ tables: [Buffer.alloc(5_000_000)] })
-    const { stdout } = await run(process.execPath, [script, server.address, when], { timeout: 15_000 })
+    const { stdout } = await run(process.execPath, [script, server.address, when], { timeout: WAIT_MS })
     expect(stdout).toContain('stopped')
   })
 
   it('exits by itself when stopped while it waits for the next attempt', async () => {
-    const { stdout } = await run(process.execPath, [script, '127.0.0.1:1', 'waiting'], { timeout: 15_000 })
+    const { stdout } = await run(process.execPath, [script, '127.0.0.1:1', 'waiting'], { timeout: WAIT_MS })
     expect(stdout).toBe('stopped\n')
   })
 })

@@ -1,4 +1,6 @@
-/** Things that happen, for a test to await one by one in order. The test's own time-out bounds the wait. */
+import { WAIT_MS } from '../wait.ts'
+
+/** Things that happen, for a test to await one by one in order. */
 export class Inbox<T> {
   readonly #arrived: T[] = []
   readonly #waiting: ((item: T) => void)[] = []
@@ -9,10 +11,16 @@ export class Inbox<T> {
     else waiter(item)
   }
 
-  /** The next item not yet taken. */
+  /** The next item not yet taken. @throws if none comes within `WAIT_MS` */
   next(): Promise<T> {
     if (this.#arrived.length > 0) return Promise.resolve(this.#arrived.shift()!)
-    return new Promise((resolve) => this.#waiting.push(resolve))
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`nothing more has come within ${WAIT_MS} ms`)), WAIT_MS)
+      this.#waiting.push((item) => {
+        clearTimeout(late)
+        resolve(item)
+      })
+    })
   }
 
   /** Takes items until one fits, and returns that. */

@@ -74,7 +74,7 @@ beforeAll(async () => {
   const ended = await byname(args)
   error = ended.err
   files = readArchive(readFileSync(path))
-}, 90_000)
+})
 afterAll(async () => {
   await daemon.stop()
   rmSync(folder, { recursive: true, force: true })

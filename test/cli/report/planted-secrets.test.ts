@@ -119,7 +119,7 @@ beforeAll(async () => {
   expect(without.code).toBe(0)
   for (const [name, text] of readArchive(readFileSync(second))) files.set(`second/${name}`, text)
   everything = [...[...files].map(([name, text]) => `=== ${name}\n${text}`), out, err, without.err].join('\n')
-}, 90_000)
+})
 afterAll(async () => {
   await daemon.stop()
   rmSync(folder, { recursive: true, force: true })

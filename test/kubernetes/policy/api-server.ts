@@ -7,7 +7,7 @@ import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { vi } from 'vitest'
-import { freePort } from '../../worker/data-plane.ts'
+import { freePort } from '../../free-port.ts'
 import type { KubernetesObject } from '../helm.ts'
 
 /** The program with all parts of Kubernetes that build-programs.sh makes, or undefined where there is none. */
@@ -41,8 +41,8 @@ export class ApiServer {
   }
 
   async #start(): Promise<void> {
-    const [client, peer] = [await freePort('127.0.0.1'), await freePort('127.0.0.1')]
-    this.#port = await freePort('127.0.0.1')
+    const [client, peer] = [await freePort(), await freePort()]
+    this.#port = await freePort()
     const etcd = `http://127.0.0.1:${client}`
     const peers = `http://127.0.0.1:${peer}`
     this.#run('etcd', process.env['ETCD'] ?? 'etcd', [
