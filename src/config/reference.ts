@@ -12,7 +12,7 @@ const PARTS = partsOf(configSchema)
 const SHAPES: Readonly<Record<LeafKind, readonly string[]>> = {
   text: ['string', 'number', 'boolean'],
   number: ['string', 'number', 'boolean'],
-  boolean: ['boolean', 'string'],
+  boolean: ['boolean', 'string', 'number'],
   list: ['array', 'string', 'number'],
   'list of sections': ['array', 'string'],
   'map of texts': ['object', 'string'],
@@ -123,9 +123,7 @@ function sectionSchema(path: readonly string[], indent: string): string {
 
 function leafSchema(leaf: Leaf): object {
   const words = wordsOf(leaf)
-  if (words === null) return { type: [...SHAPES[leaf.kind], 'null'] }
-  // A switch may come as a text, as it does in the environment.
-  return { enum: [...new Set([...words, ...words.filter((word) => typeof word === 'boolean').map(String), null])] }
+  return words === null ? { type: [...SHAPES[leaf.kind], 'null'] } : { enum: [...words, null] }
 }
 
 /** All keys for `--help`. */

@@ -56,9 +56,10 @@ export function valuesOf({ schema }: Leaf): string {
   return message.replace(/^must be /, '')
 }
 
-/** All that a key takes, if it takes only a few words, true and false; null if it takes more. */
-export function wordsOf({ schema }: Leaf): (string | boolean)[] | null {
-  return wordsIn(bare(schema))
+/** All that a key takes, if that is a few words; null if it takes more. */
+export function wordsOf({ schema }: Leaf): string[] | null {
+  const inner = bare(schema)
+  return inner instanceof z.ZodEnum ? inner.options.map(String) : null
 }
 
 /**
@@ -105,15 +106,6 @@ function bare(schema: z.core.$ZodType): z.core.$ZodType {
     else if (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) inner = inner.unwrap()
     else return inner
   }
-}
-
-function wordsIn(schema: z.core.$ZodType): (string | boolean)[] | null {
-  if (schema instanceof z.ZodBoolean) return [true, false]
-  if (schema instanceof z.ZodEnum) return schema.options.map(String)
-  if (schema instanceof z.ZodLiteral) return [...schema.values].filter((value) => typeof value === 'boolean')
-  if (!(schema instanceof z.ZodUnion)) return null
-  const words = schema.options.map(wordsIn)
-  return words.every((each) => each !== null) ? words.flat() : null
 }
 
 function kindOf(schema: z.core.$ZodType): LeafKind {

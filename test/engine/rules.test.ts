@@ -436,6 +436,17 @@ describe('egress', () => {
     expect(get(byname, 'x.good.example.shop.svc.cluster.local')).toBe('NXDOMAIN')
   })
 
+  test.each([
+    ['nxdomain', 'bad.example', 'NXDOMAIN'],
+    ['nxdomain', '.', 'NODATA'],
+    ['nodata', 'bad.example', 'NODATA'],
+    ['nodata', 'x.good.example.shop.svc.cluster.local', 'NXDOMAIN'],
+  ])('explain says what deny: %s does to %s: %s', (deny, name, said) => {
+    const byname = engineWith(`${allow}\negress: { default: deny, deny: ${deny} }`, {}, table)
+    expect(get(byname, name)).toBe(said)
+    expect(findings(byname, name)).toContain(`rules: no rule allows it: it is denied with ${said} (egress.default)`)
+  })
+
   test('under audit it is counted, and answered as before', () => {
     const byname = engineWith(`${allow}\negress: { default: deny, audit: true }`)
     expect(get(byname, 'bad.example')).toBe('asked')

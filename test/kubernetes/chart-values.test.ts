@@ -151,7 +151,9 @@ describe.skipIf(whyNoHelm !== null)('helm template', () => {
   test.each([
     ['--set-string', 'config.cache.maxBytes=8388608'],
     ['--set', 'config.cache.maxBytes=8Mi'],
-    ['--set-string', 'config.cache.prefetch=false'],
+    ['--set-string', 'config.cache.prefetch=off'],
+    ['--set', 'config.search.storms=off'],
+    ['--set', 'config.search.storms=false'],
     ['--set', 'config.upstream.servers=192.0.2.1'],
     ['--set', 'config.upstream.servers={192.0.2.1,192.0.2.2}'],
     ['--set', 'config.identity.labels.app=web'],

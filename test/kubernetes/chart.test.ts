@@ -194,7 +194,7 @@ interface DaemonSetSpec {
 /** `whole` with the text "x" at the path. */
 /** One that the key takes, as far as the chart can know. */
 function valueOf(leaf: Leaf): string {
-  return String(wordsOf(leaf)?.[0] ?? 'x')
+  return wordsOf(leaf)?.[0] ?? 'x'
 }
 
 function withLeaf(whole: object, [key, ...rest]: readonly string[], value: string): object {

@@ -105,7 +105,7 @@ export class RulesStage implements AnswerStage {
     if (rule !== null) steps.push(this.#ruleText(query))
     else if (denial !== null && denial.awaitsTable && this.#context.image === null && !denial.isAudit) {
       steps.push('no rule allows it, but it may be a name of the mesh, and there is no table yet')
-    } else if (denial !== null) steps.push(denialText(denial.isAudit, denial.isNodata || this.matcher.existsOtherwise))
+    } else if (denial !== null) steps.push(denialText(denial.isAudit, this.#deniesTypeAlone(query, denial)))
     if (steps.length > 0) return steps.join('; ')
     const which = this.#isBeforeMesh || this.#isMesh ? 'no rule that takes mesh names' : 'no rule'
     return `${which} of ${set.rules.length} has the name, type and client (${this.matcher.names} names)`
@@ -125,10 +125,14 @@ export class RulesStage implements AnswerStage {
     const { denial } = this.matcher
     if (denial === null || denial.isAudit) return PASS
     if (this.#context.image === null && denial.awaitsTable) return this.#putOff(query, out, outAt)
-    // NXDOMAIN of one type would deny the others, which a rule allows.
-    const isNodata = this.matcher.existsOtherwise || (denial.isNodata && !this.matcher.isSearched(query))
-    const rcode = isNodata ? Rcode.NOERROR : Rcode.NXDOMAIN
+    const rcode = this.#deniesTypeAlone(query, denial) ? Rcode.NOERROR : Rcode.NXDOMAIN
     return writeRuleDenial(query, rcode, denial.ttlSeconds, denial.ede, denial.note, out, outAt)
+  }
+
+  /** NXDOMAIN of one type would deny the others, which a rule allows; and the root exists. */
+  #deniesTypeAlone(query: ClientQuery, { isNodata }: { isNodata: boolean }): boolean {
+    if (this.matcher.existsOtherwise || query.name.labels === 0) return true
+    return isNodata && !this.matcher.isSearched(query)
   }
 
   /**
