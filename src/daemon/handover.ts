@@ -34,7 +34,7 @@ export interface LentEndpoint {
 }
 
 interface Lent {
-  listeners: OpenListener[]
+  listeners: readonly OpenListener[]
   endpoints: LentEndpoint[]
   tableTimeMs: number | null
 }
@@ -47,7 +47,7 @@ interface Handover extends Lent {
 
 /** What a process was started with by the one before it. */
 export interface Inherited {
-  listeners: OpenListener[]
+  listeners: readonly OpenListener[]
   /** Its HTTP endpoints, so that no scrape fails: both processes answer for a while. */
   endpoints: LentEndpoint[]
   /** When the name table of the process before this one was made (milliseconds since 1970); null: it has none. */

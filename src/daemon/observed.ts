@@ -1,6 +1,9 @@
 /** What metrics, status and the admin endpoint are told about the daemon, gathered from its parts. */
 import { readAdminToken } from './admin-token.ts'
+import type { Config } from '../config/schema.ts'
+import type { ConfigReload } from './config-reload.ts'
 import type { Driver } from './listeners.ts'
+import type { NameTables } from './name-tables.ts'
 import type { DaemonSettings } from './settings.ts'
 import { nameToWire } from '../dns/name.ts'
 import type { HostEntry } from '../engine/settings.ts'
@@ -9,26 +12,16 @@ import { explain } from './explanations.ts'
 import type { RecentLog } from '../observe/log-ring.ts'
 import type { QueryFeed } from '../querylog/query-feed.ts'
 import { readSocketTables } from '../observe/socket-drops.ts'
-import type {
-  CredentialState,
-  Listener,
-  MeshState,
-  ObserveSources,
-  Problem,
-  Reload,
-  XdsEvent,
-  XdsStateLike,
-} from '../observe/sources.ts'
-import type { StreamCounters } from '../stats/stream-counters.ts'
+import type { Listener, MeshState, ObserveSources } from '../observe/sources.ts'
 import type { TableKeeper } from '../tables/table-keeper.ts'
 import { type ComparedNames, HostsContradictions } from './hosts-contradictions.ts'
 import { credentialProblems, savedTableProblems } from './problems.ts'
 import { sourceText } from './table-origin.ts'
 import { version } from '../version.ts'
-import type { DataWorkers } from './data-workers.ts'
 import type { PluginFiles } from './plugin-files.ts'
 import type { QueryLogging } from './query-logging.ts'
 import type { OpenListener } from './listener-sockets.ts'
+import type { Threads } from './threads.ts'
 
 const PING_MS = 1000
 const FLUSH_MS = 2000
@@ -39,35 +32,24 @@ export interface DaemonParts {
   /** Unix time in ms. */
   startedAtMs: number
   driver: Driver
+  config: ConfigReload
   settings: DaemonSettings
-  /** One line each, about the configuration in use. */
-  warnings: () => readonly string[]
-  /** What is wrong now with the source of the table. */
-  problems: () => Problem[]
-  reload: () => Reload | null
   listeners: readonly OpenListener[]
-  workers: DataWorkers
+  threads: Threads
   /** What the data workers tell of their answers. */
   feed: QueryFeed
-  threadRestarts: () => number
   queryLogging: QueryLogging
   /** Null where no plug-in is configured. */
   plugins: () => PluginFiles | null
-  streamCounters: StreamCounters
-  keeper: TableKeeper
-  /** Null where the table comes from files. */
-  xds: (() => XdsStateLike) | null
-  xdsHistory: () => readonly XdsEvent[]
+  tables: NameTables
   recentLog: () => RecentLog
-  /** What is shown to the control plane, and verified. */
-  credentials: () => CredentialState[]
-  updates: MeshState['updates']
-  compileDurations: MeshState['compileDurations']
 }
 
 /** What the observer shows of a daemon that answers. */
 export function observeSources(parts: DaemonParts): ObserveSources {
-  const { settings, listeners, workers, keeper } = parts
+  const { config, listeners, settings, tables, threads } = parts
+  const { workers } = threads
+  const { keeper } = tables
   const contradictions = new HostsContradictions()
   return {
     version,
@@ -81,16 +63,16 @@ export function observeSources(parts: DaemonParts): ObserveSources {
         { proto: 'tcp', address, port },
       ]),
     counters: () => workers.counters,
-    workerRestarts: () => parts.threadRestarts(),
-    streamCounters: () => parts.streamCounters,
+    workerRestarts: () => threads.restarts,
+    streamCounters: () => threads.streamCounters,
     plugins: () => parts.plugins()?.shown ?? [],
     serverLabels: () => settings.engine.servers.map(({ label }) => label),
     serverUses: () => serverUses(settings.engine, settings.looping),
-    mesh: () => meshState(parts),
-    xds: () => parts.xds?.() ?? null,
-    xdsHistory: parts.xdsHistory,
+    mesh: () => meshState(settings.config, tables),
+    xds: () => tables.xds,
+    xdsHistory: () => tables.xdsHistory,
     recentLog: parts.recentLog,
-    credentials: parts.credentials,
+    credentials: () => tables.credentials,
     tableJson: () => keeper.json(),
     searchHosts: (text, offset, limit) => keeper.search(text, offset, limit),
     config: () => settings.config,
@@ -107,35 +89,36 @@ export function observeSources(parts: DaemonParts): ObserveSources {
     collectsTopNames: () => settings.config.admin.topNames,
     searchDomains: () => settings.search.domains,
     queryLog: () => parts.queryLogging.state,
-    warnings: parts.warnings,
+    warnings: () => [...config.warnings, ...settings.warnings, ...tables.warnings],
     problems: () => [
-      ...parts.problems(),
-      ...credentialProblems(parts.credentials()),
+      ...config.problems,
+      ...tables.problems,
+      ...settings.problems,
+      ...credentialProblems(tables.credentials),
       ...parts.queryLogging.problems,
       ...(parts.plugins()?.problems ?? []),
       ...savedTableProblems(settings.config.mesh.lastKnownGood, keeper),
-      ...contradictions.problems(namesOf(parts), Date.now()),
+      ...contradictions.problems(namesOf(settings, keeper), Date.now()),
     ],
-    reload: parts.reload,
+    reload: () => config.last,
     adminToken: () => readAdminToken(settings.config.admin.token),
     socketTables: readSocketTables,
   }
 }
 
-function namesOf({ settings, keeper }: DaemonParts): ComparedNames {
-  const { config, engine } = settings
+function namesOf({ config, engine }: DaemonSettings, keeper: TableKeeper): ComparedNames {
   const { source } = config.mesh
   const except = source.kind === 'xds' ? source.addresses.map(({ host }) => host) : []
   return { file: config.hostsFile, hosts: engine.hosts ?? NO_HOSTS, image: keeper.image, except }
 }
 
-function meshState({ settings, keeper, updates, compileDurations }: DaemonParts): MeshState {
+function meshState(config: Config, { keeper, updates, compileDurations }: NameTables): MeshState {
   const { image } = keeper
   return {
     hosts: image?.hosts ?? 0,
     bytes: image?.byteLength ?? 0,
     version: image?.version ?? '',
-    source: sourceText(settings.config),
+    source: sourceText(config),
     fromLastKnownGood: keeper.isFromLastKnownGood,
     updatedAtMs: keeper.updatedAtMs,
     skippedHosts: image?.skippedHosts ?? 0,

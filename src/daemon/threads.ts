@@ -16,6 +16,8 @@ import { StreamThread } from './stream-thread.ts'
 
 /** What is under way is finished within this time once the threads are to stop. */
 export const DRAIN_MS = 5000
+/** A data worker that has not collected its garbage by then is not waited for. */
+const COLLECT_MS = 5000
 
 /** What the threads are made from. */
 export interface ThreadsOptions {
@@ -117,11 +119,22 @@ export class Threads {
     )
   }
 
-  configure(settings: EngineSettings, rootCertificates: string | null): void {
+  /** Hands new settings to all of them. Returns whether other names of rules are in use now than before. */
+  configure(settings: EngineSettings, rootCertificates: string | null): boolean {
+    const before = this.#settings.rules?.image
     this.#settings = settings
     this.#rootCertificates = rootCertificates
     handOut(settings, rootCertificates, this.#stream, this.workers)
     if (!this.#canWait) this.#startLateStream()
+    if (settings.rules?.image === before) return false
+    // A worker that allocates nothing collects nothing: it would keep the image of before, which may be large.
+    this.collect()
+    return true
+  }
+
+  /** Has the data workers collect their garbage, and does not wait for it. */
+  collect(): void {
+    void this.workers.request('collect', null, COLLECT_MS)
   }
 
   /**
