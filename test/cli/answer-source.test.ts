@@ -106,7 +106,7 @@ test('a running daemon: mesh, hosts file, special name, upstream, cache, and who
   const files = await DaemonProcess.start({
     config: {
       mesh: { source: { table: '/nowhere' } },
-      upstream: { servers: [resolver.text], attemptTimeoutMs: 100, deadlineMs: 500 },
+      upstream: { servers: [resolver.text], attemptTimeoutMs: 1000, deadlineMs: 3000 },
     },
   })
   stops.push(() => files.stop())
@@ -120,7 +120,7 @@ test('a running daemon: mesh, hosts file, special name, upstream, cache, and who
     config: {
       mesh: { source: { table } },
       hostsFile: hosts,
-      upstream: { servers: [resolver.text], attemptTimeoutMs: 100, deadlineMs: 500 },
+      upstream: { servers: [resolver.text], attemptTimeoutMs: 1000, deadlineMs: 3000 },
     },
   })
   stops.push(() => daemon.stop())

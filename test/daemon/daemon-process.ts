@@ -76,7 +76,8 @@ export class DaemonProcess {
       metrics: { listen: '127.0.0.1:0' },
       admin: { listen: '127.0.0.1:0' },
       ...config,
-      upstream: { resolvConf: this.resolvConf, ...upstream },
+      // A server of the test's own may have no processor for a while: that is no reason to ask again.
+      upstream: { resolvConf: this.resolvConf, attemptTimeoutMs: 3000, ...upstream },
       log: { format: 'json', ...log },
     }
     // JSON is YAML.

@@ -70,7 +70,10 @@ test.each([
 ] as const)('a datagram whose server is asked %s is answered after %s', async (_, signal, slowServer) => {
   const { upstream, asked, answer } = await slowServer()
   const daemon = await stage.daemon({
-    config: { mesh: { source: { table: tableFile() } }, upstream: { ...upstream, attemptTimeoutMs: 4000 } },
+    config: {
+      mesh: { source: { table: tableFile() } },
+      upstream: { ...upstream, attemptTimeoutMs: 60_000, deadlineMs: 60_000 },
+    },
   })
   const client = await stage.client()
   const reply = client.ask(daemon.at(), NAME)
@@ -90,7 +93,10 @@ test.each([
 test('who connects while the daemon drains is refused at once, and not reset at its end', async () => {
   const { upstream, asked, answer } = await overTls()
   const daemon = await stage.daemon({
-    config: { mesh: { source: { table: tableFile() } }, upstream: { ...upstream, attemptTimeoutMs: 4000 } },
+    config: {
+      mesh: { source: { table: tableFile() } },
+      upstream: { ...upstream, attemptTimeoutMs: 60_000, deadlineMs: 60_000 },
+    },
   })
   const client = await stage.client()
   const reply = client.ask(daemon.at(), NAME)

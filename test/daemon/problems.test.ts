@@ -13,6 +13,7 @@ import {
   tableFileProblems,
 } from '../../src/daemon/problems.ts'
 import type { CredentialState } from '../../src/observe/sources.ts'
+import { until } from '../until.ts'
 import { DaemonProcess } from './daemon-process.ts'
 
 const stops: (() => unknown)[] = []
@@ -116,8 +117,12 @@ test('a running daemon tells of a broken mesh file in /readyz, metrics and statu
   writeFileSync(join(mesh, 'b.yaml'), 'kind: [')
   const daemon = await DaemonProcess.start({ config: { mesh: { source: { files: mesh } } } })
   stops.push(() => daemon.stop())
-  const readyz = await daemon.get('metrics', '/readyz')
-  expect(readyz.status).toBe(200)
+  // It answers before it has read them.
+  const readyz = await until(async () => {
+    const reply = await daemon.get('metrics', '/readyz')
+    expect(reply.status).toBe(200)
+    return reply
+  })
   expect(await readyz.text()).toMatch(/^ready\nproblem: mesh files in .*\/mesh: b\.yaml: .* \(since \d{4}-.*Z\)\n$/)
   expect(await daemon.metric('byname_problems', { about: 'mesh_files' })).toBe(1)
   expect((await daemon.status()).problems).toMatchObject([{ about: 'mesh_files' }])

@@ -151,7 +151,7 @@ test('a resolver dies', async () => {
   })
   const servers = [dying.text, good.text]
   const daemon = await stage.daemon({
-    config: { upstream: { servers, attemptTimeoutMs: 50, deadlineMs: 2000 } },
+    config: { upstream: { servers, attemptTimeoutMs: 1000, deadlineMs: 4000 } },
   })
   const client = await stage.client()
   await client.ask(daemon.at(), 'before.example')
@@ -225,7 +225,7 @@ test("the control plane's client certificate is near its end", async () => {
   const expires = await daemon.metric('byname_credential_expiry_timestamp_seconds', { kind: 'certificate' })
   expect(expires! - now / 1000).toBeLessThan(3600)
   const lines = await firstLines(daemon, 'web')
-  expectDocumented('A certificate ends soon', lines, /certificate .*cert-chain\.pem\s+expires in 5 min/, {
+  expectDocumented('A certificate ends soon', lines, /certificate .*cert-chain\.pem\s+expires in [45] min/, {
     [folder]: '/etc/certs',
     [address]: '10.96.0.9:15012',
   })

@@ -81,7 +81,7 @@ async function results(folder: string): Promise<LookedUp[]> {
       config: { listen: ['127.0.0.1:53'], ...config },
       resolvConf: `nameserver ${SERVER}\n${SEARCH}`,
     })
-    writeFileSync('/etc/resolv.conf', `nameserver 127.0.0.1\n${SEARCH}options ndots:5\n`)
+    writeFileSync('/etc/resolv.conf', `nameserver 127.0.0.1\n${SEARCH}options ndots:5 timeout:30\n`)
     for (const libc of ['glibc', 'musl'] as const) {
       const beganAtMs = performance.now()
       const allowed = await lookUp(folder, libc, NAMES.allowed)

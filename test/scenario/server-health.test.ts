@@ -12,7 +12,7 @@ test('a server that goes silent is one line, and another one when it answers aga
     if (!isSilent) query.answer('192.0.2.1')
   })
   const config = {
-    upstream: { servers: [upstream.text], attemptTimeoutMs: 50, deadlineMs: 200 },
+    upstream: { servers: [upstream.text], attemptTimeoutMs: 1000, deadlineMs: 2000 },
     mesh: { source: { table: '/nowhere/table.json' }, beforeSync: 'forward' },
   }
   const daemon = await stage.daemon({ config })

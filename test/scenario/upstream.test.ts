@@ -49,8 +49,12 @@ describe('upstream servers', () => {
 
   test('a reply that comes too late is counted, and the second try has been answered long since', async () => {
     const slow: ReceivedQuery[] = []
-    const upstream = await stage.resolver((query) => (slow.push(query) === 1 ? undefined : query.answer('192.0.2.2')))
-    const daemon = await start({ servers: [upstream.text], attemptTimeoutMs: 50, deadlineMs: 10_000 })
+    const upstream = await stage.resolver((query) => {
+      // The daemon's own probes for loops are asked as well.
+      if (query.name === 'slow.example' && slow.push(query) === 1) return
+      query.answer('192.0.2.2')
+    })
+    const daemon = await start({ servers: [upstream.text], attemptTimeoutMs: 2000, deadlineMs: 10_000 })
     const client = await stage.client()
     expect(addressesOf((await client.ask(daemon.at(), 'slow.example')).packet)).toEqual(['192.0.2.2'])
     expect(slow[0]!.packet.id === slow[1]!.packet.id && slow[0]!.from.port === slow[1]!.from.port).toBe(false)

@@ -28,7 +28,7 @@ test('each server is shown with its state, round trip, failures by reason and th
       upstream: {
         servers: [silent.text, dead, sick.text, loop.text, good.text],
         policy: 'sequential',
-        attemptTimeoutMs: 100,
+        attemptTimeoutMs: 1000,
         routes: [{ domains: ['corp.example', 'lab.example'], servers: [good.text], policy: 'random' }],
       },
     },
