@@ -15,14 +15,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { array, assert, integer, property } from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type FileCalls, readBoundedFile, readBoundedText, readOwnFile } from '../../src/base/bounded-file.ts'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import {
+  type FileCalls,
+  problemOf,
+  readBoundedFile,
+  readBoundedText,
+  readOwnFile,
+} from '../../src/base/bounded-file.ts'
 
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'byname-file-'))
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => {
+  vi.restoreAllMocks()
+  rmSync(folder, { recursive: true, force: true })
+})
 
 function codeOf(path: string, maxBytes = 1000): string {
   const reading = readBoundedFile(path, maxBytes)
@@ -66,6 +75,7 @@ describe('what is not read, and at once', () => {
     expect(codeOf(path)).toBe('EFBIG: is larger than 1000 bytes; name a smaller file')
     truncateSync(path, 2 ** 40)
     expect(codeOf(path, 4 << 20)).toBe('EFBIG: is larger than 4 MiB; name a smaller file')
+    expect(codeOf(path, 1 << 20)).toBe('EFBIG: is larger than 1 MiB; name a smaller file')
   })
 })
 
@@ -132,12 +142,19 @@ test("only root's files and this user's own are read as one's own", () => {
   }
   expect(whose(0n)).toEqual({ bytes: Buffer.from('table') })
   expect(whose(BigInt(process.geteuid!()))).toEqual({ bytes: Buffer.from('table') })
+  // Whoever runs the tests: a user that is not root.
+  vi.spyOn(process, 'geteuid').mockReturnValue(1234)
+  expect(whose(1234n)).toEqual({ bytes: Buffer.from('table') })
+  expect(whose(0n)).toEqual({ bytes: Buffer.from('table') })
   expect(whose(4711n)).toEqual({
     problem: {
       code: 'EOWNER',
-      reason: expect.stringMatching(/^belongs to user 4711, .*; change its owner, or remove it$/),
+      reason: 'belongs to user 4711, not to root or this user (1234); change its owner, or remove it',
     },
   })
+  const others = changingFile([Buffer.from('theirs')], 10, 10)
+  const fstat: FileCalls['fstat'] = (fd) => ({ ...others.fstat(fd), uid: 4711n })
+  expect(readBoundedFile(path, 10, { ...others, fstat })).toEqual({ bytes: Buffer.from('theirs') })
 })
 
 test('a file that changes while it is read is never a mixture: one of its contents whole, or a problem', () => {
@@ -155,6 +172,71 @@ test('a file that changes while it is read is never a mixture: one of its conten
       },
     ),
   )
+})
+
+test.each([
+  ['of the same size', 'aaaa', 'bbbb'],
+  ['that is longer', 'aaaa', 'bbbbbb'],
+  ['that is shorter', 'aaaa', 'bbb'],
+  ['that is empty', 'aaaa', ''],
+])('a content %s that takes the place of a half-read one is read instead', (_, before, after) => {
+  const calls = changingFile([Buffer.from(before), Buffer.from(after)], 2, 1)
+  expect(readBoundedFile('any', 30, calls)).toEqual({ bytes: Buffer.from(after) })
+})
+
+test('a file that changes under three readings is left alone', () => {
+  const calls = changingFile(
+    Array.from({ length: 100 }, (_, k) => Buffer.from(`${k}`.padStart(4))),
+    2,
+    1,
+  )
+  const open = vi.spyOn(calls, 'open')
+  expect(readBoundedFile('any', 30, calls)).toEqual({
+    problem: {
+      code: 'ECHANGING',
+      reason: 'changes while it is read; replace it by a rename, or wait until it is written',
+    },
+  })
+  expect(open).toHaveBeenCalledTimes(3)
+})
+
+test('what was a file when it was looked at, and is none once it is open, is not read', () => {
+  const calls = changingFile([Buffer.from('table')], 10, 10)
+  const fstat: FileCalls['fstat'] = (fd) => ({ ...calls.fstat(fd), isFile: () => false, isFIFO: () => true })
+  expect(readBoundedFile('any', 30, { ...calls, fstat })).toEqual({
+    problem: { code: 'ENOTREG', reason: 'is a FIFO; name a regular file' },
+  })
+})
+
+test.each([0, 1, 16_383, 16_384, 16_385, 32_770, 99_999, 100_000])(
+  'of a file that says it has no bytes, and has %i, all are read',
+  (length) => {
+    const content = Buffer.from(Array.from({ length }, (_, k) => k % 251))
+    const calls = changingFile([content], 5000, Number.POSITIVE_INFINITY)
+    const fstat: FileCalls['fstat'] = (fd) => ({ ...calls.fstat(fd), size: 0n })
+    const reading = readBoundedFile('any', 100_000, { ...calls, stat: () => fstat(3), fstat })
+    expect('bytes' in reading && reading.bytes.equals(content)).toBe(true)
+    const tooMuch = readBoundedFile('any', length - 1, { ...calls, stat: () => fstat(3), fstat })
+    if (length > 0) expect(tooMuch).toMatchObject({ problem: { code: 'EFBIG' } })
+  },
+)
+
+test.each<[error: unknown, code: string, reason: string]>([
+  [Object.assign(new Error('x'), { code: 'EACCES' }), 'EACCES', 'may not be read; check its owner and mode'],
+  [
+    Object.assign(new Error('x'), { code: 'EMFILE' }),
+    'EMFILE',
+    'cannot be opened: the limit of open files is reached; raise it (ulimit -n)',
+  ],
+  [
+    Object.assign(new Error('EIO: i/o error,\n read '), { code: 'EIO' }),
+    'EIO',
+    'cannot be read (EIO: i/o error, read)',
+  ],
+  [new Error('no code'), 'EIO', 'cannot be read (no code)'],
+  ['thrown text', 'EIO', 'cannot be read (thrown text)'],
+])('%j is a problem in one line', (error, code, reason) => {
+  expect(problemOf(error)).toEqual({ code, reason })
 })
 
 test('a file that rests after a change is read', () => {

@@ -76,6 +76,25 @@ test.each(['10.1', '0x7f.1/8', '10.0.0.0/', '10.0.0.0/-1', 'fe80::1%eth0/64', 'x
   },
 )
 
+test.each([
+  ['10.1.2.255/25', '10.1.2.128/25'],
+  ['10.1.2.127/25', '10.1.2.0/25'],
+  ['10.255.255.255/8', '10.0.0.0/8'],
+  ['10.0.0.3/31', '10.0.0.2/31'],
+  ['10.0.0.3/32', '10.0.0.3/32'],
+  ['10.0.0.3', '10.0.0.3/32'],
+  ['255.255.255.255/0', '0.0.0.0/0'],
+  ['fdff::ffff/9', 'fd80::/9'],
+  ['fd00::3/127', 'fd00::2/127'],
+  ['fd00::3/128', 'fd00::3/128'],
+  ['10.0.0.3/33', null],
+  ['fd00::3/129', null],
+])('prefix %s is %s: the bits behind it count for nothing', (text, expected) => {
+  const prefix = ok(parsePrefix(text))
+  if (expected === null) expect(prefix).toMatch(/^refused: .*write CIDR/)
+  else expect(prefix).toMatchObject({ text: expected, length: Number(expected.split('/')[1]) })
+})
+
 test('a prefix with four bytes in dots is that of IPv6, and not of IPv4', () => {
   expect(ok(parsePrefix('::1.2.3.4'))).toMatchObject({ text: '::102:304/128', length: 128 })
   expect(ok(parsePrefix('::1.2.3.4/120'))).toMatchObject({ text: '::102:300/120' })
@@ -87,6 +106,23 @@ test('a name of 253 characters is one, and of 254 none: its bytes in a message w
   const name = [63, 63, 63, 61].map((length) => 'a'.repeat(length)).join('.')
   expect([isHostName(name), isHostName(`${name}.`)]).toEqual([true, true])
   expect([isHostName(`${name}a`), isHostName(`${name}a.`)]).toEqual([false, false])
+})
+
+test.each([
+  ['a'.repeat(63), true],
+  ['a'.repeat(64), false],
+  [`${'a'.repeat(63)}.${'b'.repeat(64)}`, false],
+  ['a-', false],
+  ['-a', false],
+  ['a-b', true],
+  ['_sip._tcp', true],
+  ['a..b', false],
+  ['', false],
+  ['.', false],
+  ['a.', true],
+  ['ä', false],
+])('of labels, that %j is a host name is %s', (name, expected) => {
+  expect(isHostName(name)).toBe(expected)
 })
 
 test('no text makes a parser throw or break a line', () => {

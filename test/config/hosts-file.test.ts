@@ -59,8 +59,9 @@ test('a hundred thousand addresses of one name are read in their own time', () =
   expect(process.cpuUsage(before).user / 1000).toBeLessThan(8000)
 })
 
-test('a name beyond those that are kept is no address’s name either', () => {
+test('beyond the names that are kept, a new one is no address’s name either, and a known one gets further addresses', () => {
   const lines = Array.from({ length: 100_001 }, (_, k) => `10.${k >> 16}.${(k >> 8) & 255}.${k & 255} n${k}`)
-  const { addresses: forward, names: reverse } = parseHostsFile(lines.join('\n'))
-  expect([forward.size, reverse.size]).toEqual([100_000, 100_000])
+  const { addresses: forward, names: reverse } = parseHostsFile([...lines, 'fd00::1 n100000 n7'].join('\n'))
+  expect([forward.size, reverse.size]).toEqual([100_000, 100_001])
+  expect([forward.get('n7'), reverse.get('fd00::1')]).toEqual([['10.0.0.7', 'fd00::1'], 'n7'])
 })

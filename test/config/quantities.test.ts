@@ -90,6 +90,21 @@ describe('sizes', () => {
     },
   )
 
+  test.each([
+    ['1k', 1000],
+    ['1K', 1000],
+    ['1M', 1_000_000],
+    ['1MB', 1_000_000],
+    ['1G', 1_000_000_000],
+    ['1Ki', 1024],
+    ['1Mi', 1_048_576],
+    ['1Gi', 1_073_741_824],
+    ['0.5 GiB', 536_870_912],
+    ['1i', null],
+  ])('%j is %j bytes', (text, bytes) => {
+    expect(parseSize(text)).toBe(bytes)
+  })
+
   test('the digits of a size are bounded', () => {
     expect(parseSize('9'.repeat(100_000))).toBeNull()
   })

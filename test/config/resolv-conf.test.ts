@@ -64,6 +64,7 @@ describe('search domains', () => {
   test.each([
     ['search Shop.svc.cluster.local. svc.cluster.local', ['shop.svc.cluster.local', 'svc.cluster.local']],
     ['domain example.com', ['example.com']],
+    ['domain example.com example.org', ['example.com']],
     ['domain example.com\nsearch a b', ['a', 'b']],
     ['search a b\ndomain example.com', ['example.com']],
     ['search a a . bad..name \u0000 b ; rest', ['a', 'b']],

@@ -144,6 +144,32 @@ test('an empty table that takes nobody anything is not worth a line', () => {
   expect(lines.map(([, message]) => message)).toEqual(['name table adopted', 'name table adopted'])
 })
 
+test('an empty table that is made anew for another search domain stays one that was emptied', () => {
+  const { keeper, push, acknowledge, lines } = start()
+  push(1)
+  keeper.accept(encodeNameTable(new Map()), 'empty')
+  acknowledge()
+  keeper.setIdentity({ ...SHOP, searchDomain: 'corp.example' })
+  acknowledge()
+  push(2)
+  expect(lines.filter(([level]) => level !== 'debug').slice(1)).toEqual([
+    ['warn', 'the name table is empty now: no mesh name is answered any more'],
+    ['info', 'the name table has hosts again'],
+  ])
+})
+
+test('a first push that takes away the hosts of the last run is said', async () => {
+  const file = join(folder(), 'table.image')
+  const before = start({ file })
+  before.push(1)
+  await before.keeper.stop()
+  const { keeper, lines } = start({ file })
+  keeper.loadLastKnownGood()
+  keeper.accept(encodeNameTable(new Map()), 'empty')
+  expect(lines).toContainEqual(['warn', 'the name table is empty now: no mesh name is answered any more'])
+  await keeper.stop()
+})
+
 /** A table of two hosts, the first with these addresses. */
 function tableOf(...ips: string[]): Uint8Array {
   return encodeNameTable(new Map([service('a', 'shop', ips), service('b', 'shop', ['192.0.2.9'])]))

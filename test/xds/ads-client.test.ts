@@ -147,6 +147,10 @@ describe('state of the world', () => {
       lastError: null,
       ageSeconds: 0,
     })
+    // What it said of itself stays where a later response says nothing.
+    stream.push({ tables: [table('two')] })
+    await stream.requests.next()
+    expect(client.state().controlPlane).toBe('{"Component":"istiod"}')
   })
 
   it('refuses a table with its nonce, the version last accepted and the reason, and keeps the one in use', async () => {
@@ -163,9 +167,12 @@ describe('state of the world', () => {
         version_info: 'v1',
         error_detail: { code: status.INVALID_ARGUMENT, message: 'host "a..b" is no name' },
       })
+      clock.advance(1000)
     }
     expect(held()).toBe('good')
     expect(client.state()).toMatchObject({ version: 'v1', nonce: 'n3', accepted: 1, rejected: 2 })
+    // Since the first of them, and seen last at the second.
+    expect(client.state().lastErrorAtMs).toBe(refusedAtMs + 1000)
     const refused = { sinceMs: refusedAtMs, address: server.address, reason: 'host "a..b" is no name' }
     expect(client.state().refused).toEqual(refused)
     expect(client.state().lastError).toBe('host "a..b" is no name')
