@@ -65,12 +65,14 @@ function readinessCauses({ ready, missing }: HealthFacts): Cause[] {
   return ready ? [] : missing.map((text) => ({ text, isFailing: true }))
 }
 
-/** Resolvers that do not answer. If others answer in their place, nobody gets an error. */
+/** Resolvers that do not answer. If others answer in their place, whatever the name, nobody gets an error. */
 function resolverCauses({ upstreams }: HealthFacts): Cause[] {
   const asked = upstreams.filter(({ requests, isLoop }) => isLoop || Object.keys(requests).length > 0)
   return asked.flatMap(({ label, routes, healthy, isLoop, failures }): Cause[] => {
     if (healthy && !isLoop) return []
-    const isAlone = routes.every((route) =>
+    // A loop is in no route any more. What it was asked for is not known: most likely all names.
+    const names = isLoop && routes.length === 0 ? ['.'] : routes
+    const isAlone = names.some((route) =>
       upstreams.every((other) => other.label === label || !other.routes.includes(route) || !isUsable(other)),
     )
     if (isLoop) return [{ text: `resolver ${label} forwards to byname`, isFailing: isAlone }]

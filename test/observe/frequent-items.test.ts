@@ -59,3 +59,22 @@ test('with room for all it is exact, the most frequent first', () => {
     { item: 'a', weight: 3, error: 0 },
   ])
 })
+
+test('what fades keeps its order, and its error fades with its weight', () => {
+  const items = new FrequentItems(2)
+  items.add('a', 8)
+  items.add('b', 4)
+  items.add('c', 2)
+  expect(items.top(2)).toEqual([
+    { item: 'a', weight: 8, error: 0 },
+    { item: 'c', weight: 6, error: 4 },
+  ])
+  items.fade(0.25)
+  expect([items.total, items.top(2)]).toEqual([
+    3.5,
+    [
+      { item: 'a', weight: 2, error: 0 },
+      { item: 'c', weight: 1.5, error: 1 },
+    ],
+  ])
+})

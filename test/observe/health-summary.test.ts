@@ -73,6 +73,13 @@ describe('the sentence', () => {
       'degraded',
       `${ANSWERING}; 1 of 2 resolvers slow`,
     ],
+    ['a resolver takes as long as is not slow yet', { upstreams: [server('a', { rttMs: 200 })] }, 'well', ANSWERING],
+    [
+      'a resolver that is down was slow',
+      { upstreams: [server('a', { ...DEAD, rttMs: 350 }), server('b')] },
+      'degraded',
+      `resolver a fails: 312 timeouts, 1 network error; ${ANSWERING}`,
+    ],
     [
       'the only one is slow',
       { upstreams: [server('a', { rttMs: 350 })] },
@@ -99,10 +106,42 @@ describe('the sentence', () => {
     ],
     ['a resolver was never asked', { upstreams: [server('a', { healthy: false, requests: {} })] }, 'well', ANSWERING],
     [
-      'a resolver is a loop',
-      { upstreams: [server('127.0.0.53:53', { isLoop: true }), server('b')] },
+      'a resolver fails that has a stand-in for all names, and none for those of one domain',
+      { upstreams: [server('a', { ...DEAD, routes: ['corp.example', '.'] }), server('b')] },
+      'failing',
+      `resolver a fails: 312 timeouts, 1 network error; ${ANSWERING}`,
+    ],
+    [
+      'a resolver fails that has a stand-in for each of its domains',
+      {
+        upstreams: [
+          server('a', { ...DEAD, routes: ['corp.example', '.'] }),
+          server('b'),
+          server('c', { routes: ['corp.example'] }),
+        ],
+      },
+      'degraded',
+      `resolver a fails: 312 timeouts, 1 network error; ${ANSWERING}`,
+    ],
+    [
+      'a resolver is a loop, and so in no route any more',
+      { upstreams: [server('127.0.0.53:53', { isLoop: true, routes: [] }), server('b')] },
       'degraded',
       `resolver 127.0.0.53:53 forwards to byname; ${ANSWERING}`,
+    ],
+    [
+      'the only resolver for all names is a loop',
+      {
+        upstreams: [server('127.0.0.53:53', { isLoop: true, routes: [] }), server('b', { routes: ['corp.example'] })],
+      },
+      'failing',
+      `resolver 127.0.0.53:53 forwards to byname; ${ANSWERING}`,
+    ],
+    [
+      'a resolver is a loop, and the other one fails',
+      { upstreams: [server('a', { isLoop: true, routes: [], requests: {} }), server('b', DEAD)] },
+      'failing',
+      `resolver a forwards to byname; resolver b fails: 312 timeouts, 1 network error; ${ANSWERING}`,
     ],
     [
       'the table is stale because the control plane is away',
@@ -171,6 +210,27 @@ describe('the sentence', () => {
   const traffic: [what: string, recent: RecentTraffic | null, state: string, sentence: string][] = [
     ['nothing is known', null, 'well', ANSWERING],
     ['errors', { ...CALM, servfailRatio: 0.2 }, 'failing', `20 % of the replies are SERVFAIL; ${ANSWERING}`],
+    [
+      'as many errors as count',
+      { ...CALM, servfailRatio: 0.05 },
+      'failing',
+      `5 % of the replies are SERVFAIL; ${ANSWERING}`,
+    ],
+    ['fewer', { ...CALM, servfailRatio: 0.049 }, 'well', ANSWERING],
+    [
+      'as much traffic as counts',
+      { ...CALM, repliesPerSecond: 0.5, servfailRatio: 1 },
+      'failing',
+      `100 % of the replies are SERVFAIL; ${ANSWERING}`,
+    ],
+    [
+      'a storm that is just one',
+      { ...CALM, repliesPerSecond: 20, nxdomainRatio: 0.8 },
+      'degraded',
+      `80 % of the replies are NXDOMAIN; ${ANSWERING}`,
+    ],
+    ['a storm of few', { ...CALM, repliesPerSecond: 19.9, nxdomainRatio: 1 }, 'well', ANSWERING],
+    ['nearly a storm', { ...CALM, nxdomainRatio: 0.79 }, 'well', ANSWERING],
     ['one error in the night', { ...CALM, repliesPerSecond: 0.1, servfailRatio: 1 }, 'well', ANSWERING],
     ['a storm', { ...CALM, nxdomainRatio: 0.93 }, 'degraded', `93 % of the replies are NXDOMAIN; ${ANSWERING}`],
     [

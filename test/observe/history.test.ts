@@ -164,6 +164,8 @@ describe('a percentile', () => {
     expect(percentile(Float64Array.of(0, 10, 0, 0), bounds, 0.5)).toBe(1.5)
     expect(percentile(Float64Array.of(10, 0, 10, 0), bounds, 0.75)).toBe(3.5)
     expect(percentile(Float64Array.of(0, 0, 0, 1), bounds, 0.5)).toBe(5)
+    // Half of all are in the first bucket: its bound, not the beginning of the next one that is not empty.
+    expect(percentile(Float64Array.of(10, 0, 10, 0), bounds, 0.5)).toBe(1)
     expect(percentile(new Float64Array(4), bounds, 0.5)).toBeNaN()
   })
 

@@ -51,6 +51,41 @@ test.each([
   expect(redact(given)).toEqual(expected)
 })
 
+test('every secret of a text is replaced, not only the first', () => {
+  const key = '-----BEGIN PRIVATE KEY-----\nAB\n-----END PRIVATE KEY-----'
+  expect(
+    redact([
+      `${JWT} and ${JWT}`,
+      'Bearer abc, basic def',
+      'https://a:b@one/ tls://c:d@two/',
+      'https://d/q?token=x&sig=y&a=1 and /q?my_key=z',
+      `${key}\n${key}`,
+    ]),
+  ).toEqual([
+    `${REDACTED} and ${REDACTED}`,
+    `Bearer ${REDACTED}, basic ${REDACTED}`,
+    `https://${REDACTED}@one/ tls://${REDACTED}@two/`,
+    `https://d/q?token=${REDACTED}&sig=${REDACTED}&a=1 and /q?my_key=${REDACTED}`,
+    `${REDACTED}\n${REDACTED}`,
+  ])
+})
+
+test.each([
+  ['/etc/certs/key.pem', false],
+  ['./token', false],
+  ['../token', false],
+  ['', false],
+  ['.../token', true],
+  ['/etc/certs/key.pem and more', true],
+  ['x/etc/certs', true],
+  [`/${'a'.repeat(64)}`, false],
+  [`/${'a'.repeat(65)}`, true],
+  ['/a'.repeat(20), false],
+  ['/a'.repeat(21), true],
+])('under the name of a secret, %j is hidden: %s; a path of a file tells nothing', (text, isHidden) => {
+  expect(redact({ token: text })).toEqual({ token: isHidden ? REDACTED : text })
+})
+
 test('other words with key in them are left alone, and functions and big numbers do no harm', () => {
   expect(redact({ keyboard: 'x', monkey: 'y', keepalive: 3, f: () => 1, n: 5n })).toEqual({
     keyboard: 'x',

@@ -63,8 +63,11 @@ it.each<[what: string, state: HeldType | null, sotw: boolean, isDelta: boolean]>
   expect([stateOfTheWorld.claims(state), delta.claims(state)]).toEqual([sotw, isDelta])
 })
 
+function resource(version: string): { name: string; version: string; resource: { type_url: string; value: Buffer } } {
+  return { name: 'a', version, resource: { type_url: TYPE, value: Buffer.from('x') } }
+}
+
 it('delta takes the version of the first resource where the response has none of its own', () => {
-  const resource = (version: string) => ({ name: 'a', version, resource: { type_url: TYPE, value: Buffer.from('x') } })
   const response = (system_version_info: string, resources: ReturnType<typeof resource>[]) => ({
     system_version_info,
     resources,
