@@ -155,7 +155,7 @@ function attemptsOf(
     ...(isTimed && { attemptTimeoutMs: boundAttempt(timeoutSeconds * 1000, upstream.deadlineMs) }),
     // Never one alone: then a single lost datagram would make a name fail.
     ...(attempts !== undefined && {
-      maxAttempts: Math.min(MAX_ATTEMPTS, Math.max(LEAST_ATTEMPTS, attempts * Math.max(1, servers))),
+      maxAttempts: Math.min(MAX_ATTEMPTS, Math.max(LEAST_ATTEMPTS, attempts * servers)),
     }),
   }
 }

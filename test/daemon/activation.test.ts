@@ -30,6 +30,11 @@ describe('what the environment says of sockets', () => {
         { fd: 4, name: '' },
       ],
     ],
+    [
+      'as many as may be',
+      { LISTEN_PID: '7', LISTEN_FDS: '1024' },
+      Array.from({ length: 1024 }, (_, k) => ({ fd: 3 + k, name: '' })),
+    ],
     ['more than there are names', { LISTEN_PID: '7', LISTEN_FDS: '1' }, [{ fd: 3, name: '' }]],
   ])('%s', (_, env, sockets) => expect(take(env)).toEqual([sockets, null, {}]))
 
@@ -132,6 +137,15 @@ describe('the places of sockets', () => {
   it('the second listener of one address gets a line', () => {
     const each: [SocketDescription][] = [[socket('listener', '::', 53)], [socket('listener', '::', 53)]]
     expect(placed(each)).toMatchObject({ closed: [4], problems: [expect.stringContaining('is the second one there')] })
+  })
+
+  it('the second one for an endpoint gets a line', () => {
+    const metrics = [socket('listener', '127.0.0.1', 9153), 'metrics'] as const
+    expect(placed([metrics, metrics])).toEqual({
+      taken: ['metrics 3'],
+      problems: [expect.stringContaining('is the second one of its name; it is not used')],
+      closed: [4],
+    })
   })
 
   it('what is no socket of IP is left open: it may be anything', () => {

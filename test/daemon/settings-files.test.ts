@@ -220,6 +220,26 @@ describe('a file of root certificates', () => {
     world.settings.reload(world.configOf(`{ ${files} } }`))
     expect([world.settings.rootCertificates, world.files.watched.includes(ROOTS)]).toEqual([null, false])
   })
+
+  test('that is another one after a reload, and of no use, leaves the certificates of the one before, until it is', () => {
+    world.files.write(ROOTS, pem)
+    world.open(`rootCert: ${ROOTS}`)
+    const other = '/etc/other.pem'
+    const yaml = `{ hostsFile: ${HOSTS}, upstream: { resolvConf: ${RESOLV_CONF}, rootCert: ${other} } }`
+    world.settings.reload(world.configOf(yaml))
+    expect([world.settings.rootCertificates, world.files.watched.includes(ROOTS)]).toEqual([pem, false])
+    world.files.write(other, `${pem}\n`)
+    world.rest()
+    expect(world.settings.rootCertificates).toBe(`${pem}\n`)
+  })
+
+  test('is read again by a reload that names the same one', () => {
+    world.files.write(ROOTS, pem)
+    world.open(`rootCert: ${ROOTS}`)
+    world.files.replace(ROOTS, `${pem}\n`)
+    world.settings.reload(world.settings.config)
+    expect(world.settings.rootCertificates).toBe(`${pem}\n`)
+  })
 })
 
 describe('a resolv.conf with a link-local server', () => {
@@ -234,7 +254,14 @@ describe('a resolv.conf with a link-local server', () => {
 })
 
 test('nothing is watched or due any more once stopped', () => {
-  world.open().stop()
+  world.files.write('/etc/roots.pem', '')
+  world.files.write('/etc/names', 'ads.example\n')
+  const rules = 'rules: [{ id: ads, file: /etc/names, action: nxdomain }]'
+  const settings = world.open('rootCert: /etc/roots.pem', rules)
+  expect(world.files.watched.toSorted()).toEqual([HOSTS, '/etc/names', RESOLV_CONF, '/etc/roots.pem'].toSorted())
+  settings.loopFound('192.0.2.1:53', Uint8Array.of(127, 0, 0, 1))
+  settings.serverFails()
+  settings.stop()
   expect([world.files.watched, world.clock.pending]).toEqual([[], []])
 })
 

@@ -224,6 +224,20 @@ describe('limits', () => {
     expect(bench.count(StreamCell.connectionsOpen)).toBe(4)
   })
 
+  it('counts what it closed for a client no more: its places are free once it has left', async () => {
+    const bench = await Bench.start({ maxConnectionsPerClient: 2 })
+    const all: TestClient[] = []
+    for (let n = 0; n < 6; n++) all.push(await bench.accepted())
+    expect(bench.count(StreamCell.connectionsEvicted)).toBe(4)
+    for (const client of all) client.socket.destroy()
+    await until(() => expect(bench.clients.size).toBe(0))
+    for (let n = 0; n < 2; n++) (await bench.accepted()).send(FOUR[n]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(2))
+    const third = bench.connect()
+    await until(() => expect(third.closed).toBe(true))
+    expect(bench.count(StreamCell.connectionsRefusedClient)).toBe(1)
+  })
+
   it('does not let a client with many idle connections take the places of others', async () => {
     const bench = await Bench.start({ maxConnections: 4 })
     const other = await bench.accepted('127.0.0.2')
