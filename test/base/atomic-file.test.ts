@@ -65,6 +65,10 @@ test('left-overs of writers that are gone are removed, those of others and what 
     'table.tmp',
     `other.${gone}.tmp`,
     `table.x${gone}.tmp`,
+    `table.${gone}.tmp.old`,
+    `table.new.${gone}.tmp`,
+    `table.${gone}.0123456789abcde.tmp`,
+    `table.${gone}.0123456789abcdeX.tmp`,
   ]
   for (const name of [...leftOvers, ...others]) writeFileSync(join(folder, name), '')
   mkdirSync(join(folder, `table.${gone}.fedcba9876543210.tmp`))

@@ -1,6 +1,5 @@
-/** What is due in a second or later is due together. */
-import { expect, test } from 'vitest'
-import { onWholeSeconds } from '../../src/base/clock.ts'
+import { expect, test, vi } from 'vitest'
+import { onWholeSeconds, steadyClock, waitFor, wallClock } from '../../src/base/clock.ts'
 import { FakeClock } from './fake-clock.ts'
 
 test('looks of a second and of five, begun at different moments, wake the process once a second', () => {
@@ -43,4 +42,54 @@ test('what is taken back does not happen', () => {
   cancel()
   clock.advance(10_000)
   expect(runs).toBe(0)
+})
+
+test('a wait ends with what is waited for, or at its deadline, and leaves no timer', async () => {
+  const clock = new FakeClock()
+  const ending = Promise.withResolvers<void>()
+  let ended = ''
+  const both = [
+    waitFor(ending.promise, 1000, clock).then(() => (ended += 'a')),
+    waitFor(ending.promise, 3000, clock).then(() => (ended += 'b')),
+  ]
+  clock.advance(999)
+  await new Promise(setImmediate)
+  expect(ended).toBe('')
+  clock.advance(1)
+  await both[0]
+  expect(ended).toBe('a')
+  ending.resolve()
+  await both[1]
+  expect([ended, clock.pending]).toEqual(['ab', []])
+})
+
+test('a wait fails as what is waited for does, and leaves no timer', async () => {
+  const clock = new FakeClock()
+  await expect(waitFor(Promise.reject(new Error('gone')), 1000, clock)).rejects.toThrow('gone')
+  expect(clock.pending).toEqual([])
+})
+
+test('the clocks are those of the machine: Unix time, and time that never jumps', () => {
+  vi.spyOn(Date, 'now').mockReturnValue(4711)
+  vi.spyOn(performance, 'now').mockReturnValue(12.5)
+  const told = [wallClock.now(), steadyClock.now()]
+  vi.restoreAllMocks()
+  expect(told).toEqual([4711, 12.5])
+})
+
+test.each([
+  ['wall', wallClock],
+  ['steady', steadyClock],
+])('a timer of the %s clock runs once, unless it is taken back', (_, clock) => {
+  vi.useFakeTimers()
+  const called: string[] = []
+  const cancel = clock.after(500, () => called.push('taken back'))
+  clock.after(1000, () => called.push('due'))
+  cancel()
+  cancel()
+  vi.advanceTimersByTime(999)
+  expect(called).toEqual([])
+  vi.advanceTimersByTime(10_000)
+  vi.useRealTimers()
+  expect(called).toEqual(['due'])
 })

@@ -50,7 +50,27 @@ test('a stop does not wait beyond its deadline, nor for nothing', async () => {
   const { loop, clock } = rig()
   await loop.stop(1000)
   void loop.read()
-  const stopped = loop.stop(1000)
-  clock.advance(1000)
+  let isStopped = false
+  const stopped = loop.stop(1000).then(() => (isStopped = true))
+  clock.advance(999)
+  await turn()
+  expect(isStopped).toBe(false)
+  clock.advance(1)
   await stopped
+})
+
+test('one reading after the other: a change after the end of one begins another', async () => {
+  const { loop, began, end } = rig()
+  await loop.settled()
+  expect([loop.isStale, began()]).toEqual([false, 0])
+  for (let n = 1; n <= 2; n++) {
+    const reading = loop.read()
+    let isSettled = false
+    const settled = loop.settled().then(() => (isSettled = true))
+    await turn()
+    expect(isSettled).toBe(false)
+    end()
+    await Promise.all([reading, settled])
+    expect([began(), loop.isStale]).toEqual([n, false])
+  }
 })

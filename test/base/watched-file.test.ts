@@ -195,6 +195,49 @@ describe('a file that is watched', () => {
     expect(lines.length).toBe(2)
   })
 
+  test('that was read because somebody asked is not read again for the change before that', () => {
+    files.write(PATH, '1;')
+    file.start()
+    files.write(PATH, '2;')
+    clock.advance(100)
+    file.reread()
+    expect(file.value).toBe(2)
+    clock.advance(10_000)
+    expect([changes, clock.pending]).toEqual([[], []])
+  })
+
+  test('is watched once, however often it is started, and may be stopped before that', () => {
+    file.stop()
+    files.write(PATH, '1;')
+    file.start()
+    file.start()
+    expect(files.watched).toEqual([PATH])
+  })
+
+  test.each([
+    [undefined, null, 'EINVAL, holds NUL bytes, so it is no text; replace it, nothing yet, asked'],
+    [true, 2, null],
+  ] as const)('may hold NUL bytes only if it is binary: %s', (isBinary, value, line) => {
+    files.write(PATH, '1\0')
+    const watched = new WatchedFile<number>({
+      path: PATH,
+      what: 'the bytes',
+      maxBytes: 10,
+      take: (content) => ({ value: content.length }),
+      ...(isBinary && { isBinary }),
+      onChange: () => {},
+      describe: ({ code, reason, isFirst, isAsked }) =>
+        [code, reason, isFirst ? 'nothing yet' : 'last stays', isAsked ? 'asked' : 'changed'].join(', '),
+      level: 'error',
+      log: { debug: () => {}, info: () => {}, warn: () => {}, error: (_, message) => void lines.push(message) },
+      files,
+      clock,
+    })
+    watched.start()
+    expect([watched.value, lines]).toEqual([value, line === null ? [] : [line]])
+    watched.stop()
+  })
+
   test('is neither watched nor read any more once stopped', () => {
     files.write(PATH, '1;')
     file.start()

@@ -200,6 +200,36 @@ describe('DoT', () => {
     expect(resumed).toEqual([false, true])
   })
 
+  it('resumes no session after a connection that failed', async () => {
+    let isBroken = false
+    const front = createPlainServer((socket) => {
+      if (isBroken) socket.end('no TLS here')
+      else server.emit('connection', socket)
+    })
+    use({ ...at('dns.test'), port: await listening(front) })
+    for (let n = 0; n < 2; n++) expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
+    isBroken = true
+    expect(await askAnew()).toBe('tls')
+    isBroken = false
+    expect(await askAnew()).toEqual(replyTo(query(7, 'a.')))
+    expect(resumed).toEqual([false, true, false])
+    front.close()
+  })
+
+  it('is verified anew where the root certificates are others, over a new connection', async () => {
+    const dot = at('dns.test')
+    use(dot)
+    expect(await ask('tls', query(7, 'a.'))).toEqual(replyTo(query(7, 'a.')))
+    streams.use([dot], CA)
+    expect(await ask('tls', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(upstream.sockets).toHaveLength(1)
+    streams.use([dot], null)
+    expect(await ask('tls', query(9, 'c.'))).toBe('tls')
+    streams.use([dot], CA)
+    expect(await ask('tls', query(10, 'd.'))).toEqual(replyTo(query(10, 'd.')))
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(3)
+  })
+
   it('pads queries to blocks of 128 bytes', async () => {
     use(at('dns.test'))
     for (const name of ['a.', 'a-name-that-is-much-longer.example.org.', `${'x'.repeat(60)}.${'y'.repeat(50)}.`]) {

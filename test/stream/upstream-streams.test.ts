@@ -243,6 +243,11 @@ describe('the pool', () => {
     ask(query(2, 'b.'))
     await outcomes(2)
     expect(upstream.sockets).toHaveLength(1)
+    // Nothing is verified over TCP.
+    streams.use([upstream.server, other], 'other root certificates')
+    ask(query(3, 'c.'))
+    await outcomes(3)
+    expect(upstream.sockets).toHaveLength(1)
     streams.use([other])
     await until(() => expect(upstream.open).toBe(0))
   })
