@@ -1,6 +1,7 @@
 /** Load through the redirect, every query of which is accounted for (captured-load-inside.ts). */
-import { once } from 'node:events'
+import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
@@ -20,7 +21,7 @@ export const STEADY_MS = 500
 export async function prepareLoad(network: CapturedNetwork): Promise<object> {
   const program = join(import.meta.dirname, 'slow-name-server.ts')
   const server = network.start('outside', [process.execPath, program, ...Object.values(NAME_SERVER)])
-  await once(server.stdout!, 'data')
+  await firstWords(network, server, server.stdout!)
   const table = network.write('table.json', '{"table":{"web.mesh.test":{"ips":["10.96.0.1"]}}}')
   network.resolvConf = Object.values(NAME_SERVER)
     .map((address) => `nameserver ${address}\n`)
@@ -38,7 +39,7 @@ export async function askWhile(
   const program = join(import.meta.dirname, 'captured-load-inside.ts')
   const child = network.start('machine', [process.execPath, program, server, String(rate)])
   const printed = text(child.stdout!)
-  await once(child.stderr!, 'data')
+  await firstWords(network, child, child.stderr!)
   await sleep(STEADY_MS)
   await during()
   await sleep(STEADY_MS)
@@ -48,6 +49,16 @@ export async function askWhile(
   expect(counts.reduce((sum, each) => sum + each, 0)).toBe(report.sent)
   expect(Object.keys(report.seen).toSorted()).toEqual(['connected', 'fresh', 'tcp', 'unconnected'])
   return report
+}
+
+/** Waits until a program that was started says that it has begun. */
+async function firstWords(network: CapturedNetwork, program: ChildProcess, stream: Readable): Promise<void> {
+  let hasSpoken = false
+  stream.once('data', () => (hasSpoken = true))
+  await network.until(`${program.spawnargs.join(' ')} has begun`, () => {
+    if (program.exitCode !== null) throw new Error(`it ended with code ${program.exitCode}\n${network.output}`)
+    return hasSpoken
+  })
 }
 
 /** What any client saw, those in `without` left out, and the errors of all others. */

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { watchFolder } from '../../src/base/file-watch.ts'
 import { type ControlPlane, startControlPlane } from '../../src/mesh/control-plane.ts'
 import { NAME_TABLE_TYPE } from '../../src/table/nds.ts'
+import { freePort } from '../free-port.ts'
 import { AdsNode, type Mode, nodeIn } from './ads-node.ts'
 import { LogLines } from './log-lines.ts'
 import { MeshFolder } from './mesh-folder.ts'
@@ -181,11 +182,14 @@ test('a bad file is logged with its place, and what it said before is served on'
 })
 
 test('the stop ends streams in order and frees the port', async () => {
+  const port = await freePort()
+  await controlPlane.stop(1000)
+  controlPlane = await start(port)
   const node = subscribe('delta')
   await node.nextTable()
   await controlPlane.stop(1000)
   expect(await node.ended).toMatchObject({ code: 0 })
-  controlPlane = await start(controlPlane.port)
+  controlPlane = await start(port)
 })
 
 test('the same mesh has the same version after a restart', async () => {

@@ -13,8 +13,8 @@ import { until } from '../until.ts'
 
 const stage = new Stage()
 
-async function controlPlane(port: number = 0): Promise<ScriptedAdsServer> {
-  const server = await ScriptedAdsServer.start({ port })
+async function controlPlane(port?: number): Promise<ScriptedAdsServer> {
+  const server = await ScriptedAdsServer.start(port === undefined ? {} : { port })
   stage.closing(() => server.stop())
   return server
 }

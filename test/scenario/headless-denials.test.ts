@@ -23,7 +23,7 @@ function tableOf(pods: number): Uint8Array[] {
 }
 
 test('a denied pod is answered with the push that brings it, and what the push does not bring is asked for again', async () => {
-  const server = await ScriptedAdsServer.start({ port: 0 })
+  const server = await ScriptedAdsServer.start()
   stage.closing(() => server.stop())
   const upstream = await stage.resolver((query) => {
     const soa = {

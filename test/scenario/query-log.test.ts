@@ -80,6 +80,8 @@ describe('JSON lines', () => {
     await until(() => expect(names()).toEqual(['no.example.']))
     configure(daemon, { file, names: ['shop.example'], sources: ['upstream'] })
     await daemon.line('configuration read again')
+    // The workers have answered this after they have heard of it.
+    expect((await daemon.get('metrics', '/healthz')).status).toBe(200)
     for (const name of ['yes.example', 'a.shop.example', 'a.shop.example', 'shop.example'])
       await client.ask(daemon.at(), name)
     await until(() => expect(names()).toEqual(['no.example.', 'a.shop.example.', 'shop.example.']))

@@ -1,14 +1,12 @@
-/** Servers of tests: on loopback, on a port that is free. */
+/** Servers of tests: on loopback, on a port that stays free when they have stopped. */
+import { once } from 'node:events'
 import type { Server } from 'node:net'
+import { freePort } from '../free-port.ts'
 
 /** Makes a server listen and returns its port. */
-export function listening(server: Server): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>()
-  server.once('error', reject)
-  server.listen(0, '127.0.0.1', () => {
-    const address = server.address()
-    if (address !== null && typeof address === 'object') resolve(address.port)
-    else reject(new Error('not listening on a port'))
-  })
-  return promise
+export async function listening(server: Server): Promise<number> {
+  const port = await freePort()
+  server.listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  return port
 }

@@ -17,6 +17,7 @@ import {
   type DiscoveryResponse,
 } from '../../src/proto/ads.ts'
 import { NAME_TABLE_TYPE } from '../../src/table/nds.ts'
+import { freePort } from '../free-port.ts'
 import { Inbox } from './inbox.ts'
 
 /** A table to push. What is left out is as Istio sends it. */
@@ -185,12 +186,12 @@ export class ScriptedAdsServer {
     })
   }
 
-  /** `port` 0: any that is free. `host`: a loopback address. `speaks`: dialects that are not UNIMPLEMENTED. */
+  /** `port`: one that is free, and stays so after the server has stopped, if not given. `host`: a loopback address. `speaks`: dialects that are not UNIMPLEMENTED. */
   static async start(
     options: { port?: number; host?: string; speaks?: readonly string[] } = {},
   ): Promise<ScriptedAdsServer> {
     const server = new ScriptedAdsServer(options.speaks ?? ['sotw', 'delta'])
-    server.#tcp.listen(options.port ?? 0, options.host ?? '127.0.0.1')
+    server.#tcp.listen(options.port ?? (await freePort()), options.host ?? '127.0.0.1')
     await once(server.#tcp, 'listening')
     return server
   }
