@@ -137,8 +137,8 @@ test('no text makes a parser throw or break a line', () => {
 })
 
 test('host names are checked in time linear in their length', () => {
-  const startedAt = performance.now()
+  const before = process.threadCpuUsage()
   expect(isHostName(`${'a'.repeat(253)}!`)).toBe(false)
   expect(isHostName(`${'a-'.repeat(120)}!`)).toBe(false)
-  expect(performance.now() - startedAt).toBeLessThan(200)
+  expect(process.threadCpuUsage(before).user).toBeLessThan(200_000)
 })

