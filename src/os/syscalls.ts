@@ -8,6 +8,7 @@
  *  iovec    16  base u64 │ length u64
  *  mmsghdr  64  name u64 │ name length u32, pad │ iovec u64 │ iovec count u64 │ control u64 │ control length u64 │ flags u32, pad │ received u32, pad
  *  pollfd    8  fd i32 │ events u16 │ returned events u16
+ *  epoll_event  events u32 │ token u64                       12 bytes on x64; on arm64 16, with 4 unused ones after the events
  *  timespec 16  seconds i64 │ nanoseconds i64
  * ```
  */
@@ -52,6 +53,9 @@ const O_NONBLOCK = 0x800
 /** Of a struct sockaddr_un: its family and the longest path. */
 const SOCKADDR_UN_BYTES = 110
 const MADV_DONTNEED = 4
+const EPOLL_CLOEXEC = 0x80000
+const EPOLL_CTL_ADD = 1
+const EPOLL_CTL_DEL = 2
 /** What a local socket that is full is given until it takes a message. */
 const LOCAL_SEND_SECONDS = 1
 
@@ -80,6 +84,9 @@ export const ECONNREFUSED = 111
 
 /** Bytes of a `struct pollfd`. */
 export const POLLFD_BYTES = 8
+/** Bytes of a `struct epoll_event`, and where in it the low half of its token is. */
+export const EPOLL_EVENT_BYTES: number = process.arch === 'x64' ? 12 : 16
+export const EPOLL_TOKEN_AT: number = EPOLL_EVENT_BYTES - 8
 /** Bytes of a `struct sockaddr_in6`, the larger of the two. */
 export const SOCKADDR_BYTES = 28
 /** Length of a struct sockaddr_in. */
@@ -96,6 +103,16 @@ export interface Syscalls {
   addressOf(memory: SharedArrayBuffer): bigint
   /** `fds`: pollfd structs. Returns how many have something, 0 after `timeoutMs` (−1: no end). */
   poll(fds: Uint8Array, count: number, timeoutMs: number): number
+  /** A set of descriptors to wait for (epoll(7)). Returns its descriptor. */
+  epollCreate(): number
+  /** Waits for `fd` to be readable from now on, as long as it is open anywhere; `token` (32 bits) comes with each event. */
+  epollAdd(epollFd: number, fd: number, token: number): number
+  epollRemove(epollFd: number, fd: number): number
+  /**
+   * Waits for up to `timeoutMs` (−1: no end) and writes at most `most` epoll_event structs to `events`. Returns how many. A
+   * descriptor that is still readable comes again.
+   */
+  epollWait(epollFd: number, events: Uint8Array, most: number, timeoutMs: number): number
   /** `messages`: mmsghdr structs. Returns how many were received. */
   recvmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
   /** Returns how many were sent: fewer than `count` when one of them failed after the first. */
@@ -209,7 +226,11 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
   const libc = koffi.load(null)
   const memmove = libc.func('void *memmove(void *to, const void *from, size_t length)')
   const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)')
-  const recvmmsg = libc.func('int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout)')
+  // Of arguments that are null a number costs koffi least.
+  const recvmmsg = libc.func('int recvmmsg(int fd, void *messages, unsigned int count, int flags, int64_t timeout)')
+  // epoll_pwait, as it is the one that Node makes: a seccomp profile that lets Node run has it.
+  const epollPwait = libc.func('int epoll_pwait(int epoll, void *events, int most, int timeout, int64_t signals)')
+  const epollCtl = libc.func('int epoll_ctl(int epoll, int operation, int fd, void *event)')
   const socket = libc.func('int socket(int domain, int type, int protocol)')
   const bindTo = libc.func('int bind(int fd, const void *address, unsigned int length)')
   const listen = libc.func('int listen(int fd, int backlog)')
@@ -269,8 +290,19 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       return koffi.address(memmove(view, view, 0))
     },
     poll: (fds, count, timeoutMs) => result(poll(fds, count, timeoutMs) as number),
+    epollCreate: () => result(libc.func('int epoll_create1(int flags)')(EPOLL_CLOEXEC) as number),
+    epollAdd: (epollFd, fd, token) => {
+      small.fill(0, 0, EPOLL_EVENT_BYTES).writeUInt32LE(POLLIN, 0)
+      small.writeUInt32LE(token, EPOLL_TOKEN_AT)
+      return result(epollCtl(epollFd, EPOLL_CTL_ADD, fd, small) as number)
+    },
+    epollRemove: (epollFd, fd) => result(epollCtl(epollFd, EPOLL_CTL_DEL, fd, small) as number),
+    epollWait: (epollFd, events, most, timeoutMs) => {
+      const ready = epollPwait(epollFd, events, most, timeoutMs, 0) as number
+      return ready < 0 ? -koffi.errno() : ready
+    },
     recvmmsg: (fd, messages, count, flags) => {
-      const received = recvmmsg(fd, messages, count, flags, null) as number
+      const received = recvmmsg(fd, messages, count, flags, 0) as number
       return received < 0 ? -koffi.errno() : received
     },
     sendmmsg: (fd, messages, count, flags) => {

@@ -23,7 +23,7 @@ import { StreamWorkerLink } from './stream-worker-link.ts'
 /** Numbers drawn from the system at a time. */
 const RANDOM_POOL = 1024
 
-/** Memory of plug-ins that may be garbage at a time: a worker in `poll` collects none by itself, and V8 waits for much more. */
+/** Memory of plug-ins that may be garbage at a time: a worker that waits collects none by itself, and V8 waits for much more. */
 const MOST_DISCARDED_BYTES = 32 * 1024 * 1024
 
 /** Unpredictable 32-bit numbers, drawn in bulk: ids and ports must not be guessed (RFC 5452 §4.5). */

@@ -3,8 +3,7 @@
  * (RFC 5452 §4.5, §9.2). The kernel draws the port of each socket at random, and after a few questions another socket takes
  * its place: no port is in use for long enough to be found by trying.
  *
- * Two figures decide (x64, one core): `poll` looks at each socket for some 45 ns, and that is part of every hit, so they are
- * few at a time. Replacing one takes 10 µs, more than a miss: for every thirty-second question several per cent of what all
+ * One figure decides (x64, one core): replacing a socket takes 10 µs, more than a miss: for every thirty-second question several per cent of what all
  * misses cost. So a worker replaces a bounded number a second. Up to 4,000 questions a second each port has 32; under more
  * load it has more, for some 60 ms. A forger who tries 1,000 ports a second, as many as a server's ICMP errors tell of,
  * has tried one in 400 by then, and still has to guess the id.

@@ -71,7 +71,7 @@ class Loop {
     sys.onIdle = () => this.driver.drain(0)
   }
 
-  /** Runs the loop: each step happens in a poll, then the driver is drained. */
+  /** Runs the loop: each step happens in a wait, then the driver is drained. */
   run(...steps: (() => number | void)[]): void {
     this.sys.steps = steps
     this.driver.run({
@@ -376,13 +376,13 @@ test('errors behind queries that are answered do not end it', () => {
   expect(listener!.sent).toHaveLength(4000)
 })
 
-test('poll that is refused, round after round, ends the loop', () => {
+test('a wait that is refused, round after round, ends the loop', () => {
   const loop = new Loop()
   const refused = Array.from({ length: 1000 }, () => () => ENOSYS)
-  expect(() => loop.run(...refused)).toThrow('poll gives ENOSYS, 1000 times in a row')
+  expect(() => loop.run(...refused)).toThrow('epoll_wait gives ENOSYS, 1000 times in a row')
 })
 
-test('an interrupted poll is no event: what it left in the set is not looked at', () => {
+test('an interrupted wait is no event: what it left in the set is not looked at', () => {
   const loop = new Loop()
   loop.run(
     () => loop.arrive(web(1)),
@@ -394,7 +394,7 @@ test('an interrupted poll is no event: what it left in the set is not looked at'
   expect(loop.counters.get(Cell.batches)).toBe(2)
 })
 
-test('idle means no wake-ups: poll has no end unless something is due', () => {
+test('idle means no wake-ups: the wait has no end unless something is due', () => {
   const loop = new Loop()
   loop.run(
     () => loop.arrive(web(1)),
@@ -609,7 +609,7 @@ test('recvmmsg on an upstream socket says ECONNREFUSED: the next server is asked
   expect(addressesOf(decode(loop.listeners[0]!.sent[0]!))).toEqual(['192.0.2.99'])
 })
 
-test('an error that poll alone reports is taken off the socket', () => {
+test('an error that waiting alone reports is taken off the socket', () => {
   const loop = new Loop()
   loop.run(
     () => loop.arrive(['outside.example']),

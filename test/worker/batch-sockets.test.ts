@@ -71,7 +71,7 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
   /** Calls of sendmmsg that the driver made: messages given, messages taken. */
   type Sends = { given: number; taken: number }[]
 
-  /** Lets the driver answer what clients asked before, then end. `serve` runs before each of its polls. */
+  /** Lets the driver answer what clients asked before, then end. `serve` runs before each of its waits. */
   function answer(
     listen: string,
     options: { ask: (port: number) => void; servers?: number[]; serve?: () => void },
@@ -81,9 +81,9 @@ describe.each(['by name', 'by number'] as const)('sendmmsg %s', (how) => {
     const sends: Sends = []
     const recording: Syscalls = {
       ...sys,
-      poll: (set, count, timeoutMs) => {
+      epollWait: (set, events, most, timeoutMs) => {
         options.serve?.()
-        return sys.poll(set, count, timeoutMs)
+        return sys.epollWait(set, events, most, timeoutMs)
       },
       sendmmsg: (to, messages, given, flags) => {
         const taken = sys.sendmmsg(to, messages, given, flags)

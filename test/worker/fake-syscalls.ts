@@ -1,22 +1,22 @@
 /**
  * A kernel of the test's own: it reads and writes the same structs as the real one, says what the test tells it to, and
- * drives the batch driver's loop, which ends only when it is drained: each `poll` of the loop runs the next step.
+ * drives the batch driver's loop, which ends only when it is drained: each `epollWait` of the loop runs the next step.
  */
 import {
   type DatagramOptions,
   EAGAIN,
   ECONNREFUSED,
+  EPOLL_EVENT_BYTES,
+  EPOLL_TOKEN_AT,
   MSG_TRUNC,
   POLLERR,
   POLLIN,
-  POLLOUT,
   SOL_UDP,
   type Syscalls,
   UDP_SEGMENT,
 } from '../../src/os/syscalls.ts'
 
 const MMSGHDR = 64
-const POLLFD = 8
 const NOTHING: Uint8Array = new Uint8Array(0)
 
 /** A datagram on its way in or out. `name` is the sockaddr of the other side. */
@@ -38,7 +38,7 @@ export class FakeSocket {
   refuses: (datagram: FakeDatagram) => number = () => 0
   /** The error that a message to be cut into datagrams gives, 0 for none. */
   refusesSegments = 0
-  /** An error that poll reports and takeError takes. */
+  /** An error that waiting reports and takeError takes. */
   pendingError = 0
   connectedTo: Uint8Array | null = null
   sendCalls = 0
@@ -51,19 +51,21 @@ export class FakeSyscalls implements Syscalls {
   readonly sockets: Map<number, FakeSocket> = new Map()
   readonly eventfds: Map<number, number> = new Map()
   readonly closed: number[] = []
-  /** Time-outs of the loop's polls, in order. */
+  /** Time-outs of the loop's waits, in order. */
   readonly timeouts: number[] = []
   sleeps = 0
   canCutMessages = true
   /** Polls for room in a send buffer. */
   roomPolls = 0
   time = 1000
-  /** What happens during the loop's polls, one after the other; the error number that a step returns is poll's. */
+  /** What happens during the loop's waits, one after the other; the error number that a step returns is the wait's. */
   steps: (() => number | void)[] = []
-  /** Called when the loop polls and no step is left. */
+  /** Called when the loop waits and no step is left. */
   onIdle: () => void = () => {
-    throw new Error('the loop polls and nothing is left to happen')
+    throw new Error('the loop waits and nothing is left to happen')
   }
+  /** Tokens of the descriptors that are waited for. */
+  readonly watched: Map<number, number> = new Map()
   readonly #memories: SharedArrayBuffer[] = []
   #nextFd = 100
 
@@ -79,22 +81,38 @@ export class FakeSyscalls implements Syscalls {
     return BigInt(this.#memories.length) << 40n
   }
 
-  poll(fds: Uint8Array, count: number, timeoutMs: number): number {
-    const view = new DataView(fds.buffer, fds.byteOffset, fds.byteLength)
-    if (view.getUint16(4, true) === POLLOUT) {
-      this.roomPolls++
-      return 1
-    }
+  poll(): number {
+    this.roomPolls++
+    return 1
+  }
+
+  epollCreate(): number {
+    return this.#nextFd++
+  }
+
+  epollAdd(_epollFd: number, fd: number, token: number): number {
+    this.watched.set(fd, token)
+    return 0
+  }
+
+  epollRemove(_epollFd: number, fd: number): number {
+    this.watched.delete(fd)
+    return 0
+  }
+
+  epollWait(_epollFd: number, events: Uint8Array, most: number, timeoutMs: number): number {
+    const view = new DataView(events.buffer, events.byteOffset, events.byteLength)
     this.timeouts.push(timeoutMs)
     const step = this.steps.shift()
     const error = step === undefined ? this.onIdle() : step()
     if (typeof error === 'number' && error !== 0) return -error
     let ready = 0
-    for (let k = 0; k < count; k++) {
-      const fd = view.getInt32(k * POLLFD, true)
-      const events = this.#eventsOf(fd)
-      view.setUint16(k * POLLFD + 6, events, true)
-      if (events !== 0) ready++
+    for (const [fd, token] of this.watched) {
+      const bits = this.#eventsOf(fd)
+      if (bits === 0 || ready === most) continue
+      view.setUint32(ready * EPOLL_EVENT_BYTES, bits, true)
+      view.setUint32(ready * EPOLL_EVENT_BYTES + EPOLL_TOKEN_AT, token, true)
+      ready++
     }
     if (ready === 0 && timeoutMs > 0) this.time += timeoutMs
     return ready
@@ -201,6 +219,7 @@ export class FakeSyscalls implements Syscalls {
   close(fd: number): number {
     this.closed.push(fd)
     this.sockets.delete(fd)
+    this.watched.delete(fd)
     return 0
   }
 

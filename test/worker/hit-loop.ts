@@ -7,6 +7,7 @@ import { MessageChannel } from 'node:worker_threads'
 import dnsPacket from 'dns-packet'
 import { Engine } from '../../src/engine/engine.ts'
 import { socketAddress } from '../../src/os/socket-address.ts'
+import { EPOLL_EVENT_BYTES, EPOLL_TOKEN_AT, POLLIN } from '../../src/os/syscalls.ts'
 import { Source, WorkerCounters } from '../../src/stats/counters.ts'
 import { BatchDriver } from '../../src/worker/batch/batch-driver.ts'
 import { StreamWorkerLink } from '../../src/worker/stream-worker-link.ts'
@@ -19,27 +20,26 @@ const BATCH = 64
 const WARM_UP_BATCHES = 2000
 const WORDS = 16
 const WORD_RECEIVED = 14
-const POLLFD = 8
 
 const kind = process.argv[2]!
 const batches = WARM_UP_BATCHES + Number(process.argv[3]) / BATCH
 const query = encodeQuery(kind === 'mesh' ? 'web.shop.svc.cluster.local' : 'outside.example', 'A', { edns: 1232 })
 
-/** Hands out a full batch at every poll, without allocating; the steps come first. */
+/** Hands out a full batch at every wait, without allocating; the steps come first. */
 class BusyKernel extends FakeSyscalls {
-  polls = 0
   listenerFd = -1
   onBatch: () => void = () => {}
   #words: Uint32Array = new Uint32Array(0)
   #hasBatch = false
 
-  override poll(fds: Uint8Array, count: number, timeoutMs: number): number {
-    if (this.steps.length > 0) return super.poll(fds, count, timeoutMs)
+  override epollWait(epollFd: number, events: Uint8Array, most: number, timeoutMs: number): number {
+    if (this.steps.length > 0) return super.epollWait(epollFd, events, most, timeoutMs)
     // As the real clock: not a small integer.
     this.time += 0.0625
     this.onBatch()
-    for (let k = POLLFD + 6; k < fds.length; k++) fds[k] = 0
-    fds[POLLFD + 6] = 1
+    events.fill(0, 0, EPOLL_EVENT_BYTES)
+    events[0] = POLLIN
+    events[EPOLL_TOKEN_AT] = this.watched.get(this.listenerFd)!
     this.#hasBatch = true
     return 1
   }

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
+import { ENOMEM } from '../../src/os/syscalls.ts'
 import type { UpstreamServer } from '../../src/engine/settings.ts'
 import { DatagramSender } from '../../src/worker/batch/datagram-sender.ts'
 import { UpstreamBatches } from '../../src/worker/batch/upstream-batches.ts'
@@ -64,6 +65,24 @@ test('where no more can be opened the socket to avoid is taken only if it is the
   const only = one.pick(0, -1, 0)!
   expect(one.pick(0, only.number, 0)).toBe(only)
   one.closeAll()
+})
+
+test('a socket that cannot be waited for is closed at once: nobody would read its replies', () => {
+  const watched: number[] = []
+  const places = new Int32Array(8).fill(-1)
+  const deaf = new UpstreamSockets(
+    sys,
+    () => 2,
+    places,
+    (fd) => (watched.push(fd) === 1 ? -ENOMEM : 0),
+  )
+  deaf.configure([at('127.0.0.1')], 1000, 0)
+  expect(deaf.pick(0, -1, 0)).toBeNull()
+  expect([...deaf.all(), ...places].every((each) => each === -1)).toBe(true)
+  const heard = deaf.pick(0, -1, 0)!
+  expect([watched[1], deaf.at(heard.place)]).toEqual([heard.fd, heard])
+  deaf.closeAll()
+  expect(deaf.at(heard.place)).toBeUndefined()
 })
 
 test('a replaced socket is closed with the last reply that it waits for, but not before the round is over', () => {

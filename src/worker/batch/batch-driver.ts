@@ -1,13 +1,13 @@
 /**
- * The fast driver: the worker's own loop over poll, recvmmsg and sendmmsg, up to 64 datagrams a call, in memory laid out
+ * The fast driver: the worker's own loop over epoll, recvmmsg and sendmmsg, up to 64 datagrams a call, in memory laid out
  * once. Answers are built where they are sent from; a hit allocates nothing.
  *
  * ```
- *  poll ─→ eventfd: mail, stream queries
- *       ─→ TCP listeners that nobody serves yet: the stream worker is wanted
- *       ─→ upstream sockets: recvmmsg → engine.upstreamDatagram → replies to those who waited ─┐
- *       ─→ listeners:        recvmmsg → engine.query → answer in place ────────────────────────┴→ sendmmsg
- *                                            └→ queries to upstream servers, one sendmmsg a server
+ *  epoll ─→ eventfd: mail, stream queries
+ *        ─→ TCP listeners that nobody serves yet: the stream worker is wanted
+ *        ─→ upstream sockets: recvmmsg → engine.upstreamDatagram → replies to those who waited ─┐
+ *        ─→ listeners:        recvmmsg → engine.query → answer in place ────────────────────────┴→ sendmmsg
+ *                                             └→ queries to upstream servers, one sendmmsg a server
  * ```
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
@@ -72,7 +72,7 @@ export class BatchDriver implements Driver {
   readonly #groups: (DatagramGroups | null)[]
   readonly #upstream: UpstreamBatches
   readonly #pollSet: PollSet
-  /** By listener, and poll's at the end. */
+  /** By listener, and the wait's at the end. */
   readonly #failures: FailedRounds
   #servers: readonly UpstreamServer[] = []
 
@@ -124,10 +124,11 @@ export class BatchDriver implements Driver {
     const canSegment = options.listeners.some((listener) => sys.canSegment(listener.fd))
     const groups = canSegment ? new DatagramGroups(sys, this.#out) : null
     this.#groups = options.listeners.map((listener) => (listener.isWildcard ? null : groups))
-    this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds)
-    this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets, canSegment)
     const fds = options.listeners.map((listener) => listener.fd)
-    this.#pollSet = new PollSet(sys, options.wakeFd, fds, options.knockFds, this.#sockets)
+    const set = new PollSet(sys, options.wakeFd, fds, options.knockFds, options.openedFds)
+    this.#pollSet = set
+    this.#sockets = new UpstreamSockets(sys, options.random, options.openedFds, (fd, place) => set.addSocket(fd, place))
+    this.#upstream = new UpstreamBatches(sys, this.#sender, this.#sockets, canSegment)
     this.#failures = new FailedRounds(fds.length + 1)
     this.#heldListener = new Int16Array(waiters)
     this.#heldNames = new Uint32Array(waiters * NAME_WORDS)
@@ -168,10 +169,10 @@ export class BatchDriver implements Driver {
     while (true) {
       this.#failures.begin()
       const ready = this.#pollSet.wait(this.#timeout())
-      if (ready < 0 && ready !== -EINTR) this.#failures.failed(this.#listeners.length, 'poll', -ready)
+      if (ready < 0 && ready !== -EINTR) this.#failures.failed(this.#listeners.length, 'epoll_wait', -ready)
       const now = sys.now()
       engine.advance(now)
-      if (ready > 0) this.#work()
+      if (ready > 0) this.#work(ready)
       this.#reportFailures()
       stream.flush()
       this.#upstream.flush()
@@ -182,6 +183,7 @@ export class BatchDriver implements Driver {
       this.#gather()
     }
     this.#sockets.closeAll()
+    this.#pollSet.close()
   }
 
   /**
@@ -193,7 +195,7 @@ export class BatchDriver implements Driver {
     this.#received = 0
   }
 
-  /** Milliseconds until something is due, rounded up so that poll does not return just before it; −1: nothing is. */
+  /** Milliseconds until something is due, rounded up so that the wait does not end just before it; −1: nothing is. */
   #timeout(): number {
     if (this.#isDraining) return 1
     if (this.#sender.failed.length > 0) return 0
@@ -206,16 +208,26 @@ export class BatchDriver implements Driver {
     return now >= this.#drainUntil || ((ready <= 0 || this.#hasLeft) && this.#context!.engine.isQuiet)
   }
 
-  #work(): void {
+  #work(ready: number): void {
     const set = this.#pollSet
-    // Replies first: they free places for the queries that follow. The set is not rebuilt before the next round.
-    for (let k = 0; k < set.sockets.length; k++) {
-      const events = set.eventsOf(k)
-      if (events !== 0) this.#receiveReplies(set.sockets[k]!, events)
+    // Replies first: they free places for the queries that follow. No socket is closed before the next round.
+    for (let k = 0; k < ready; k++) {
+      const place = set.placeAt(k)
+      const socket = place < 0 ? undefined : this.#sockets.at(place)
+      if (socket !== undefined) this.#receiveReplies(socket, set.eventsAt(k))
     }
-    for (let k = 0; k < this.#listeners.length; k++) if (set.hasQueries(k)) this.#receiveQueries(k)
-    if (set.isWoken) this.#receiveMail()
-    if (set.hasKnocks && set.takeKnock()) this.#context!.stream.want()
+    for (let k = 0; k < ready; k++) {
+      const listener = set.listenerAt(k)
+      if (listener >= 0) this.#receiveQueries(listener)
+    }
+    for (let k = 0; k < ready; k++) if (set.isWakeAt(k)) this.#receiveMail()
+    for (let k = 0; k < ready; k++) if (set.isKnockAt(k)) this.#receiveKnock()
+  }
+
+  #receiveKnock(): void {
+    // Once told of it nobody is told again.
+    this.#pollSet.stopKnocks()
+    this.#context!.stream.want()
   }
 
   // ── mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -269,7 +281,7 @@ export class BatchDriver implements Driver {
       for (let k = 0; k < count; k++) this.#serve(k)
       ring.resetLengths(count)
       this.#flushReplies()
-      // Where several came at once more have come meanwhile: looking costs less than a round through poll and the clock.
+      // Where several came at once more have come meanwhile: looking costs less than a round through epoll and the clock.
       if (count === 1) return
       this.#upstream.flush()
     }

@@ -1,116 +1,117 @@
 /**
- * The descriptors that a batch driver waits for: eventfd, listeners, TCP listeners that nobody serves yet, upstream
- * sockets; built anew when sockets change.
+ * What a batch driver waits for, as one set of the kernel's (epoll): eventfd, listeners, TCP listeners that nobody serves
+ * yet, upstream sockets. A round costs what is ready, not what is open: with `poll` an answer took 3 µs more at 100 queries a
+ * second, and 45 ns for each socket under load.
  */
-import { POLLFD_BYTES, POLLIN, type Syscalls } from '../../os/syscalls.ts'
-import type { UpstreamSocket, UpstreamSockets } from './upstream-sockets.ts'
+import { EPOLL_EVENT_BYTES, EPOLL_TOKEN_AT, errorName, type Syscalls } from '../../os/syscalls.ts'
 
-/** poll skips it. */
-const IGNORED_FD = -1
+/** Events of one round; more are ready again in the next. */
+const MOST_EVENTS = 64
+const EVENT_WORDS = EPOLL_EVENT_BYTES / 4
+const TOKEN_WORD = EPOLL_TOKEN_AT / 4
 
-/** The descriptors that a worker waits on. */
+/** Tokens: what an event is of. From a first number on those of a kind follow each other. */
+const WAKE = 0
+const FIRST_LISTENER = 1
+const FIRST_KNOCK = 0x1_0000
+const FIRST_SOCKET = 0x2_0000
+
+/** The descriptors that a worker waits on. An event stands until the next `wait`. */
 export class PollSet {
-  /** Upstream sockets in the set, in its order. */
-  readonly sockets: UpstreamSocket[] = []
   readonly #sys: Syscalls
-  readonly #wakeFd: number
+  readonly #fd: number
   readonly #listenerFds: readonly number[]
   #knockFds: readonly number[]
-  readonly #upstream: UpstreamSockets
-  /** `struct pollfd` each; more memory than the set needs, because it changes hundreds of times a second under load. */
-  #set: Buffer = Buffer.alloc(0)
-  #words: Int32Array = new Int32Array(0)
-  #count = 0
-  /** Place of `sockets[0]` in the set. */
-  #firstSocket = 0
-  #builtFor = -1
-  #hasListeners = true
+  readonly #openedFds: Int32Array
+  /** Where its own descriptor is noted. */
+  readonly #place: number
+  readonly #events: Buffer
+  readonly #words: Uint32Array
 
+  /** `openedFds`: where its descriptor is noted for whoever must close it after this worker. */
   constructor(
     sys: Syscalls,
     wakeFd: number,
     listenerFds: readonly number[],
     knockFds: readonly number[],
-    upstream: UpstreamSockets,
+    openedFds: Int32Array,
   ) {
     this.#sys = sys
-    this.#wakeFd = wakeFd
     this.#listenerFds = listenerFds
     this.#knockFds = knockFds
-    this.#upstream = upstream
+    this.#fd = must('epoll_create1', sys.epollCreate())
+    this.#openedFds = openedFds
+    this.#place = openedFds.indexOf(-1)
+    openedFds[this.#place] = this.#fd
+    const memory = new SharedArrayBuffer(MOST_EVENTS * EPOLL_EVENT_BYTES)
+    this.#events = Buffer.from(memory)
+    this.#words = new Uint32Array(memory)
+    must('epoll_ctl', sys.epollAdd(this.#fd, wakeFd, WAKE))
+    listenerFds.forEach((fd, k) => must('epoll_ctl', sys.epollAdd(this.#fd, fd, FIRST_LISTENER + k)))
+    knockFds.forEach((fd, k) => must('epoll_ctl', sys.epollAdd(this.#fd, fd, FIRST_KNOCK + k)))
   }
 
   /** Waits for all but the listeners from now on: another process reads them. */
   leaveListeners(): void {
-    this.#hasListeners = false
+    for (const fd of this.#listenerFds) this.#sys.epollRemove(this.#fd, fd)
+    this.stopKnocks()
+  }
+
+  /** Waits for no client of the TCP listeners any more. */
+  stopKnocks(): void {
+    for (const fd of this.#knockFds) this.#sys.epollRemove(this.#fd, fd)
     this.#knockFds = []
-    this.#builtFor = -1
   }
 
-  /** Whether TCP listeners are in the set. */
-  get hasKnocks(): boolean {
-    return this.#knockFds.length > 0
+  /** Waits for an upstream socket, too, until it is closed; `place` (see UpstreamSocket) comes with its events. Returns 0 or an error. */
+  addSocket(fd: number, place: number): number {
+    return this.#sys.epollAdd(this.#fd, fd, FIRST_SOCKET + place)
   }
 
-  /** Whether a client waits to be accepted; once told of it nobody is told again. */
-  takeKnock(): boolean {
-    const first = 1 + this.#listenerFds.length
-    // No callback: it would be garbage in every round.
-    for (let k = 0; k < this.#knockFds.length; k++) {
-      if (this.#events(first + k) === 0) continue
-      this.#knockFds = []
-      this.#builtFor = -1
-      return true
-    }
-    return false
-  }
-
-  /** Waits for up to `timeoutMs` (−1: without end). Returns how many have something; the set stays as it is until the next. */
+  /** Waits for up to `timeoutMs` (−1: without end). Returns how many events there are, or minus the error number. */
   wait(timeoutMs: number): number {
-    if (this.#builtFor !== this.#upstream.changes) this.#build()
-    return this.#sys.poll(this.#set, this.#count, timeoutMs)
+    return this.#sys.epollWait(this.#fd, this.#events, MOST_EVENTS, timeoutMs)
   }
 
-  #build(): void {
-    this.#builtFor = this.#upstream.changes
-    const { sockets } = this
-    sockets.length = 0
-    for (const socket of this.#upstream.all()) sockets.push(socket)
-    const listeners = this.#listenerFds.length
-    const knocks = this.#knockFds.length
-    this.#count = 1 + listeners + knocks + sockets.length
-    this.#firstSocket = 1 + listeners + knocks
-    if (this.#count * POLLFD_BYTES > this.#set.length) {
-      const memory = new SharedArrayBuffer(this.#count * 2 * POLLFD_BYTES)
-      this.#set = Buffer.from(memory)
-      this.#words = new Int32Array(memory)
-    }
-    this.#put(0, this.#wakeFd)
-    for (let k = 0; k < listeners; k++) this.#put(1 + k, this.#hasListeners ? this.#listenerFds[k]! : IGNORED_FD)
-    for (let k = 0; k < knocks; k++) this.#put(1 + listeners + k, this.#knockFds[k]!)
-    for (let k = 0; k < sockets.length; k++) this.#put(this.#firstSocket + k, sockets[k]!.fd)
+  /** What event k says of it, as poll(2) would. */
+  eventsAt(k: number): number {
+    return this.#words[k * EVENT_WORDS]!
   }
 
-  #put(k: number, fd: number): void {
-    this.#words[k * 2] = fd
-    this.#words[k * 2 + 1] = POLLIN
+  /** True if event k is the eventfd's. */
+  isWakeAt(k: number): boolean {
+    return this.#tokenAt(k) === WAKE
   }
 
-  get isWoken(): boolean {
-    return this.#events(0) !== 0
+  /** The listener that event k is of, −1 if it is of none. */
+  listenerAt(k: number): number {
+    const token = this.#tokenAt(k)
+    return token >= FIRST_LISTENER && token < FIRST_KNOCK ? token - FIRST_LISTENER : -1
   }
 
-  hasQueries(listener: number): boolean {
-    return this.#events(1 + listener) !== 0
+  /** True if event k is a client that waits to be accepted. */
+  isKnockAt(k: number): boolean {
+    const token = this.#tokenAt(k)
+    return token >= FIRST_KNOCK && token < FIRST_SOCKET
   }
 
-  /** What poll returned for `sockets[k]`, 0 for nothing. */
-  eventsOf(k: number): number {
-    return this.#events(this.#firstSocket + k)
+  /** The place of the upstream socket that event k is of, −1 if it is of none. */
+  placeAt(k: number): number {
+    const token = this.#tokenAt(k)
+    return token >= FIRST_SOCKET ? token - FIRST_SOCKET : -1
   }
 
-  #events(k: number): number {
-    const at = k * POLLFD_BYTES + 6
-    return this.#set[at]! | (this.#set[at + 1]! << 8)
+  close(): void {
+    this.#sys.close(this.#fd)
+    this.#openedFds[this.#place] = -1
   }
+
+  #tokenAt(k: number): number {
+    return this.#words[k * EVENT_WORDS + TOKEN_WORD]!
+  }
+}
+
+function must(call: string, result: number): number {
+  if (result < 0) throw new Error(`${call} gives ${errorName(-result)}`)
+  return result
 }

@@ -43,14 +43,24 @@ export class UpstreamSockets {
   #retired: UpstreamSocket[] = []
   #nextNumber = 1
   #nextClose: number = Number.POSITIVE_INFINITY
-  /** Raised whenever a socket was opened or closed: the poll set must be built again. */
-  changes = 0
+  readonly #watch: (fd: number, place: number) => number
+  /** By place. */
+  readonly #open: (UpstreamSocket | undefined)[] = []
 
-  /** `opened`: where descriptors are noted for whoever must close them after this worker. */
-  constructor(sys: Syscalls, random: () => number, opened: Int32Array) {
+  /**
+   * `opened`: where descriptors are noted for whoever must close them after this worker. `watch`: waits for what a socket
+   * receives until it is closed; returns 0 or an error.
+   */
+  constructor(
+    sys: Syscalls,
+    random: () => number,
+    opened: Int32Array,
+    watch: (fd: number, place: number) => number = () => 0,
+  ) {
     this.#sys = sys
     this.#random = random
     this.#opened = opened
+    this.#watch = watch
   }
 
   /**
@@ -65,10 +75,15 @@ export class UpstreamSockets {
     this.#pools = servers.map(() => [])
   }
 
-  /** All open sockets, in the order of the poll set. */
+  /** All open sockets. */
   *all(): Generator<UpstreamSocket> {
     for (const pool of this.#pools) yield* pool
     yield* this.#retired
+  }
+
+  /** The open socket whose descriptor is noted at `place`. */
+  at(place: number): UpstreamSocket | undefined {
+    return this.#open[place]
   }
 
   /** A socket to `server`, another one than number `avoid` if possible; null if none can be opened. */
@@ -78,13 +93,13 @@ export class UpstreamSockets {
     if (pool[k]?.number === avoid) k = (k + 1) % SOCKETS_EACH
     const socket = pool[k]
     if (socket && socket.uses < MAX_USES && now - socket.openedAt < MAX_AGE_MS) return socket
-    const fresh = socket === undefined || this.mayReplace(now) ? this.#open(server, now) : null
+    const fresh = socket === undefined || this.mayReplace(now) ? this.#connect(server, now) : null
     if (fresh === null) return socket ?? pool.find((other) => other.number !== avoid) ?? pool[0] ?? null
     if (socket) {
       this.#retire(socket, now)
       this.#replacements.take()
     }
-    // Pools fill from the front, so that the poll set has no holes.
+    // Pools fill from the front: they have no holes.
     pool[socket ? k : pool.length] = fresh
     return fresh
   }
@@ -110,7 +125,7 @@ export class UpstreamSockets {
 
   /**
    * Closes what waits no longer. To be called between two rounds: before the end of one, the number of a closed socket
-   * may be another's already while the poll set still has it as the old one's.
+   * may be another's already while there is still an event of the old one's.
    */
   closeRetired(now: number): void {
     this.#nextClose = Number.POSITIVE_INFINITY
@@ -133,7 +148,7 @@ export class UpstreamSockets {
     this.#nextClose = Number.POSITIVE_INFINITY
   }
 
-  #open(server: number, now: number): UpstreamSocket | null {
+  #connect(server: number, now: number): UpstreamSocket | null {
     const place = this.#opened.indexOf(-1)
     if (place < 0) return null
     const address = this.#addressOf(server)
@@ -142,14 +157,16 @@ export class UpstreamSockets {
     const fd = this.#sys.openDatagram(family, null, OPTIONS)
     if (fd < 0) return null
     // Connecting binds the socket to a port that the kernel draws at random from the ephemeral range.
-    if (this.#sys.connect(fd, bytes) < 0) {
+    if (this.#sys.connect(fd, bytes) < 0 || this.#watch(fd, place) < 0) {
       this.#sys.close(fd)
       return null
     }
     this.#opened[place] = fd
-    this.changes++
     const number = this.#nextNumber++
-    return { number, fd, place, server, openedAt: now, uses: 0, replies: 0, closeAt: Number.POSITIVE_INFINITY }
+    const closeAt = Number.POSITIVE_INFINITY
+    const socket: UpstreamSocket = { number, fd, place, server, openedAt: now, uses: 0, replies: 0, closeAt }
+    this.#open[place] = socket
+    return socket
   }
 
   #retire(socket: UpstreamSocket, now: number): void {
@@ -161,7 +178,7 @@ export class UpstreamSockets {
   #close(socket: UpstreamSocket): void {
     this.#sys.close(socket.fd)
     this.#opened[socket.place] = -1
-    this.changes++
+    this.#open[socket.place] = undefined
   }
 
   /** Null for a link-local address whose interface is not there (any more): it may come up again, as another one. */
