@@ -355,6 +355,26 @@ describe('DoH', () => {
     expect(opened).toBe(2)
   })
 
+  it('is idle from its last reply on, not from the query', async () => {
+    const { idleTimeoutMs } = DEFAULT_STREAM_SETTINGS.upstream
+    const usual = respond
+    let answer = (): void => {}
+    respond = (stream, body) => {
+      answer = (): void => usual(stream, body)
+    }
+    const slow = ask('https', query(7, 'a.'), 10 * idleTimeoutMs, 10 * idleTimeoutMs)
+    await until(() => expect(requests).toHaveLength(1))
+    nowMs += 2 * idleTimeoutMs
+    streams.sweep()
+    answer()
+    expect(await slow).toEqual(replyTo(query(7, 'a.')))
+    respond = usual
+    nowMs += idleTimeoutMs - 1
+    streams.sweep()
+    expect(await ask('https', query(8, 'b.'))).toEqual(replyTo(query(8, 'b.')))
+    expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1)
+  })
+
   it('asks again when the server ended the connection with the query under way', async () => {
     await ask('https', query(7, 'a.'))
     const usual = respond
@@ -644,7 +664,7 @@ describe('DoH', () => {
     await until(() => expect(counters.get(StreamCell.upstreamConnectionsOpened)).toBe(1))
     nowMs += DEFAULT_STREAM_SETTINGS.upstream.connectTimeoutMs - 1
     streams.sweep()
-    expect(worker.upstreamReplies).toEqual([])
+    expect(counters.get(StreamCell.failuresTimeout)).toBe(0)
     nowMs += 1
     streams.sweep()
     expect(await asking).toBe('timeout')
