@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import type { Server } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { type Server, Socket } from 'node:net'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { ClientConnections } from '../../src/stream/clients/client-connections.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
@@ -181,6 +181,48 @@ describe('limits', () => {
     await until(() => expect(client.replies.map(idOf)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
   })
 
+  it('has no more queries in flight than may be, however they come, and passes on more once half of them are answered', async () => {
+    const bench = await Bench.start({ maxInFlight: 4 })
+    const client = await bench.accepted()
+    const queries = Array.from({ length: 12 }, (_, n) => query(n, 'a.'))
+    const passedOn = (count: number): Promise<void> => until(() => expect(bench.worker.queries).toHaveLength(count))
+    const answer = async (count: number): Promise<void> => {
+      const before = client.replies.length
+      bench.worker.answer(bench.worker.queries.slice(before, before + count))
+      await until(() => expect(client.replies).toHaveLength(before + count))
+      await bench.pass(0)
+    }
+    client.send(...queries.slice(0, 3))
+    await passedOn(3)
+    client.send(...queries.slice(3))
+    await passedOn(4)
+    await answer(1)
+    expect(bench.worker.queries).toHaveLength(4)
+    await answer(1)
+    await passedOn(6)
+    await answer(4)
+    await passedOn(10)
+    await answer(3)
+    await passedOn(12)
+    await answer(3)
+    expect(client.replies.map(idOf)).toEqual(queries.map(idOf))
+  })
+
+  it('is not read from while as many queries are in flight as may be', async () => {
+    const bench = await Bench.start({ maxInFlight: 2 })
+    const [[accepted], client] = await Promise.all([once(bench.server, 'connection'), bench.accepted()])
+    const isPaused = (): boolean => (accepted instanceof Socket ? accepted.isPaused() : false)
+    client.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    expect(isPaused()).toBe(false)
+    client.send(FOUR[1]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(2))
+    expect(isPaused()).toBe(true)
+    bench.worker.answer(bench.worker.queries.slice(0, 1))
+    await until(() => expect(client.replies).toHaveLength(1))
+    expect(isPaused()).toBe(false)
+  })
+
   it('counts queries that get no reply as settled', async () => {
     const bench = await Bench.start({ maxInFlight: 2 })
     const client = bench.connect()
@@ -241,6 +283,27 @@ describe('limits', () => {
     expect(bench.count(StreamCell.connectionsRefusedClient)).toBe(1)
   })
 
+  it('closes nobody else’s connection for a client who has all that it may have', async () => {
+    const bench = await Bench.start({ maxConnectionsPerClient: 2 })
+    const others = [await bench.accepted('127.0.0.2'), await bench.accepted('127.0.0.2')]
+    for (let n = 0; n < 2; n++) (await bench.accepted()).send(FOUR[n]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(2))
+    const refused = bench.connect()
+    await until(() => expect(refused.closed).toBe(true))
+    expect([others.some(({ ended }) => ended), bench.count(StreamCell.connectionsEvicted)]).toEqual([false, 0])
+  })
+
+  it('takes the place of whoever has most, though another one has come later', async () => {
+    const bench = await Bench.start({ maxConnections: 3 })
+    const own = [await bench.accepted(), await bench.accepted()]
+    bench.nowMs -= 10
+    const other = await bench.accepted('127.0.0.2')
+    bench.nowMs += 10
+    await bench.accepted('127.0.0.3')
+    await until(() => expect(own[0]!.closed).toBe(true))
+    expect([own[1]!.ended, other.ended]).toEqual([false, false])
+  })
+
   it('does not let a client with many idle connections take the places of others', async () => {
     const bench = await Bench.start({ maxConnections: 4 })
     const other = await bench.accepted('127.0.0.2')
@@ -293,6 +356,32 @@ describe('idle connections', () => {
     await until(() => expect(client.ended).toBe(true))
     expect(bench.count(StreamCell.connectionsIdleClosed)).toBe(1)
     expect(client.error).toBeNull()
+  })
+
+  it('are looked after by themselves, as long as there are any', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const bench = await Bench.start({ idleTimeoutMs: 10_000 })
+      expect([vi.getTimerCount(), bench.clients.sweep()]).toEqual([0, false])
+      const client = await bench.accepted()
+      expect([vi.getTimerCount(), bench.clients.sweep()]).toEqual([1, true])
+      bench.nowMs += 10_000
+      vi.advanceTimersByTime(250)
+      // `until` waits by timers of its own.
+      while (!client.closed || bench.clients.size > 0) await new Promise(setImmediate)
+      vi.advanceTimersByTime(250)
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('are closed at once, whether or not the client closes its side', async () => {
+    const bench = await Bench.start({ idleTimeoutMs: 10_000 })
+    const client = await bench.accepted()
+    client.endsWithServer = false
+    await bench.pass(10_000)
+    await until(() => expect([client.ended, bench.clients.size]).toEqual([true, 0]))
   })
 
   it('are idle from their last reply on, not from the query', async () => {
@@ -511,6 +600,18 @@ describe('a data worker that is gone', () => {
     expect([idle.closed, other.closed]).toEqual([false, false])
   })
 
+  it('costs nothing of what others have under way', async () => {
+    const bench = await Bench.start({}, 2)
+    const [first, second] = [await bench.accepted(), await bench.accepted()]
+    for (const client of [first, second]) client.send(FOUR[0]!)
+    await until(() => expect(bench.workers.map(({ queries }) => queries.length)).toEqual([1, 1]))
+    bench.workers[1]!.die()
+    await until(() => expect(second.closed).toBe(true))
+    bench.worker.answer(bench.worker.queries)
+    await until(() => expect(first.replies).toHaveLength(1))
+    expect(bench.count(StreamCell.connectionsLost)).toBe(1)
+  })
+
   it('gets no new connections until it is replaced', async () => {
     const bench = await Bench.start({}, 2)
     bench.workers[1]!.die()
@@ -617,6 +718,31 @@ describe('draining', () => {
     bench.worker.answer(bench.worker.queries)
     await drained
     await until(() => expect(client.replies.map(idOf)).toEqual([1, 2]))
+  })
+
+  it('accepts nobody meanwhile', async () => {
+    const bench = await Bench.start()
+    const busy = await bench.accepted()
+    busy.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    const drained = bench.clients.drain()
+    const late = bench.connect()
+    await until(() => expect(late.closed).toBe(true))
+    bench.worker.answer(bench.worker.queries)
+    await drained
+    expect([busy.replies.length, bench.count(StreamCell.connectionsAccepted)]).toEqual([1, 1])
+  })
+
+  it('is cut short where nobody waits any longer: all connections are closed, and none is accepted', async () => {
+    const bench = await Bench.start()
+    const clients = [await bench.accepted(), await bench.accepted()]
+    clients[0]!.send(FOUR[0]!)
+    await until(() => expect(bench.worker.queries).toHaveLength(1))
+    expect(bench.clients.cutAll()).toBe(2)
+    await until(() => expect(clients.map(({ closed }) => closed)).toEqual([true, true]))
+    const late = bench.connect()
+    await until(() => expect(late.closed).toBe(true))
+    expect([bench.clients.size, bench.count(StreamCell.connectionsAccepted)]).toEqual([0, 2])
   })
 
   it('is over at once when nobody is connected', async () => {
