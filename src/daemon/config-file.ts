@@ -20,8 +20,8 @@ export interface ConfigFileOptions {
 /** The configuration file, which is loaded again when it says something else. One that is gone or empty changes nothing. */
 export class ConfigFile {
   readonly #options: ConfigFileOptions
-  /** Of the configuration in use. */
-  #text: string
+  /** Of the configuration in use; null after a refusal: then any text is news, that of the configuration in use as well. */
+  #text: string | null
   #watched: WatchedFile<string> | null = null
 
   constructor(options: ConfigFileOptions) {
@@ -62,6 +62,11 @@ export class ConfigFile {
   /** The configuration in use is made from this text now. */
   loaded(text: string): void {
     this.#text = text
+  }
+
+  /** A text was refused. What the file says next is told, whatever it is: the refusal ends with it, or is said again. */
+  refused(): void {
+    this.#text = null
   }
 
   #tell(text: string): void {

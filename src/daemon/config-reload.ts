@@ -5,7 +5,7 @@ import type { Config } from '../config/schema.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem, Reload } from '../observe/sources.ts'
 import type { Syscalls } from '../os/syscalls.ts'
-import { ConfigFile } from './config-file.ts'
+import { ConfigFile, type ConfigFileOptions } from './config-file.ts'
 import { handOverProblem } from './handover.ts'
 import type { OpenListener } from './listener-sockets.ts'
 import { overlap } from './listeners.ts'
@@ -29,6 +29,8 @@ export interface ConfigReloadOptions {
   /** Takes a configuration that passed all checks, with the old values of what only a new process takes. */
   take: (config: Config) => void
   log: Log
+  /** The machine's by default. */
+  surroundings?: Pick<ConfigFileOptions, 'files' | 'clock'>
 }
 
 /** Reads the configuration again; one with a problem changes nothing. */
@@ -41,10 +43,15 @@ export class ConfigReload {
 
   /** @throws ConfigError if the daemon cannot start with the configuration that was loaded */
   constructor(options: ConfigReloadOptions) {
-    const { loaded, log } = options
+    const { loaded, log, surroundings } = options
     this.#options = options
     this.#examine(loaded)
-    this.#file = new ConfigFile({ ...loaded, log, onChange: () => this.reload('the file has changed') })
+    this.#file = new ConfigFile({
+      ...loaded,
+      ...surroundings,
+      log,
+      onChange: () => this.reload('the file has changed'),
+    })
   }
 
   /** What an operator should know about the configuration in use, a line each. */
@@ -103,6 +110,7 @@ export class ConfigReload {
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : [String(error)]
       for (const problem of problems) log.error({}, `the configuration stays as it is: ${problem}`)
+      this.#file.refused()
       this.#note(problems, [])
     }
   }

@@ -86,6 +86,20 @@ test('the same text, written again or read meanwhile (SIGHUP), is no change', ()
   expect([changes, lines]).toEqual([0, []])
 })
 
+test('after a refusal every text is told, also that of the configuration in use, until one is taken', () => {
+  file.watch(true)
+  for (const text of ['nonsense\n', 'nonsense\n', TEXT]) {
+    files.replace(FILE, text)
+    rest()
+    if (text !== TEXT) file.refused()
+  }
+  expect(changes).toBe(3)
+  file.loaded(TEXT)
+  files.replace(FILE, TEXT)
+  rest()
+  expect(changes).toBe(3)
+})
+
 describe.each<[what: string, spoil: () => void, reason: string]>([
   ['gone', () => files.remove(FILE), 'does not exist; name an existing file'],
   ['emptied', () => files.write(FILE, ' \n'), 'is empty; write the configuration into it'],

@@ -358,15 +358,13 @@ describe('DoH', () => {
   it('is idle from its last reply on, not from the query', async () => {
     const { idleTimeoutMs } = DEFAULT_STREAM_SETTINGS.upstream
     const usual = respond
-    let answer = (): void => {}
-    respond = (stream, body) => {
-      answer = (): void => usual(stream, body)
-    }
+    const held: (() => void)[] = []
+    respond = (stream, body) => void held.push(() => usual(stream, body))
     const slow = ask('https', query(7, 'a.'), 10 * idleTimeoutMs, 10 * idleTimeoutMs)
-    await until(() => expect(requests).toHaveLength(1))
+    await until(() => expect(held).toHaveLength(1))
     nowMs += 2 * idleTimeoutMs
     streams.sweep()
-    answer()
+    held[0]!()
     expect(await slow).toEqual(replyTo(query(7, 'a.')))
     respond = usual
     nowMs += idleTimeoutMs - 1
