@@ -84,6 +84,7 @@ export class RuleFiles {
     counters.begin()
     if (config.rules.length === 0 && config.egress.default === 'allow') {
       this.#image = null
+      this.#overflow = null
       return null
     }
     const image = this.#compiled(config.rules)

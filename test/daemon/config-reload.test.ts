@@ -30,9 +30,13 @@ function load(): LoadedConfig {
   return loadConfig({ file: FILE, env: {}, readFile: () => files.textOf(FILE) })
 }
 
+function say(level: string): (fields: object, message: string) => void {
+  return (_, message) => void lines.push(`${level} ${message}`)
+}
+
+const log: Log = { level: 'info', debug: () => {}, info: say('info'), warn: say('warn'), error: say('error') }
+
 function open(listeners: readonly OpenListener[] = []): ConfigReload {
-  const say = (level: string) => (_: object, message: string) => void lines.push(`${level} ${message}`)
-  const log: Log = { level: 'info', debug: () => {}, info: say('info'), warn: say('warn'), error: say('error') }
   const loaded = load()
   const reload = new ConfigReload({
     loaded,
@@ -103,13 +107,6 @@ test('the watch ends and begins with its key', () => {
 
 test('where there is nothing to read again, whoever asks is told, and nothing is wrong from then on', () => {
   const loaded = load()
-  const log: Log = {
-    level: 'info',
-    debug: () => {},
-    info: (_, line) => void lines.push(line),
-    warn: () => {},
-    error: () => {},
-  }
   const reload = new ConfigReload({
     loaded: { ...loaded, file: null },
     load: undefined,
@@ -122,7 +119,7 @@ test('where there is nothing to read again, whoever asks is told, and nothing is
   })
   reload.reload('SIGHUP')
   expect(reload.last).toMatchObject({ problems: ['there is no configuration to read again'], refusedSinceMs: null })
-  expect([reload.problems, taken, lines]).toEqual([[], [], ['SIGHUP: there is no configuration to read again']])
+  expect([reload.problems, taken, lines]).toEqual([[], [], ['info SIGHUP: there is no configuration to read again']])
 })
 
 test('a configuration that cannot be started with is an error at once', () => {
