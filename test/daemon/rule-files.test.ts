@@ -126,6 +126,14 @@ describe('settings', () => {
     expect(world.settings.engine.rules!.image).not.toBe(before)
   })
 
+  test('that are read again have their files read again, at once', () => {
+    world.files.write(LIST, 'a.example\n')
+    open(`[{ file: ${LIST}, action: nxdomain }]`)
+    world.files.write(LIST, 'b.example\n')
+    world.settings.reload(world.settings.config)
+    expect(denied('a.example', 'b.example')).toEqual(['b.example'])
+  })
+
   test('of another configuration count at once, and its files are watched instead', () => {
     world.files.write(LIST, 'a.example\n')
     open(`[{ file: ${LIST}, action: nxdomain }]`)

@@ -82,6 +82,10 @@ describe('NXDOMAIN below search domains', () => {
     expect(collect([below('a', 6), below('b', 4)]).stormName()).toBe('a')
     expect(collect([below('a', 5), below('b', 5)]).stormName()).toBeNull()
     expect(collect([]).stormName()).toBeNull()
+    // Half of all only with what it may be too large by: it took the place of another name.
+    const many = Array.from({ length: 256 }, (_, n) => below(`a${n}`, 100))
+    expect(collect([...many, below('late', 25_580)]).stormName()).toBeNull()
+    expect(collect([...many, below('late', 25_800)]).stormName()).toBe('late')
   })
 
   const searched: [name: string, search: string[], base: string | null][] = [

@@ -232,6 +232,13 @@ describe('state of the world', () => {
     expect((await accepted.next()).text).toBe('first')
     expect(await stream.requests.next()).toMatchObject({ version_info: 'v1', error_detail: null })
     expect(loud(logs).at(-1)).toContain('2 name tables in one response')
+    // Once, until there is something else to say.
+    const said = loud(logs).length
+    for (const names of [['one', 'two'], ['one'], ['one', 'two', 'three']]) {
+      stream.push({ tables: names.map(table) })
+      await stream.requests.next()
+    }
+    expect(loud(logs).slice(said)).toEqual([expect.stringContaining('3 name tables in one response')])
   })
 
   it('counts a table equal to the one in use apart', async () => {

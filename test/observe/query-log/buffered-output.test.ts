@@ -129,7 +129,49 @@ describe('an output', () => {
     reader.obstacle = null
     output.reopen()
     await settled()
-    expect(reader.got).toBe('a')
+    // What is opened then need not be looked for once more.
+    expect([reader.got, reader.reopened]).toEqual(['a', 0])
+  })
+
+  it('has room again for as much as was written, however much there was', async () => {
+    for (let k = 0; k < 10; k++) {
+      for (let n = 0; n < 4; n++) push('a', MIB)
+      await settled()
+    }
+    expect([reader.got.replaceAll('\0', ''), output.dropped, output.trouble]).toEqual(['a'.repeat(40), 0, null])
+  })
+
+  it('takes up to four MiB, what is being written included', async () => {
+    reader.pause = Promise.withResolvers<void>().promise
+    push('a', 4 * MIB)
+    await settled()
+    expect([output.dropped, output.trouble]).toEqual([0, null])
+    push('b', 1, 7)
+    expect([output.dropped, output.trouble?.reason]).toEqual([7, 'entries are taken more slowly than they come'])
+  })
+
+  it('counts pauses and losses of each trouble by themselves', async () => {
+    const trouble = async (lost: number): Promise<number[]> => {
+      reader.obstacle = 'gone'
+      push('a', 4 * MIB)
+      await settled()
+      push('b', 1, lost)
+      const pauses: number[] = []
+      for (let k = 0; k < 2; k++) {
+        pauses.push(...clock.pending)
+        clock.advance(clock.pending[0]!)
+        await settled()
+      }
+      reader.obstacle = null
+      clock.advance(clock.pending[0]!)
+      await settled()
+      return pauses
+    }
+    expect(await trouble(3)).toEqual([250, 500])
+    expect(await trouble(5)).toEqual([250, 500])
+    const losses = log.lines.filter(({ level }) => level === 'info').map(({ fields }) => fields)
+    expect(losses).toMatchObject([{ lost: 3 }, { lost: 5 }])
+    expect(output.dropped).toBe(8)
   })
 
   it('looks for a file that was moved when it is told to, and not during a write', async () => {

@@ -74,6 +74,19 @@ describe('a file', () => {
     expect([text('queries.1'), text()]).toEqual(['eeee', 'f'.repeat(40)])
   })
 
+  it('that is empty is not put aside for one entry that is larger than its bound', async () => {
+    writeFileSync(`${path}.1`, 'before')
+    const channel = await begin(null, 10)
+    await channel.write(Buffer.alloc(40, 'f'))
+    expect([text('queries.1'), text()]).toEqual(['before', 'f'.repeat(40)])
+  })
+
+  it('that is just as large as its bound is whole', async () => {
+    const channel = await begin(null, 8)
+    for (const each of ['aaaa', 'bbbb', 'c']) await channel.write(Buffer.from(each))
+    expect([text('queries.1'), text()]).toEqual(['aaaabbbb', 'c'])
+  })
+
   it('with a beginning and an end has both, and is never continued behind its end', async () => {
     writeFileSync(path, '<before>')
     const channel = await begin(FRAME, 6)
