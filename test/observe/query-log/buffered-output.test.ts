@@ -60,6 +60,24 @@ function push(text: string, size: number = text.length, count: number = 1): void
   output.push({ bytes: Buffer.concat([Buffer.from(text), Buffer.alloc(size - text.length)]), count })
 }
 
+/** The reader fails three times, and so many entries are lost meanwhile. Returns the first two pauses. */
+async function trouble(lost: number): Promise<number[]> {
+  reader.obstacle = 'gone'
+  push('a', 4 * MIB)
+  await settled()
+  push('b', 1, lost)
+  const pauses: number[] = []
+  for (let k = 0; k < 2; k++) {
+    pauses.push(...clock.pending)
+    clock.advance(clock.pending[0]!)
+    await settled()
+  }
+  reader.obstacle = null
+  clock.advance(clock.pending[0]!)
+  await settled()
+  return pauses
+}
+
 const messages = (): string[] => log.lines.map(({ level, message }) => `${level} ${message.slice(0, 24)}`)
 
 describe('an output', () => {
@@ -151,22 +169,6 @@ describe('an output', () => {
   })
 
   it('counts pauses and losses of each trouble by themselves', async () => {
-    const trouble = async (lost: number): Promise<number[]> => {
-      reader.obstacle = 'gone'
-      push('a', 4 * MIB)
-      await settled()
-      push('b', 1, lost)
-      const pauses: number[] = []
-      for (let k = 0; k < 2; k++) {
-        pauses.push(...clock.pending)
-        clock.advance(clock.pending[0]!)
-        await settled()
-      }
-      reader.obstacle = null
-      clock.advance(clock.pending[0]!)
-      await settled()
-      return pauses
-    }
     expect(await trouble(3)).toEqual([250, 500])
     expect(await trouble(5)).toEqual([250, 500])
     const losses = log.lines.filter(({ level }) => level === 'info').map(({ fields }) => fields)
