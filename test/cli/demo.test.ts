@@ -45,7 +45,10 @@ describe('demo', () => {
       answers: [{ name: 'example.com', type: 'A', ttl: 300, data: '192.0.2.80' }],
     }))
     const args = ['demo', '--mesh', mesh, '--listen', '127.0.0.1:0', ...FREE_PORTS]
-    child = startByname(args, { BYNAME_UPSTREAM_SERVERS: upstream.text })
+    child = startByname(args, {
+      BYNAME_UPSTREAM_SERVERS: upstream.text,
+      BYNAME_UPSTREAM_ATTEMPT_TIMEOUT_MS: '3000',
+    })
     child.stderr!.resume()
     screen = await until(child, /Ctrl-C/)
     port = Number(/DNS +127\.0\.0\.1:(\d+)/.exec(screen)?.[1])

@@ -192,6 +192,7 @@ test.each([
     JSON.stringify({
       listen: ['127.0.0.1:0'],
       metrics: { listen: '127.0.0.1:0' },
+      admin: { listen: '127.0.0.1:0' },
       mesh: { source: { table: tableFile() } },
       upstream: { servers: ['127.0.0.1:53'] },
     }),

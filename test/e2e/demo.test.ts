@@ -29,7 +29,10 @@ class Demo {
   screen = ''
 
   constructor(args: readonly string[], upstream: ScriptedResolver) {
-    this.child = startLauncher(LAUNCHER, ['demo', ...FREE_PORTS, ...args], { BYNAME_UPSTREAM_SERVERS: upstream.text })
+    this.child = startLauncher(LAUNCHER, ['demo', ...FREE_PORTS, ...args], {
+      BYNAME_UPSTREAM_SERVERS: upstream.text,
+      BYNAME_UPSTREAM_ATTEMPT_TIMEOUT_MS: '3000',
+    })
     this.child.stderr!.resume()
   }
 

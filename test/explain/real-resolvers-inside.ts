@@ -42,7 +42,7 @@ const seen: Seen[] = []
 for (const { name, ndots, search, zone: answers } of cases) {
   zone = answers
   const list = search.length === 0 ? '' : `search ${search.join(' ')}\n`
-  writeFileSync('/etc/resolv.conf', `nameserver 127.0.0.1\n${list}options ndots:${ndots} timeout:1 attempts:1\n`)
+  writeFileSync('/etc/resolv.conf', `nameserver 127.0.0.1\n${list}options ndots:${ndots} timeout:2 attempts:1\n`)
   for (const libc of ['glibc', 'musl'] as const) {
     asked = []
     const result = await promisify(execFile)(join(folder, libc), [name]).then(({ stdout }) => stdout.trim())

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { createServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { FrameReader } from '../../src/dns/frame.ts'
 import { StreamCell, StreamCounters } from '../../src/stats/stream-counters.ts'
 import { DataWorkerLink } from '../../src/stream/data-worker-link.ts'
@@ -11,6 +11,7 @@ import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import { UpstreamStreams } from '../../src/stream/upstreams/upstream-streams.ts'
 import { framed, joined, messagesOf, query, replyTo } from './dns-messages.ts'
 import { listening } from './listening.ts'
+import { until } from '../until.ts'
 import { ScriptedDataWorker } from './scripted-data-worker.ts'
 
 const CA = certificate('ca.pem')
@@ -193,9 +194,9 @@ class Bench {
   }
 
   /** All that was asked is answered, each with its own reply. */
-  async answered(timeout: number = 5000): Promise<void> {
+  async answered(): Promise<void> {
     const { upstreamReplies } = this.worker
-    await vi.waitFor(() => expect(upstreamReplies).toHaveLength(this.asked), { timeout, interval: 2 })
+    await until(() => expect(upstreamReplies).toHaveLength(this.asked))
     for (const { failure, reply, token } of upstreamReplies) {
       expect([token, failure]).toEqual([token, null])
       expect(reply).toEqual(replyTo(query(token, `n${token}.test.`)))
@@ -267,10 +268,7 @@ describe.each(['tcp', 'tls'] as const)('over %s, a server that', (transport) => 
     const bench = await benchFor(kind, transport)
     bench.burst(40)
     if (kind.silentMs !== undefined) {
-      await vi.waitFor(() => expect(bench.worker.upstreamReplies.length).toBeGreaterThan(0), {
-        interval: 2,
-        timeout: 10_000,
-      })
+      await until(() => expect(bench.worker.upstreamReplies.length).toBeGreaterThan(0))
       await bench.quiet()
       expect(bench.worker.upstreamReplies.length).toBeLessThan(40)
       bench.pass(kind.silentMs)
