@@ -225,6 +225,36 @@ describe('before the first table', () => {
   })
 })
 
+describe('servers', () => {
+  it('are one each, however often they are named, and those that are left out leave no gap', () => {
+    const { servers, routes } = settingsOf(
+      '',
+      '{ listen: ["192.0.2.1:53"], upstream: { servers: [10.0.0.1, 192.0.2.1, 10.0.0.2], routes: [{ domains: [x.y], servers: [192.0.2.1, 10.0.0.1] }] } }',
+    )
+    expect(servers.map(({ label }) => label)).toEqual(['10.0.0.1:53', '10.0.0.2:53'])
+    expect(routes.map((route) => route.servers)).toEqual([[0], [0, 1]])
+  })
+
+  it('of a route that rules choose are used for it by its name', () => {
+    const settings = settingsOf(
+      TWO,
+      'upstream: { routes: [{ name: corp, servers: [10.5.5.5] }, { domains: [x.y], servers: [10.5.5.5] }] }',
+    )
+    expect(settings.routes.map(({ name }) => name)).toEqual(['corp', undefined, undefined])
+    expect(serverUses(settings, new Set()).at(-1)).toEqual({ routes: ['rules:corp', 'x.y'], isLoop: false })
+  })
+})
+
+describe('who may ask', () => {
+  it('are those that the configuration names, and nobody else', () => {
+    expect(prefixes('access: [10.9.0.0/16, "fd00::/8"]')).toEqual([
+      '10.9.0.0/16',
+      '253.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0/8',
+    ])
+    expect(prefixes('{ listen: ["0.0.0.0:53"], access: [10.9.0.0/16] }')).toEqual(['10.9.0.0/16'])
+  })
+})
+
 describe('what a server is used for', () => {
   it('is every domain of every route that it stands in, the default one as a dot', () => {
     const settings = settingsOf(

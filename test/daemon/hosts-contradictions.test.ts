@@ -79,6 +79,8 @@ test('many are told by the first three, since the first was seen, until they are
     sinceMs: 10,
     text: expect.stringMatching(/; and 2 more names \(/),
   })
+  expect(first?.text.match(/ there and /g)).toHaveLength(3)
+  expect(contradictions.problems({ ...names, hosts: hosts.slice(0, 3) }, 15)[0]?.text).not.toContain('more names')
   const fewer = { ...names, hosts: hosts.slice(0, 1) }
   expect(contradictions.problems(fewer, 20)[0]?.sinceMs).toBe(10)
   expect(contradictions.problems({ ...names, hosts: [] }, 30)).toEqual([])

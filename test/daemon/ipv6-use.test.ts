@@ -16,6 +16,11 @@ test.each([
   [['127.0.0.1', 'fe80::1%eth0', 'febf::2'], false],
   [['fd00::5'], true],
   [['::1', '2001:db8::1'], true],
+  // Only its second byte is like that of a link's, or only its first.
+  [['2080::1'], true],
+  [['fec0::1'], true],
+  [['fe80::1%a%b'], false],
+  [['::2'], true],
   [[], false],
 ])('of the addresses %j one is global: %s', (addresses, expected) => {
   expect(hasGlobalIpv6(addresses)).toBe(expected)
@@ -24,6 +29,7 @@ test.each([
 test.each([
   ['none', '', false],
   ['loopback alone', route('00000000000000000000000000000001', '80200001', 'lo'), false],
+  ['by the loopback interface', route('fd', '00000001', 'lo'), false],
   ['a default route that rejects', route('', '00200200', 'lo'), false],
   ['unreachable', route('fd', '00000201', 'eth0'), false],
   [

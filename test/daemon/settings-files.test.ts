@@ -85,6 +85,30 @@ describe('resolv.conf', () => {
     expect([world.servers, world.settings.identity.searchDomain]).toEqual([['192.0.2.7:53'], 'other.example'])
   })
 
+  test('that names no servers from the start, and none later, counts by its search domains', () => {
+    world.files.write(RESOLV_CONF, 'search one.example\n')
+    const settings = world.open()
+    expect(world.lines).toEqual(['warn no upstream servers: names outside the mesh get SERVFAIL'])
+    world.files.write(RESOLV_CONF, 'search other.example\n')
+    world.rest()
+    expect([settings.identity.searchDomain, world.lines.at(-1)]).toEqual(['other.example', 'info resolv.conf changed'])
+  })
+
+  test('says how names are searched', () => {
+    const settings = world.open()
+    expect(settings.search).toEqual({ domains: ['corp.example'], ndots: 1 })
+    world.files.write(RESOLV_CONF, 'nameserver 192.0.2.1\nsearch a.example b.example\noptions ndots:3\n')
+    world.rest()
+    expect(settings.search).toEqual({ domains: ['a.example', 'b.example'], ndots: 3 })
+  })
+
+  test('with the same search domain as before makes no table anew', () => {
+    world.open()
+    world.files.write(RESOLV_CONF, 'nameserver 192.0.2.2\nsearch corp.example\n')
+    world.rest()
+    expect([world.servers, world.identities]).toEqual([['192.0.2.2:53'], []])
+  })
+
   test('another one makes loops forgotten: its servers may lead elsewhere', () => {
     const settings = world.open()
     settings.loopFound('192.0.2.1:53', Uint8Array.of(127, 0, 0, 1))
@@ -176,6 +200,16 @@ describe("this machine's addresses", () => {
     expect(world.lines).toEqual(["info this machine's addresses changed"])
     world.clock.advance(60_000)
     expect(world.told).toHaveLength(1)
+  })
+
+  test('and at once where a server begins to fail, which is probed again', () => {
+    const settings = world.open()
+    const before = settings.engine.loopProbe?.id
+    world.addresses = ['10.0.0.9']
+    settings.serverFails()
+    expect(own()).toEqual(['10.0.0.9'])
+    expect(settings.engine.loopProbe?.id).not.toBe(before)
+    expect(world.told.at(-1)).toBe(settings.engine)
   })
 
   test('and at once where somebody was refused; the same ones in another order tell nobody', () => {
@@ -340,6 +374,9 @@ test('a search domain whose storms are not ended is warned of once, until its se
     'search storms are not ended below default.svc.cluster.local. (a template): every question there is asked of servers; search.storms: off says the same for all domains'
   expect(settings.warnings).toEqual([warning])
   expect(world.lines.filter((line) => line === `warn ${warning}`)).toHaveLength(1)
+  world.files.write(HOSTS, '192.0.2.10 other.corp\n')
+  world.rest()
+  expect([world.hosts, settings.warnings]).toEqual([['other.corp'], [warning]])
   world.files.write(RESOLV_CONF, 'nameserver 10.0.0.11\nsearch default.svc.cluster.local\n')
   world.rest()
   expect(settings.warnings).toEqual([])

@@ -76,8 +76,10 @@ describe('an upstream server', () => {
     workers[0]!.upstreamDuration(1, 0.01)
     turn(0, false, 2)
     look(settings)
-    for (let n = 0; n < 1200; n++) workers[n & 1]!.upstreamDuration(1, n / 1000)
+    // However long they took.
+    for (let n = 0; n < 1200; n++) workers[n & 1]!.upstreamDuration(1, n)
     workers[0]!.upstreamDuration(2, 0.01)
+    workers[0]!.upstreamDuration(0, 0.01)
     look(settings)
     turn(0, true)
     look(settings)
@@ -191,6 +193,19 @@ describe('other servers', () => {
     turn(0, true)
     look(settingsOf(TWO))
     expect(lines).toEqual([])
+  })
+
+  it('that are added make nobody say again what was said of those that stay', () => {
+    begin(settingsOf(ONE, TWO))
+    turn(0, false, 2)
+    look(settingsOf(ONE, TWO))
+    expect(lines).toHaveLength(1)
+    turn(2, true)
+    for (let n = 0; n < 3; n++) look(settingsOf(ONE, TWO, THREE))
+    expect(lines).toHaveLength(1)
+    turn(0, true)
+    look(settingsOf(ONE, TWO, THREE))
+    expect(lines[1]).toContain(`${ONE} answers again after 4 s`)
   })
 
   it('take nothing from what was known of one that was left out for a while', () => {
