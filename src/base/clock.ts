@@ -13,10 +13,12 @@ export const wallClock: Clock = { now: () => Date.now(), after }
 export const steadyClock: Clock = { now: () => performance.now(), after }
 
 const SECOND_MS = 1000
+const LONG_MS = 5000
 
 /**
- * The clock, but what is due in a second or later is due on a whole second, half a second sooner or later than asked: what
- * looks at something every few seconds then looks together. To wake an idle process costs more than what it does then.
+ * The clock, but what is due in a second or later is due on a whole second, what is due in five or later on a whole five
+ * seconds: up to half as much sooner or later than asked. What looks at something every few seconds then looks together. To
+ * wake an idle process costs more than what it does then.
  */
 export function onWholeSeconds(clock: Clock): Clock {
   return {
@@ -24,7 +26,8 @@ export function onWholeSeconds(clock: Clock): Clock {
     after(delayMs, run) {
       if (delayMs < SECOND_MS) return clock.after(delayMs, run)
       const now = clock.now()
-      return clock.after(Math.ceil(Math.round((now + delayMs) / SECOND_MS) * SECOND_MS - now), run)
+      const unitMs = delayMs < LONG_MS ? SECOND_MS : LONG_MS
+      return clock.after(Math.ceil(Math.round((now + delayMs) / unitMs) * unitMs - now), run)
     },
   }
 }

@@ -1,12 +1,15 @@
-/** Looks at what the data workers count in shared memory, once a second while anybody asks, for what the control thread must react to. */
+/**
+ * Looks at what the data workers count in shared memory, for what the control thread must react to: once a second while servers
+ * are asked or clients refused.
+ */
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
-import { RCODES, SOURCES, type WorkerCounters } from '../stats/counters.ts'
+import { RCODES, Source, type WorkerCounters } from '../stats/counters.ts'
 import type { DaemonSettings } from './settings.ts'
-import { UpstreamHealth } from './upstream-health.ts'
+import { REQUEST_FIELDS, UpstreamHealth } from './upstream-health.ts'
 
 const LOOK_EVERY_MS = 1000
-/** As long as nobody asks: to wake an idle process costs more than the look. */
+/** As long as byname answers by itself: to wake the thread costs more than the look, a tenth of an answer at 100 a second. */
 const QUIET_MS = 5000
 const REFUSED: number = RCODES.indexOf('REFUSED')
 
@@ -25,7 +28,7 @@ export class CounterWatch {
   readonly #options: CounterWatchOptions
   readonly #health: UpstreamHealth
   #refused = 0
-  #requests = 0
+  #watched = 0
   #cancel: (() => void) | null = null
 
   constructor(options: CounterWatchOptions) {
@@ -46,11 +49,20 @@ export class CounterWatch {
     this.#cancel ??= this.#options.clock.after(delayMs, () => {
       this.#cancel = null
       const workers = this.#options.counters()
-      const requests = workers.reduce((sum, each) => sum + each.requests, 0)
-      this.#arm(requests === this.#requests ? QUIET_MS : LOOK_EVERY_MS)
-      this.#requests = requests
+      const watched = workers.reduce((sum, each) => sum + refusedBy(each) + this.#askedOf(each), 0)
+      this.#arm(watched === this.#watched ? QUIET_MS : LOOK_EVERY_MS)
+      this.#watched = watched
       this.#look(workers)
     })
+  }
+
+  /** Queries to the servers in use. */
+  #askedOf(worker: WorkerCounters): number {
+    let asked = 0
+    for (let k = 0; k < this.#options.settings.engine.servers.length; k++) {
+      for (const field of REQUEST_FIELDS) asked += worker.upstreamGet(k, field)
+    }
+    return asked
   }
 
   #look(workers: readonly WorkerCounters[]): void {
@@ -65,5 +77,5 @@ export class CounterWatch {
 
 /** REFUSED by us, whatever the reason. */
 function refusedBy(counters: WorkerCounters): number {
-  return counters.responsesOf(SOURCES.indexOf('local'), REFUSED)
+  return counters.responsesOf(Source.local, REFUSED)
 }

@@ -1,6 +1,6 @@
 /**
  * Says in the log when an upstream server goes bad and when it is well again. The engines know, in their own threads;
- * what they count in shared memory is looked at every second while anybody asks, so that no query waits for a line.
+ * what they count in shared memory is looked at every second while servers are asked, so that no query waits for a line.
  */
 import type { EngineSettings } from '../engine/settings.ts'
 import type { Log } from '../base/log.ts'
@@ -10,12 +10,13 @@ import { DURATION_BOUNDS, UpstreamField, type WorkerCounters } from '../stats/co
 const MAX_LINES = 4
 const WINDOW_MS = 60_000
 
-const REQUESTS = [
+/** Queries to a server, by transport. */
+export const REQUEST_FIELDS: readonly number[] = [
   UpstreamField.requestsUdp,
   UpstreamField.requestsTcp,
   UpstreamField.requestsTls,
   UpstreamField.requestsHttps,
-] as const
+]
 
 /** What a failure is called, for one and for several. */
 const FAILURES: readonly (readonly [field: number, one: string, several: string])[] = [
@@ -69,7 +70,9 @@ export class UpstreamHealth {
     for (const [index, { label }] of servers.entries()) {
       const failures = FAILURES.map(([field]) => sumOf(workers, index, field))
       // A worker that has not asked it knows nothing of it.
-      const asking = workers.filter((counters) => REQUESTS.some((field) => counters.upstreamGet(index, field) > 0))
+      const asking = workers.filter((counters) =>
+        REQUEST_FIELDS.some((field) => counters.upstreamGet(index, field) > 0),
+      )
       const isDown =
         asking.length > 0 && asking.every((counters) => counters.upstreamGet(index, UpstreamField.healthy) === 0)
       const hasOthers = routes.every((route) => !route.servers.includes(index) || route.servers.length > 1)

@@ -73,6 +73,7 @@ export class LastHour {
   }
 
   async overview(): Promise<Overview> {
+    this.#options.sources.samples.catchUp()
     const status = await this.#options.status()
     const { servers } = this.#failures
     const queries = (this.#names?.failures ?? []).map((each) => ({ ...each, reason: reasonAt(servers, each.atMs) }))

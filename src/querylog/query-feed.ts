@@ -13,10 +13,10 @@ import { type QueryRecord, RingReader } from './ring-reader.ts'
 const SLICE = 2048
 /** More than a full ring has. */
 const MOST_SLICES = 32
-/** For samples nobody is in a hurry. A log must be read before a ring is full, sooner the more there is. */
-const SAMPLES_EVERY_MS = 1000
-/** As long as there are none: each look wakes the process. */
-const QUIET_MS = 5000
+/** For samples nobody is in a hurry (`catchUp` is for who is), and each look wakes the process: a ring holds many more. */
+const SAMPLES_EVERY_MS = 5000
+/** A log must be read before a ring is full, sooner the more there is. Of a sample it takes longer until one is full. */
+const LOG_SAMPLE_LATEST_MS = 1000
 const LOG_SOONEST_MS = 5
 const LOG_LATEST_MS = 50
 const NOW_MS = 0
@@ -48,11 +48,12 @@ export interface QuerySample {
 /** Where samples can be had. */
 export interface QuerySamples {
   /**
-   * Hands samples to `handler` from now on, some dozens a second at most, a second late, two after a
-   * pause; what is returned ends that.
+   * Hands samples to `handler` from now on, some dozens a second at most, within five seconds; what is returned ends that.
    * They are chosen at random. Without a subscriber a data worker does nothing for them.
    */
   subscribe(handler: (sample: QuerySample) => void): () => void
+  /** Hands out at once what there is by now. */
+  catchUp(): void
 }
 
 /** What the query log wants: the fields of RingWishes, and Wants.MESSAGES or 0. */
@@ -100,6 +101,10 @@ export class QueryFeed implements QuerySamples {
     }
   }
 
+  catchUp(): void {
+    this.#drain()
+  }
+
   /** Begins, changes or, with null, ends the log. What was written down for the log before goes to the one before. */
   setLog(log: LogWishes | null): void {
     this.#drain()
@@ -121,8 +126,7 @@ export class QueryFeed implements QuerySamples {
     const { sources = 0, rcodes = 0, logPeriod = 1, leastLatencyMicros = 0 } = log ?? {}
     const wants = samples | (log === null ? 0 : Wants.LOG | (log.hasMessages ? Wants.MESSAGES : 0))
     for (const reader of this.#readers) reader.wish({ wants, sources, rcodes, logPeriod, leastLatencyMicros })
-    // Of a sample it takes longer until a ring is full.
-    this.#latestMs = Math.min(SAMPLES_EVERY_MS, LOG_LATEST_MS * logPeriod)
+    this.#latestMs = Math.min(LOG_SAMPLE_LATEST_MS, LOG_LATEST_MS * logPeriod)
     this.#pauseMs = this.#latestMs
     this.#arm(log === null ? SAMPLES_EVERY_MS : this.#latestMs)
   }
@@ -140,7 +144,7 @@ export class QueryFeed implements QuerySamples {
   /** The pause halves as soon as much has come, and doubles while little comes. */
   #delayAfter(most: number): number {
     if (most === SLICE) return NOW_MS
-    if (this.#log === null) return most === 0 ? QUIET_MS : SAMPLES_EVERY_MS
+    if (this.#log === null) return SAMPLES_EVERY_MS
     const factor = most > SLICE / 4 ? 0.5 : 2
     this.#pauseMs = Math.min(this.#latestMs, Math.max(LOG_SOONEST_MS, this.#pauseMs * factor))
     return this.#pauseMs

@@ -18,7 +18,23 @@ test('looks of a second and of five, begun at different moments, wake the proces
   clock.advance(12_000)
   const times = (ms: number): number[] => looks.filter(([each]) => each === ms).map(([, at]) => at)
   expect(times(1000)).toEqual(Array.from({ length: 12 }, (_, n) => 1_001_000 + n * 1000))
-  expect(times(5000)).toEqual([1_006_000, 1_011_000])
+  expect(times(5000)).toEqual([1_005_000, 1_010_000])
+})
+
+test('looks every five seconds, begun at different moments, wake the process once in five', () => {
+  const clock = new FakeClock(1_000_300)
+  const seconds = onWholeSeconds(clock)
+  const wakeUps = new Set<number>()
+  const look = (): void => {
+    wakeUps.add(clock.now())
+    seconds.after(5000, look)
+  }
+  for (const laterMs of [0, 900, 2200]) {
+    clock.advance(laterMs)
+    seconds.after(5000, look)
+  }
+  clock.advance(20_000)
+  expect([...wakeUps].slice(-3)).toEqual([1_010_000, 1_015_000, 1_020_000])
 })
 
 test.each([

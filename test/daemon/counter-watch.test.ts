@@ -4,7 +4,7 @@ import { Source, UpstreamField, WorkerCounters } from '../../src/stats/counters.
 import { FakeClock } from '../base/fake-clock.ts'
 import { settingsWith } from '../engine/engine-under-test.ts'
 
-it('looks once a second while anybody asks: refused clients are told of at most once a look, servers that fail in a line; and no more once stopped', () => {
+it('looks once a second while servers are asked: refused clients are told of at most once a look, servers that fail in a line; and no more once stopped', () => {
   const clock = new FakeClock()
   const workers = [new WorkerCounters(), new WorkerCounters()]
   const lines: string[] = []
@@ -20,13 +20,14 @@ it('looks once a second while anybody asks: refused clients are told of at most 
     clock,
     log: { debug: say, info: say, warn: say, error: say },
   })
+  workers[0]!.upstreamSet(0, UpstreamField.healthy, 1)
   watch.start()
   clock.advance(3000)
   expect(told).toBe(0)
-  // One query a second, and none in the end.
+  // One query to the server a second, and none in the end.
   const ask = (seconds: number): void => {
     for (let n = 0; n < seconds; n++) {
-      workers[0]!.request(0, 0, 1)
+      workers[0]!.upstreamAdd(0, UpstreamField.requestsUdp, 1)
       clock.advance(1000)
     }
   }
@@ -42,13 +43,21 @@ it('looks once a second while anybody asks: refused clients are told of at most 
   workers[1]!.response(Source.local, 5, 0, 12)
   workers[0]!.upstreamAdd(0, UpstreamField.requestsUdp, 2)
   workers[0]!.upstreamAdd(0, UpstreamField.failuresTimeout, 2)
-  ask(1)
+  workers[0]!.upstreamSet(0, UpstreamField.healthy, 0)
+  ask(5)
   expect(told).toBe(2)
   ask(3)
   // Nobody was refused since.
   expect([told, failing]).toEqual([2, 1])
   expect(lines).toEqual([expect.stringMatching(/^upstream server 192\.0\.2\.1:53 fails: 2 timeouts;/)])
   clock.advance(1000)
+  expect(clock.pending).toEqual([5000])
+  // What byname answers by itself is no reason to look.
+  for (let n = 0; n < 5; n++) {
+    workers[0]!.request(0, 0, 1)
+    workers[0]!.response(Source.mesh, 0, 0, 60)
+    clock.advance(1000)
+  }
   expect(clock.pending).toEqual([5000])
   watch.stop()
   expect(clock.pending).toEqual([])

@@ -41,7 +41,7 @@ export function fakeSources(changes: Partial<ObserveSources> = {}): ObserveSourc
     ping: () => Promise.resolve([true, true]),
     flush: () => Promise.resolve(0),
     explain: () => Promise.resolve({ problem: 'nothing to explain' }),
-    samples: { subscribe: () => () => {} },
+    samples: { subscribe: () => () => {}, catchUp: () => {} },
     collectsTopNames: () => true,
     searchDomains: () => ['shop.svc.cluster.local', 'cluster.local'],
     queryLog: () => ({ entries: 0, ringFull: 0, output: 0 }),

@@ -16,6 +16,12 @@ class Feed {
     return () => this.handlers.delete(handler)
   }
 
+  /** Samples that nobody has looked at yet. */
+  readonly late: Partial<QuerySample>[] = []
+  catchUp(): void {
+    for (const changes of this.late.splice(0)) this.give(changes)
+  }
+
   give(changes: Partial<QuerySample>): void {
     const sample = {
       atMs: 0,
@@ -71,6 +77,12 @@ test('a storm of one name is named in the first sentence', async () => {
   expect((await lastHour.overview()).status.health.sentence).toMatch(
     /^100 % of the replies are NXDOMAIN, most for api\.example\.com below search domains; answering/,
   )
+})
+
+test('an overview has what was answered a moment ago', async () => {
+  const { lastHour, feed } = world()
+  feed.late.push({ name: 'new.example.' })
+  expect((await lastHour.overview()).top?.asked.names.map(({ name }) => name)).toEqual(['new.example.'])
 })
 
 test('names are collected as long as the configuration allows it, and forgotten when it does no more', async () => {

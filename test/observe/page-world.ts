@@ -65,6 +65,7 @@ export class PageWorld {
           this.#samples.add(handler)
           return () => this.#samples.delete(handler)
         },
+        catchUp: () => {},
       },
       flush: (name) => {
         this.flushed.push(name)
