@@ -23,6 +23,7 @@ import {
 } from './layer.ts'
 import { nearestOf } from './spelling.ts'
 import { readYamlLayer } from './yaml-layer.ts'
+import { readValues } from '../yaml/read-values.ts'
 
 /** More would only hide the first. */
 const MOST_PROBLEMS = 20
@@ -85,9 +86,9 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   }
   values = fitDeadline(values, istio)
   // It is parsed once: functions made for it would cost more than they save.
-  const result = configSchema.safeParse(values, { jitless: true })
-  if (!result.success) problems.push(...describeAll(result.error.issues, layers, values))
-  const config = result.success ? complete(result.data, istio, problems) : null
+  const { data, issues } = readValues(configSchema, values, { jitless: true })
+  if (issues !== null) problems.push(...describeAll(issues, layers, values))
+  const config = data === null ? null : complete(data, istio, problems)
   if (problems.length > 0 || config === null) throw new ConfigError(firstOf(problems))
   return {
     config,

@@ -17,6 +17,8 @@ const ACTION_KEYS = ['action', 'answer', 'rewrite', 'route'] as const
 const TTL_KEYS = ['ttlSeconds', 'minTtlSeconds', 'maxTtlSeconds'] as const
 const NAME_KEYS = ['name', 'names', 'file'] as const
 const MAX_TTL_SECONDS = 604_800
+/** Names of routes in a message; of more only the number. */
+const MOST_LISTED = 20
 const ID = /^[\w.:/-]{1,64}$/
 
 /** A name as rules write it: lower case, in ASCII (RFC 5891), without a dot at the end; `.` or `*.` may stand before it. */
@@ -95,15 +97,18 @@ export const rulesSetting = setting(
         code: 'custom',
         message: `must be at most ${MAX_RULES} rules; give one rule more names, or a file`,
       })
+      return
     }
+    // What is wrong with a key alone has been said, and the rest may follow from it.
+    const broken = new Set(context.issues.map(({ path = [] }) => path[0]))
+    const named = new Map<string, number>()
     rules.forEach((each, index) => {
-      // What is wrong with a key alone has been said, and the rest may follow from it.
-      const isBroken = context.issues.some(({ path = [] }) => path[0] === index)
-      for (const [key, message] of isBroken ? [] : faultsOf(each))
+      for (const [key, message] of broken.has(index) ? [] : faultsOf(each))
         context.issues.push(issueAt([index, ...(key === '' ? [] : [key])], message, rules))
-      const first = each.id === undefined ? index : rules.findIndex(({ id }) => id === each.id)
-      if (first !== index)
-        context.issues.push(issueAt([index, 'id'], `is that of rules[${first}] as well: each needs its own`, rules))
+      if (each.id === undefined) return
+      const first = named.get(each.id)
+      if (first === undefined) named.set(each.id, index)
+      else context.issues.push(issueAt([index, 'id'], `is that of rules[${first}] as well: each needs its own`, rules))
     })
     const classes = new Set(rules.map(classOf).filter((each) => each !== ''))
     if (classes.size > MOST_ANSWER_CLASSES) {
@@ -150,12 +155,17 @@ export function routeIssues(rules: readonly RuleConfig[], routes: readonly strin
   return rules.flatMap(({ route }, index) => {
     if (route === undefined || routes.includes(route)) return []
     const near = nearestOf(route, routes)
-    const known = routes.length === 0 ? 'give one of upstream.routes a name' : `there are ${routes.join(', ')}`
+    const known = routes.length === 0 ? 'give one of upstream.routes a name' : `there are ${listed(routes)}`
     const hint = near === null ? known : `did you mean ${near}?`
     return [
       issueAt(['rules', index, 'route'], `${quote(route)} is no name of a route in upstream.routes (${hint})`, rules),
     ]
   })
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length - MOST_LISTED
+  return more > 0 ? `${names.slice(0, MOST_LISTED).join(', ')} and ${more} more` : names.join(', ')
 }
 
 /** Equal for rules whose answers are asked for and kept together; '' for those whose answers are not apart from others. */

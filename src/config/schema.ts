@@ -260,6 +260,7 @@ const upstream = section({
   if (attemptTimeoutMs !== null && attemptTimeoutMs > read.deadlineMs) {
     context.issues.push(issueAt(['attemptTimeoutMs'], `must not be over deadlineMs (${read.deadlineMs})`, read))
   }
+  const named = new Map<string, number>()
   read.routes.forEach((route, index) => {
     for (const key of ['domains', 'servers'] as const) {
       if (route[key]?.length === 0) context.issues.push(issueAt(['routes', index, key], 'must not be empty', read))
@@ -269,10 +270,10 @@ const upstream = section({
         issueAt(['routes', index, 'domains'], 'is missing; name domains, or give the route a name for rules', read),
       )
     }
-    const first = read.routes.findIndex(({ name }) => name === route.name)
-    if (route.name !== undefined && first !== index) {
-      context.issues.push(issueAt(['routes', index, 'name'], `is that of routes[${first}] as well`, read))
-    }
+    if (route.name === undefined) return
+    const first = named.get(route.name)
+    if (first === undefined) named.set(route.name, index)
+    else context.issues.push(issueAt(['routes', index, 'name'], `is that of routes[${first}] as well`, read))
   })
   const labels = [...read.servers, ...read.routes.flatMap((route) => route.servers)].map((each) => each.label)
   const most = read.servers.length > 0 ? MAX_SERVERS : MAX_SERVERS - RESOLV_CONF_SERVERS
@@ -523,16 +524,14 @@ const root = section({
 /** Reads plain values (YAML, environment and flags merged) into a complete configuration. */
 export const configSchema = root.transform((read, context) => {
   if (read.listen.length === 0) context.issues.push(issueAt(['listen'], 'must name at least one address', read))
-  read.listen.forEach((address, index) => {
-    if (address.port === 0 || read.listen.findIndex((other) => other.text === address.text) === index) return
-    context.issues.push(issueAt(['listen', index], `${address.text} is there twice`, read))
+  const addresses = new Set<string>()
+  read.listen.forEach(({ port, text: address }, index) => {
+    if (port !== 0 && addresses.has(address))
+      context.issues.push(issueAt(['listen', index], `${address} is there twice`, read))
+    addresses.add(address)
   })
-  context.issues.push(
-    ...routeIssues(
-      read.rules,
-      read.upstream.routes.flatMap(({ name }) => name ?? []),
-    ),
-  )
+  const routes = read.upstream.routes.flatMap(({ name }) => name ?? [])
+  context.issues.push(...routeIssues(read.rules, routes))
   if (read.plugins.length > MAX_PLUGINS) {
     context.issues.push(issueAt(['plugins'], `must be at most ${MAX_PLUGINS} plug-ins`, read))
   }

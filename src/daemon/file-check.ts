@@ -174,7 +174,7 @@ async function readFolder(
     if (each.kind === 'Service') {
       known.push([each.name, each.namespace])
       meshNames.push(`${each.name}.${each.namespace}.${cluster}`)
-    } else if (each.kind === 'ServiceEntry') meshNames.push(...each.hosts)
+    } else if (each.kind === 'ServiceEntry') for (const host of each.hosts) meshNames.push(host)
   }
   for (const problem of read.problems.slice(0, MOST_PROBLEMS)) warn(key, `${path}: ${problem}`)
   const more = read.problems.length - MOST_PROBLEMS

@@ -139,7 +139,7 @@ export class MeshFiles {
     const ignoredKinds = new Map<string, number>()
     for (const file of this.#held.values()) {
       problems.push(...file.problems)
-      notes.push(...file.notes)
+      for (const note of file.notes) notes.push(note)
       for (const kind of file.ignoredKinds) ignoredKinds.set(kind, (ignoredKinds.get(kind) ?? 0) + 1)
       for (const placed of file.good) {
         const name = describeResource(placed.resource)

@@ -29,14 +29,25 @@ const MOST_PROBLEMS = 10
  * Documents are counted from 1 as they are separated by `---`, empty ones too. `file` is what messages call it.
  */
 export function readMeshYaml(text: string, file: string): MeshYaml {
-  const found: MeshYaml = { resources: [], problems: [], notes: [], ignoredKinds: [] }
+  const found: Found = { resources: [], problems: [], moreProblems: 0, notes: [], ignoredKinds: [] }
   readDocuments(text, file, found)
-  const more = found.problems.length - MOST_PROBLEMS
-  if (more > 0) found.problems.splice(MOST_PROBLEMS, more, `${file}: and ${more} more`)
-  return found
+  const { moreProblems, ...read } = found
+  if (moreProblems > 0) read.problems.push(`${file}: and ${moreProblems} more`)
+  return read
 }
 
-function readDocuments(text: string, file: string, found: MeshYaml): void {
+interface Found extends MeshYaml {
+  /** Beyond those in `problems`. */
+  moreProblems: number
+}
+
+/** Of a problem that is not told nobody needs to know the place, which takes a search to find. */
+function addProblem(found: Found, lineOf: () => string): void {
+  if (found.problems.length < MOST_PROBLEMS) found.problems.push(lineOf())
+  else found.moreProblems++
+}
+
+function readDocuments(text: string, file: string, found: Found): void {
   const lines = new LineCounter()
   let number = 0
   for (const { values, problems, contents } of readYaml(text, lines, 'kubernetes')) {
@@ -45,7 +56,7 @@ function readDocuments(text: string, file: string, found: MeshYaml): void {
     const [first] = problems
     if (first !== undefined) {
       // What follows in this document, or in the next ones, is a consequence of the first as often as not.
-      found.problems.push(`${placeAt(first.offset)}: ${first.message}`)
+      addProblem(found, () => `${placeAt(first.offset)}: ${first.message}`)
       break
     }
     const whereIs = (path: readonly PropertyKey[]): string => placeAt(offsetOf(contents, path))
@@ -55,10 +66,11 @@ function readDocuments(text: string, file: string, found: MeshYaml): void {
 
 type WhereIs = (path: readonly PropertyKey[]) => string
 
-function readValues(values: unknown, path: readonly PropertyKey[], whereIs: WhereIs, found: MeshYaml): void {
+function readValues(values: unknown, path: readonly PropertyKey[], whereIs: WhereIs, found: Found): void {
   if (values === null || values === undefined) return
   if (typeof values !== 'object' || Array.isArray(values)) {
-    found.problems.push(`${whereIs(path)}: ${pathPrefix(path)}expected a resource with apiVersion, kind and metadata`)
+    const message = 'expected a resource with apiVersion, kind and metadata'
+    addProblem(found, () => `${whereIs(path)}: ${pathPrefix(path)}${message}`)
     return
   }
   const items = itemsOf(values)
@@ -75,7 +87,7 @@ function readValues(values: unknown, path: readonly PropertyKey[], whereIs: Wher
   } else {
     for (const problem of read.problems) {
       const at = [...path, ...problem.path]
-      found.problems.push(`${whereIs(at)}: ${pathPrefix(at)}${problem.message}`)
+      addProblem(found, () => `${whereIs(at)}: ${pathPrefix(at)}${problem.message}`)
     }
   }
 }

@@ -209,9 +209,10 @@ function addWorkloads(
   namespace: string,
   selector: Record<string, string>,
 ): void {
+  const wanted = Object.entries(selector)
   for (const { address, labels, network, cluster } of mesh.workloads.get(namespace) ?? []) {
     if (address === '' || !isSameOrUnknown(network, node.network)) continue
-    if (Object.entries(selector).every(([key, value]) => labels[key] === value))
+    if (wanted.every(([key, value]) => labels[key] === value))
       into.add(isSameOrUnknown(cluster, node.cluster), [address])
   }
 }

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net'
 import * as z from 'zod'
 import { nameToWire } from '../dns/name.ts'
+import { readValues } from '../yaml/read-values.ts'
 import type { EndpointSliceResource, MeshResource, ServiceEntryResource, ServiceResource } from './mesh-resources.ts'
 
 const NETWORK_LABEL = 'topology.istio.io/network'
@@ -15,6 +16,7 @@ const ipAddress = z.string().refine(isAddress, { error: 'expected an IP address'
 const resourceName = z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, {
   error: 'expected a Kubernetes name (lower-case letters, digits, "-")',
 })
+const headSchema = z.object({ apiVersion: z.string(), kind: z.string() })
 const metadata = z.object({
   name: resourceName,
   namespace: resourceName.default('default'),
@@ -104,12 +106,12 @@ interface ResourceProblem {
 export type ReadResource =
   | { resource: MeshResource; note: string }
   | { ignored: string }
-  | { problems: ResourceProblem[] }
+  | { problems: readonly ResourceProblem[] }
 
 /** Reads one resource, as plain values. `note`: what is odd about it and no error; '' for nothing. */
 export function readResource(raw: unknown): ReadResource {
   const values = withoutNulls(raw)
-  const head = z.object({ apiVersion: z.string(), kind: z.string() }).safeParse(values, { error: messageOf })
+  const head = headSchema.safeParse(values, { error: messageOf })
   if (!head.success) return { problems: head.error.issues }
   const { apiVersion, kind } = head.data
   switch (`${groupOf(apiVersion)} ${kind}`) {
@@ -131,8 +133,8 @@ export function readResource(raw: unknown): ReadResource {
 type WithNote = { resource: MeshResource; note: string } | { ignored: string }
 
 function read<T extends z.ZodType>(schema: T, values: unknown, convert: (read: z.infer<T>) => WithNote): ReadResource {
-  const result = schema.safeParse(values, { error: messageOf })
-  return result.success ? convert(result.data) : { problems: result.error.issues }
+  const { data, issues } = readValues(schema, values, { error: messageOf })
+  return issues === null ? convert(data) : { problems: issues }
 }
 
 function toService({ metadata: meta, spec }: z.infer<typeof service>): WithNote {
@@ -187,8 +189,11 @@ function toPod({ metadata: { name, namespace }, spec }: z.infer<typeof pod>): Wi
 
 function toServiceEntry({ metadata: meta, spec, status }: z.infer<typeof serviceEntry>): WithNote {
   const allocated = new Map<string, string[]>()
-  for (const { value, host: owner } of status?.addresses ?? [])
-    allocated.set(toHost(owner), [...(allocated.get(toHost(owner)) ?? []), value])
+  for (const { value, host: owner } of status?.addresses ?? []) {
+    const addresses = allocated.get(toHost(owner))
+    if (addresses === undefined) allocated.set(toHost(owner), [value])
+    else addresses.push(value)
+  }
   const resource: ServiceEntryResource = {
     kind: 'ServiceEntry',
     name: meta.name,

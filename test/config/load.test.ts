@@ -23,6 +23,11 @@ function problemsOf(yaml: string, options: Partial<LoadOptions> = {}): readonly 
   return []
 }
 
+/** `size` keys of one value. */
+function mapOf(size: number, value: unknown): Record<string, unknown> {
+  return Object.fromEntries(Array.from({ length: size }, (_, k) => [`k${k}`, value]))
+}
+
 /** A configuration with one route to so many servers. */
 function routeTo(count: number): string {
   const servers = Array.from({ length: count }, (_, k) => `10.0.0.${k + 1}`)
@@ -436,6 +441,55 @@ describe('a text that means harm', () => {
     expect(problems.at(-1)).toBe('and more: correct these first')
     // To look for the place of each took the square of their number.
     expect(process.cpuUsage(before).user / 1000).toBeLessThan(5000)
+  })
+
+  const MANY = 150_000
+  test.each<[what: string, path: string[], value: unknown, problem: RegExp]>([
+    ['wrong addresses', ['listen'], Array(MANY).fill(1), /^it: listen\[0\]: must be an address and port, not 1$/],
+    [
+      'wrong rules',
+      ['rules'],
+      Array(MANY).fill({ names: 1 }),
+      /^it: rules\[0\]\.names: must be a list of names, not 1$/,
+    ],
+    [
+      'texts that are none',
+      ['identity', 'labels'],
+      mapOf(MANY, 1),
+      /^it: identity\.labels\.k0: must be a text, not 1$/,
+    ],
+    [
+      'wrong addresses after good ones',
+      ['access'],
+      [...Array(2000).fill('10.0.0.1'), ...Array(MANY).fill(1)],
+      /^it: access: has more wrong values than can be told, and none among the first 1000/,
+    ],
+    [
+      'rules',
+      ['rules'],
+      Array(MANY).fill({ id: 'a', name: 'a.example', action: 'nodata' }),
+      /^it: rules: must be at most \d+ rules; give one rule more names, or a file/,
+    ],
+  ])('of very many %s the first are told, at once', (_, path, value, problem) => {
+    const before = process.cpuUsage()
+    const [first, ...others] = problemsOf('', { flags: [{ path, value, from: 'it' }] })
+    expect(first).toMatch(problem)
+    expect(others.length).toBeLessThanOrEqual(20)
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
+  })
+
+  test('a great many addresses and labels are taken, in a time that grows with their number alone', () => {
+    const before = process.cpuUsage()
+    const listen = Array.from({ length: MANY }, (_, k) => `10.${k >> 16}.${(k >> 8) & 255}.${k & 255}:53`)
+    const flags = [
+      { path: ['listen'], value: listen, from: 'it' },
+      { path: ['identity', 'labels'], value: mapOf(MANY, 'a'), from: 'it' },
+    ]
+    const { config } = load('', { flags })
+    expect(config.listen).toHaveLength(MANY)
+    expect(Object.keys(config.identity.labels)).toHaveLength(MANY)
+    // To compare each address with all others took a minute.
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
   })
 
   test.each([

@@ -170,6 +170,15 @@ describe('what is wrong is told with file, document, line and path', () => {
     expect(problems).toHaveLength(11)
     expect(problems.at(-1)).toBe('bad.yaml: and 40 more')
   })
+  test('of a hundred thousand no more either, and their places are not looked for', () => {
+    const labels = Array.from({ length: 100_000 }, (_, k) => `k${k}: 1`).join(', ')
+    const before = process.cpuUsage()
+    const problems = problemsOf(SERVICE.replace('name: web', `name: web, labels: { ${labels} }`))
+    expect(problems[0]).toBe('bad.yaml: document 1, line 4: metadata.labels.k0: expected a string')
+    expect(problems).toHaveLength(11)
+    // The search for all places took half a minute.
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(15_000)
+  })
 })
 
 describe('whatever a file holds, reading it does not fail', () => {
