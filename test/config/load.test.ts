@@ -444,14 +444,10 @@ describe('a text that means harm', () => {
   })
 
   const MANY = 150_000
+  const manyOf = (value: unknown): unknown[] => Array.from({ length: MANY }, () => value)
   test.each<[what: string, path: string[], value: unknown, problem: RegExp]>([
     ['wrong addresses', ['listen'], Array(MANY).fill(1), /^it: listen\[0\]: must be an address and port, not 1$/],
-    [
-      'wrong rules',
-      ['rules'],
-      Array(MANY).fill({ names: 1 }),
-      /^it: rules\[0\]\.names: must be a list of names, not 1$/,
-    ],
+    ['wrong rules', ['rules'], manyOf({ names: 1 }), /^it: rules\[0\]\.names: must be a list of names, not 1$/],
     [
       'texts that are none',
       ['identity', 'labels'],
@@ -467,7 +463,7 @@ describe('a text that means harm', () => {
     [
       'rules',
       ['rules'],
-      Array(MANY).fill({ id: 'a', name: 'a.example', action: 'nodata' }),
+      manyOf({ id: 'a', name: 'a.example', action: 'nodata' }),
       /^it: rules: must be at most \d+ rules; give one rule more names, or a file/,
     ],
   ])('of very many %s the first are told, at once', (_, path, value, problem) => {

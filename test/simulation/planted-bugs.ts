@@ -909,14 +909,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'names below a search domain are denied by NODATA where nothing is allowed',
-    find: '(denial.isNodata && !this.matcher.isSearched(query))',
-    replace: '(denial.isNodata && query.original === null)',
+    find: 'return isNodata && !this.matcher.isSearched(query)',
+    replace: 'return isNodata && query.original === null',
     seeds: 400,
   },
   {
     name: 'a name that a rule allows for another type is denied as a whole',
-    find: 'this.matcher.existsOtherwise || (denial.isNodata',
-    replace: '(denial.isNodata',
+    find: 'if (this.matcher.existsOtherwise || query.name.labels === 0) return true',
+    replace: 'if (query.name.labels === 0) return true',
     seeds: 400,
   },
   {
