@@ -13,6 +13,7 @@ import { CaService, type CertificateRequest, type CertificateResponse } from '..
 import { NAME_TABLE_TYPE } from '../../src/table/nds.ts'
 import { Inbox } from '../xds/inbox.ts'
 import type { Issued, TestAuthority, Wanted } from './test-authority.ts'
+import { freePort } from '../free-port.ts'
 
 /** How the server behaves. */
 export interface SecuredOptions {
@@ -98,9 +99,9 @@ export class SecuredControlPlane {
     const pairs = [{ cert_chain: Buffer.from(cert), private_key: Buffer.from(key) }]
     const credentials = ServerCredentials.createSsl(Buffer.from(authority.root), pairs, wantsCertificate)
     const { promise, resolve, reject } = Promise.withResolvers<number>()
-    this.#server.bindAsync('127.0.0.1:0', credentials, (error, port) =>
-      error === null ? resolve(port) : reject(error),
-    )
+    // Not the system's choice: it stays free when the server has stopped.
+    const wanted = `127.0.0.1:${await freePort()}`
+    this.#server.bindAsync(wanted, credentials, (error, port) => (error === null ? resolve(port) : reject(error)))
     this.port = await promise
     return `127.0.0.1:${this.port}`
   }

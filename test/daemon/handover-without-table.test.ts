@@ -103,7 +103,7 @@ test.concurrent('a new process that waits for its table ends at once when told t
   // Both say that there is no file any more, the new one having begun to wait then.
   await daemon.nthLine('name table file', failures + 2)
   process.kill(children()[0]!, 'SIGTERM')
-  const { reason } = await daemon.line('the new process did not take over', 5000)
+  const { reason } = await daemon.line('the new process did not take over')
   expect(reason).toBe('it ended with code 0 before it was ready')
   expect(daemon.lines.filter(({ msg }) => msg === 'byname has stopped')).toHaveLength(1)
 })

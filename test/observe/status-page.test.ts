@@ -8,6 +8,7 @@ import type { NameExplanation, QuestionExplanation } from '../../src/explain/nam
 import type { ObserveSources } from '../../src/observe/sources.ts'
 import { searchHosts } from '../../src/table/host-search.ts'
 import { imageOf, service } from '../table/compiled.ts'
+import { WAIT_MS } from '../wait.ts'
 import { badHour, ordinaryHour, PageWorld } from './page-world.ts'
 
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) =>
@@ -19,7 +20,7 @@ const { SCREENSHOTS } = process.env
 let browser: Browser | null = null
 beforeAll(async () => {
   if (CHROMIUM === undefined) console.warn('no Chromium here: the status page is not tried in a browser')
-  else browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] })
+  else browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'], timeout: WAIT_MS })
 })
 afterAll(async () => await browser?.close())
 
@@ -45,6 +46,7 @@ async function newWorld(...options: ConstructorParameters<typeof PageWorld>): Pr
 async function open(world: PageWorld, options: BrowserContextOptions = {}): Promise<Page> {
   const context = await browser!.newContext({ viewport: { width: 1120, height: 800 }, ...options })
   stops.push(() => context.close())
+  context.setDefaultTimeout(WAIT_MS)
   const page = await context.newPage()
   const wrong: string[] = []
   page.on('pageerror', (error) => wrong.push(error.message))
