@@ -25,5 +25,5 @@ ENV PATH=/usr/bin MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 SSL_CERT_FILE=
 USER 1337:1337
 EXPOSE 15053/udp 15053/tcp 9153/tcp
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s CMD ["byname", "health"]
-ENTRYPOINT ["/usr/lib/byname/node_modules/.bin/node", "--disable-sigusr1", "--max-semi-space-size=1", "/usr/lib/byname/bin/byname"]
+ENTRYPOINT ["/usr/lib/byname/node_modules/.bin/node", "--disable-sigusr1", "--max-semi-space-size=1", "--single-threaded-gc", "/usr/lib/byname/bin/byname"]
 CMD ["run"]

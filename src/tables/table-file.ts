@@ -3,6 +3,7 @@ import { MAX_FILE_BYTES } from '../base/bounded-file.ts'
 import { type Clock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
 import { type Log, lineOf } from '../base/log.ts'
+import { onePass } from '../base/one-pass.ts'
 import { type Taken, WatchedFile } from '../base/watched-file.ts'
 import type { TableSink, TableVerdict } from '../table/nds.ts'
 import { encodeNameTableJson } from '../table/nds-json.ts'
@@ -106,7 +107,9 @@ export class TableFileOrigin {
 
   #offer(content: Buffer, version: string): TableVerdict {
     try {
-      return this.#options.sink.accept(encodeNameTableJson(content), version)
+      const encode = (): Uint8Array => encodeNameTableJson(content)
+      const table = this.#accepted > 0 ? encode() : onePass(content.length, encode)
+      return this.#options.sink.accept(table, version)
     } catch (error) {
       return { accepted: false, reason: lineOf(error) }
     }

@@ -5,6 +5,7 @@
 import { removeLeftOvers, writeAtomicFile } from '../base/atomic-file.ts'
 import { MAX_FILE_BYTES, readOwnFile } from '../base/bounded-file.ts'
 import { lineOf } from '../base/log.ts'
+import { onePass } from '../base/one-pass.ts'
 import type { CompileResult, TableCompiler } from '../table/compile.ts'
 import type { TableIdentity } from '../table/identity.ts'
 import { type Image, imageBytes } from '../table/image.ts'
@@ -67,7 +68,8 @@ export class TableKeeper implements TableSink {
 
   accept(bytes: Uint8Array, version: string): TableVerdict {
     const { compiler, log, now, onUpdate } = this.#options
-    const result = compiler.compile(bytes, version)
+    const compile = (): CompileResult => compiler.compile(bytes, version)
+    const result = this.hasTable ? compile() : onePass(bytes.length, compile)
     switch (result.kind) {
       case 'refused':
         onUpdate('refused', 0)

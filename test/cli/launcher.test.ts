@@ -40,7 +40,7 @@ function own(script?: string): void {
 }
 
 describe('the launcher by its name', () => {
-  const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=1']
+  const FLAGS = ['--disable-sigusr1', '--max-semi-space-size=1', '--single-threaded-gc']
   let launcher: string
   beforeEach(() => {
     launcher = join(folder, 'the package', 'bin', 'byname')
