@@ -177,6 +177,49 @@ describe('the sentence', () => {
       `the root certificate /etc/certs/cert-chain.pem has expired; ${ANSWERING}`,
     ],
     [
+      'credentials end now, say nothing of their end, or have a problem that is told already',
+      {
+        problems: [problem('token /t: cannot be read')],
+        credentials: [
+          credential({ secondsLeft: 0 }),
+          credential({ secondsLeft: null }),
+          credential({ kind: 'token', from: '/t', problem: 'cannot be read' }),
+        ],
+      },
+      'degraded',
+      `token /t: cannot be read; the certificate /etc/certs/cert-chain.pem has expired; ${ANSWERING}`,
+    ],
+    [
+      'hosts of the table are of no use',
+      { table: { ...TABLE, skippedHosts: 1200 } },
+      'degraded',
+      `1,200 hosts of the name table left out: no valid name or address; ${ANSWERING}`,
+    ],
+    [
+      'the table is of no known age',
+      { table: { ...TABLE, ageSeconds: null } },
+      'well',
+      'answering; table of 1,204 hosts from istiod',
+    ],
+    [
+      'the table is empty',
+      { table: { ...TABLE, hosts: 0 } },
+      'well',
+      'answering; table of 0 hosts from istiod 12 s ago',
+    ],
+    [
+      'the control plane has an address in its name',
+      { table: { ...TABLE, source: 'xds 10-1-2-3.example.com:15010' } },
+      'well',
+      'answering; table of 1,204 hosts from 10-1-2-3 12 s ago',
+    ],
+    [
+      'as much is wrong as is told one by one',
+      { problems: ['a', 'b', 'c'].map(problem) },
+      'degraded',
+      `a; b; c; ${ANSWERING}`,
+    ],
+    [
       'a host of the table is of no use',
       { table: { ...TABLE, skippedHosts: 1 } },
       'degraded',
@@ -205,6 +248,11 @@ describe('the sentence', () => {
   test.each(cases)('%s', (_, changes, state, sentence) => {
     const summary = healthSummary(facts(changes), CALM)
     expect([summary.state, summary.sentence]).toEqual([state, sentence])
+  })
+
+  test('is one for all, and the causes are told one by one', () => {
+    const { causes } = healthSummary(facts({ problems: ['a', 'b', 'c', 'd', 'e'].map(problem) }), CALM)
+    expect(causes).toEqual(['a', 'b', 'c', 'd', 'e'])
   })
 
   const traffic: [what: string, recent: RecentTraffic | null, state: string, sentence: string][] = [

@@ -52,21 +52,21 @@ test.each([
 })
 
 test('every secret of a text is replaced, not only the first', () => {
-  const key = '-----BEGIN PRIVATE KEY-----\nAB\n-----END PRIVATE KEY-----'
+  const key = '-----BEGIN EC PRIVATE KEY-----\nAB\n-----END EC PRIVATE KEY-----'
   expect(
     redact([
       `${JWT} and ${JWT}`,
-      'Bearer abc, basic def',
+      'Bearer  abc, basic def',
       'https://a:b@one/ tls://c:d@two/',
-      'https://d/q?token=x&sig=y&a=1 and /q?my_key=z',
-      `${key}\n${key}`,
+      'https://d/q?token=xyz&sig=abc&a=1 and /q?my_key=long#part',
+      `${key}\n${key} end`,
     ]),
   ).toEqual([
     `${REDACTED} and ${REDACTED}`,
     `Bearer ${REDACTED}, basic ${REDACTED}`,
     `https://${REDACTED}@one/ tls://${REDACTED}@two/`,
-    `https://d/q?token=${REDACTED}&sig=${REDACTED}&a=1 and /q?my_key=${REDACTED}`,
-    `${REDACTED}\n${REDACTED}`,
+    `https://d/q?token=${REDACTED}&sig=${REDACTED}&a=1 and /q?my_key=${REDACTED}#part`,
+    `${REDACTED}\n${REDACTED} end`,
   ])
 })
 

@@ -36,6 +36,41 @@ describe('an answer that comes out of an HTTP cache', () => {
     expect(aged({ answers: [a(1, 0xffff_fff0)] }, 0x7fff_ffff).answers).toEqual([0])
   })
 
+  it('loses it from an SOA by MINIMUM in the authority section alone, and from no other record there', () => {
+    // What would be the MINIMUM of an SOA.
+    const small = record(Type.A, 600, Uint8Array.of(0, 0, 0, 5))
+    expect(aged({ flags: 0x8183, authorities: [small, soa('example', 3600, 300)] }, 100).authorities).toEqual([
+      500, 200,
+    ])
+    const reply = message({ flags: 0x8180, questions: [['a', 1]], additionals: [soa('example', 3600, 300)] })
+    ageReply(reply, 100)
+    expect(ttls(dnsPacket.decode(Buffer.from(reply)).additionals)).toEqual([3500])
+  })
+
+  it('is left alone where it has no age, the TTL of its SOA as well', () => {
+    expect(aged({ flags: 0x8183, authorities: [soa('example', 3600, 300)] }, 0).authorities).toEqual([3600])
+  })
+
+  it('may have the largest TTL that is one', () => {
+    expect(aged({ answers: [a(1, 0x7fff_ffff), a(1, 0x8000_0000)] }, 7).answers).toEqual([0x7fff_fff8, 0])
+  })
+
+  it.each([
+    ['is whole', 0, [500, 500]],
+    ['lacks its last byte', 1, [500, 600]],
+    ['lacks the data of its last record', 4, [500, 600]],
+    ['lacks a part of the head of its last record', 5, [500, 600]],
+    ['ends with its first record', 16, [500]],
+    ['lacks the last byte of its first record', 17, [600]],
+  ])('that %s is aged as far as it can be read', (_, missing, expected) => {
+    const whole = message({ flags: 0x8180, questions: [['a', 1]], answers: [a(1, 600), a(2, 600)] })
+    const reply = whole.slice(0, whole.length - missing)
+    ageReply(reply, 100)
+    // Each record is sixteen bytes, and its TTL the seventh to the tenth.
+    const ttlsLeft = [32, 16].map((fromEnd) => whole.length - fromEnd + 6).filter((at) => at + 4 <= reply.length)
+    expect(ttlsLeft.map((at) => Buffer.from(reply).readUInt32BE(at))).toEqual(expected)
+  })
+
   it('may be any bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(), (bytes, seconds) => {
