@@ -52,7 +52,7 @@ const config: OxlintConfig = defineConfig({
     ]),
     { files: ['src/os/**'], rules: { 'typescript/no-unsafe-type-assertion': 'off' } },
     { files: ['src/*.ts'], rules: { 'no-restricted-imports': ['error', { patterns: [KOFFI, DNS_PACKET] }] } },
-    { files: ['*.config.ts'], rules: { 'import/no-default-export': 'off' } },
+    { files: ['*.config.ts', 'test/mutation/*.config.mjs'], rules: { 'import/no-default-export': 'off' } },
     { files: ['test/**', 'bench/**'], rules: { 'no-console': 'off' } },
     // Objects of a foreign API, whose fields the tests themselves have written.
     { files: ['test/istio/**', 'test/kubernetes/**'], rules: { 'typescript/no-unsafe-type-assertion': 'off' } },
