@@ -172,14 +172,16 @@ class Run {
       file,
       ...(setting.isAllDns ? ['--all-dns'] : []),
     )
-    const [sent, arrived] = [await this.#sent(), this.#arrived()]
+    const before = await this.#passed()
     const queries = new Map<Client, { udp: number; tcp: number }>()
     for (const client of this.#clients) {
       const [udp, tcp] = [await this.#queries('udp'), await this.#queries('tcp')]
       this.#askOne(setting, client)
       queries.set(client, { udp: (await this.#queries('udp')) - udp, tcp: (await this.#queries('tcp')) - tcp })
     }
-    const traffic = { setting, queries, sent: (await this.#sent()) - sent, arrived: this.#arrived() - arrived }
+    const after = await this.#passed()
+    const [sent, arrived] = [after.sent - before.sent, after.arrived - before.arrived]
+    const traffic = { setting, queries, sent, arrived }
     this.#traffic.push(traffic)
     if (traffic.sent !== traffic.arrived)
       this.#problems.push(
@@ -214,8 +216,13 @@ class Run {
     return await this.#network.metric('byname_dns_requests_total', `proto="${protocol}"`)
   }
 
-  async #sent(): Promise<number> {
-    return await this.#network.metric('byname_upstream_requests_total', 'proto="udp"')
+  /** Both counts of one moment: byname's probes for loops may leave at any time. */
+  async #passed(): Promise<{ sent: number; arrived: number }> {
+    for (;;) {
+      const arrived = this.#arrived()
+      const sent = await this.#network.metric('byname_upstream_requests_total', 'proto="udp"')
+      if (this.#arrived() === arrived) return { sent, arrived }
+    }
   }
 
   #arrived(): number {
