@@ -2,6 +2,7 @@
 import type { Engine } from '../../src/engine/engine.ts'
 import { Cell, Drop, PluginCell, Source, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
 import type { PluginCounts } from './reference-plugins.ts'
+import type { Expectation } from './reference-resolver.ts'
 import { Violation } from './violation.ts'
 
 const RCODES = 24
@@ -48,6 +49,34 @@ export class Ledger {
       const before = this.sent[index]
       return before?.label === label ? before : { label, byTransport: new Map() }
     })
+  }
+
+  /** A query of which this is expected; `rules`: counters of those that match it. */
+  query(expectation: Expectation, rules: readonly number[], see: (what: string) => void): void {
+    if (expectation.kind === 'drop') this.dropped++
+    else this.requests++
+    for (const counter of rules) {
+      see('rule')
+      this.ruleMatches.set(counter, (this.ruleMatches.get(counter) ?? 0) + 1)
+    }
+    if (expectation.kind === 'ruled out') {
+      this.ruledOut++
+      see('ruled out')
+    }
+    if (expectation.kind === 'dropped by a plug-in') {
+      this.droppedByPlugins++
+      see('dropped by a plug-in')
+    }
+    if (expectation.kind === 'limited') {
+      this.limited++
+      see('limited')
+    }
+    if (expectation.kind === 'local' && expectation.from === 'mesh') this.mesh++
+    if (expectation.kind !== 'error') return
+    if (expectation.isLimited) this.limitedTold++
+    if (expectation.loop < 0) return
+    this.loops++
+    see('loop')
   }
 
   message(index: number, transport: string): void {

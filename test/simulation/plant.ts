@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { EPISODE_QUERIES, makeEpisode } from './episode.ts'
-import { PLANTED_BUGS, type PlantedBug } from './planted-bugs.ts'
+import { PLANTED_BUGS } from './planted-bugs.ts'
+import type { PlantedBug } from './planted-bugs/planted-bug.ts'
 import { runEpisode } from './simulation.ts'
 
 export interface Catch {

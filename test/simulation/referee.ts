@@ -1,43 +1,36 @@
 /**
- * Watches an engine at work: knows every query that is out, and says at each step what may follow. What may be said of
- * what servers said is for `AnswerRules`.
+ * Watches an engine at work: knows every query that is out, and tells at each step those who judge it. Of what the engine
+ * sends that is `SentRules`, of replies `ReplyRules`, of what servers said `AnswerRules`.
  */
 import type { Engine } from '../../src/engine/engine.ts'
 import type { EngineSettings } from '../../src/engine/settings.ts'
-import { Cell, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
+import { Cell, type WorkerCounters } from '../../src/stats/counters.ts'
 import { AnswerRules } from './answer-rules.ts'
 import { checkCounters, Ledger } from './counter-rules.ts'
-import { isOfStorm, routeOf } from './denial-rules.ts'
 import type { Client, Episode } from './episode.ts'
 import { LoopRules } from './loop-rules.ts'
 import type { ParsedMessage } from './message.ts'
 import { MessageBudget, plainOf } from './message-budget.ts'
 import { type AnswerMoment, type Context, isRecursive, momentOf, type Pending } from './pending.ts'
 import type { Asked } from './queries.ts'
-import { type Expectation, keyOf, probedServer, ReferenceResolver } from './reference-resolver.ts'
-import { checkEde, checkForm, checkLocal, checkTold, Ede, isTruncated } from './reply-check.ts'
+import { keyOf, ReferenceResolver } from './reference-resolver.ts'
+import { checkForm, isTruncated } from './reply-check.ts'
+import { ReplyRules } from './reply-rules.ts'
+import { checkBounds, checkHealth } from './rest-checks.ts'
 import { asUnrewritten } from './rewriting-rules.ts'
 import type { MadeOf } from './table-source.ts'
 import { RoomRules } from './room-rules.ts'
+import { SentRules } from './sent-rules.ts'
 import { ServiceDenialRules } from './service-denial-rules.ts'
 import { Violation } from './violation.ts'
-import type { Sent, Verdict, VirtualNetwork } from './virtual-network.ts'
+import type { Verdict, VirtualNetwork } from './virtual-network.ts'
 
 /** What gets no reply. */
 const SILENT: ReadonlySet<string> = new Set(['drop', 'limited', 'ruled out', 'dropped by a plug-in'])
-const SERVFAIL = 2
-const REFUSED = 5
 const BADCOOKIE = 23
 const DNAME = 39
-/** Messages for one question at most; those with an OPT that are unanswered before one goes without. */
-const MOST_MESSAGES = 8
-const OPT_UNANSWERED = 2
-/** Timers are as fine as a tick. */
-const SLACK_MS = 5
 /** Longer than any question is open. */
 const LONGEST_MS = 10_000
-/** More routes than a byte can number. */
-const BYTE = 256
 
 export class Referee {
   readonly sightings: Map<string, number> = new Map()
@@ -52,6 +45,8 @@ export class Referee {
   private waiting: Pending[] = []
   private readonly services: ServiceDenialRules
   private readonly answers: AnswerRules
+  private readonly sentRules: SentRules
+  private readonly replies: ReplyRules
   /** How many wait, by question. */
   private readonly waitingFor: Map<string, number> = new Map()
   private readonly budget: MessageBudget = new MessageBudget()
@@ -61,7 +56,11 @@ export class Referee {
     this.network = network
     this.resolver = new ReferenceResolver(episode)
     this.services = new ServiceDenialRules(this.resolver)
-    this.answers = new AnswerRules(episode, network, this.budget, this.services, this.ledger, (what) => this.see(what))
+    const see = (what: string): void => this.see(what)
+    const { budget, ledger, loops, waitingFor } = this
+    this.answers = new AnswerRules(episode, network, budget, this.services, ledger, see)
+    this.sentRules = new SentRules({ network, budget, answers: this.answers, loops, ledger, waitingFor, see })
+    this.replies = new ReplyRules(this.answers, ledger, see)
   }
 
   see(what: string): void {
@@ -76,7 +75,10 @@ export class Referee {
     this.answers.engine = engine
     this.room = new RoomRules(engine.counters, this.waitingFor, settings, now)
     this.answers.room = this.room
+    this.replies.room = this.room
     this.answers.settings = settings
+    this.sentRules.engine = engine
+    this.sentRules.settings = settings
     this.services.settings = settings
     this.resolver.table = -1
     this.resolver.limit.reset()
@@ -111,6 +113,7 @@ export class Referee {
     // What is under way goes on where the servers are the same.
     if (serversOf(settings) !== serversOf(this.settings)) this.disturbed(now)
     this.settings = settings
+    this.sentRules.settings = settings
     this.services.settings = settings
     this.answers.configured(settings, now)
     this.room.configured(settings, now)
@@ -160,7 +163,7 @@ export class Referee {
     if (verdict.kind === 'answer' && verdict.message.sections[0].some(({ type }) => type === DNAME)) this.see('DNAME')
     this.context = { kind: 'message', verdict, known: this.answers.arrived(verdict, now) }
     const { guess, guesses } = this.network
-    if (guess !== null) guesses.arrived(guess, (sent) => this.messagesOf(sent, now - LONGEST_MS), now)
+    if (guess !== null) guesses.arrived(guess, (sent) => this.sentRules.messagesOf(sent, now - LONGEST_MS), now)
   }
 
   /** The engine has dealt with the message that has come. */
@@ -169,113 +172,16 @@ export class Referee {
     if (wrong !== null) throw new Violation(wrong)
   }
 
-  /** How many messages went out since then for the question of a query. */
-  private messagesOf({ keys, query }: Sent, since: number): number {
-    const plain = plainOf(query.name, query.type, query.flags)
-    return this.budget.triedAt(keys[0]!, plain).filter((at) => at >= since).length
-  }
-
-  /**
-   * A socket meets an error, of which `tell` tells the engine: it must not wait for replies that cannot come. Who has asked
-   * nobody else is asked again at once, or answered.
-   */
+  /** A socket meets an error, of which `tell` tells the engine. */
   socketFails(socket: number, tell: () => void, now: number): void {
-    const { inFlight } = this.engine.forwarder
-    const shortest = Math.min(...this.settings.routes.map((route) => this.attemptTimeoutOf(route)))
-    const messages = (sent: Sent): number => this.messagesOf(sent, sent.at - this.settings.deadlineMs)
-    const lost = this.network.retries
-      .lostWith(socket, now - shortest + SLACK_MS)
-      .filter((sent) => this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
-    // Where all attempts are in use nobody can be asked.
-    const hasRoom = inFlight.attempts.open + lost.length < inFlight.attempts.capacity
-    tell()
-    if (!hasRoom) return
-    for (const sent of lost) {
-      this.see('asked again after a socket error')
-      if (this.waitingFor.has(sent.keys[0]!) && messages(sent) === 1)
-        throw new Violation(
-          `nobody is asked again, although the socket met an error: ${JSON.stringify(sent.query.name)}`,
-        )
-    }
-  }
-
-  private attemptTimeoutOf({ attemptTimeoutMs }: EngineSettings['routes'][number]): number {
-    return Math.min(attemptTimeoutMs ?? this.settings.attemptTimeoutMs, this.settings.deadlineMs)
+    this.sentRules.socketFails(socket, tell, now)
   }
 
   // ── what the engine does ────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The engine sends a query to server `index` of the settings; `outcome` is the network's complaint, or fine. */
   sent(outcome: string | number | null, index: number, transport: string, now: number): void {
-    if (typeof outcome === 'string') throw new Violation(outcome)
-    const { context, network } = this
-    const { query } = network
-    this.ledger.message(index, transport)
-    const keys = [true, false].map((dnssecOk) => keyOf(query.name, query.type, dnssecOk, query.flags))
-    const key = keys[query.opt?.dnssecOk === true ? 0 : 1]!
-    const isStream = transport !== 'udp'
-    // Without OPT it cannot be seen which of the two questions it is for.
-    const isAsked = query.opt === null ? keys.some((one) => this.waitingFor.has(one)) : this.waitingFor.has(key)
-    if (!isAsked && this.loops.isProbe(query, index, now)) return this.see('loop probe')
-    // A client may have asked for the name before new settings made a probe of it.
-    if (isAsked && context.kind === 'timer' && this.loops.isPerhapsProbe(query, index, now))
-      return this.see('perhaps a loop probe')
-    const { routes } = this.settings
-    const route = routeOf(query.name, this.settings)
-    if (!route.servers.includes(index) && probedServer(query.name, this.settings) !== index)
-      throw new Violation(`a query to a server that no route leads to: ${JSON.stringify(query.name)} to ${index}`)
-    if (routes.indexOf(route) >= BYTE) this.see('route beyond a byte')
-    // One that is down may be asked for its health alone, and then nothing depends on the reply.
-    const mayBeProbe = this.engine.counters.upstreamGet(index, UpstreamField.healthy) === 0
-    const server = network.worldServer(index)
-    this.noteOpening(now)
-    if (!isAsked && context.kind === 'query' && isOfStorm(query, this.settings)) this.noteOwnQuestion(key, now)
-    // What the engine asked for itself is not counted, and a server may pass it on to us: then somebody waits for it.
-    const mayDropOpt = (): boolean => isStream || isOfStorm(query, this.settings) || this.mayDropOpt(query, server, now)
-    const wrong =
-      network.spellings.checkQuery(query, server, isStream, mayBeProbe) ??
-      network.edns.checkQuery(query, server, mayBeProbe, mayDropOpt, now) ??
-      (isStream || outcome === -1
-        ? null
-        : network.retries.check(network.lastDatagram, outcome!, mayBeProbe, now - this.settings.deadlineMs))
-    if (wrong !== null) throw new Violation(`${wrong}: ${JSON.stringify(query.question)}`)
-    // After a few forged replies to it a question is asked over TCP, and its datagram does not count any more.
-    const isOutOfReach = isStream && this.settings.servers[index]!.transport === 'udp'
-    const isStray = context.kind === 'message' && context.verdict.kind === 'stray'
-    if (isOutOfReach) {
-      const tooSoon = network.guesses.turnedToStream(query.opt === null ? keys : [key], isStray, now - LONGEST_MS)
-      if (tooSoon !== null) throw new Violation(`${tooSoon}: ${JSON.stringify(query.name)}`)
-    } else if (isAsked && !isStream && outcome !== -1 && query.opt !== null && !mayBeProbe)
-      network.guesses.sent(key, network.lastDatagram, outcome!)
-    if (isStray && isOutOfReach) {
-      this.see('asked over TCP because of forged replies')
-      network.retries.turnedToStream(keys, server, query.id)
-    }
-    if (isStray && !isOutOfReach)
-      throw new Violation('a query to a server because of a message that has nothing to do with it')
-    const account = query.opt === null ? plainOf(query.name, query.type, query.flags) : key
-    if (!this.budget.take(account, outcome !== -1, now))
-      throw new Violation(`more queries to servers than one question may cause: ${JSON.stringify(key)} at ${now}`)
-    this.answers.asked(query.opt === null ? keys : [key], now)
-  }
-
-  /**
-   * True if a datagram to the server may go without an OPT, as two with one were left unanswered, one of them by it, or one
-   * was and nobody can be asked after this once more.
-   */
-  private mayDropOpt({ flags, name, type }: ParsedMessage, server: number, now: number): boolean {
-    const { retries } = this.network
-    const { deadlineMs } = this.settings
-    if (now < retries.clearedAt + deadlineMs) return true
-    const route = routeOf(name, this.settings)
-    return [true, false].some((dnssecOk) => {
-      const key = keyOf(name, type, dnssecOk, flags)
-      const unanswered = retries.unanswered(key, server, this.attemptTimeoutOf(route) - SLACK_MS, now)
-      if (unanswered === 0 || unanswered >= OPT_UNANSWERED) return unanswered > 0
-      const tried = this.budget.triedAt(key, plainOf(name, type, flags)).filter((at) => at >= now - deadlineMs)
-      const isLast = tried.length + 1 >= Math.min(route.maxAttempts ?? MOST_MESSAGES, MOST_MESSAGES)
-      return isLast || now + this.attemptTimeoutOf(route) >= Math.min(...tried) + deadlineMs - SLACK_MS
-    })
+    this.sentRules.sent(this.context, outcome, index, transport, now)
   }
 
   /** The engine is about to be given a query. */
@@ -288,7 +194,7 @@ export class Referee {
     const advertise = client.isLocal ? settings.maxUdpPayload.local : settings.maxUdpPayload.remote
     const payload = Math.max(512, asked.edns?.payload ?? 512)
     const key = keyOf(asked.name, asked.type, asked.edns?.dnssecOk === true, asked.flags)
-    this.count(expectation)
+    this.ledger.query(expectation, this.resolver.ruleCounters, (what) => this.see(what))
     if (expectation.kind === 'upstream') {
       if (cache !== null && isRecursive(asked)) this.ledger.lookups++
     }
@@ -320,59 +226,6 @@ export class Referee {
     }
   }
 
-  private count(expectation: Expectation): void {
-    const { ledger } = this
-    if (expectation.kind === 'drop') ledger.dropped++
-    else ledger.requests++
-    for (const counter of this.resolver.ruleCounters) {
-      this.see('rule')
-      ledger.ruleMatches.set(counter, (ledger.ruleMatches.get(counter) ?? 0) + 1)
-    }
-    if (expectation.kind === 'ruled out') {
-      ledger.ruledOut++
-      this.see('ruled out')
-    }
-    if (expectation.kind === 'dropped by a plug-in') {
-      ledger.droppedByPlugins++
-      this.see('dropped by a plug-in')
-    }
-    if (expectation.kind === 'limited') {
-      ledger.limited++
-      this.see('limited')
-    }
-    if (expectation.kind === 'local' && expectation.from === 'mesh') ledger.mesh++
-    if (expectation.kind !== 'error') return
-    if (expectation.isLimited) ledger.limitedTold++
-    if (expectation.loop < 0) return
-    ledger.loops++
-    this.see('loop')
-  }
-
-  /**
-   * A pending query is opened by the query in hand. One that has given its clients a stale answer, or is there to refresh
-   * one, may be open although nobody waits: whoever joins that gets what servers have said before.
-   */
-  private noteOpening(now: number): void {
-    const { context } = this
-    if (context.kind !== 'query' || context.opening === null) return
-    const { key, plain } = context.opening
-    context.opening = null
-    this.budget.asked(key, plain, now)
-    this.network.retries.asked(key, now)
-    this.answers.begins(key)
-  }
-
-  /** The engine asks, beside the query in hand, for what spares it such questions (search storms). */
-  private noteOwnQuestion(key: string, now: number): void {
-    const { query } = this.network
-    // Several servers may be asked at once.
-    if (this.budget.triedAt(key, plainOf(query.name, query.type, query.flags)).includes(now)) return
-    this.see('a question for a parent or a random name')
-    this.budget.asked(key, plainOf(query.name, query.type, query.flags), now)
-    this.network.retries.asked(key, now)
-    this.answers.begins(key)
-  }
-
   /** The engine has had the query. */
   given(pending: Pending, client: Client): void {
     const { context } = this
@@ -382,7 +235,7 @@ export class Referee {
       pending.isLatecomer = this.engine.counters.get(Cell.coalesced) > opening.coalescedBefore
       // Nothing need have been sent, if there was no room for it.
       if (pending.isLatecomer) this.room.joined(pending.key)
-      else this.noteOpening(pending.receivedAt)
+      else this.sentRules.opens(context, pending.receivedAt)
     }
     this.loops.check(expectation.kind === 'error' ? expectation.loop : -1, client.address)
   }
@@ -445,55 +298,9 @@ export class Referee {
       this.see('truncated reply')
       this.ledger.truncated++
     }
-    const wrong = this.checkReply(pending, reply, now)
+    const wrong = this.replies.check(pending, reply, pending.answeredIn ?? this.moment(now), now)
     if (wrong !== null) this.fail(pending, `${wrong}; the reply: ${describe(reply)}`)
     pending.relay?.(Buffer.from(bytes.subarray(at, at + length)), now)
-  }
-
-  private checkReply(pending: Pending, reply: ParsedMessage, now: number): string | null {
-    const { asked, expectation, limits } = pending
-    switch (expectation.kind) {
-      case 'limited':
-        // Whoever shows a server cookie of ours is told.
-        if (asked.isPerhapsProven !== true || reply.rcode !== REFUSED) return 'a reply to what deserves none'
-        this.ledger.limited--
-        this.ledger.limitedTold++
-        return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
-      case 'drop':
-      case 'ruled out':
-      case 'dropped by a plug-in':
-        return 'a reply to what deserves none'
-      case 'tcp only':
-        this.see('TCP alone')
-        if (reply.rcode !== 0 || !isTruncated(reply)) return 'an answer over UDP, which a rule keeps for TCP'
-        return reply.sections.some((section) => section.length > 0) ? 'records beside TC' : null
-      case 'error': {
-        const { rcode } = reply
-        if (!expectation.rcodes.includes(rcode)) return `rcode ${rcode} instead of ${expectation.rcodes.join(' or ')}`
-        this.see(`error ${rcode}`)
-        if (reply.sections.some((section) => section.length > 0)) return 'an error with records'
-        if (expectation.told !== undefined) return checkTold(asked, reply, expectation.told, limits)
-        if (expectation.loop >= 0) return checkEde(asked, reply, Ede.OTHER)
-        if (rcode === REFUSED) return checkEde(asked, reply, Ede.PROHIBITED, Ede.NONE)
-        return checkEde(asked, reply, rcode === SERVFAIL ? Ede.NOT_READY : Ede.NONE)
-      }
-      case 'local': {
-        this.see(expectation.from)
-        // Which records there was room for depends on the other name.
-        if (asked.isRewritten === true && isTruncated(reply)) return null
-        const codes = expectation.from === 'aaaa' ? [Ede.SYNTHESIZED, Ede.NONE] : [Ede.NONE]
-        const wrong = checkLocal(expectation, reply, limits)
-        if (wrong !== null || expectation.told === undefined) return wrong ?? checkEde(asked, reply, ...codes)
-        return checkTold(asked, reply, expectation.told, limits)
-      }
-      default: {
-        if (pending.isHeld) return this.answers.checkLater(pending, reply, pending.answeredIn ?? this.moment(now))
-        if (reply.rcode !== SERVFAIL || !this.room.isRefused) return this.answers.checkImmediate(pending, reply, now)
-        this.see('full')
-        this.answers.calmSince = now
-        return this.room.check(pending, now) ?? checkEde(asked, reply, Ede.OTHER)
-      }
-    }
   }
 
   // ── checks between steps ────────────────────────────────────────────────────────────────────────────────────────────
@@ -514,18 +321,9 @@ export class Referee {
   }
 
   checkRound(engine: Engine, counters: WorkerCounters, now: number): void {
-    const { inFlight, timers } = engine.forwarder
-    if (inFlight.open > inFlight.capacity || inFlight.open < 0)
-      throw new Violation(`${inFlight.open} pending queries of ${inFlight.capacity}`)
-    const { maxInFlight } = this.settings
-    if (counters.get(Cell.inFlight) > maxInFlight)
-      throw new Violation(`clients wait for ${counters.get(Cell.inFlight)} pending queries, ${maxInFlight} are allowed`)
-    if (timers.armed !== inFlight.open)
-      throw new Violation(`${timers.armed} timers for ${inFlight.open} pending queries`)
-    if (inFlight.attempts.open >= inFlight.attempts.capacity - 1) this.disturbed(now)
-    const { cache } = engine
-    if (cache !== null && (cache.bytes > cache.maxBytes || cache.entries < 0))
-      throw new Violation(`cache of ${cache.bytes} bytes, ${cache.entries} entries`)
+    const { attempts } = engine.forwarder.inFlight
+    checkBounds(engine, counters, this.settings.maxInFlight)
+    if (attempts.open >= attempts.capacity - 1) this.disturbed(now)
     checkCounters(counters, this.ledger, engine)
   }
 
@@ -539,13 +337,7 @@ export class Referee {
   /** Some while after all servers recovered, in which these names were asked. */
   checkHealth(counters: WorkerCounters, settings: EngineSettings, askedNames: readonly string[]): void {
     // Nothing is asked of them for want of a table.
-    if (this.resolver.table < 0 && settings.beforeSync === 'servfail') return
-    const askedServers = new Set(askedNames.flatMap((name) => routeOf(name, settings).servers))
-    settings.servers.forEach((server, index) => {
-      // A server that no route leads to, or only one for names that were not asked, stays as it was.
-      if (askedServers.has(index) && counters.upstreamGet(index, 11) !== 1)
-        throw new Violation(`server ${server.label} is well again and still counts as down`)
-    })
+    if (this.resolver.table >= 0 || settings.beforeSync !== 'servfail') checkHealth(counters, settings, askedNames)
   }
 
   private fail(pending: Pending, wrong: string): never {

@@ -104,7 +104,9 @@ function decideOn(
     if (rule.isAudit || !LETTING.has(rule.act) || isOfType || (isMesh && !rule.takesMesh)) return false
     return matchOf(rule, names[place]!, name, null, client) !== null
   })
-  const act = existsOtherwise || (egress.isNodata && !isSearched) ? Act.NODATA : Act.NXDOMAIN
+  // And so does the root.
+  const exists = existsOtherwise || asked.name === EVERYTHING.name
+  const act = exists || (egress.isNodata && !isSearched) ? Act.NODATA : Act.NXDOMAIN
   const { ede, ttlSeconds } = egress
   const decision = { act, ede, ttlSeconds, note: text(egress.note), records: [] }
   return { decision, counters, isRuled: false }

@@ -1,9 +1,11 @@
-/** What must be true when nothing is under way. */
+/** What must be true of the engine as a whole: after each step, and when nothing is under way. */
 import type { Engine } from '../../src/engine/engine.ts'
 import type { Cache } from '../../src/engine/cache/cache.ts'
 import { ClientQuery } from '../../src/engine/client-query.ts'
 import { MAX_ATTEMPTS, NONE } from '../../src/engine/forward/attempts.ts'
-import { Cell, type WorkerCounters } from '../../src/stats/counters.ts'
+import type { EngineSettings } from '../../src/engine/settings.ts'
+import { Cell, UpstreamField, type WorkerCounters } from '../../src/stats/counters.ts'
+import { routeOf } from './denial-rules.ts'
 import { Violation } from './violation.ts'
 
 function expect(what: string, got: number, wanted: number): void {
@@ -50,4 +52,27 @@ export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
   expect('waiters that find room', waiters, inFlight.waiters.capacity)
   const most = Math.min(inFlight.attempts.capacity, inFlight.capacity * MAX_ATTEMPTS)
   expect('attempts that find room', inFlight.attempts.open, most)
+}
+
+/** Some while after all servers recovered, in which these names were asked. */
+export function checkHealth(counters: WorkerCounters, settings: EngineSettings, askedNames: readonly string[]): void {
+  const askedServers = new Set(askedNames.flatMap((name) => routeOf(name, settings).servers))
+  settings.servers.forEach((server, index) => {
+    // A server that no route leads to, or only one for names that were not asked, stays as it was.
+    if (askedServers.has(index) && counters.upstreamGet(index, UpstreamField.healthy) !== 1)
+      throw new Violation(`server ${server.label} is well again and still counts as down`)
+  })
+}
+
+/** Bounds that hold after each step. */
+export function checkBounds(engine: Engine, counters: WorkerCounters, maxInFlight: number): void {
+  const { inFlight, timers } = engine.forwarder
+  if (inFlight.open > inFlight.capacity || inFlight.open < 0)
+    throw new Violation(`${inFlight.open} pending queries of ${inFlight.capacity}`)
+  if (counters.get(Cell.inFlight) > maxInFlight)
+    throw new Violation(`clients wait for ${counters.get(Cell.inFlight)} pending queries, ${maxInFlight} are allowed`)
+  if (timers.armed !== inFlight.open) throw new Violation(`${timers.armed} timers for ${inFlight.open} pending queries`)
+  const { cache } = engine
+  if (cache !== null && (cache.bytes > cache.maxBytes || cache.entries < 0))
+    throw new Violation(`cache of ${cache.bytes} bytes, ${cache.entries} entries`)
 }

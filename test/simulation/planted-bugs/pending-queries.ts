@@ -1,0 +1,242 @@
+/** Mistakes in the life of a miss: pending queries, who waits for them, their attempts and their end. */
+import type { PlantedBug } from './planted-bug.ts'
+
+export const PENDING_QUERIES_BUGS: readonly PlantedBug[] = [
+  {
+    name: 'a reply counts whatever socket it came in by',
+    find: 'if (attempts.socket(a) !== socket)',
+    replace: 'if (attempts.socket(a) === -5)',
+    seeds: 20,
+  },
+  {
+    name: 'of all that went out by a socket that fails only one is told',
+    find: "        this.#pending.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    replace: "        return this.#pending.attemptFailed(a, 'network', Fault.ITS)\n    }\n",
+    seeds: 60,
+  },
+  {
+    name: 'a question is refused while there is room for another',
+    find: 'return this.#taken < this.#places &&',
+    replace: 'return this.#taken < this.#places - 1 &&',
+    seeds: 20,
+  },
+  {
+    name: 'the newest question makes room',
+    find: 'return this.#oldest[this.#count[route]! >=',
+    replace: 'return this.#newest[this.#count[route]! >=',
+    seeds: 20,
+  },
+  {
+    name: 'one of several routes may have all places',
+    find: 'routes === 1 ? this.#places : this.#places - (this.#places >> 2)',
+    replace: 'this.#places',
+    seeds: 200,
+  },
+  {
+    name: 'only questions of the same route make room',
+    find: 'this.#oldest[this.#count[route]! >= this.#most ? route : this.#fullest]!',
+    replace: 'this.#oldest[route]!',
+    seeds: 60,
+  },
+  {
+    name: 'a question has its place as long as an attempt lasts',
+    find: 'return Math.min(usual, MOST_CERTAIN_MS, this.#state.attemptMs(p))',
+    replace: 'return this.#state.attemptMs(p)',
+    seeds: 60,
+  },
+  {
+    name: 'other routes make room after other settings in the order of their places',
+    find: 'open.toSorted((one, other) => inFlight.startedAt(one) - inFlight.startedAt(other))',
+    replace: 'open',
+    seeds: 400,
+  },
+  {
+    name: 'few clients may wait for one question',
+    find: 'this.#count[p]! >= this.#most',
+    replace: 'this.#count[p]! >= this.#most >> 5',
+    seeds: 60,
+  },
+  {
+    name: 'the index of a route is one byte',
+    find: 'this.#route = new Uint16Array(n)',
+    replace: 'this.#route = new Uint8Array(n)',
+    seeds: 200,
+  },
+  {
+    name: 'a question at whose replies somebody guesses stays with datagrams',
+    find: 'const NEAR_MISSES = 5',
+    replace: 'const NEAR_MISSES = 6',
+    seeds: 60,
+  },
+  {
+    name: 'two guesses are enough for TCP',
+    find: 'const NEAR_MISSES = 5',
+    replace: 'const NEAR_MISSES = 2',
+    seeds: 60,
+  },
+  {
+    name: 'a question that has gone over TCP goes there again with each guess',
+    find: '      inFlight.setNearMisses(p, 0)\n',
+    replace: '',
+    seeds: 400,
+  },
+  {
+    name: 'only guesses at ids count, not other questions under the right one',
+    find: '        return pending.nearlyMissed(a)\n',
+    replace: '        return undefined\n',
+    seeds: 200,
+  },
+  {
+    name: 'guesses that an earlier question met count for the next in its place',
+    find: '    this.#nearMisses[p] = 0\n',
+    replace: '',
+    seeds: 200,
+  },
+  {
+    name: 'the id of a reply is not looked at, only the socket',
+    find: 'const a = attempts.byId(readU16(packet, start))',
+    replace:
+      'const a = Array.from({ length: attempts.capacity }, (_, k) => k).findIndex((k) => attempts.pendingOf(k) !== NONE && attempts.socket(k) === socket)',
+    seeds: 20,
+  },
+  {
+    name: 'a waiter is forgotten',
+    find: '      this.#send(w, Source.upstream, answer.rcode, length)\n',
+    replace:
+      '      this.#send(w, Source.upstream, answer.rcode, length)\n      if (waiters.of(p) === 1) waiters.take(p, waiter)\n',
+    seeds: 20,
+  },
+  {
+    name: 'a waiter is not given back after a failure',
+    find: '    outlet.sendReply(w, length)\n    waiters.release(w)\n  }\n\n  /** Sends the reply',
+    replace: '    outlet.sendReply(w, length)\n  }\n\n  /** Sends the reply',
+    seeds: 20,
+  },
+  {
+    name: 'a timer is never cancelled',
+    find: '    this.timers.cancel(p)\n',
+    replace: '',
+    seeds: 20,
+  },
+  {
+    name: 'an attempt that is closed is still found by its id',
+    find: 'this.#byId[this.#id[a]!] = 0',
+    replace: 'void this.#byId',
+    seeds: 20,
+  },
+  {
+    name: 'an answer that nobody may keep leaves the one before it in force',
+    find: 'else if (isRecursive && (answer.rcode === Rcode.NOERROR ||',
+    replace: 'else if (!isRecursive && (answer.rcode === Rcode.NOERROR ||',
+    seeds: 200,
+  },
+  {
+    name: 'a server that fails is not asked another time, and no other one either',
+    find: '    if (isAgain && !isPassing)',
+    replace: '    for (let k = 0; k < 32; k++) inFlight.ruledOut.add(p, k)\n    if (isAgain && !isPassing)',
+    seeds: 200,
+  },
+  {
+    name: 'a reload leaves attempts at servers that have another index now',
+    find: '      attempts.closeAll(p)\n',
+    replace: '',
+    seeds: 400,
+  },
+  {
+    name: 'timers of the tick that has begun fire late',
+    find: 'for (let tick = target; tick >= first; tick--)',
+    replace: 'for (let tick = target - 1; tick >= first; tick--)',
+    seeds: 20,
+  },
+  {
+    name: "a client's cookie is answered with another client's",
+    find: 'if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, at + COOKIE_AT)',
+    replace: 'if (query.cookieAt > 0) copyBytes(query.replyCookie, 0, COOKIE_BYTES, this.#queries, COOKIE_AT)',
+    seeds: 20,
+  },
+  {
+    name: 'capitals go on where a name is asked over TCP',
+    find: '    this.#caseSeed[a] = 0\n  }\n',
+    replace: '  }\n',
+    seeds: 60,
+  },
+  {
+    name: 'what a CNAME leads to does not exist, and so nothing is below the alias',
+    find: '|| answer.answers > 0) return\n',
+    replace: ') return\n',
+    seeds: 200,
+  },
+  {
+    name: 'the probe of each server goes to the first',
+    find: 'this.#askForLoop(server, name)',
+    replace: 'this.#askForLoop(0, name)',
+    seeds: 20,
+  },
+  // ── what the invariants of the simulation itself were in doubt about ──
+  {
+    name: 'equal questions are asked each for itself',
+    find: '    let p = inFlight.find(hash, key, keyLength)\n    const isJoining = p !== NONE\n',
+    replace: '    let p: number = NONE\n    const isJoining = hash < NONE - 2 ** 32\n',
+    seeds: 20,
+  },
+  {
+    name: 'clients may wait for more pending queries than are allowed',
+    find: 'return this.#taken < this.#places &&',
+    replace: 'return this.#taken < this.#places + 2 &&',
+    seeds: 20,
+  },
+  {
+    name: 'the timer of a stale answer is never cancelled',
+    find: '    this.timers.cancel(p)\n    this.#staleTimers.cancel(p)\n',
+    replace: '    this.timers.cancel(p)\n',
+    seeds: 400,
+  },
+  {
+    name: 'a partial answer is kept',
+    find: '    this.#storeAnswer(p)\n    this.#deliver(p, Flag.TC)\n',
+    replace: '    if (this.#storeAnswer(p) > 0) context.cache?.put(this.#scratch, 0)\n    this.#deliver(p, Flag.TC)\n',
+    seeds: 60,
+  },
+  {
+    name: 'a partial answer goes to clients over TCP as well',
+    find: 'if (flags !== 0 && waiter.proto === TCP) {',
+    replace: 'if (flags !== 0 && waiter.proto < 0) {',
+    seeds: 20,
+  },
+  {
+    name: 'a partial answer passes for the whole',
+    find: 'this.#deliver(p, Flag.TC)',
+    replace: 'this.#deliver(p, 0)',
+    seeds: 20,
+  },
+  {
+    name: 'the reason that a server gives for a failure is not passed on',
+    find: 'if (ede !== Ede.NONE) inFlight.setEde(p, ede)\n',
+    replace: 'void ede\n',
+    seeds: 60,
+  },
+  {
+    name: 'the reason for a failure stays for other questions',
+    find: '    this.#ede[p] = Ede.NONE\n',
+    replace: '    if (this.#use[p] === 0) this.#ede[p] = Ede.NONE\n',
+    seeds: 60,
+  },
+  {
+    name: 'a server that refuses counts as one that is not there',
+    find: "return reason === 'network' ||",
+    replace: "return reason === 'refused' || reason === 'network' ||",
+    seeds: 200,
+  },
+  {
+    name: 'a denial of a name below a service is kept as long as others',
+    find: 'isBrief ? this.#state.briefBounds : ofClass',
+    replace: 'ofClass',
+    seeds: 60,
+  },
+  {
+    name: 'the SOA of a denial of a name below a service keeps its MINIMUM',
+    find: 'if (answer.soaTtl >= 0) scratch.lowerMinimum(0, answer.soaTtlAt)',
+    replace: '',
+    seeds: 60,
+  },
+]
