@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { spawnSync } from 'node:child_process'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { removeLeftOvers, writeAtomicFile } from '../../src/base/atomic-file.ts'
 
 let folder: string
@@ -75,4 +75,24 @@ test('left-overs of writers that are gone are removed, those of others and what 
   await removeLeftOvers(file)
   expect(readdirSync(folder).toSorted()).toEqual([...others, `table.${gone}.fedcba9876543210.tmp`].toSorted())
   await removeLeftOvers(join(folder, 'none', 'table'))
+})
+
+test('what a process is writing that belongs to somebody else stays', async () => {
+  const refused = Object.assign(new Error('kill EPERM'), { code: 'EPERM' })
+  const kill = vi.spyOn(process, 'kill').mockImplementation(() => {
+    throw refused
+  })
+  writeFileSync(`${file}.4711.0123456789abcdef.tmp`, '')
+  await removeLeftOvers(file)
+  expect([readdirSync(folder), kill.mock.calls]).toEqual([['table.4711.0123456789abcdef.tmp'], [[4711, 0]]])
+  kill.mockRestore()
+})
+
+test('no descriptor is left open, whatever the end', async () => {
+  await writeAtomicFile(file, 'first')
+  const before = readdirSync('/proc/self/fd').length
+  mkdirSync(join(folder, 'taken'))
+  await writeAtomicFile(file, 'second')
+  await expect(writeAtomicFile(join(folder, 'taken'), 'third')).rejects.toThrow(/EISDIR|ENOTEMPTY|EEXIST/)
+  expect(readdirSync('/proc/self/fd').length).toBe(before)
 })

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { type FolderWatchOptions, watchFile, watchFolder, type WatchOptions } from '../../src/base/file-watch.ts'
+import {
+  type FileWatch,
+  type FolderWatchOptions,
+  watchFile,
+  watchFolder,
+  type WatchOptions,
+} from '../../src/base/file-watch.ts'
 
 let folder: string
 let ending: AbortController
@@ -177,6 +183,22 @@ describe('watchFile', () => {
 })
 
 describe('watchFolder', () => {
+  let watch: FileWatch
+  afterEach(() => vi.useRealTimers())
+
+  /** A watch of the folder that only looks, when it is told to: its events count for nothing. */
+  function polling(options: FolderWatchOptions = {}): { changes: Changes; look: () => void } {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    const changes = new Changes()
+    watch = watchFolder(folder, changes.note, {
+      signal: ending.signal,
+      debounceMs: NEVER_MS,
+      pollMs: 60_000,
+      ...options,
+    })
+    return { changes, look: () => vi.advanceTimersByTime(60_000) }
+  }
+
   test('files added, changed, renamed and removed', async () => {
     const changes = watchingFolder(folder)
     await changes.after(() => file('a.yaml', 'one'))
@@ -192,14 +214,39 @@ describe('watchFolder', () => {
     await changes.after(() => rmSync(join(folder, 'x'), { recursive: true }))
   })
 
-  test('files that do not count are not told', async () => {
-    const changes = watchingFolder(folder, { accepts: (name) => name.endsWith('.yaml') })
-    file('.a.yaml.swp', 'x')
-    file('.b.yaml', 'x')
-    file('.git/c.yaml', 'x')
-    file('notes.txt', 'x')
-    await changes.after(() => file('a.yaml', 'one'))
+  test('files that do not count are not told', () => {
+    const { changes, look } = polling({ accepts: (name) => name.endsWith('.yaml') })
+    for (const name of ['.a.yaml.swp', '.b.yaml', '.git/c.yaml', 'notes.txt', 'a.yaml.old']) {
+      file(name, 'x')
+      look()
+    }
+    expect(changes.count).toBe(0)
+    for (const name of ['a.yaml', 'ends.with.dot.yaml', 'sub/b.yaml']) file(name, 'one')
+    look()
+    look()
     expect(changes.count).toBe(1)
+  })
+
+  test.each([
+    ['closed', (): void => watch.close()],
+    ['aborted', (): void => ending.abort()],
+  ])('nothing is told once the watch is %s', (_, end) => {
+    const { changes, look } = polling()
+    file('a', 'one')
+    look()
+    end()
+    end()
+    file('a', 'two and more')
+    look()
+    expect([changes.count, vi.getTimerCount()]).toEqual([1, 0])
+  })
+
+  test('nothing is told where the signal was aborted before', () => {
+    ending.abort()
+    const { changes, look } = polling()
+    file('a', 'one')
+    look()
+    expect([changes.count, vi.getTimerCount()]).toEqual([0, 0])
   })
 
   test('a mounted ConfigMap is told by its swap', async () => {
