@@ -103,6 +103,7 @@ describe('servers over TLS and HTTPS', () => {
       const daemon = await start({
         servers: [`tls://127.0.0.1:${String(upstream.port)}${name}`],
         rootCert: hasRoot ? path('ca.pem') : '',
+        attemptTimeoutMs: 2000,
         deadlineMs: 2000,
       })
       const client = await stage.client()
