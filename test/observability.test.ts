@@ -18,7 +18,7 @@ const PASSED_ON: Readonly<Record<string, string>> = {
   'describe({ code, reason, isFirst: this.#value === null, isAsked })': 'resolv.conf cannot be read: …',
   ROOT_ADVICE: 'byname runs as root, whose rights it does not need: …',
   warning: '… is every address of this machine, and access is empty: …',
-  text: '… is every address of this machine, and access is empty: …',
+  line: '… is every address of this machine, and access is empty: …',
   'message.message': 'TLS with upstream server … fails (…): check the name after # and the root certificates',
   'leftOutMessage(label)': "upstream server … is byname's own listener: that would be a loop; it is left out",
   'stormsOffMessage(domain, why)': 'search storms are not ended below … (…): …',
