@@ -116,8 +116,9 @@ test('a bug that changes nothing cannot be planted', () => {
   expect(() => withBug({ ...bug!, replace: bug!.find })).toThrow('changes nothing')
 })
 
-/** A sample that differs from day to day; `plant.ts` plays all. */
-const sample = [0, 1].map((k) => PLANTED_BUGS[(Math.floor(Date.now() / 86_400_000) * 2 + k) % PLANTED_BUGS.length]!)
+/** A sample that differs from day to day, of those that do not take minutes; `plant.ts` plays all. */
+const quick = PLANTED_BUGS.filter(({ seeds }) => seeds <= 400)
+const sample = [0, 1].map((k) => quick[(Math.floor(Date.now() / 86_400_000) * 2 + k) % quick.length]!)
 test.each(sample)('the planted bug "$name" is caught', (bug) => {
   expect(plant(bug, 1)).toMatchObject({ seeds: expect.any(Number), unsoundSeeds: [] })
 })

@@ -3,7 +3,6 @@ import type { Answer } from '../../dns/answer.ts'
 import type { Source, WorkerCounters } from '../../stats/counters.ts'
 import type { Cache } from '../cache/cache.ts'
 import type { SearchStormsStage } from '../answers/search-storms.ts'
-import type { TtlBounds } from '../cache/stored-answer.ts'
 import type { ClientQuery } from '../client-query.ts'
 import type { Attempts } from './attempts.ts'
 import { InFlight, Purpose } from './in-flight.ts'
@@ -15,19 +14,8 @@ import type { Image } from '../../table/image.ts'
 import { Upstreams } from './upstreams.ts'
 import type { Waiters } from './waiters.ts'
 
-/** PendingQueries beside those of `maxInFlight`, so that probes find a place however small that is. */
+/** Pending queries beside those of `maxInFlight`, so that probes find a place however small that is. */
 const BACKGROUND_QUERIES = 32
-
-const FAILURE_REASONS: readonly FailureReason[] = [
-  'timeout',
-  'refused',
-  'servfail',
-  'malformed',
-  'network',
-  'truncated',
-  'formerr',
-  'tls',
-]
 
 /** What the forwarder needs from the engine around it. */
 export interface ForwarderContext {
@@ -59,10 +47,6 @@ export class ForwarderState {
   settings: EngineSettings
   upstreams: Upstreams
   cookies: UpstreamCookies
-  /** How denials of names below a Kubernetes host of the table are kept. */
-  briefBounds: TtlBounds
-  /** By number of the answer class: how answers are kept whose TTLs a rule bounds. */
-  boundsOfClass: readonly TtlBounds[]
 
   constructor(context: ForwarderContext, settings: EngineSettings) {
     this.context = context
@@ -72,8 +56,6 @@ export class ForwarderState {
     this.waiters = this.inFlight.waiters
     this.upstreams = new Upstreams(settings, context.counters, context.random)
     this.cookies = new UpstreamCookies(settings.servers, context.random)
-    this.briefBounds = briefBounds(settings)
-    this.boundsOfClass = boundsOfClass(settings)
   }
 
   /** Takes new settings; true if the servers are the same, under the same indices. */
@@ -81,16 +63,9 @@ export class ForwarderState {
     const { counters, random } = this.context
     const before = this.upstreams
     this.settings = settings
-    this.briefBounds = briefBounds(settings)
-    this.boundsOfClass = boundsOfClass(settings)
     this.upstreams = new Upstreams(settings, counters, random, before)
     this.cookies = new UpstreamCookies(settings.servers, random, this.cookies)
     return this.upstreams.hasServersOf(before)
-  }
-
-  /** Pending queries that clients may wait for at most. */
-  get maxForeground(): number {
-    return this.inFlight.capacity - BACKGROUND_QUERIES
   }
 
   /** How long a query waits for a reply before the next server is asked. */
@@ -99,42 +74,11 @@ export class ForwarderState {
     return Math.min(this.upstreams.routes[this.inFlight.route(p)]!.attemptTimeoutMs ?? attemptTimeoutMs, deadlineMs)
   }
 
-  /** Why an attempt of a query failed last. */
-  lastFailure(p: number): FailureReason {
-    return FAILURE_REASONS[this.inFlight.lastFailure(p)]!
-  }
-
-  /** An attempt of a query has come to nothing, for this reason. */
-  noteReason(p: number, reason: FailureReason): void {
-    this.inFlight.setLastFailure(p, FAILURE_REASONS.indexOf(reason))
-  }
-
   /** An attempt of a query at a server has failed; `isItsFault` as in `Upstreams.failed`. */
   noteFailure(p: number, server: number, reason: FailureReason, isItsFault: boolean): void {
-    this.noteReason(p, reason)
+    this.inFlight.setLastFailure(p, reason)
     // That a server does not know a name of our own making says nothing of it.
     if (this.inFlight.purpose(p) !== Purpose.LOOP_PROBE)
       this.upstreams.failed(server, reason, this.context.now, isItsFault)
   }
-}
-
-function briefBounds({ cache, headlessNegativeTtlSeconds = Number.POSITIVE_INFINITY }: EngineSettings): TtlBounds {
-  const { minTtlSeconds, maxTtlSeconds, maxNegativeTtlSeconds } = cache
-  return {
-    minTtlSeconds,
-    maxTtlSeconds,
-    maxNegativeTtlSeconds: Math.min(maxNegativeTtlSeconds, headlessNegativeTtlSeconds),
-  }
-}
-
-function boundsOfClass({ cache, rules }: EngineSettings): TtlBounds[] {
-  const classes = rules?.answerClasses ?? []
-  return [
-    cache,
-    ...classes.map(({ maxTtlSeconds, minTtlSeconds }) => ({
-      minTtlSeconds: minTtlSeconds ?? Math.min(cache.minTtlSeconds, maxTtlSeconds ?? cache.minTtlSeconds),
-      maxTtlSeconds: maxTtlSeconds ?? Math.max(cache.maxTtlSeconds, minTtlSeconds ?? 0),
-      maxNegativeTtlSeconds: cache.maxNegativeTtlSeconds,
-    })),
-  ]
 }

@@ -81,6 +81,7 @@ export class Forwarder {
   /** Takes new settings; pending queries go on at servers that still exist, and are begun anew at others. */
   configure(settings: EngineSettings): void {
     const hasSameServers = this.#state.configure(settings)
+    this.#settlement.configure(settings)
     this.loopProbe.configure(settings.loopProbe, this.#context.now)
     if (!hasSameServers) this.#state.truncated.clear()
     this.#pending.adapt(hasSameServers)

@@ -9,6 +9,7 @@
  */
 import { Ede } from '../../dns/constants.ts'
 import { copyBytes, readU16 } from '../../dns/reply.ts'
+import type { FailureReason } from '../outlet.ts'
 import { Attempts, chain, MAX_ATTEMPTS, NONE } from './attempts.ts'
 import { ServerSets } from './server-sets.ts'
 import { Waiters } from './waiters.ts'
@@ -19,6 +20,16 @@ const KEY_STRIDE = 264
 export const KEY_TAIL = 3
 /** Pending queries at most. */
 const MAX_PENDING = 16_384
+const FAILURE_REASONS: readonly FailureReason[] = [
+  'timeout',
+  'refused',
+  'servfail',
+  'malformed',
+  'network',
+  'truncated',
+  'formerr',
+  'tls',
+]
 
 /**
  * Why a query is pending; from PROBE on nobody waits for it. PROBE: for a server's health alone. LOOP_PROBE: to see
@@ -28,7 +39,9 @@ export const Purpose = { CLIENT: 0, PREFETCH: 1, PROBE: 2, LOOP_PROBE: 3, LINGER
 
 /** The table of pending queries, with those of their waiters and attempts. */
 export class InFlight {
+  /** Places, and how many of them clients may have. */
   readonly capacity: number
+  readonly foreground: number
   readonly waiters: Waiters
   readonly attempts: Attempts
   /** Servers that were asked. */
@@ -81,6 +94,7 @@ export class InFlight {
    */
   constructor(capacity: number, background: number = 0) {
     const foreground = Math.min(MAX_PENDING, Math.max(1, capacity))
+    this.foreground = foreground
     const n = foreground + background
     this.capacity = n
     this.waiters = new Waiters(foreground * 2, n)
@@ -327,13 +341,13 @@ export class InFlight {
     this.#lastSocket[p] = socket
   }
 
-  /** Why an attempt failed last: an index that the forwarder's state understands. */
-  lastFailure(p: number): number {
-    return this.#lastFailure[p]!
+  /** Why an attempt failed last. */
+  lastFailure(p: number): FailureReason {
+    return FAILURE_REASONS[this.#lastFailure[p]!]!
   }
 
-  setLastFailure(p: number, reason: number): void {
-    this.#lastFailure[p] = reason
+  setLastFailure(p: number, reason: FailureReason): void {
+    this.#lastFailure[p] = FAILURE_REASONS.indexOf(reason)
   }
 
   /** Extended error that a server explained its failure with last, Ede.NONE if none did. */

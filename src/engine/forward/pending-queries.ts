@@ -54,7 +54,7 @@ export class PendingQueries {
     this.#state = state
     this.#settlement = settlement
     this.selection = new ServerSelection(state)
-    this.#room = new Room(state.inFlight.capacity, state.maxForeground)
+    this.#room = new Room(state.inFlight.capacity, state.inFlight.foreground)
     this.#room.configure(state.settings.routes.length)
     this.timers = new Timers(state.inFlight.capacity, state.context.now)
     this.#staleTimers = new Timers(state.inFlight.capacity, state.context.now)
@@ -207,7 +207,7 @@ export class PendingQueries {
     const server = attempts.server(a)
     // Its time may have been up before, which has been counted.
     const isCounted = reason === 'timeout' && attempts.isTimedOut(a)
-    if (isCounted) this.#state.noteReason(p, reason)
+    if (isCounted) inFlight.setLastFailure(p, reason)
     else this.#state.noteFailure(p, server, reason, fault === Fault.ITS)
     attempts.close(a)
     if (fault !== Fault.NOT_ITS) inFlight.suspects.add(p, server)

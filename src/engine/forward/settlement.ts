@@ -16,10 +16,18 @@ import { ANY_TYPE_KEY, CLASS_SHIFT, type ClientQuery, Variant } from '../client-
 import { isBelowService, isEndedDenial } from '../answers/service-names.ts'
 import type { ForwarderState } from './forwarder-state.ts'
 import { NONE } from './attempts.ts'
-
+import type { EngineSettings } from '../settings.ts'
 import { cutHash } from '../cache/nxdomain-cut.ts'
 import { isServable, writeStale } from '../cache/stale-answers.ts'
-import { AnswerStore, ageOf, StoredFlag, storeAnswer, storeFailure, writeStored } from '../cache/stored-answer.ts'
+import {
+  AnswerStore,
+  ageOf,
+  StoredFlag,
+  storeAnswer,
+  storeFailure,
+  type TtlBounds,
+  writeStored,
+} from '../cache/stored-answer.ts'
 
 /** After a failure to refresh it a stale answer serves at once: the failure recheck timer (RFC 8767 §5). */
 const STALE_RECHECK_SECONDS = 30
@@ -39,10 +47,23 @@ export class Settlement {
   /** One answer in the form in which it is kept; 64 KiB and what surrounds it. */
   readonly #scratch: AnswerStore = new AnswerStore(96 * 1024)
 
+  /** How denials of names below a Kubernetes host of the table are kept. */
+  #briefBounds: TtlBounds
+  /** By number of the answer class: how answers are kept whose TTLs a rule bounds. */
+  #boundsOfClass: readonly TtlBounds[]
+
   /** `waiter`: made the query of one waiter after the other. */
   constructor(state: ForwarderState, waiter: ClientQuery) {
     this.#state = state
     this.#waiter = waiter
+    this.#briefBounds = briefBounds(state.settings)
+    this.#boundsOfClass = boundsOfClass(state.settings)
+  }
+
+  /** Takes new settings. */
+  configure(settings: EngineSettings): void {
+    this.#briefBounds = briefBounds(settings)
+    this.#boundsOfClass = boundsOfClass(settings)
   }
 
   /** The answer in `context.answer`, which is from `server`, is the one: keeps it, and gives it to all who wait. */
@@ -145,7 +166,7 @@ export class Settlement {
     const ede = this.#state.inFlight.ede(p)
     // What a server says of why ("DNSSEC Bogus", say) tells more. Its text may be anything, and is not passed on.
     if (ede !== Ede.NONE) return ede
-    const reason = this.#state.lastFailure(p)
+    const reason = this.#state.inFlight.lastFailure(p)
     return reason === 'network' || reason === 'tls' ? Ede.NETWORK_ERROR : Ede.NO_REACHABLE_AUTHORITY
   }
 
@@ -181,7 +202,7 @@ export class Settlement {
     const { answer, now, tables } = context
     const scratch = this.#scratch
     const isBrief = this.#isBriefDenial(p)
-    const ofClass = this.#state.boundsOfClass[inFlight.variant(p) >> CLASS_SHIFT] ?? settings.cache
+    const ofClass = this.#boundsOfClass[inFlight.variant(p) >> CLASS_SHIFT] ?? settings.cache
     const seconds = storeAnswer(
       scratch,
       0,
@@ -193,7 +214,7 @@ export class Settlement {
       inFlight.keyLength(p),
       inFlight.hash(p),
       now,
-      isBrief ? this.#state.briefBounds : ofClass,
+      isBrief ? this.#briefBounds : ofClass,
     )
     scratch.setTable(0, tables)
     if (!isBrief) return seconds
@@ -294,4 +315,25 @@ export class Settlement {
     const { cache } = context
     return cache === null ? -1 : cache.find(inFlight.hash(p), inFlight.keys, inFlight.keyAt(p), inFlight.keyLength(p))
   }
+}
+
+function briefBounds({ cache, headlessNegativeTtlSeconds = Number.POSITIVE_INFINITY }: EngineSettings): TtlBounds {
+  const { minTtlSeconds, maxTtlSeconds, maxNegativeTtlSeconds } = cache
+  return {
+    minTtlSeconds,
+    maxTtlSeconds,
+    maxNegativeTtlSeconds: Math.min(maxNegativeTtlSeconds, headlessNegativeTtlSeconds),
+  }
+}
+
+function boundsOfClass({ cache, rules }: EngineSettings): TtlBounds[] {
+  const classes = rules?.answerClasses ?? []
+  return [
+    cache,
+    ...classes.map(({ maxTtlSeconds, minTtlSeconds }) => ({
+      minTtlSeconds: minTtlSeconds ?? Math.min(cache.minTtlSeconds, maxTtlSeconds ?? cache.minTtlSeconds),
+      maxTtlSeconds: maxTtlSeconds ?? Math.max(cache.maxTtlSeconds, minTtlSeconds ?? 0),
+      maxNegativeTtlSeconds: cache.maxNegativeTtlSeconds,
+    })),
+  ]
 }

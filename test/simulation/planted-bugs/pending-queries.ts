@@ -229,7 +229,7 @@ export const PENDING_QUERIES_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'a denial of a name below a service is kept as long as others',
-    find: 'isBrief ? this.#state.briefBounds : ofClass',
+    find: 'isBrief ? this.#briefBounds : ofClass',
     replace: 'ofClass',
     seeds: 60,
   },

@@ -36,7 +36,7 @@ export const RULES_BUGS: readonly PlantedBug[] = [
     name: 'a name that a rule allows for another type is denied as a whole',
     find: 'if (this.matcher.existsOtherwise || query.name.labels === 0) return true',
     replace: 'if (query.name.labels === 0) return true',
-    seeds: 400,
+    seeds: 600,
   },
   {
     name: 'a rule for a name of the mesh is not for that name with the search domain',
