@@ -36,8 +36,8 @@ const config: ReturnType<typeof defineConfig> = defineConfig({
     setupFiles: ['test/property-seed.ts'],
     // Nothing takes a tenth of it, but on a machine that is busy with something else. More than any wait inside a test, so that
     // it is the wait that says what has not come.
-    testTimeout: 3 * WAIT_MS,
-    hookTimeout: 3 * WAIT_MS,
+    testTimeout: 5 * WAIT_MS,
+    hookTimeout: 5 * WAIT_MS,
     expect: { poll: { timeout: WAIT_MS } },
     coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text', 'json-summary'] },
   },

@@ -34,7 +34,7 @@ export interface Ran {
 
 /** Runs a program to its end, in this network namespace. */
 export function run(program: string, args: readonly string[], input = ''): Ran {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input, timeout: WAIT_MS })
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', input, timeout: 10 * WAIT_MS })
   return { code: status, out: stdout ?? '', err: stderr ?? '' }
 }
 

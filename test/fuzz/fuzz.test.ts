@@ -69,7 +69,7 @@ test('an engine keeps the rules under mutated packets of a fixed seed', () => {
 })
 
 test(`an engine keeps the rules under mutated packets of seed ${TEST_SEED}, a fresh one with --long`, {
-  timeout: 60_000 + FRESH_PACKETS,
+  timeout: 300_000 + FRESH_PACKETS,
 }, () => {
   fuzz('engine', TEST_SEED, FRESH_PACKETS)
 })

@@ -63,7 +63,7 @@ test('the engine keeps the rules in episodes with fixed seeds, in which all happ
 })
 
 test(`the engine keeps the rules in episodes with the seeds from ${TEST_SEED} on, fresh ones with --long`, {
-  timeout: 60_000 + FRESH_SEEDS * 1000,
+  timeout: 300_000 + FRESH_SEEDS * 1000,
 }, () => {
   play(TEST_SEED, FRESH_SEEDS)
 })
