@@ -43,7 +43,7 @@ function run(program: string, args: readonly string[], input: string): Ran {
     encoding: 'utf8',
     input,
     maxBuffer: 1 << 26,
-    timeout: WAIT_MS,
+    timeout: 10 * WAIT_MS,
   })
   return { code: status, out: stdout ?? '', err: stderr ?? '' }
 }

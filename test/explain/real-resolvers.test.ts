@@ -102,7 +102,7 @@ test.skipIf(missing !== null)(
       const { stdout, stderr } = spawnSync(
         'unshare',
         ['-nm', 'sh', '-c', script, 'sh', process.execPath, inside, folder],
-        { encoding: 'utf8', timeout: WAIT_MS },
+        { encoding: 'utf8', timeout: 4 * WAIT_MS },
       )
       expect(stderr).toBe('')
       const seen: Seen[] = JSON.parse(stdout)

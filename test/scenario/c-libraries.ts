@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { WAIT_MS } from '../wait.ts'
 
 /** Builds `look-up-all.c` with each library, as `folder/glibc` and `folder/musl`. What is missing for that, or null. */
 export function buildLookUps(folder: string): string | null {
@@ -23,7 +24,7 @@ export function runInside(folder: string, script: string): string {
   writeFileSync(join(folder, 'resolv.conf'), '')
   const setUp = `ip link set lo up && mount --bind ${folder}/resolv.conf /etc/resolv.conf && exec "$@"`
   const args = ['-nm', 'sh', '-c', setUp, 'sh', process.execPath, join(import.meta.dirname, script), folder]
-  const { stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 120_000 })
+  const { stdout, stderr } = spawnSync('unshare', args, { encoding: 'utf8', timeout: 4 * WAIT_MS })
   expect(stderr).toBe('')
   return stdout
 }
