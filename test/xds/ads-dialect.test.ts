@@ -83,3 +83,73 @@ it('delta takes the version of the first resource where the response has none of
   })
   expect(delta.read(response('', []))).toMatchObject({ version: '', resources: [] })
 })
+
+const WANTED = { typeUrl: TYPE, resourceNames: ['apple', 'pear'] }
+const NODE = { id: 'n', cluster: '', metadata: { fields: {} }, user_agent_name: 'byname', user_agent_version: '0' }
+const ERROR = { code: 3, message: 'bad' }
+
+it('state of the world names the type, all names and the version held in every request, and the node in the first', () => {
+  const common = { type_url: TYPE, resource_names: ['apple', 'pear'] }
+  const first = { ...common, node: NODE, response_nonce: '', error_detail: null }
+  expect(stateOfTheWorld.subscribe(WANTED, NODE, null)).toEqual({ ...first, version_info: '' })
+  expect(stateOfTheWorld.subscribe(WANTED, NODE, held({}))).toEqual({ ...first, version_info: 'v1' })
+  const later = { ...common, node: null, response_nonce: 'n' }
+  const push = pushOf([])
+  expect(stateOfTheWorld.reply(push, WANTED, held({}), null)).toEqual({
+    ...later,
+    version_info: 'v1',
+    error_detail: null,
+  })
+  expect(stateOfTheWorld.reply(push, WANTED, null, ERROR)).toEqual({ ...later, version_info: '', error_detail: ERROR })
+})
+
+it('state of the world has all there is in a response, each without a name or a version', () => {
+  const value = Buffer.from('x')
+  const response = { version_info: 'v', nonce: 'n', type_url: TYPE, resources: [{ type_url: TYPE, value }] }
+  const resources = [{ name: '', version: '', typeUrl: TYPE, value }]
+  const read = { typeUrl: TYPE, nonce: 'n', version: 'v', resources, removed: [], isWhole: true }
+  expect(stateOfTheWorld.read({ ...response, control_plane: null })).toEqual({ ...read, controlPlane: '' })
+  expect(stateOfTheWorld.read({ ...response, control_plane: { identifier: 'istiod' } })).toEqual({
+    ...read,
+    controlPlane: 'istiod',
+  })
+})
+
+it('delta names what it wants and holds in the first request, and in later ones the nonce alone', () => {
+  const nothing = { resource_names_subscribe: [], resource_names_unsubscribe: [], initial_resource_versions: {} }
+  expect(delta.subscribe(WANTED, NODE, held({ apple: '1' }))).toEqual({
+    ...nothing,
+    node: NODE,
+    type_url: TYPE,
+    resource_names_subscribe: ['apple', 'pear'],
+    initial_resource_versions: { apple: '1' },
+    response_nonce: '',
+    error_detail: null,
+  })
+  expect(delta.subscribe(WANTED, null, null).initial_resource_versions).toEqual({})
+  const later = { ...nothing, node: null, type_url: TYPE, response_nonce: 'n' }
+  expect(delta.reply(pushOf([]), WANTED, held({ apple: '1' }), ERROR)).toEqual({ ...later, error_detail: ERROR })
+})
+
+it('delta reads a resource without content as one of no type, which is refused', () => {
+  const response = {
+    system_version_info: 'v',
+    resources: [resource('1'), { name: 'b', version: '2', resource: null }],
+    type_url: TYPE,
+    nonce: 'n',
+    removed_resources: [],
+    control_plane: null,
+  }
+  expect(delta.read(response)).toEqual({
+    typeUrl: TYPE,
+    nonce: 'n',
+    version: 'v',
+    controlPlane: '',
+    resources: [
+      { name: 'a', version: '1', typeUrl: TYPE, value: Buffer.from('x') },
+      { name: 'b', version: '2', typeUrl: '', value: new Uint8Array(0) },
+    ],
+    removed: [],
+    isWhole: false,
+  })
+})

@@ -117,6 +117,18 @@ describe('the node', () => {
       { INSTANCE_IPS: '10.1.1.1' },
     ],
     [
+      'keeps addresses that only hold what link-local ones begin with',
+      { identity: { ip: '' }, ownAddresses: ['2001:fe80::1'] },
+      null,
+      { INSTANCE_IPS: '2001:fe80::1' },
+    ],
+    [
+      'passes on whatever JSON can hold, and nothing else',
+      { metadata: { A: null, B: 1, C: [true, ['x'], { d: false }], E: undefined, F: (): number => 1 } },
+      null,
+      { A: null, B: 1, C: [true, ['x'], { d: false }], F: null },
+    ],
+    [
       'declines automatic addresses where the environment does',
       { metadata: { DNS_CAPTURE: 'false' } },
       null,

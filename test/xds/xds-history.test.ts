@@ -22,3 +22,20 @@ test('it is bounded, and many tables do not push out the connections', () => {
   expect(events[0]).toMatchObject({ what: 'failed', detail: `${'x'.repeat(300)}…` })
   expect(events.at(-1)).toMatchObject({ what: 'accepted', detail: 'version 1000' })
 })
+
+test('of connections and of responses the last 64 are kept each, and told in the order of time', () => {
+  const history = new XdsHistory()
+  for (let n = 1; n <= 100; n++) {
+    history.add(n % 2 === 0 ? 'connected' : 'ended', 'a:15012', `${n}`, 2 * n)
+    history.add(n % 2 === 0 ? 'accepted' : 'refused', 'a:15012', `${n}`, 2 * n + 1)
+  }
+  expect(history.events().map(({ atMs }) => atMs)).toEqual(Array.from({ length: 128 }, (_, k) => 74 + k))
+})
+
+test('a detail of 300 characters is whole, and what was read does not change', () => {
+  const history = new XdsHistory()
+  history.add('failed', 'a:15012', 'x'.repeat(300), 1)
+  const [event] = history.events()
+  history.add('failed', 'a:15012', 'x'.repeat(300), 2)
+  expect(event).toMatchObject({ detail: 'x'.repeat(300), times: 1, atMs: 1 })
+})
