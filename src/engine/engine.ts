@@ -4,9 +4,8 @@
  *
  * ```
  *  read → rate limit → access → faults → stages: rules for mesh names, mesh, its addresses, special names, hosts file,
- *                                                loop probe, before sync, rules, plug-ins, ANY, cache,
- *  read → rate limit → access → faults → stages: mesh, its addresses, special names, hosts file, loop probe,
- *                                                AAAA, search storms → forward ─→ … ─→ complete
+ *                                                loop probe, before sync, rules, plug-ins, ANY, cache, AAAA,
+ *                                                search storms → forward ─→ … ─→ complete
  * ```
  */
 import { Answer } from '../dns/answer.ts'

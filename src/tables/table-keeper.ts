@@ -19,8 +19,8 @@ const SAVE_AFTER_MS = 1000
 /** What the keeper is made with. */
 export interface TableKeeperOptions {
   compiler: TableCompiler
-  /** Hands an image to the workers. */
-  publish: (image: Image) => void
+  /** Hands an image to the workers. `hasSameNames`: only addresses differ from the image before it. */
+  publish: (image: Image, hasSameNames: boolean) => void
   /** Told of every table: what became of it, and how long that took. */
   onUpdate: (result: 'changed' | 'unchanged' | 'refused', compileSeconds: number) => void
   log: {
@@ -138,7 +138,7 @@ export class TableKeeper implements TableSink {
     this.isFromLastKnownGood = true
     this.updatedAtMs = result.image.timeMs
     this.#hosts = result.hosts
-    this.#options.publish(result.image)
+    this.#options.publish(result.image, false)
     log.info(
       { file, hosts: result.hosts, ageSeconds: Math.round((this.#options.now() - result.image.timeMs) / 1000) },
       'answering from the last known good table',
@@ -190,10 +190,10 @@ export class TableKeeper implements TableSink {
   #take(result: CompileResult & { kind: 'image' }, version: string): void {
     const { log, onUpdate, publish } = this.#options
     this.#refreshWaits = false
-    publish(result.image)
+    const { hosts, bytes, patchedHosts, skippedHosts, skippedAddresses, firstSkipped } = result
+    publish(result.image, patchedHosts > 0)
     this.#first.resolve()
     onUpdate('changed', result.compileSeconds)
-    const { hosts, bytes, patchedHosts, skippedHosts, skippedAddresses, firstSkipped } = result
     // Pushes may come many times a second: after the first one only metrics count them.
     const level = this.hasTable ? 'debug' : 'info'
     log[level](

@@ -46,7 +46,7 @@ export function checkAtRest(engine: Engine, counters: WorkerCounters): void {
     if (x === NONE) throw new Violation(`only ${k} of ${inFlight.capacity} pending queries can be opened`)
     for (let n = 0; n < 3; n++) if (inFlight.waiters.add(x, query) !== NONE) waiters++
     for (let n = 0; n < MAX_ATTEMPTS; n++) inFlight.attempts.start(x, 0, 0, () => k * MAX_ATTEMPTS + n)
-    if (inFlight.attempts.openOf(x) === 0) throw new Violation('an exchange finds no room for its first attempt')
+    if (inFlight.attempts.openOf(x) === 0) throw new Violation('a pending query finds no room for its first attempt')
   }
   if (inFlight.start(0, key, 8, true) !== NONE) throw new Violation('more pending queries than there is room for')
   expect('waiters that find room', waiters, inFlight.waiters.capacity)

@@ -39,6 +39,8 @@ interface Started {
   /** The one worker is past all images but the last. */
   acknowledge: () => void
   published: Image[]
+  /** Of each of these: whether its names are those of the one before it. */
+  hadSameNames: boolean[]
   updates: string[]
   lines: [level: string, message: string][]
   /** What was logged beside each message. */
@@ -57,6 +59,7 @@ function start({
 } = {}): Started {
   const compiler = newCompiler({ identity })
   const published: Image[] = []
+  const hadSameNames: boolean[] = []
   const updates: string[] = []
   const lines: Started['lines'] = []
   const fields: object[] = []
@@ -66,7 +69,10 @@ function start({
   }
   const keeper = new TableKeeper({
     compiler,
-    publish: (image) => void published.push(image),
+    publish: (image, hasSameNames) => {
+      published.push(image)
+      hadSameNames.push(hasSameNames)
+    },
     onUpdate: (result) => void updates.push(result),
     log: { debug: say('debug'), info: say('info'), warn: say('warn') },
     file,
@@ -76,6 +82,7 @@ function start({
   return {
     keeper,
     published,
+    hadSameNames,
     updates,
     lines,
     fields,
@@ -190,6 +197,16 @@ test('a push that only puts addresses in another order is the same table: nothin
   await keeper.stop()
   expect([updates, published.length, lines.length]).toEqual([['changed', 'unchanged', 'unchanged'], 1, 1])
   expect(statSync(file, { bigint: true })).toMatchObject({ ino: written.ino, mtimeNs: written.mtimeNs })
+})
+
+test('whoever takes an image is told whether it has the names of the one before', () => {
+  const { acknowledge, hadSameNames, keeper, push } = start()
+  push(1)
+  acknowledge()
+  push(2)
+  acknowledge()
+  keeper.accept(tableOf('192.0.2.2'), 'one host more')
+  expect(hadSameNames).toEqual([false, true, false])
 })
 
 test('a new search domain waits for a free slot as well', () => {
