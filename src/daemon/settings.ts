@@ -12,8 +12,7 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto'
 import { type Clock, onWholeSeconds, steadyClock, wallClock } from '../base/clock.ts'
 import type { Files } from '../base/files.ts'
-import type { WatchedFile } from '../base/watched-file.ts'
-import { parseResolvConf, type ResolvConf } from '../config/resolv-conf.ts'
+import { parseResolvConf } from '../config/resolv-conf.ts'
 import { nameToText } from '../dns/name.ts'
 import type { Config } from '../config/schema.ts'
 import { COOKIE_SECRET_BYTES } from '../dns/cookie.ts'
@@ -29,10 +28,9 @@ import { RuleCounters } from './rule-counters.ts'
 import { RuleFiles } from './rule-files.ts'
 import { RuleLog } from './rule-log.ts'
 import { ServerNumbers } from './server-numbers.ts'
-import { watchedHosts, watchedResolvConf, watchedRootCertificates } from './settings-files.ts'
+import { SettingsFiles } from './settings-files.ts'
 import type { Log } from '../observe/log.ts'
 import type { Problem, RulesState } from '../observe/sources.ts'
-import { fileProblems } from './problems.ts'
 import { addressText } from '../dns/address.ts'
 import { interfaceAddresses, leftOutMessage } from './start-check.ts'
 import { NO_IDENTITY, type TableIdentity } from '../table/identity.ts'
@@ -72,10 +70,7 @@ export class DaemonSettings {
   readonly #cookieSecret: Uint8Array = new Uint8Array(randomBytes(COOKIE_SECRET_BYTES))
   readonly #loops: LoopWatch
   readonly #numbers: ServerNumbers = new ServerNumbers()
-  readonly #surroundings: { log: Log; clock: Clock; files?: Files }
-  #resolvConf: WatchedFile<ResolvConf>
-  #hosts: WatchedFile<readonly HostEntry[]> | null
-  #rootCertificates: WatchedFile<string> | null
+  readonly #files: SettingsFiles
   readonly #addresses: OwnAddresses
   readonly #ruleCounters: RuleCounters
   readonly #ruleFiles: RuleFiles
@@ -97,10 +92,15 @@ export class DaemonSettings {
       schedule: (run, ms) => clock.after(ms, run),
       onChange: (mended) => this.#loopsChanged(mended),
     })
-    this.#surroundings = { log, clock, ...(files && { files }) }
-    this.#resolvConf = this.#watchResolvConf(null)
-    this.#hosts = this.#watchHosts(null)
-    this.#rootCertificates = this.#watchRootCertificates(null)
+    const surroundings = { log, clock, ...(files && { files }) }
+    this.#files = new SettingsFiles({
+      ...surroundings,
+      config: () => this.#config,
+      onResolvConf: () => this.#resolvConfChanged(),
+      onHosts: (hosts) => this.#hostsChanged(hosts),
+      onRootCertificates: () => this.#rootCertificatesChanged(),
+    })
+    this.#files.configure()
     this.#addresses = new OwnAddresses({
       look: options.ownAddresses ?? interfaceAddresses,
       lookForIpv6Route: () => (this.#config.aaaa === 'auto' ? ipv6Route() : null),
@@ -111,7 +111,7 @@ export class DaemonSettings {
     this.#ruleLog = new RuleLog(log)
     this.#ruleCounters = new RuleCounters(options.counters ?? ((): readonly WorkerCounters[] => []))
     this.#ruleFiles = new RuleFiles({
-      ...this.#surroundings,
+      ...surroundings,
       counters: this.#ruleCounters,
       seed: randomInt(2 ** 32) | 0,
       onChange: () => this.#applySettings(),
@@ -134,7 +134,7 @@ export class DaemonSettings {
 
   /** Text of the root certificates (PEM) by which upstream servers over TLS are verified; null: the system's. */
   get rootCertificates(): string | null {
-    return this.#rootCertificates?.value ?? null
+    return this.#files.rootCertificates
   }
 
   /** Labels of the servers that were found to forward to us. */
@@ -147,12 +147,12 @@ export class DaemonSettings {
     const { identity, mesh } = this.#config
     if (mesh.shortNames === 'none') return NO_IDENTITY
     const { namespace, domain } = identity
-    return { namespace, domain, searchDomain: this.#resolvConf.value?.search[0] ?? null }
+    return { namespace, domain, searchDomain: this.#files.resolvConf?.search[0] ?? null }
   }
 
   /** How resolv.conf has names searched (resolv.conf(5)). */
   get search(): { domains: readonly string[]; ndots: number } {
-    const { search = [], options } = this.#resolvConf.value ?? {}
+    const { search = [], options } = this.#files.resolvConf ?? {}
     return { domains: search, ndots: options?.ndots ?? 1 }
   }
 
@@ -171,19 +171,12 @@ export class DaemonSettings {
 
   /** What is wrong with the files now. */
   get problems(): Problem[] {
-    return [
-      ...fileProblems('resolv_conf', this.#resolvConf.trouble),
-      ...fileProblems('hosts_file', this.#hosts?.trouble ?? null),
-      ...this.#ruleFiles.problems,
-      ...fileProblems('root_certificates', this.#rootCertificates?.trouble ?? null),
-    ]
+    return [...this.#files.problems, ...this.#ruleFiles.problems]
   }
 
   /** Watches no more. */
   stop(): void {
-    this.#resolvConf.stop()
-    this.#hosts?.stop()
-    this.#rootCertificates?.stop()
+    this.#files.stop()
     this.#ruleFiles.stop()
     this.#addresses.stop()
     this.#loops.stop()
@@ -191,23 +184,8 @@ export class DaemonSettings {
 
   /** Takes over a configuration, which has been through `takeOver` (reload.ts), and reads the files again. */
   reload(config: Config): void {
-    const { upstream, hostsFile } = this.#config
     this.#config = config
-    if (config.upstream.resolvConf === upstream.resolvConf) this.#resolvConf.reread()
-    else {
-      this.#resolvConf.stop()
-      this.#resolvConf = this.#watchResolvConf(this.#resolvConf.value)
-    }
-    if (config.hostsFile === hostsFile) this.#hosts?.reread()
-    else {
-      this.#hosts?.stop()
-      this.#hosts = this.#watchHosts(this.#hosts?.value ?? null)
-    }
-    if (config.upstream.rootCert === upstream.rootCert) this.#rootCertificates?.reread()
-    else {
-      this.#rootCertificates?.stop()
-      this.#rootCertificates = this.#watchRootCertificates(this.rootCertificates)
-    }
+    this.#files.configure()
     this.#ruleFiles.configure(config.rules)
     this.#loops.forget()
     if (!this.#addresses.lookAgain()) this.#applySettings()
@@ -256,42 +234,9 @@ export class DaemonSettings {
     this.#log.warn({ domain, why }, stormsOffMessage(domain, why))
   }
 
-  /** `last`: the last good value of another file, which stays in use while this one cannot be used. */
-  #watchResolvConf(last: ResolvConf | null): WatchedFile<ResolvConf> {
-    const watched = watchedResolvConf({
-      ...this.#surroundings,
-      path: this.#config.upstream.resolvConf,
-      last,
-      needsServers: () => this.#config.upstream.servers.length === 0,
-      onChange: () => this.#resolvConfChanged(),
-    })
-    watched.start()
-    return watched
-  }
-
-  #watchHosts(last: readonly HostEntry[] | null): WatchedFile<readonly HostEntry[]> | null {
-    const path = this.#config.hostsFile
-    if (path === '') return null
-    const watched = watchedHosts({
-      ...this.#surroundings,
-      path,
-      last,
-      onChange: (hosts) => this.#hostsChanged(hosts),
-    })
-    watched.start()
-    return watched
-  }
-
-  #watchRootCertificates(last: string | null): WatchedFile<string> | null {
-    const path = this.#config.upstream.rootCert
-    if (path === '') return null
-    const onChange = (): void => {
-      this.#applySettings()
-      this.#log.info({ file: path }, 'the root certificates of upstream servers changed')
-    }
-    const watched = watchedRootCertificates({ ...this.#surroundings, path, last, onChange })
-    watched.start()
-    return watched
+  #rootCertificatesChanged(): void {
+    this.#applySettings()
+    this.#log.info({ file: this.#config.upstream.rootCert }, 'the root certificates of upstream servers changed')
   }
 
   #resolvConfChanged(): void {
@@ -321,9 +266,9 @@ export class DaemonSettings {
   #deriveSettings(): EngineSettings {
     const { settings, loops } = deriveSettings(
       this.#config,
-      this.#resolvConf.value ?? parseResolvConf(''),
+      this.#files.resolvConf ?? parseResolvConf(''),
       this.#addresses.current,
-      this.#hosts?.value ?? [],
+      this.#files.hosts,
       this.#addresses.isIpv6Routed,
     )
     for (const label of loops) this.#log.error({ server: label }, leftOutMessage(label))
