@@ -10,6 +10,8 @@ import type { EndpointSliceResource, MeshResource, ServiceEntryResource, Service
 
 const NETWORK_LABEL = 'topology.istio.io/network'
 const CLUSTER_LABEL = 'topology.istio.io/cluster'
+/** Of all hosts of a ServiceEntry together: each has all its addresses, and a small file could make a table beyond all memory. */
+const MOST_ADDRESSES = 1_000_000
 
 const stringMap = z.record(z.string(), z.string()).default({})
 const ipAddress = z.string().refine(isAddress, { error: 'expected an IP address' })
@@ -90,6 +92,11 @@ const serviceEntry = z.object({
     .object({ addresses: z.array(z.object({ value: ipAddress, host: z.string().default('') })).default([]) })
     .optional(),
 })
+const serviceEntryChecked = serviceEntry.superRefine(({ spec: { addresses, hosts } }, context) => {
+  if (hosts.length * addresses.length <= MOST_ADDRESSES) return
+  const message = `would give ${addresses.length} addresses to each of ${hosts.length} hosts, and ${MOST_ADDRESSES} together are the most: split it`
+  context.addIssue({ code: 'custom', path: ['spec', 'addresses'], message })
+})
 
 const workloadEntry = z.object({
   metadata,
@@ -122,7 +129,7 @@ export function readResource(raw: unknown): ReadResource {
     case ' Pod':
       return read(pod, values, toPod)
     case 'networking.istio.io ServiceEntry':
-      return read(serviceEntry, values, toServiceEntry)
+      return read(serviceEntryChecked, values, toServiceEntry)
     case 'networking.istio.io WorkloadEntry':
       return read(workloadEntry, values, toWorkloadEntry)
     default:

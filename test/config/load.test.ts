@@ -471,7 +471,7 @@ describe('a text that means harm', () => {
     const [first, ...others] = problemsOf('', { flags: [{ path, value, from: 'it' }] })
     expect(first).toMatch(problem)
     expect(others.length).toBeLessThanOrEqual(20)
-    expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(20_000)
   })
 
   test('a great many addresses and labels are taken, in a time that grows with their number alone', () => {
@@ -485,7 +485,7 @@ describe('a text that means harm', () => {
     expect(config.listen).toHaveLength(MANY)
     expect(Object.keys(config.identity.labels)).toHaveLength(MANY)
     // To compare each address with all others took a minute.
-    expect(process.cpuUsage(before).user / 1000).toBeLessThan(10_000)
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(20_000)
   })
 
   test.each([

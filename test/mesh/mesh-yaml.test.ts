@@ -15,6 +15,17 @@ function problemsOf(yaml: string): string[] {
   return readMeshYaml(yaml, 'bad.yaml').problems
 }
 
+/** A ServiceEntry with a thousand addresses. */
+function largeEntry(hosts: number): string {
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: large }
+spec:
+  hosts: [${Array.from({ length: hosts }, (_, k) => `h${k}.example`).join(', ')}]
+  addresses: [${Array.from({ length: 1000 }, (_, k) => `10.0.${k >> 8}.${k & 255}`).join(', ')}]
+`
+}
+
 function namesOf(yaml: string): string[] {
   const { resources, problems } = readMeshYaml(yaml, 'good.yaml')
   expect(problems).toEqual([])
@@ -169,6 +180,12 @@ describe('what is wrong is told with file, document, line and path', () => {
     const problems = problemsOf(SERVICE.replace('10.0.0.1', `10.0.0.1, ports: [${ports}]`))
     expect(problems).toHaveLength(11)
     expect(problems.at(-1)).toBe('bad.yaml: and 40 more')
+  })
+  test('a ServiceEntry that would fill all memory: each host has all its addresses', () => {
+    expect(problemsOf(largeEntry(1000))).toEqual([])
+    expect(problemsOf(largeEntry(1001))).toEqual([
+      'bad.yaml: document 1, line 6: spec.addresses: would give 1000 addresses to each of 1001 hosts, and 1000000 together are the most: split it',
+    ])
   })
   test('of a hundred thousand no more either, and their places are not looked for', () => {
     const labels = Array.from({ length: 100_000 }, (_, k) => `k${k}: 1`).join(', ')
