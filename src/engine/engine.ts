@@ -349,12 +349,7 @@ export class Engine {
     length = this.#rules === null ? PASS : this.#askRules(this.#rules, query, out, outAt)
     if (length !== PASS) return length
     if (this.#plugins !== null) return this.#askPlugins(this.#plugins, query, out, outAt)
-    length = this.#minimalAny.answer(query, out, outAt)
-    if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)
-    length = this.#cacheStage.answer(query, out, outAt)
-    if (length === PASS) return this.#askBehindCache(query, out, outAt)
-    this.#cacheStage.answered(query)
-    return this.#answered(query, this.#cacheStage.source, length, out, outAt)
+    return this.#askBehindPlugins(query, out, outAt)
   }
 
   /** PASS for a query that goes on; one that is rewritten here begins anew, and ends, under its other name. */
@@ -400,6 +395,7 @@ export class Engine {
     return length === PASS ? PASS : this.#answered(query, Source.local, length, out, outAt)
   }
 
+  /** What is left once byname, rules and plug-ins have passed: the cache, and servers. */
   #askBehindPlugins(query: ClientQuery, out: Uint8Array, outAt: number): number {
     let length = this.#minimalAny.answer(query, out, outAt)
     if (length !== PASS) return this.#answered(query, Source.local, length, out, outAt)

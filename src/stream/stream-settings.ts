@@ -1,5 +1,4 @@
 /** Limits of the stream worker, as plain data: the daemon posts them with the worker's start. */
-
 export interface StreamSettings {
   /**
    * Clients' connections at most. Beyond it an idle one makes room, the oldest of the client that has most; if none is idle

@@ -7,24 +7,29 @@ export function figure(value: number | null): string {
   return Math.round(value).toLocaleString('en-US')
 }
 
+/** A rate; null: not known, as in all below. */
 export function perSecond(value: number | null): string {
   return value === null ? '–' : `${figure(value)}/s`
 }
 
+/** A part of a whole, 1 for all of it. */
 export function percent(ratio: number | null): string {
   return ratio === null ? '–' : `${figure(ratio * 100)} %`
 }
 
+/** A duration in ms. */
 export function milliseconds(value: number | null): string {
   return value === null ? '–' : `${value !== 0 && value < 0.1 ? value.toFixed(3) : figure(value)} ms`
 }
 
+/** A size in KiB or MiB. */
 export function bytes(value: number | null): string {
   if (value === null) return '–'
   if (value < 1024 * 1024) return `${figure(value / 1024)} KiB`
   return `${figure(value / 1024 / 1024)} MiB`
 }
 
+/** A time that has passed, to the largest unit that it fills. */
 export function span(seconds: number | null): string {
   if (seconds === null) return '–'
   if (seconds < 60) return `${Math.round(seconds)} s`
