@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { Script } from 'node:vm'
 import { build, transform } from 'esbuild'
 import { bundledPackages, thirdPartyText } from '../packaging/third-party.ts'
 
@@ -56,7 +57,7 @@ const unused = {
 rmSync(`${root}dist`, { recursive: true, force: true })
 // The status page, with all that it needs: src/observe/status-page.ts fills it in.
 const folder = `${root}src/observe/page/`
-const script = await build({
+const pageScript = await build({
   absWorkingDir: root,
   entryPoints: [`${folder}page.ts`],
   bundle: true,
@@ -67,17 +68,30 @@ const script = await build({
   logLevel: 'warning',
 })
 const style = await transform(readFileSync(`${folder}page.css`, 'utf8'), { loader: 'css', minify: true })
-const parts = { script: script.outputFiles[0].text.trim(), style: style.code.trim() }
+const parts = { script: pageScript.outputFiles[0].text.trim(), style: style.code.trim() }
 const page = readFileSync(`${folder}page.html`, 'utf8').replace(/\{\{(script|style)\}\}/g, (_, part) => parts[part])
 mkdirSync(`${root}dist`)
 writeFileSync(`${root}dist/status-page.html`, page)
-// Modules, for the speed of what runs in them.
-const threads = await build({
+const streamWorker = await build({
   ...options,
-  entryPoints: { 'data-worker': 'src/worker/data-worker.ts', 'stream-worker': 'src/stream/stream-worker.ts' },
+  entryPoints: { 'stream-worker': 'src/stream/stream-worker.ts' },
   format: 'esm',
   plugins: [builtins],
 })
+// A function of `require` and its own address, which bin/data-thread.js calls.
+const dataWorker = await build({
+  ...options,
+  entryPoints: { 'data-worker': 'src/worker/data-worker.ts' },
+  format: 'iife',
+  plugins: [builtins],
+  charset: 'ascii',
+  define: { 'import.meta.url': '__url' },
+  banner: { js: '(function(require,__url){"use strict";' },
+  footer: { js: '})' },
+})
+const dataWorkerFile = `${root}dist/data-worker.js`
+const script = new Script(readFileSync(dataWorkerFile, 'latin1'), { filename: dataWorkerFile })
+writeFileSync(`${dataWorkerFile}.code`, script.createCachedData())
 // Scripts, whose code can be kept (see code-cache.js). Commands and table sources that are not used are not run. Last: the
 // launcher takes them for the sign that all is there.
 const scripts = await build({
@@ -91,7 +105,7 @@ const scripts = await build({
   banner: { js: "'use strict';const __url=require('node:url').pathToFileURL(__filename).href;" },
 })
 
-const packages = bundledPackages([threads.metafile, scripts.metafile], root)
+const packages = bundledPackages([streamWorker.metafile, dataWorker.metafile, scripts.metafile], root)
 writeFileSync(`${root}dist/THIRD-PARTY`, thirdPartyText(packages))
 writeFileSync(`${root}dist/bundled.json`, JSON.stringify(packages))
 for (const { path, contents } of scripts.outputFiles) writeFileSync(path, contents)

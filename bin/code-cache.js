@@ -26,10 +26,10 @@ const WRITABLE_BY_OTHERS = 0o022
  * is not. `file` null: neither.
  */
 function loadWithCode(bundle, file, isService) {
-  const source = readFileSync(bundle, 'utf8')
+  const source = readFileSync(bundle)
   const codeFile = file === null ? null : `${file}-${engineTag()}`
   const known = codeFile === null ? null : readCode(codeFile, source)
-  const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
+  const script = new vm.Script(`(function (exports, require, module, __filename, __dirname) {${source.latin1Slice()}\n})`, {
     filename: bundle,
     ...(known === null ? {} : { cachedData: known }),
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,

@@ -3,8 +3,8 @@
  * are made of. It runs under any prefix, and on a read-only file system:
  *
  * ```
- *  bin/byname              launcher, with code-cache.js
- *  dist/                   bundles; .cache: their compiled code
+ *  bin/byname              launcher, with code-cache.js and data-thread.js
+ *  dist/                   bundles; .cache and *.code: their compiled code
  *  node_modules/.bin/node  Node, without symbols
  *  node_modules/koffi      koffi's loader, and in @koromix its one binary
  *  lib/                    libatomic, for systems without it
@@ -44,7 +44,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const GNU_NAMES: Readonly<Record<string, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }
 
 /** Files and folders of the checkout that are staged as they are. */
-const OWN = ['bin/byname', 'bin/code-cache.js', 'bin/package.json', 'config', 'protos', 'LICENSE']
+const OWN = ['bin/byname', 'bin/code-cache.js', 'bin/data-thread.js', 'bin/package.json', 'config', 'protos', 'LICENSE']
 
 /**
  * Stages byname for a processor (`process.arch`'s names) in `output`, which must be empty or absent. The bundles must have
@@ -63,7 +63,8 @@ export async function stage(output: string, arch: string, keepsCode: boolean): P
     cpSync(from, join(output, to), { recursive: true, dereference: true, filter: (path) => !/\/\.[^/]*$/.test(path) })
   }
 
-  const bundles = readdirSync(join(ROOT, 'dist')).filter((name) => /\.(?:c?js|html)$/.test(name))
+  const isStaged = isNative && keepsCode ? /\.(?:c?js|html|code)$/ : /\.(?:c?js|html)$/
+  const bundles = readdirSync(join(ROOT, 'dist')).filter((name) => isStaged.test(name))
   for (const path of [...OWN, ...bundles.map((name) => `dist/${name}`)]) copy(join(ROOT, path), path)
   // Without dependencies: npm installs the tarball as it is.
   const { name, version, description, license, type, bin } = JSON.parse(

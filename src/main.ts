@@ -35,8 +35,6 @@ const LINGER_MS = 2000
  * SIGKILL ends a process that hangs. A second SIGINT, Ctrl-C pressed twice, ends the process at once.
  */
 export async function main(argv: readonly string[]): Promise<void> {
-  // `byname table | head` closes the pipe early: nothing to report, nobody to report to.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
   const ending = new AbortController()
   const context = processContext(ending.signal)
   let isService = false

@@ -5,9 +5,18 @@ import { commandHelp } from './help.ts'
 
 /** What a command may touch of this process; `signal` tells it to end. */
 export function processContext(signal: AbortSignal): CommandContext {
+  let isWritten = false
   return {
     env: process.env,
-    out: (text) => void process.stdout.write(text),
+    out: (text) => {
+      // Opened by the first use, which takes 3 ms. `byname table | head` closes the pipe early: nothing to report, nobody to
+      // report to.
+      if (!isWritten) {
+        isWritten = true
+        process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+      }
+      process.stdout.write(text)
+    },
     err: (text) => void process.stderr.write(text),
     signal,
   }

@@ -51,11 +51,16 @@ when it ends, however it ends.`,
     }
     const other = Object.keys(CAPTURE_OPTIONS).find((name) => given.has(name))
     if (other !== undefined) throw new UsageError(`--${other} is an option of --capture`)
+    const { startFirstThread } = await import('../daemon/data-thread.ts')
+    const startThread = startFirstThread()
     const reload = await givenLoader(given, context)
     const loaded = reload()
     const { runDaemon } = await import('../daemon/daemon.ts')
     const { signal, env } = context
-    await explainBusyAddress('--listen', async () => await runDaemon({ ...loaded, signal, env: { ...env }, reload }))
+    await explainBusyAddress(
+      '--listen',
+      async () => await runDaemon({ ...loaded, signal, env: { ...env }, reload, startThread }),
+    )
     return ExitCode.done
   },
 }

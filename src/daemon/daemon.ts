@@ -21,6 +21,7 @@ import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import { ConfigReload } from './config-reload.ts'
 import { CounterWatch } from './counter-watch.ts'
 import { DaemonSockets } from './daemon-sockets.ts'
+import { startThread, type StartThread } from './data-thread.ts'
 import { type BoundAddress, Endpoints } from './endpoints.ts'
 import { type GuardLink, linkToGuard } from './guard-link.ts'
 import { handOver, handOverProblem, inherit, type Inherited, mustNotBeOlder } from './handover.ts'
@@ -49,6 +50,8 @@ export interface DaemonOptions extends LoadedConfig {
   env: NodeJS.ProcessEnv
   /** Loads the configuration again. @throws ConfigError; without it there is nothing to load again */
   reload?: () => LoadedConfig
+  /** How threads of data workers are started, if one was started before this. */
+  startThread?: StartThread
   /** Called once every socket is bound and the first table is there, or has been waited for. */
   onStarted?: (started: StartedDaemon) => void
 }
@@ -129,6 +132,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
 class Daemon {
   readonly #log: ProcessLog
+  readonly #startThread: StartThread
   readonly #startedAtMs: number = Date.now()
   readonly #guard: GuardLink | null
   readonly #inherited: Inherited | null
@@ -157,6 +161,7 @@ class Daemon {
 
   constructor(options: DaemonOptions, log: ProcessLog, inherited: Inherited | null, guard: GuardLink | null) {
     const { config, env } = options
+    this.#startThread = options.startThread ?? startThread
     this.#log = log
     this.#guard = guard
     this.#inherited = inherited
@@ -271,6 +276,7 @@ class Daemon {
       startedAtMs: this.#startedAtMs,
       seed: this.#seed,
       images: this.#tables.images,
+      startThread: this.#startThread,
       log: this.#log,
       onAdopted: () => this.#tables.keeper.slotFreed(),
       onLoop: (server, from) => settings.loopFound(server, from),

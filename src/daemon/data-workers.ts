@@ -3,7 +3,7 @@
  * (with its table, sockets and counters) and ends them, which needs care: a worker in `poll` sees nothing but its eventfd.
  */
 import { closeSync } from 'node:fs'
-import { MessageChannel, type MessagePort, Worker, type WorkerOptions } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads'
 import type { Log } from '../base/log.ts'
 import { ThreadRequests } from '../base/thread-requests.ts'
 import type { RuleMatch } from '../engine/rule-reports.ts'
@@ -21,6 +21,7 @@ import {
   type WorkerRequests,
   type WorkerStart,
 } from '../worker/mailbox.ts'
+import type { StartThread } from './data-thread.ts'
 import { Supervisor } from './supervisor.ts'
 
 /** Pauses before a worker that dies at once is started again: it must not use up the machine. */
@@ -66,8 +67,7 @@ export interface DataWorkersOptions {
   onStreamWanted: () => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
   onRestarted: (worker: number) => void
-  /** Starts a thread; Node's own if not given. @throws Error if there can be none */
-  startThread?: (script: URL, options: WorkerOptions) => Worker
+  startThread: StartThread
 }
 
 /** One data worker, whichever thread it is in now. */
@@ -241,22 +241,14 @@ export class DataWorkers {
       seed,
       image: this.#image?.buffer ?? null,
     }
-    const { startThread = (script, options) => new Worker(script, options) } = this.#options
     let thread: Worker
     try {
-      thread = startThread(
-        new URL(import.meta.url.endsWith('.ts') ? '../worker/data-worker.ts' : './data-worker.js', import.meta.url),
-        {
-          workerData: start,
-          name: `data-${slot.index}`,
-          // A worker in poll collects no garbage in between: a small young generation keeps it small.
-          resourceLimits: { maxYoungGenerationSizeMb: 4 },
-        },
-      )
+      thread = this.#options.startThread(slot.index)
     } catch (error) {
       if (driver === 'dgram') for (const { fd } of start.listeners) if (fd >= 0) closeSync(fd)
       throw error
     }
+    thread.postMessage(start)
     images.workerStarted(slot.reader)
     thread.on('message', (message: FromWorker) => this.#receive(slot, thread, message))
     return thread

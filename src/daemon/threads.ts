@@ -8,6 +8,7 @@ import type { Syscalls } from '../os/syscalls.ts'
 import { StreamCounters } from '../stats/stream-counters.ts'
 import { DEFAULT_STREAM_SETTINGS } from '../stream/stream-settings.ts'
 import type { ImagePool } from '../table/image-pool.ts'
+import type { StartThread } from './data-thread.ts'
 import { DataWorkers } from './data-workers.ts'
 import { BindError, bindError, type OpenListener } from './listener-sockets.ts'
 import { type Driver, workerListeners } from './listeners.ts'
@@ -36,6 +37,8 @@ export interface ThreadsOptions {
   /** Of all name hashes. */
   seed: number
   images: ImagePool
+  /** Of data workers. */
+  startThread: StartThread
   log: Log
   /** A slot of the image pool may have become free. */
   onAdopted: () => void
@@ -75,6 +78,7 @@ export class Threads {
       seed: shared.seed,
       log: shared.log,
       images: shared.images,
+      startThread: shared.startThread,
       onAdopted: shared.onAdopted,
       onLoop: shared.onLoop,
       onStormsOff: shared.onStormsOff,

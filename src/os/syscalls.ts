@@ -12,7 +12,9 @@
  *  timespec 16  seconds i64 │ nanoseconds i64
  * ```
  */
+import { closeSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
 import type * as Koffi from 'koffi'
 import type { LibraryHandle } from 'koffi'
 
@@ -56,6 +58,8 @@ const MADV_DONTNEED = 4
 const EPOLL_CLOEXEC = 0x80000
 const EPOLL_CTL_ADD = 1
 const EPOLL_CTL_DEL = 2
+/** What getrandom(2) gives whole, whatever interrupts it. */
+const RANDOM_BYTES = 256
 /** What a local socket that is full is given until it takes a message. */
 const LOCAL_SEND_SECONDS = 1
 
@@ -117,6 +121,8 @@ export interface Syscalls {
   recvmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
   /** Returns how many were sent: fewer than `count` when one of them failed after the first. */
   sendmmsg(fd: number, messages: Uint8Array, count: number, flags: number): number
+  /** Fills memory with random numbers of the system's (getrandom). False if it gives none. */
+  random(bytes: Uint8Array): boolean
   /** Milliseconds since boot, time asleep included. */
   now(): number
   /** Gives freed memory of malloc's back to the system (malloc_trim); nothing where the C library has no such call. */
@@ -215,10 +221,40 @@ export function loadSyscalls(sendmmsg?: 'by name' | 'by number'): Syscalls | str
   if (process.platform !== 'linux') return `no batched system calls on ${process.platform}`
   if (process.arch !== 'x64' && process.arch !== 'arm64') return `struct layouts are not known on ${process.arch}`
   try {
-    const koffi: typeof Koffi = createRequire(import.meta.url)('koffi')
-    return bind(koffi, sendmmsg)
+    return bind(loadKoffi(), sendmmsg)
   } catch (error) {
     return `koffi cannot be loaded: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`
+  }
+}
+
+/**
+ * koffi's own loader runs five modules to find the binary for Node's C library, 5 ms in each thread. Where Node is made for
+ * glibc, which its first page says (ELF, PT_INTERP), it is known and loaded at once.
+ * @throws Error if none can be loaded
+ */
+function loadKoffi(): typeof Koffi {
+  const require = createRequire(import.meta.url)
+  try {
+    if (firstPageOf(process.execPath).includes('/ld-linux-')) {
+      const folder = dirname(require.resolve(`@koromix/koffi-linux-${process.arch}/package.json`))
+      const module = { exports: {} }
+      process.dlopen(module, `${folder}/linux_${process.arch}/koffi.node`)
+      // koffi adds to it what it has deprecated, and nothing else.
+      return module.exports as typeof Koffi
+    }
+  } catch {
+    // Its own loader knows more places, and what is wrong.
+  }
+  return require('koffi')
+}
+
+function firstPageOf(file: string): Buffer {
+  const page = Buffer.alloc(4096)
+  const fd = openSync(file, 'r')
+  try {
+    return page.subarray(0, readSync(fd, page, 0, page.length, 0))
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -247,6 +283,7 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
     'long sendto(int fd, const void *message, size_t length, int flags, const void *address, unsigned int addressLength)',
   )
   const usleep = libc.func('int usleep(unsigned int microseconds)')
+  const getrandom = libc.func('long getrandom(void *buffer, size_t length, unsigned int flags)')
   const clockGettime = libc.func('int clock_gettime(int clock, void *time)')
   const sendmmsg = bindSendmmsg(libc, sendmmsgCall ?? (isGlibc(libc) ? 'by name' : 'by number'))
 
@@ -314,6 +351,14 @@ function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Sysc
       result(
         libc.func('int madvise(size_t address, size_t length, int advice)')(address, bytes, MADV_DONTNEED) as number,
       ),
+    random: (bytes) => {
+      // No more than 256 at a time: so many are never cut short.
+      for (let at = 0; at < bytes.length; at += RANDOM_BYTES) {
+        const part = bytes.subarray(at, at + RANDOM_BYTES)
+        if (getrandom(part, part.length, 0) !== part.length) return false
+      }
+      return true
+    },
     now: () => {
       clockGettime(CLOCK_BOOTTIME, timeBuffer)
       // The high word of the seconds stays zero until 136 years of uptime.

@@ -2,15 +2,14 @@
  * Thread entry of a data worker: builds an engine, puts a driver before it and reads the control thread's mail. It never
  * touches a console: with the batch driver its event loop does not turn.
  */
-import { randomFillSync } from 'node:crypto'
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort } from 'node:worker_threads'
 import { collectBuffers, collectGarbage } from '../base/garbage.ts'
 import { printable } from '../base/printable.ts'
 import { type RequestHandlers, respond } from '../base/thread-requests.ts'
 import { Engine } from '../engine/engine.ts'
 import { explainQuery } from '../engine/explain.ts'
 import type { EngineSettings } from '../engine/settings.ts'
-import { loadSyscalls } from '../os/syscalls.ts'
+import { loadSyscalls, type Syscalls } from '../os/syscalls.ts'
 import { QueryTap } from '../querylog/query-tap.ts'
 import { WorkerCounters } from '../stats/counters.ts'
 import { Image } from '../table/image.ts'
@@ -18,34 +17,20 @@ import { BatchDriver } from './batch/batch-driver.ts'
 import { DgramDriver } from './dgram/dgram-driver.ts'
 import type { Driver, DriverContext } from './driver.ts'
 import type { FromWorker, ToWorker, WorkerRequests, WorkerStart } from './mailbox.ts'
+import { randomNumbers } from './random-numbers.ts'
 import { StreamWorkerLink } from './stream-worker-link.ts'
-
-/** Numbers drawn from the system at a time. */
-const RANDOM_POOL = 1024
 
 /** Memory of plug-ins that may be garbage at a time: a worker that waits collects none by itself, and V8 waits for much more. */
 const MOST_DISCARDED_BYTES = 32 * 1024 * 1024
 
-/** Unpredictable 32-bit numbers, drawn in bulk: ids and ports must not be guessed (RFC 5452 §4.5). */
-function randomNumbers(): () => number {
-  const pool = new Int32Array(RANDOM_POOL)
-  let next = RANDOM_POOL
-  return () => {
-    if (next === RANDOM_POOL) {
-      randomFillSync(pool)
-      next = 0
-    }
-    return pool[next++]!
-  }
-}
-
 function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   const post = (message: FromWorker): void => control.postMessage(message)
   const counters = new WorkerCounters(start.counters)
-  const random = randomNumbers()
+  const sys = syscallsFor(start.driver)
+  const random = randomNumbers(sys)
   const waiters = Math.min(16_384, start.settings.maxInFlight) * 2
   let discardedBytes = 0
-  const driver = makeDriver(start, control, counters, random, waiters)
+  const driver = makeDriver(start, sys, control, counters, random, waiters)
   /** The driver's clock counts from boot, the control thread's from 1970. */
   const localSettings = (settings: EngineSettings): EngineSettings => ({
     ...settings,
@@ -126,18 +111,25 @@ function main(start: WorkerStart, control: MessagePort): void | Promise<void> {
   return done === undefined ? end() : done.then(end)
 }
 
+/** Null for the driver that makes none. */
+function syscallsFor(driver: WorkerStart['driver']): Syscalls | null {
+  if (driver === 'dgram') return null
+  const sys = loadSyscalls()
+  // The control thread has tried it: that it fails here is a bug, and the thread's end says so.
+  if (typeof sys === 'string') throw new Error(sys)
+  return sys
+}
+
 function makeDriver(
   start: WorkerStart,
+  sys: Syscalls | null,
   control: MessagePort,
   counters: WorkerCounters,
   random: () => number,
   waiters: number,
 ): Driver {
   const { listeners, settings } = start
-  if (start.driver === 'dgram') return new DgramDriver({ counters, listeners, control, random, settings, waiters })
-  const sys = loadSyscalls()
-  // The control thread has tried it: that it fails here is a bug, and the thread's end says so.
-  if (typeof sys === 'string') throw new Error(sys)
+  if (sys === null) return new DgramDriver({ counters, listeners, control, random, settings, waiters })
   const openedFds = new Int32Array(start.openedFds)
   return new BatchDriver({
     sys,
@@ -158,5 +150,7 @@ function flush(engine: Engine, name: Uint8Array | null): number {
   return name === null ? engine.cache.flush() : engine.cache.flushName(name)
 }
 
-const start: WorkerStart = workerData
-if (parentPort !== null) void main(start, parentPort)
+if (parentPort !== null) {
+  const control = parentPort
+  control.once('message', (start: WorkerStart) => void main(start, control))
+}

@@ -19,7 +19,7 @@ export interface WorkerListener {
   isShared: boolean
 }
 
-/** `workerData` of a data worker. */
+/** A data worker's first message. */
 export interface WorkerStart {
   index: number
   driver: 'batch' | 'dgram'

@@ -254,6 +254,19 @@ describe('what is bundled', () => {
   test('is ASCII: of any other V8 keeps two bytes a character', () => {
     for (const name of files) expect(text(name)).not.toMatch(/[^\0-\x7f]/)
   })
+  test('comes with the code of the data worker, which V8 takes under the flags that the launcher gives it', () => {
+    const [, flags] = /^SERVICE_FLAGS='([^']*)'$/m.exec(readFileSync(LAUNCHER, 'latin1'))!
+    const script = `const [, bundle] = process.argv
+      const cachedData = require('node:fs').readFileSync(bundle + '.code')
+      const source = require('node:fs').readFileSync(bundle, 'latin1')
+      console.log(new (require('node:vm').Script)(source, { filename: bundle, cachedData }).cachedDataRejected)`
+    const rejected = (more: string[]): string => {
+      const args = [...flags!.split(' '), ...more, '--eval', script, join(dist, 'data-worker.js')]
+      return spawnSync(process.execPath, args, { encoding: 'utf8', timeout: WAIT_MS }).stdout.trim()
+    }
+    expect(rejected([])).toBe('false')
+    expect(rejected(['--no-opt'])).toBe('true')
+  })
   test('requires nothing that a module cannot', () => {
     for (const name of files) expect(text(name)).not.toContain('Dynamic require of')
   })

@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EngineSettings } from '../../src/engine/settings.ts'
 import { Cell } from '../../src/stats/counters.ts'
+import { startThread, type StartThread } from '../../src/daemon/data-thread.ts'
 import { DataWorkers } from '../../src/daemon/data-workers.ts'
 import { SEED, settingsWith } from '../engine/engine-under-test.ts'
 import { type ReceivedQuery, ScriptedResolver } from '../scenario/scripted-resolver.ts'
@@ -222,11 +223,11 @@ test('a listener that only gives errors ends its worker, with a word in the log,
 })
 
 /** Starts threads but where `fails` says so, as Node fails where the kernel gives no thread. */
-function starting(fails: (name: string | undefined, tries: number) => boolean): DataPlaneOptions['startThread'] {
+function starting(fails: (index: number, tries: number) => boolean): StartThread {
   let tries = 0
-  return (script, options) => {
-    if (fails(options.name, ++tries)) throw new Error('Worker initialization failure: EAGAIN')
-    return new Worker(script, options)
+  return (index) => {
+    if (fails(index, ++tries)) throw new Error('Worker initialization failure: EAGAIN')
+    return startThread(index)
   }
 }
 
@@ -256,7 +257,7 @@ describe.each<DriverKind>(['batch', 'dgram, descriptors lent'])('%s: threads tha
       driver,
       workers: 2,
       withStream: true,
-      startThread: starting((name, tries) => name === 'data-0' && tries < 3),
+      startThread: starting((index, tries) => index === 0 && tries < 3),
     })
     for (let k = 0; k < 4; k++) expect(addressesOf(await askTcp(plane.at(), 'web'))).toEqual(['10.0.0.1'])
     await until(async () => expect(await plane.workers.ping(10_000)).toEqual([true, true]))
@@ -274,7 +275,7 @@ test('a script that is missing ends the start with its name', async () => {
   await expect(
     DataPlane.start({
       workers: 2,
-      startThread: (script, options) => new Worker(new URL('missing.js', script), options),
+      startThread: () => new Worker(new URL('missing.js', import.meta.url)),
     }),
   ).rejects.toThrow(/^a data worker ended before it was ready: Cannot find module .*missing\.js/)
 })
@@ -302,6 +303,7 @@ test('no descriptor left to wake a worker by: the start fails and says so, inste
     seed: SEED,
     log,
     images: newCompiler().pool,
+    startThread,
     onAdopted: () => {},
     onRestarted: () => {},
   })

@@ -8,7 +8,8 @@ import { DEFAULT_STREAM_SETTINGS } from '../../src/stream/stream-settings.ts'
 import { StreamThread } from '../../src/daemon/stream-thread.ts'
 import type { TableCompiler } from '../../src/table/compile.ts'
 import type { NameTable } from '../../src/table/nds.ts'
-import { DataWorkers, type DataWorkersOptions } from '../../src/daemon/data-workers.ts'
+import { startThread, type StartThread } from '../../src/daemon/data-thread.ts'
+import { DataWorkers } from '../../src/daemon/data-workers.ts'
 import { forWorker, type OpenListener, openListener, probeListener } from '../../src/daemon/listener-sockets.ts'
 import { type SettingsChange, settingsWith } from '../engine/engine-under-test.ts'
 import { compiled, newCompiler } from '../table/compiled.ts'
@@ -27,8 +28,8 @@ export interface DataPlaneOptions {
   table?: NameTable
   /** With the thread that serves TCP and asks over it. */
   withStream?: boolean
-  /** See DataWorkersOptions. */
-  startThread?: DataWorkersOptions['startThread']
+  /** How threads of data workers are started, as in service if not given. */
+  startThread?: StartThread
 }
 
 /** koffi's calls; a machine that runs these tests has them. */
@@ -78,7 +79,7 @@ export class DataPlane {
       log,
       images: this.compiler.pool,
       onAdopted: () => {},
-      ...(options.startThread !== undefined && { startThread: options.startThread }),
+      startThread: options.startThread ?? startThread,
       onRestarted: (index) => this.#stream?.replace(index, this.workers.openStreamPort(index)),
     })
     this.#openStream = async () => {

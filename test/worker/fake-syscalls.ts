@@ -2,6 +2,7 @@
  * A kernel of the test's own: it reads and writes the same structs as the real one, says what the test tells it to, and
  * drives the batch driver's loop, which ends only when it is drained: each `epollWait` of the loop runs the next step.
  */
+import { randomFillSync } from 'node:crypto'
 import {
   type DatagramOptions,
   EAGAIN,
@@ -168,6 +169,11 @@ export class FakeSyscalls implements Syscalls {
 
   dropPages(): number {
     return 0
+  }
+
+  random(bytes: Uint8Array): boolean {
+    randomFillSync(bytes)
+    return true
   }
 
   now(): number {
