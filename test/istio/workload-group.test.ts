@@ -2,6 +2,9 @@ import { describe, expect, test } from 'vitest'
 import { readWorkloadGroup } from '../../src/istio/workload-group.ts'
 
 const HEAD = 'apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: pay-vm, namespace: shop}\n'
+/** A group in which one key of the template, or of the probe, is written. */
+const template = (key: string): string => `${HEAD}spec: {template: {${key}}}`
+const probe = (key: string): string => `${HEAD}spec: {probe: {${key}}}`
 
 function problemsOf(text: string): string[] {
   const read = readWorkloadGroup(text, 'g.yaml', 'default')
@@ -91,6 +94,31 @@ describe('what does not fit is named with line and key', () => {
     [
       HEAD.replace('pay-vm', 'Pay_VM') + 'spec: {}',
       ['g.yaml:3: metadata.name: must be a Kubernetes name (lower-case letters, digits, "-" and ".")'],
+    ],
+    [`${HEAD}spec: x`, ['g.yaml:4: spec: must be a section of keys']],
+    [
+      HEAD.replace(/metadata:.*/s, 'metadata: x\nspec: {}'),
+      ['g.yaml:3: metadata: must be a section with name and namespace'],
+    ],
+    [template('ports: {"a b": 1}'), ['g.yaml:4: spec.template.ports.a b: must be a section of port numbers']],
+    [template('ports: [1]'), ['g.yaml:4: spec.template.ports: must be a section of port numbers']],
+    [template('ports: {a: 1.5}'), ['g.yaml:4: spec.template.ports.a: must be a whole number from 1 to 65535']],
+    [template('labels: 1'), ['g.yaml:4: spec.template.labels: must be a section of texts']],
+    [template(`address: ${'a'.repeat(257)}`), ['g.yaml:4: spec.template.address: must be at most 256 characters']],
+    [template('weight: -1'), ['g.yaml:4: spec.template.weight: must be a whole number from 0 to 4294967295']],
+    [probe('exec: {command: []}'), ['g.yaml:4: spec.probe.exec.command: must not be empty']],
+    [probe('exec: {command: a}'), ['g.yaml:4: spec.probe.exec.command: must be a list of texts']],
+    [probe('httpGet: {port: 1, scheme: FTP}'), ['g.yaml:4: spec.probe.httpGet.scheme: must be HTTP or HTTPS']],
+    [
+      probe('httpGet: {port: 1, httpHeaders: {a: b}}'),
+      ['g.yaml:4: spec.probe.httpGet.httpHeaders: must be a list of name and value'],
+    ],
+    [
+      probe('httpGet: {port: 1, httpHeaders: [{name: 1}]}'),
+      [
+        'g.yaml:4: spec.probe.httpGet.httpHeaders[0].name: must be a text',
+        'g.yaml:4: spec.probe.httpGet.httpHeaders[0].value: is missing',
+      ],
     ],
   ])('%j', (text, problems) => {
     expect(problemsOf(text)).toEqual(problems)

@@ -15,6 +15,13 @@ function problemsOf(yaml: string): string[] {
   return readMeshYaml(yaml, 'bad.yaml').problems
 }
 
+/** A ServiceEntry in one line, with `field` in its spec. */
+function entry(field: string): string {
+  const hosts = field.startsWith('hosts') ? '' : 'hosts: [a.example], '
+  return `{ apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: { name: a }, spec: { ${hosts}${field} } }`
+}
+const AT = 'bad.yaml: document 1, line 1: spec.'
+
 /** A ServiceEntry with a thousand addresses. */
 function largeEntry(hosts: number): string {
   return `apiVersion: networking.istio.io/v1
@@ -137,6 +144,35 @@ describe('what is wrong is told with file, document, line and path', () => {
       'bad.yaml: document 1, line 1: expected a resource with apiVersion, kind and metadata',
     ],
     ['a document without a kind', 'replicas: 3\n', 'bad.yaml: document 1, line 1: apiVersion: is missing'],
+    [
+      'a port in words',
+      entry('ports: [{ number: http }]'),
+      String.raw`${AT}ports[0].number: Invalid string: must match pattern /^\d+$/`,
+    ],
+    [
+      'a port that is neither number nor text',
+      entry('ports: [{ number: true }]'),
+      `${AT}ports[0].number: Invalid input`,
+    ],
+    ['a port without a number', entry('ports: [{}]'), `${AT}ports[0].number: Invalid input`],
+    ['no host', entry('hosts: []'), `${AT}hosts: expected at least one host`],
+    ['a text for a section', entry('workloadSelector: a'), `${AT}workloadSelector: expected a mapping`],
+    [
+      'a list for labels',
+      entry('workloadSelector: { labels: [a] }'),
+      `${AT}workloadSelector.labels: expected a mapping`,
+    ],
+    [
+      'a CIDR of too many bits',
+      entry('addresses: [10.0.0.0/33]'),
+      `${AT}addresses[0]: expected an IP address or a CIDR`,
+    ],
+    [
+      'a name with capital letters',
+      SERVICE.replace('web', 'Web'),
+      'bad.yaml: document 1, line 4: metadata.name: expected a Kubernetes name (lower-case letters, digits, "-")',
+    ],
+    ['a number for a kind', '{ apiVersion: v1, kind: 1 }', 'bad.yaml: document 1, line 1: kind: expected a string'],
   ])('%s', (_, yaml, problem) => {
     expect(problemsOf(yaml)).toContain(problem)
   })
