@@ -6,6 +6,7 @@ const DNS_PACKET = {
   group: ['dns-packet'],
   message: 'dns-packet is for the command line, explain and the tests, not for the data path.',
 }
+const ZOD = { regex: '^zod$', message: 'zod/mini says the same with a third of the code, which every start runs.' }
 
 /** What may not be imported in one folder; `up` leads from it to src. */
 function restrict(name: string, files: string, up: string): OxlintOverride {
@@ -25,6 +26,7 @@ function restrict(name: string, files: string, up: string): OxlintOverride {
       : []),
     ...(name === 'os' ? [] : [KOFFI]),
     ...(name === 'cli' || name === 'explain' ? [] : [DNS_PACKET]),
+    ZOD,
   ]
   return { files: [files], rules: { 'no-restricted-imports': ['error', { patterns }] } }
 }

@@ -2,7 +2,7 @@ import { hostname, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { POD_LABELS, readPodLabels } from '../istio/pod-labels.ts'
 import { isIstioMachine, readVmEnvironment } from '../istio/vm-environment.ts'
-import type { z } from 'zod'
+import type { z } from 'zod/mini'
 import { MAX_FILE_BYTES, problemOf, readBoundedText } from '../base/bounded-file.ts'
 import { parseHostPort, quote } from './address.ts'
 import { ConfigError } from './config-error.ts'
@@ -85,8 +85,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
     values = merge(layers)
   }
   values = fitDeadline(values, istio)
-  // It is parsed once: functions made for it would cost more than they save.
-  const { data, issues } = readValues(configSchema, values, { jitless: true })
+  const { data, issues } = readValues(configSchema, values)
   if (issues !== null) problems.push(...describeAll(issues, layers, values))
   const config = data === null ? null : complete(data, istio, problems)
   if (problems.length > 0 || config === null) throw new ConfigError(firstOf(problems))

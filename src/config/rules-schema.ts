@@ -1,6 +1,6 @@
 /** `rules` and `egress`: which names get another answer than servers would give, and whether other names get one at all. */
 import { domainToASCII } from 'node:url'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { nameToWire } from '../dns/name.ts'
 import { readRecord, recordsFault, typeCode } from '../rules/record-text.ts'
 import { MOST_ANSWER_CLASSES } from '../rules/rule-set.ts'
@@ -8,7 +8,7 @@ import { MAX_RULE_COUNTERS } from '../stats/counters.ts'
 import { type Parsed, parsePrefix, quote } from './address.ts'
 import { group, setting } from './setting.ts'
 import { nearestOf } from './spelling.ts'
-import { flag, issueAt, listOf, oneOf, parsed, quantity, requiredPath, section } from './value-types.ts'
+import { flag, issueAt, listOf, oneOf, oneOrMore, parsed, quantity, requiredPath, section } from './value-types.ts'
 
 /** Rules at most: each has a counter, and so have some of the configuration before. A file takes millions of names. */
 const MAX_RULES: number = MAX_RULE_COUNTERS / 2 - 1
@@ -35,7 +35,7 @@ function readRuleName(written: string): Parsed<string> {
 const ruleName = parsed(readRuleName, 'a domain name')
 
 /** What rules, and routes for them, are called. */
-export const ruleId: z.ZodType<string, string> = parsed<string>(
+export const ruleId: z.ZodMiniType<string, string> = parsed<string>(
   (written) =>
     ID.test(written)
       ? { value: written }
@@ -56,34 +56,28 @@ const recordText = parsed<string>((written) => {
   return 'reason' in read ? read : { value: written }
 }, 'a record')
 
-/** One text stands for a list of one. */
-const recordTexts = z.preprocess(
-  (written) => (typeof written === 'string' ? [written] : written),
-  listOf(recordText, 'records'),
-)
-
 const ttl = quantity('seconds', 0, MAX_TTL_SECONDS)
 /** RFC 8914 §4.16 to §4.18. */
 const reason = oneOf('blocked', 'censored', 'filtered')
 
 const rule = section({
-  id: ruleId.optional(),
-  name: ruleName.optional(),
-  names: listOf(ruleName, 'names').optional(),
-  file: requiredPath.optional(),
-  subdomains: flag.optional(),
-  types: listOf(recordType, 'record types').optional(),
-  clients: listOf(parsed(parsePrefix, 'a prefix'), 'prefixes').optional(),
-  mesh: flag.optional(),
-  action: oneOf('allow', 'nxdomain', 'nodata', 'refuse', 'drop', 'log').optional(),
-  answer: recordTexts.optional(),
-  rewrite: ruleName.optional(),
-  route: ruleId.optional(),
-  ttlSeconds: ttl.optional(),
-  minTtlSeconds: ttl.optional(),
-  maxTtlSeconds: ttl.optional(),
-  reason: reason.optional(),
-  audit: flag.optional(),
+  id: z.optional(ruleId),
+  name: z.optional(ruleName),
+  names: z.optional(listOf(ruleName, 'names')),
+  file: z.optional(requiredPath),
+  subdomains: z.optional(flag),
+  types: z.optional(listOf(recordType, 'record types')),
+  clients: z.optional(listOf(parsed(parsePrefix, 'a prefix'), 'prefixes')),
+  mesh: z.optional(flag),
+  action: z.optional(oneOf('allow', 'nxdomain', 'nodata', 'refuse', 'drop', 'log')),
+  answer: z.optional(oneOrMore(listOf(recordText, 'records'))),
+  rewrite: z.optional(ruleName),
+  route: z.optional(ruleId),
+  ttlSeconds: z.optional(ttl),
+  minTtlSeconds: z.optional(ttl),
+  maxTtlSeconds: z.optional(ttl),
+  reason: z.optional(reason),
+  audit: z.optional(flag),
 })
 
 /** A rule as it is written: every key may be missing. */
@@ -91,33 +85,36 @@ export type RuleConfig = z.output<typeof rule>
 
 /** `rules`. Whether there is a route of a name is looked at where routes are known, see `routeIssues`. */
 export const rulesSetting = setting(
-  listOf(rule, 'rules').superRefine((rules, context) => {
-    if (rules.length > MAX_RULES) {
-      context.addIssue({
-        code: 'custom',
-        message: `must be at most ${MAX_RULES} rules; give one rule more names, or a file`,
+  listOf(rule, 'rules').check(
+    z.superRefine((rules, context) => {
+      if (rules.length > MAX_RULES) {
+        context.addIssue({
+          code: 'custom',
+          message: `must be at most ${MAX_RULES} rules; give one rule more names, or a file`,
+        })
+        return
+      }
+      // What is wrong with a key alone has been said, and the rest may follow from it.
+      const broken = new Set(context.issues.map(({ path = [] }) => path[0]))
+      const named = new Map<string, number>()
+      rules.forEach((each, index) => {
+        for (const [key, message] of broken.has(index) ? [] : faultsOf(each))
+          context.issues.push(issueAt([index, ...(key === '' ? [] : [key])], message, rules))
+        if (each.id === undefined) return
+        const first = named.get(each.id)
+        if (first === undefined) named.set(each.id, index)
+        else
+          context.issues.push(issueAt([index, 'id'], `is that of rules[${first}] as well: each needs its own`, rules))
       })
-      return
-    }
-    // What is wrong with a key alone has been said, and the rest may follow from it.
-    const broken = new Set(context.issues.map(({ path = [] }) => path[0]))
-    const named = new Map<string, number>()
-    rules.forEach((each, index) => {
-      for (const [key, message] of broken.has(index) ? [] : faultsOf(each))
-        context.issues.push(issueAt([index, ...(key === '' ? [] : [key])], message, rules))
-      if (each.id === undefined) return
-      const first = named.get(each.id)
-      if (first === undefined) named.set(each.id, index)
-      else context.issues.push(issueAt([index, 'id'], `is that of rules[${first}] as well: each needs its own`, rules))
-    })
-    const classes = new Set(rules.map(classOf).filter((each) => each !== ''))
-    if (classes.size > MOST_ANSWER_CLASSES) {
-      context.addIssue({
-        code: 'custom',
-        message: `has more than ${MOST_ANSWER_CLASSES} different routes and TTLs; give several names to one rule`,
-      })
-    }
-  }),
+      const classes = new Set(rules.map(classOf).filter((each) => each !== ''))
+      if (classes.size > MOST_ANSWER_CLASSES) {
+        context.addIssue({
+          code: 'custom',
+          message: `has more than ${MOST_ANSWER_CLASSES} different routes and TTLs; give several names to one rule`,
+        })
+      }
+    }),
+  ),
   [],
   {
     about:

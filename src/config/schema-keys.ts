@@ -1,5 +1,5 @@
 /** The schema as a list of its keys. */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { KeyPath } from './layer.ts'
 import { notesOf, type SectionNotes, type SettingNotes } from './setting.ts'
 
@@ -33,9 +33,9 @@ export function leavesOf(schema: z.core.$ZodType): Leaf[] {
 export function partsOf(schema: z.core.$ZodType, path: readonly string[] = []): (Section | Leaf)[] {
   const inner = bare(schema)
   const notes = notesOf(schema)
-  if (inner instanceof z.ZodObject) {
+  if (inner instanceof z.ZodMiniObject) {
     const below = Object.entries(shapeOf(inner)).flatMap(([key, value]) => partsOf(value, [...path, key]))
-    return notes === null ? below : [{ path, notes, isOptional: schema instanceof z.ZodOptional }, ...below]
+    return notes === null ? below : [{ path, notes, isOptional: schema instanceof z.ZodMiniOptional }, ...below]
   }
   if (notes === null || !('reload' in notes)) throw new Error(`${path.join('.')} is not declared as a setting`)
   return [
@@ -43,7 +43,7 @@ export function partsOf(schema: z.core.$ZodType, path: readonly string[] = []): 
       path,
       kind: kindOf(inner),
       notes,
-      byDefault: schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined,
+      byDefault: schema instanceof z.ZodMiniPrefault ? schema.def.defaultValue : undefined,
       schema,
     },
   ]
@@ -59,7 +59,7 @@ export function valuesOf({ schema }: Leaf): string {
 /** All that a key takes, if that is a few words; null if it takes more. */
 export function wordsOf({ schema }: Leaf): string[] | null {
   const inner = bare(schema)
-  return inner instanceof z.ZodEnum ? inner.options.map(String) : null
+  return inner instanceof z.ZodMiniEnum ? inner.options.map(String) : null
 }
 
 /**
@@ -70,7 +70,7 @@ export function reloadUnits(schema: z.core.$ZodType, path: readonly string[] = [
   const notes = notesOf(schema)
   if (notes !== null && 'reload' in notes) return [{ path, reload: notes.reload }]
   const inner = bare(schema)
-  if (!(inner instanceof z.ZodObject)) return []
+  if (!(inner instanceof z.ZodMiniObject)) return []
   return Object.entries(shapeOf(inner)).flatMap(([key, value]) => reloadUnits(value, [...path, key]))
 }
 
@@ -84,17 +84,17 @@ export interface ReloadUnit {
 export function keysAt(schema: z.core.$ZodType, path: KeyPath): string[] {
   let inner = bare(schema)
   for (const segment of path) {
-    if (inner instanceof z.ZodObject) {
+    if (inner instanceof z.ZodMiniObject) {
       const next = shapeOf(inner)[segment]
       if (next === undefined) return []
       inner = bare(next)
-    } else if (inner instanceof z.ZodArray) inner = bare(inner.element)
+    } else if (inner instanceof z.ZodMiniArray) inner = bare(inner.def.element)
     else return []
   }
-  return inner instanceof z.ZodObject ? Object.keys(inner.shape) : []
+  return inner instanceof z.ZodMiniObject ? Object.keys(inner.shape) : []
 }
 
-function shapeOf(schema: z.ZodObject): Readonly<Record<string | number, z.core.$ZodType>> {
+function shapeOf(schema: z.ZodMiniObject): Readonly<Record<string | number, z.core.$ZodType>> {
   return schema.shape
 }
 
@@ -102,19 +102,21 @@ function shapeOf(schema: z.ZodObject): Readonly<Record<string | number, z.core.$
 function bare(schema: z.core.$ZodType): z.core.$ZodType {
   let inner = schema
   for (;;) {
-    if (inner instanceof z.ZodPipe) inner = inner.in instanceof z.ZodTransform ? inner.out : inner.in
-    else if (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional) inner = inner.unwrap()
+    if (inner instanceof z.ZodMiniPipe)
+      inner = inner.def.in instanceof z.ZodMiniTransform ? inner.def.out : inner.def.in
+    else if (inner instanceof z.ZodMiniPrefault || inner instanceof z.ZodMiniOptional) inner = inner.def.innerType
     else return inner
   }
 }
 
 function kindOf(schema: z.core.$ZodType): LeafKind {
-  if (schema instanceof z.ZodNumber) return 'number'
-  if (schema instanceof z.ZodBoolean) return 'boolean'
-  if (schema instanceof z.ZodRecord) return 'map of texts'
-  if (schema instanceof z.ZodUnion && schema.options.some((option) => option instanceof z.ZodNumber)) return 'number'
-  if (schema instanceof z.ZodArray) {
-    return bare(schema.element) instanceof z.ZodObject ? 'list of sections' : 'list'
+  if (schema instanceof z.ZodMiniNumber) return 'number'
+  if (schema instanceof z.ZodMiniBoolean) return 'boolean'
+  if (schema instanceof z.ZodMiniRecord) return 'map of texts'
+  if (schema instanceof z.ZodMiniUnion && schema.def.options.some((option) => option instanceof z.ZodMiniNumber))
+    return 'number'
+  if (schema instanceof z.ZodMiniArray) {
+    return bare(schema.def.element) instanceof z.ZodMiniObject ? 'list of sections' : 'list'
   }
   return 'text'
 }

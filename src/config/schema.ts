@@ -3,7 +3,7 @@
  * All else follows from here: the types, config/byname.yaml, docs/configuration.md, `--help`, the BYNAME_… variables, and
  * what a reload takes over. Every key is optional, unknown keys are errors, messages complete the sentence "KEY: …".
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { RCODES, SOURCES } from '../stats/counters.ts'
 import { type HostPort, type Parsed, parseHostPort, parsePrefix, parseServer, parseSocketAddress } from './address.ts'
 import { egressSetting, routeIssues, ruleId, rulesSetting } from './rules-schema.ts'
@@ -20,6 +20,7 @@ import {
   listenOrOff,
   listOf,
   oneOf,
+  oneOrMore,
   onOffOrAuto,
   parsed,
   pluginConfig,
@@ -27,6 +28,7 @@ import {
   requiredPath,
   section,
   text,
+  transformed,
   wholeNumber,
 } from './value-types.ts'
 
@@ -45,7 +47,7 @@ const listenAddress = parsed(parseSocketAddress, 'an address and port')
 const server = parsed(parseServer, 'a server')
 const policy = oneOf('random', 'sequential', 'fastest', 'parallel')
 
-const identity = section({
+const identityKeys = section({
   namespace: setting(domainName, 'default', {
     about: 'Namespace of the workload: its services answer to their short names.',
     istio: 'POD_NAMESPACE',
@@ -79,15 +81,18 @@ const identity = section({
     {},
     { about: "The workload's labels.", istio: 'ISTIO_METAJSON_LABELS', reload: 'handover' },
   ),
-}).transform((read) => ({ ...read, domain: read.domain ?? `${read.namespace}.svc.cluster.local` }))
+})
+const identity = transformed(identityKeys, (read) => ({
+  ...read,
+  domain: read.domain ?? `${read.namespace}.svc.cluster.local`,
+}))
 
-const controlPlanes = z.preprocess(
-  (written) => (typeof written === 'string' ? [written] : written),
+const controlPlanes = oneOrMore(
   z
     .array(parsed(parseHostPort, 'an address and port'), {
       error: (issue) => (issue.input === undefined ? 'is missing; write HOST:PORT' : 'must be an address or a list'),
     })
-    .min(1, { error: 'must name at least one address' }),
+    .check(z.minLength(1, { error: 'must name at least one address' })),
 )
 
 const authorityOrEmpty = parsed(
@@ -139,7 +144,7 @@ const xds = section({
   }),
 })
 
-const source = section({
+const sourceKeys = section({
   xds: optionalGroup(xds, 'A control plane.'),
   table: optionalSetting(requiredPath, {
     about: 'File with a name table in JSON, as "byname table --json" prints it; watched.',
@@ -151,7 +156,8 @@ const source = section({
     example: 'mesh/',
     reload: 'handover',
   }),
-}).transform((read, context) => {
+})
+const source = transformed(sourceKeys, (read, context) => {
   if (Object.keys(read).length > 1) {
     const message = `takes one of xds, table and files, not ${Object.keys(read).join(' and ')}`
     context.issues.push({ code: 'custom', message, input: read })
@@ -199,7 +205,7 @@ const mesh = section({
   }),
 })
 
-const upstream = section({
+const upstreamKeys = section({
   resolvConf: setting(requiredPath, '/etc/resolv.conf', {
     about: 'resolv.conf(5) with the servers and search domains; watched.',
     reload: 'live',
@@ -212,10 +218,10 @@ const upstream = section({
   routes: setting(
     listOf(
       section({
-        name: ruleId.optional(),
-        domains: listOf(domainName, 'domain names').optional(),
+        name: z.optional(ruleId),
+        domains: z.optional(listOf(domainName, 'domain names')),
         servers: listOf(server, 'servers'),
-        policy: policy.optional(),
+        policy: z.optional(policy),
       }),
       'routes',
     ),
@@ -255,7 +261,8 @@ const upstream = section({
     isOffWhenEmpty: true,
     reload: 'live',
   }),
-}).transform((read, context) => {
+})
+const upstream = transformed(upstreamKeys, (read, context) => {
   const attemptTimeoutMs = read.attemptTimeoutMs ?? null
   if (attemptTimeoutMs !== null && attemptTimeoutMs > read.deadlineMs) {
     context.issues.push(issueAt(['attemptTimeoutMs'], `must not be over deadlineMs (${read.deadlineMs})`, read))
@@ -294,7 +301,7 @@ const upstream = section({
   return { ...read, routes, attemptTimeoutMs }
 })
 
-const cache = section({
+const cacheKeys = section({
   maxBytes: setting(quantity('bytes', 0, 2 ** 40), 8 * 1024 * 1024, {
     about: 'Size of the cache, of all workers together; 0 turns it off. A change empties it.',
     reload: 'live',
@@ -328,14 +335,15 @@ const cache = section({
     about: 'A name that does not exist answers for all names below it (RFC 8020).',
     reload: 'live',
   }),
-}).transform((read, context) => {
+})
+const cache = transformed(cacheKeys, (read, context) => {
   if (read.minTtlSeconds > read.maxTtlSeconds) {
     context.issues.push(issueAt(['minTtlSeconds'], `must not be over maxTtlSeconds (${read.maxTtlSeconds})`, read))
   }
   return read
 })
 
-const queryLog = section({
+const queryLogKeys = section({
   file: setting(file, '', {
     about:
       'File that entries are appended to, or stdout; empty: none. SIGHUP begins a new one if it has been moved away. Under dnstap a file that is there becomes FILE.1 first.',
@@ -372,7 +380,8 @@ const queryLog = section({
     about: 'A file that would become larger is moved to FILE.1, and a new one begins; 0: no bound.',
     reload: 'live',
   }),
-}).transform((read, context) => {
+})
+const queryLog = transformed(queryLogKeys, (read, context) => {
   if (read.file !== '' && read.socket !== '') {
     context.issues.push(issueAt(['socket'], 'must be empty where file is set: the log goes to one place', read))
   }
@@ -382,13 +391,14 @@ const queryLog = section({
   return read
 })
 
-const plugin = section({
+const pluginKeys = section({
   file: requiredPath,
-  config: pluginConfig.optional(),
-  timeoutUs: wholeNumber(1, 1_000_000).optional(),
-  maxMemoryBytes: quantity('bytes', 65_536, 2 ** 30).optional(),
-  onError: oneOf('pass', 'servfail').optional(),
-}).transform(({ file: path, config, timeoutUs, maxMemoryBytes, onError }) => ({
+  config: z.optional(pluginConfig),
+  timeoutUs: z.optional(wholeNumber(1, 1_000_000)),
+  maxMemoryBytes: z.optional(quantity('bytes', 65_536, 2 ** 30)),
+  onError: z.optional(oneOf('pass', 'servfail')),
+})
+const plugin = transformed(pluginKeys, ({ file: path, config, timeoutUs, maxMemoryBytes, onError }) => ({
   file: path,
   config: config ?? '',
   timeoutUs: timeoutUs ?? 1000,
@@ -522,7 +532,7 @@ const root = section({
 })
 
 /** Reads plain values (YAML, environment and flags merged) into a complete configuration. */
-export const configSchema = root.transform((read, context) => {
+export const configSchema = transformed(root, (read, context) => {
   if (read.listen.length === 0) context.issues.push(issueAt(['listen'], 'must name at least one address', read))
   const addresses = new Set<string>()
   read.listen.forEach(({ port, text: address }, index) => {

@@ -1,5 +1,5 @@
 /** What a key of the schema is declared with beside the values that it takes. */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 
 /** What it takes to change a setting: it counts at once after a reload, or needs a new process (SIGUSR2, a restart). */
 export type Reload = 'live' | 'handover'
@@ -28,28 +28,32 @@ export interface SectionNotes {
 const NOTES = z.registry<SettingNotes | SectionNotes>()
 
 /** A setting that is `byDefault` (as it would be written) unless it is set. */
-export function setting<T extends z.ZodType>(type: T, byDefault: z.input<T>, notes: SettingNotes): z.ZodPrefault<T> {
-  return noted(type.prefault(byDefault), notes)
+export function setting<T extends z.ZodMiniType>(
+  type: T,
+  byDefault: z.input<T>,
+  notes: SettingNotes,
+): z.ZodMiniPrefault<T> {
+  return noted(z.prefault(type, byDefault), notes)
 }
 
 /** A setting without a default. */
-export function optionalSetting<T extends z.ZodType>(type: T, notes: SettingNotes): z.ZodOptional<T> {
-  return noted(type.optional(), notes)
+export function optionalSetting<T extends z.ZodMiniType>(type: T, notes: SettingNotes): z.ZodMiniOptional<T> {
+  return noted(z.optional(type), notes)
 }
 
 /** A setting that must be written where its section is. */
-export function requiredSetting<T extends z.ZodType>(type: T, notes: SettingNotes): T {
+export function requiredSetting<T extends z.ZodMiniType>(type: T, notes: SettingNotes): T {
   return noted(type, { ...notes, isRequired: true })
 }
 
 /** A section of settings, each of which has a default. `unwritten`: what it is without any, `{}`. */
-export function group<T extends z.ZodType>(type: T, unwritten: z.input<T>, about: string): z.ZodPrefault<T> {
-  return noted(type.prefault(unwritten), { about })
+export function group<T extends z.ZodMiniType>(type: T, unwritten: z.input<T>, about: string): z.ZodMiniPrefault<T> {
+  return noted(z.prefault(type, unwritten), { about })
 }
 
 /** A section that changes something by being there. */
-export function optionalGroup<T extends z.ZodType>(type: T, about: string): z.ZodOptional<T> {
-  return noted(type.optional(), { about })
+export function optionalGroup<T extends z.ZodMiniType>(type: T, about: string): z.ZodMiniOptional<T> {
+  return noted(z.optional(type), { about })
 }
 
 /** What `setting` or `group` declared of this part of the schema; null for any other. */
@@ -57,7 +61,7 @@ export function notesOf(schema: z.core.$ZodType): SettingNotes | SectionNotes | 
   return NOTES.get(schema) ?? null
 }
 
-function noted<T extends z.ZodType>(type: T, notes: SettingNotes | SectionNotes): T {
+function noted<T extends z.ZodMiniType>(type: T, notes: SettingNotes | SectionNotes): T {
   NOTES.add<z.core.$ZodType>(type, notes)
   return type
 }

@@ -3,7 +3,7 @@
  * spellings that protobuf's JSON takes (camel case and snake case).
  */
 import { LineCounter } from 'yaml'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { keyOffsetOf, offsetOf } from '../yaml/node-offset.ts'
 import { readYaml } from '../yaml/plain-yaml.ts'
 
@@ -30,79 +30,88 @@ const MOST_PROBLEMS = 10
 
 const text = z.string({ error: 'must be a text' })
 const texts = z.record(z.string(), text, { error: 'must be a section of texts' })
-const wholeNumber = (least: number, most: number): z.ZodNumber => {
+const wholeNumber = (least: number, most: number): z.ZodMiniInt => {
   const error = `must be a whole number from ${least} to ${most}`
-  return z.number({ error }).int({ error }).min(least, { error }).max(most, { error })
+  return z.int({ error }).check(z.minimum(least, { error }), z.maximum(most, { error }))
 }
 const port = wholeNumber(1, 65_535)
 const seconds = wholeNumber(0, 2 ** 31 - 1)
 const label = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/
-const resourceName = text.regex(/^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/, {
-  error: 'must be a Kubernetes name (lower-case letters, digits, "-" and ".")',
-})
-const namespaceName = text.regex(label, { error: 'must be the name of a namespace (lower-case letters, digits, "-")' })
-
-const probe = section({
-  initialDelaySeconds: seconds.optional(),
-  timeoutSeconds: seconds.optional(),
-  periodSeconds: seconds.optional(),
-  successThreshold: seconds.optional(),
-  failureThreshold: seconds.optional(),
-  httpGet: section({
-    path: text.optional(),
-    port,
-    host: text.optional(),
-    scheme: z.enum(['', 'HTTP', 'HTTPS'], { error: 'must be HTTP or HTTPS' }).optional(),
-    httpHeaders: z
-      .array(section({ name: text, value: text }), { error: 'must be a list of name and value' })
-      .optional(),
-  }).optional(),
-  tcpSocket: section({ host: text.optional(), port }).optional(),
-  exec: section({
-    command: z.array(text, { error: 'must be a list of texts' }).min(1, { error: 'must not be empty' }),
-  }).optional(),
-  grpc: section({ port: port.optional(), service: text.optional() }).optional(),
-}).superRefine((read, context) => {
-  const methods = (['httpGet', 'tcpSocket', 'exec', 'grpc'] as const).filter((each) => read[each] !== undefined)
-  if (methods.length > 1) context.addIssue({ code: 'custom', message: `takes one of ${methods.join(' and ')}` })
-})
-
-const group = section({
-  apiVersion: text.refine((version) => API_VERSIONS.includes(version), {
-    error: `must be one of ${API_VERSIONS.join(', ')}`,
+const resourceName = text.check(
+  z.regex(/^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/, {
+    error: 'must be a Kubernetes name (lower-case letters, digits, "-" and ".")',
   }),
-  kind: text.refine((kind) => kind === 'WorkloadGroup', { error: 'must be WorkloadGroup' }),
+)
+const namespaceName = text.check(
+  z.regex(label, { error: 'must be the name of a namespace (lower-case letters, digits, "-")' }),
+)
+
+const httpGet = section({
+  path: z.optional(text),
+  port,
+  host: z.optional(text),
+  scheme: z.optional(z.enum(['', 'HTTP', 'HTTPS'], { error: 'must be HTTP or HTTPS' })),
+  httpHeaders: z.optional(z.array(section({ name: text, value: text }), { error: 'must be a list of name and value' })),
+})
+const command = z
+  .array(text, { error: 'must be a list of texts' })
+  .check(z.minLength(1, { error: 'must not be empty' }))
+const probe = section({
+  initialDelaySeconds: z.optional(seconds),
+  timeoutSeconds: z.optional(seconds),
+  periodSeconds: z.optional(seconds),
+  successThreshold: z.optional(seconds),
+  failureThreshold: z.optional(seconds),
+  httpGet: z.optional(httpGet),
+  tcpSocket: z.optional(section({ host: z.optional(text), port })),
+  exec: z.optional(section({ command })),
+  grpc: z.optional(section({ port: z.optional(port), service: z.optional(text) })),
+}).check(
+  z.superRefine((read, context) => {
+    const methods = (['httpGet', 'tcpSocket', 'exec', 'grpc'] as const).filter((each) => read[each] !== undefined)
+    if (methods.length > 1) context.addIssue({ code: 'custom', message: `takes one of ${methods.join(' and ')}` })
+  }),
+)
+
+const workloads = section({
+  address: z.optional(text.check(z.maxLength(256, { error: 'must be at most 256 characters' }))),
+  ports: z.optional(z.record(portName(), port, { error: 'must be a section of port numbers' })),
+  labels: z.optional(texts),
+  network: z.optional(text),
+  locality: z.optional(text),
+  weight: z.optional(wholeNumber(0, 2 ** 32 - 1)),
+  serviceAccount: z.optional(text.check(z.maxLength(253, { error: 'must be at most 253 characters' }))),
+})
+const group = section({
+  apiVersion: text.check(
+    z.refine((version) => API_VERSIONS.includes(version), { error: `must be one of ${API_VERSIONS.join(', ')}` }),
+  ),
+  kind: text.check(z.refine((kind) => kind === 'WorkloadGroup', { error: 'must be WorkloadGroup' })),
   // The API server adds to it what it likes.
   metadata: z.object(
     {
       name: resourceName,
-      namespace: namespaceName.optional(),
-      labels: texts.optional(),
-      annotations: texts.optional(),
+      namespace: z.optional(namespaceName),
+      labels: z.optional(texts),
+      annotations: z.optional(texts),
     },
     { error: 'must be a section with name and namespace' },
   ),
   spec: section({
-    metadata: section({ labels: texts.optional(), annotations: texts.optional() }).optional(),
-    template: section({
-      address: text.max(256, { error: 'must be at most 256 characters' }).optional(),
-      ports: z.record(portName(), port, { error: 'must be a section of port numbers' }).optional(),
-      labels: texts.optional(),
-      network: text.optional(),
-      locality: text.optional(),
-      weight: wholeNumber(0, 2 ** 32 - 1).optional(),
-      serviceAccount: text.max(253, { error: 'must be at most 253 characters' }).optional(),
-    }).optional(),
-    probe: probe.optional(),
+    metadata: z.optional(section({ labels: z.optional(texts), annotations: z.optional(texts) })),
+    template: z.optional(workloads),
+    probe: z.optional(probe),
   }),
-  status: z.unknown().optional(),
+  status: z.optional(z.unknown()),
 })
 
-function portName(): z.ZodType<string, string> {
-  return z.string().regex(/^[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?$/, { error: 'is no name for a port' })
+function portName(): z.ZodMiniString {
+  return z
+    .string()
+    .check(z.regex(/^[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?$/, { error: 'is no name for a port' }))
 }
 
-function section<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
+function section<T extends z.core.$ZodShape>(shape: T): z.ZodMiniObject<T, z.core.$strict> {
   return z.strictObject(shape, {
     error: (issue) => (issue.code === 'invalid_type' ? 'must be a section of keys' : undefined),
   })

@@ -3,7 +3,7 @@
  * must have the right type. Messages complete the sentence "spec.ports[0].port: …".
  */
 import { isIP } from 'node:net'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { nameToWire } from '../dns/name.ts'
 import { readValues } from '../yaml/read-values.ts'
 import type { EndpointSliceResource, MeshResource, ServiceEntryResource, ServiceResource } from './mesh-resources.ts'
@@ -13,95 +13,114 @@ const CLUSTER_LABEL = 'topology.istio.io/cluster'
 /** Of all hosts of a ServiceEntry together: each has all its addresses, and a small file could make a table beyond all memory. */
 const MOST_ADDRESSES = 1_000_000
 
-const stringMap = z.record(z.string(), z.string()).default({})
-const ipAddress = z.string().refine(isAddress, { error: 'expected an IP address' })
-const resourceName = z.string().regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, {
-  error: 'expected a Kubernetes name (lower-case letters, digits, "-")',
-})
+const stringMap = z.prefault(z.record(z.string(), z.string()), {})
+const resourceName = z.string().check(
+  z.regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/, {
+    error: 'expected a Kubernetes name (lower-case letters, digits, "-")',
+  }),
+)
 const headSchema = z.object({ apiVersion: z.string(), kind: z.string() })
 const metadata = z.object({
   name: resourceName,
-  namespace: resourceName.default('default'),
+  namespace: z.prefault(resourceName, 'default'),
   labels: stringMap,
   annotations: stringMap,
-  creationTimestamp: z.unknown().optional(),
+  creationTimestamp: z.optional(z.unknown()),
 })
 
 const service = z.object({
   metadata,
   spec: z.object({
-    type: z.string().default('ClusterIP'),
-    clusterIP: z
-      .string()
-      .refine((text) => text === 'None' || text === '' || isAddress(text), { error: 'expected an IP address or None' })
-      .default(''),
-    clusterIPs: z
-      .array(
-        z.string().refine((text) => text === 'None' || isAddress(text), { error: 'expected an IP address or None' }),
-      )
-      .default([]),
-    publishNotReadyAddresses: z.boolean().default(false),
+    type: textOr('ClusterIP'),
+    clusterIP: z.prefault(
+      textThat((text) => text === 'None' || text === '' || isAddress(text), 'expected an IP address or None'),
+      '',
+    ),
+    clusterIPs: list(textThat((text) => text === 'None' || isAddress(text), 'expected an IP address or None')),
+    publishNotReadyAddresses: z.prefault(z.boolean(), false),
     selector: stringMap,
-    ports: z.array(z.object({ port: z.number() })).default([]),
+    ports: list(z.object({ port: z.number() })),
   }),
 })
 
 const endpointSlice = z.object({
   metadata,
-  addressType: z.enum(['IPv4', 'IPv6', 'FQDN']).optional(),
-  endpoints: z
-    .array(
-      z.object({
-        addresses: z.array(z.string()).default([]),
-        conditions: z.object({ ready: z.boolean().default(true) }).optional(),
-        targetRef: z
-          .object({ kind: z.string().default(''), name: z.string().default(''), namespace: z.string().default('') })
-          .optional(),
-      }),
-    )
-    .default([]),
+  addressType: z.optional(z.enum(['IPv4', 'IPv6', 'FQDN'])),
+  endpoints: list(
+    z.object({
+      addresses: list(z.string()),
+      conditions: z.optional(z.object({ ready: z.prefault(z.boolean(), true) })),
+      targetRef: z.optional(z.object({ kind: textOr(''), name: textOr(''), namespace: textOr('') })),
+    }),
+  ),
 })
-const endpointSliceChecked = endpointSlice.superRefine((slice, context) => {
-  if (slice.addressType === 'FQDN') return
-  for (const [i, endpoint] of slice.endpoints.entries())
-    for (const [k, address] of endpoint.addresses.entries())
-      if (!isAddress(address))
-        context.addIssue({ code: 'custom', path: ['endpoints', i, 'addresses', k], message: 'expected an IP address' })
-})
+const endpointSliceChecked = endpointSlice.check(
+  z.superRefine((slice, context) => {
+    if (slice.addressType === 'FQDN') return
+    for (const [i, endpoint] of slice.endpoints.entries())
+      for (const [k, address] of endpoint.addresses.entries())
+        if (!isAddress(address))
+          context.addIssue({
+            code: 'custom',
+            path: ['endpoints', i, 'addresses', k],
+            message: 'expected an IP address',
+          })
+  }),
+)
 
 const pod = z.object({
   metadata,
-  spec: z
-    .object({ hostname: z.string().default(''), subdomain: z.string().default('') })
-    .default(() => ({ hostname: '', subdomain: '' })),
+  spec: z.prefault(z.object({ hostname: textOr(''), subdomain: textOr('') }), {}),
 })
 
-const host = z.string().refine(isHost, { error: 'expected a host name, perhaps with "*." in front' })
+// JSON of protobuf has numbers as text, too.
+const portNumber = z.union([
+  z.number(),
+  z.string().check(z.regex(/^\d+$/, { error: String.raw`Invalid string: must match pattern /^\d+$/` })),
+])
 const serviceEntry = z.object({
   metadata,
   spec: z.object({
-    hosts: z.array(host).min(1, { error: 'expected at least one host' }),
-    addresses: z.array(z.string().refine(isAddressOrCidr, { error: 'expected an IP address or a CIDR' })).default([]),
-    // JSON of protobuf has numbers as text, too.
-    ports: z.array(z.object({ number: z.union([z.number(), z.string().regex(/^\d+$/)]) })).default([]),
-    resolution: z.enum(['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS']).default('NONE'),
-    workloadSelector: z.object({ labels: stringMap }).optional(),
-    exportTo: z.array(z.string()).default([]),
+    hosts: z
+      .array(textThat(isHost, 'expected a host name, perhaps with "*." in front'))
+      .check(z.minLength(1, { error: 'expected at least one host' })),
+    addresses: list(textThat(isAddressOrCidr, 'expected an IP address or a CIDR')),
+    ports: list(z.object({ number: portNumber })),
+    resolution: z.prefault(z.enum(['NONE', 'STATIC', 'DNS', 'DNS_ROUND_ROBIN', 'DYNAMIC_DNS']), 'NONE'),
+    workloadSelector: z.optional(z.object({ labels: stringMap })),
+    exportTo: list(z.string()),
   }),
-  status: z
-    .object({ addresses: z.array(z.object({ value: ipAddress, host: z.string().default('') })).default([]) })
-    .optional(),
+  status: z.optional(
+    z.object({
+      addresses: list(z.object({ value: textThat(isAddress, 'expected an IP address'), host: textOr('') })),
+    }),
+  ),
 })
-const serviceEntryChecked = serviceEntry.superRefine(({ spec: { addresses, hosts } }, context) => {
-  if (hosts.length * addresses.length <= MOST_ADDRESSES) return
-  const message = `would give ${addresses.length} addresses to each of ${hosts.length} hosts, and ${MOST_ADDRESSES} together are the most: split it`
-  context.addIssue({ code: 'custom', path: ['spec', 'addresses'], message })
-})
+const serviceEntryChecked = serviceEntry.check(
+  z.superRefine(({ spec: { addresses, hosts } }, context) => {
+    if (hosts.length * addresses.length <= MOST_ADDRESSES) return
+    const message = `would give ${addresses.length} addresses to each of ${hosts.length} hosts, and ${MOST_ADDRESSES} together are the most: split it`
+    context.addIssue({ code: 'custom', path: ['spec', 'addresses'], message })
+  }),
+)
 
 const workloadEntry = z.object({
   metadata,
-  spec: z.object({ address: z.string().default(''), labels: stringMap, network: z.string().default('') }),
+  spec: z.object({ address: textOr(''), labels: stringMap, network: textOr('') }),
 })
+
+function textOr(byDefault: string): z.ZodMiniPrefault<z.ZodMiniString> {
+  return z.prefault(z.string(), byDefault)
+}
+
+function textThat(fits: (text: string) => boolean, error: string): z.ZodMiniString {
+  return z.string().check(z.refine(fits, { error }))
+}
+
+/** A list, empty where there is none. */
+function list<T extends z.ZodMiniType>(element: T): z.ZodMiniPrefault<z.ZodMiniArray<T>> {
+  return z.prefault(z.array(element), [])
+}
 
 /** Why a value does not fit. */
 interface ResourceProblem {
@@ -139,7 +158,11 @@ export function readResource(raw: unknown): ReadResource {
 
 type WithNote = { resource: MeshResource; note: string } | { ignored: string }
 
-function read<T extends z.ZodType>(schema: T, values: unknown, convert: (read: z.infer<T>) => WithNote): ReadResource {
+function read<T extends z.ZodMiniType>(
+  schema: T,
+  values: unknown,
+  convert: (read: z.infer<T>) => WithNote,
+): ReadResource {
   const { data, issues } = readValues(schema, values, { error: messageOf })
   return issues === null ? convert(data) : { problems: issues }
 }

@@ -1,5 +1,5 @@
 /** Reads plain values by a schema, however much of them is wrong. */
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 
 /** Entries of each list and mapping that are looked at again where more are wrong than zod can tell of. */
 const FIRST_ENTRIES = 1000
@@ -8,10 +8,10 @@ const FIRST_ENTRIES = 1000
  * As `schema.safeParse(values, params)`, which zod ends with a RangeError where some 100,000 values are wrong: it hands all issues on
  * as the arguments of one call. Then the issues are those of the first entries of each list and mapping, or one at the largest.
  */
-export function readValues<T extends z.ZodType>(
+export function readValues<T extends z.ZodMiniType>(
   schema: T,
   values: unknown,
-  params: z.core.ParseContext<z.core.$ZodIssue>,
+  params: z.core.ParseContext<z.core.$ZodIssue> = {},
 ): { data: z.output<T>; issues: null } | { data: null; issues: readonly z.core.$ZodIssue[] } {
   try {
     const result = schema.safeParse(values, params)

@@ -27,7 +27,7 @@ type Schema = Parameters<typeof readValues>[0]
 
 /** The value read, or each issue as `path: code: message`; of unknown keys, whose message nobody reads, the keys. */
 function readingOf(schema: Schema, value: unknown): unknown {
-  const { data, issues } = readValues(schema, value, {})
+  const { data, issues } = readValues(schema, value)
   if (issues === null) return { is: data }
   return issues.map((issue) => {
     const says = issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : issue.message
@@ -143,7 +143,7 @@ test.each<[kind: string, schema: Schema, value: unknown, is: unknown]>([
 })
 
 test('keys come out in the order of the schema, however they are written', () => {
-  expect(Object.keys(readValues(point, { color: 'red', x: 1 }, {}).data ?? {})).toEqual(['x', 'color'])
+  expect(Object.keys(readValues(point, { color: 'red', x: 1 }).data ?? {})).toEqual(['x', 'color'])
 })
 
 describe('a wrong configuration', () => {
