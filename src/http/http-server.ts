@@ -63,6 +63,8 @@ const MAX_BODY_BYTES = 1024
 const KEEP_ALIVE_MS = 65_000
 const HEADERS_MS = 5_000
 const REQUEST_MS = 10_000
+/** Node looks for connections beyond these as often. To look more often would wake an idle process, and late ones keep nobody out. */
+const LATE_LOOK_MS = 30_000
 /** When the server stops, a connection that was just accepted has so long to bring its request. */
 const NEW_CONNECTION_MS = 200
 
@@ -93,7 +95,7 @@ export class HttpServer {
         headersTimeout: HEADERS_MS,
         requestTimeout: REQUEST_MS,
         keepAliveTimeout: KEEP_ALIVE_MS,
-        connectionsCheckingInterval: HEADERS_MS,
+        connectionsCheckingInterval: LATE_LOOK_MS,
       },
       (request, response) => void this.#answer(request, response),
     )
