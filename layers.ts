@@ -16,7 +16,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   base: { imports: [] },
   dns: { imports: [], isPure: true },
   stats: { imports: [], isPure: true },
-  os: { imports: ['dns'] },
+  os: { imports: ['base', 'dns'] },
   rules: { imports: ['dns'], isPure: true },
   proto: { imports: [] },
   yaml: { imports: [] },

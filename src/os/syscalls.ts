@@ -12,11 +12,11 @@
  *  timespec 16  seconds i64 │ nanoseconds i64
  * ```
  */
-import { closeSync, openSync, readSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import type * as Koffi from 'koffi'
 import type { LibraryHandle } from 'koffi'
+import { MAX_FILE_BYTES, readBoundedFile } from '../base/bounded-file.ts'
 
 /** Address families (bits/socket.h). */
 export const AF_INET = 2
@@ -228,14 +228,15 @@ export function loadSyscalls(sendmmsg?: 'by name' | 'by number'): Syscalls | str
 }
 
 /**
- * koffi's own loader runs five modules to find the binary for Node's C library, 5 ms in each thread. Where Node is made for
- * glibc, which its first page says (ELF, PT_INTERP), it is known and loaded at once.
+ * koffi's own loader runs five modules to find the binary for Node's C library, 5 ms in each thread. Where glibc's loader has
+ * loaded Node it is known, and loaded at once.
  * @throws Error if none can be loaded
  */
 function loadKoffi(): typeof Koffi {
   const require = createRequire(import.meta.url)
   try {
-    if (firstPageOf(process.execPath).includes('/ld-linux-')) {
+    const maps = readBoundedFile('/proc/self/maps', MAX_FILE_BYTES.kernelTable)
+    if ('bytes' in maps && maps.bytes.includes('/ld-linux-')) {
       const folder = dirname(require.resolve(`@koromix/koffi-linux-${process.arch}/package.json`))
       const module = { exports: {} }
       process.dlopen(module, `${folder}/linux_${process.arch}/koffi.node`)
@@ -246,16 +247,6 @@ function loadKoffi(): typeof Koffi {
     // Its own loader knows more places, and what is wrong.
   }
   return require('koffi')
-}
-
-function firstPageOf(file: string): Buffer {
-  const page = Buffer.alloc(4096)
-  const fd = openSync(file, 'r')
-  try {
-    return page.subarray(0, readSync(fd, page, 0, page.length, 0))
-  } finally {
-    closeSync(fd)
-  }
 }
 
 function bind(koffi: typeof Koffi, sendmmsgCall?: 'by name' | 'by number'): Syscalls {
