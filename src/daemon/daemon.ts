@@ -33,7 +33,7 @@ import type { PluginFiles } from './plugin-files.ts'
 import { QueryLogging } from './query-logging.ts'
 import { openServiceManager, type ServiceManager, serviceState } from './service-manager.ts'
 import { DaemonSettings } from './settings.ts'
-import { Settling, settlingSteps } from './settling.ts'
+import { isMemoryShort, Settling, settlingSteps } from './settling.ts'
 import { DRAIN_MS, Threads } from './threads.ts'
 
 /** Where a daemon that has started listens; ports are the real ones where the configuration said 0. */
@@ -235,7 +235,11 @@ class Daemon {
     })
     this.#counterWatch.start()
     await this.#startEndpoints(threads)
-    this.#settling = new Settling({ clock: steadyClock, steps: settlingSteps(this.#sys, () => threads.collect()) })
+    this.#settling = new Settling({
+      clock: steadyClock,
+      isHurried: isMemoryShort(),
+      steps: settlingSteps(this.#sys, () => threads.collect()),
+    })
     this.#settling.stir()
     this.#log.info(
       {

@@ -67,6 +67,7 @@ export interface DataWorkersOptions {
   onStreamWanted: () => void
   /** A worker's thread was started again: the stream worker, if there is one, needs a new way to it (`openStreamPort`). */
   onRestarted: (worker: number) => void
+  /** How their threads are started. */
   startThread: StartThread
 }
 

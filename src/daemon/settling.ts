@@ -14,10 +14,22 @@ const REST_MS = 10_000
 const LEAST_INTERVAL_MS = 60_000
 /** Between two steps: each takes a part of the CPU that a small limit allows, and answers come first. */
 const STEP_MS = 1000
+/** The same where memory is short: a start without compiled code leaves 12 MB, and load that comes at once is as much again. */
+const HURRIED_REST_MS = 300
+const HURRIED_STEP_MS = 100
+/** Limits of memory (of a control group) below this are short. */
+const SHORT_BYTES = 128 * 1024 * 1024
+
+/** Whether this process may take so little memory that what the start leaves behind is wanted back at once. */
+export function isMemoryShort(limitBytes: number = process.constrainedMemory()): boolean {
+  return limitBytes > 0 && limitBytes < SHORT_BYTES
+}
 
 /** What is done, and by which clock. */
 export interface SettlingOptions {
   clock: Clock
+  /** The first time follows at once, and another one when all is at rest. */
+  isHurried: boolean
   /** Done one after the other, with pauses, each time; none may throw. */
   steps: readonly (() => void)[]
 }
@@ -27,16 +39,20 @@ export class Settling {
   readonly #options: SettlingOptions
   #cancel: (() => void) | null = null
   #endedAt = Number.NEGATIVE_INFINITY
+  #isHurried: boolean
 
   constructor(options: SettlingOptions) {
     this.#options = options
+    this.#isHurried = options.isHurried
   }
 
   /** Something that leaves garbage behind has ended. */
   stir(): void {
     if (this.#cancel !== null) return
     const { clock } = this.#options
-    const restMs = Math.max(REST_MS, this.#endedAt + LEAST_INTERVAL_MS - clock.now())
+    const restMs = this.#isHurried
+      ? HURRIED_REST_MS
+      : Math.max(REST_MS, this.#endedAt + LEAST_INTERVAL_MS - clock.now())
     this.#cancel = clock.after(restMs, () => this.#step(0))
   }
 
@@ -49,10 +65,14 @@ export class Settling {
     const { clock, steps } = this.#options
     steps[n]?.()
     if (n + 1 < steps.length) {
-      this.#cancel = clock.after(STEP_MS, () => this.#step(n + 1))
+      this.#cancel = clock.after(this.#isHurried ? HURRIED_STEP_MS : STEP_MS, () => this.#step(n + 1))
       return
     }
     this.#cancel = null
+    if (this.#isHurried) {
+      this.#isHurried = false
+      return this.stir()
+    }
     this.#endedAt = clock.now()
   }
 }

@@ -169,7 +169,7 @@ class StreamChannel implements Channel {
   async reopen(): Promise<void> {}
 
   async close(): Promise<void> {
-    if (this.#hasBegun && this.#frame !== null) this.#stream.write(this.#frame.stop)
+    if (this.#hasBegun && this.#frame !== null) await this.#write(this.#frame.stop).catch(ignore)
     this.#stream.off('error', ignore)
   }
 
