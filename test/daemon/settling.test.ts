@@ -50,4 +50,6 @@ test.each([
   ['64 MiB', 64 * 2 ** 20, true],
   ['128 MiB', 128 * 2 ** 20, false],
   ['what the kernel says of no limit', 2 ** 63, false],
-])('a limit of %s is short: %s %s', (_name, bytes, isShort) => expect(isMemoryShort(bytes)).toBe(isShort))
+])('a limit of memory of %s (%i bytes) is short: %s', (_name, bytes, isShort) =>
+  expect(isMemoryShort(bytes)).toBe(isShort),
+)
